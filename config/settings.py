@@ -1,0 +1,232 @@
+"""All settings, read from the environment.
+
+DEMARC_ENV          development (default) or production. Production names everything that is missing, at once.
+SECRET_KEY          required in production
+ALLOWED_HOSTS       host names, comma separated; required in production
+CSRF_TRUSTED_ORIGINS  origins (https://...), comma separated; only needed where a proxy changes the host
+DATABASE_URL        postgres://user:password@host:port/name; required in production, else PostgreSQL of our own
+CELERY_BROKER_URL   redis:// or amqp://; without it messages travel through the database
+DEMARC_QUEUE        name of the message queue, where several installations share a broker (default demarc)
+DEMARC_HOME         folder of the embedded server and other local state (default .demarc)
+DEMARC_TIME_ZONE    the organisation's time zone (default UTC): days are counted and times shown in it
+DEMARC_CURRENCY     the organisation's currency (default USD)
+DEMARC_TRUST_PROXY  1: a proxy in front sets X-Forwarded-Proto, and strips the visitor's
+DEMARC_SSL_REDIRECT 0: the proxy in front already sends http to https (production only, default 1)
+DEMARC_LOG_LEVEL    default INFO
+DEBUG               1: Django's debug pages; never in production
+"""
+
+import os
+import re
+import zoneinfo
+from pathlib import Path
+
+import structlog
+from django.core.exceptions import ImproperlyConfigured
+
+from config import database
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+problems = []
+
+
+def text(name, default="", *, required=False):
+    value = os.environ.get(name, "").strip() or default
+    if required and not value:
+        problems.append(f"{name} is not set")
+    return value
+
+
+def flag(name, default):
+    value = text(name, default)
+    if value not in ("0", "1"):
+        problems.append(f"{name} is {value!r}, not 0 or 1")
+    return value == "1"
+
+
+def listing(name, *, required=False):
+    return [part.strip() for part in text(name, required=required).split(",") if part.strip()]
+
+
+ENVIRONMENT = text("DEMARC_ENV", "development")
+if ENVIRONMENT not in ("development", "production"):
+    problems.append(f"DEMARC_ENV is {ENVIRONMENT!r}, not development or production")
+PRODUCTION = ENVIRONMENT == "production"
+
+DEBUG = flag("DEBUG", "0")
+if DEBUG and PRODUCTION:
+    problems.append("DEBUG is 1 in production")
+SECRET_KEY = text(
+    "SECRET_KEY", "" if PRODUCTION else "for-development-only-and-known-to-everybody", required=True
+)
+ALLOWED_HOSTS = listing("ALLOWED_HOSTS", required=PRODUCTION)
+if not PRODUCTION:
+    ALLOWED_HOSTS += ["localhost", "127.0.0.1", "[::1]"]
+CSRF_TRUSTED_ORIGINS = listing("CSRF_TRUSTED_ORIGINS")
+
+DEMARC_HOME = Path(text("DEMARC_HOME", str(BASE_DIR / ".demarc"))).absolute()
+
+# The organisation
+TIME_ZONE = text("DEMARC_TIME_ZONE", "UTC")
+if TIME_ZONE not in zoneinfo.available_timezones():
+    problems.append(f"DEMARC_TIME_ZONE is {TIME_ZONE!r}, not a time zone such as Europe/Berlin")
+ORGANISATION_CURRENCY = text("DEMARC_CURRENCY", "USD")
+if not re.fullmatch("[A-Z]{3}", ORGANISATION_CURRENCY):
+    problems.append(f"DEMARC_CURRENCY is {ORGANISATION_CURRENCY!r}, not a code of three capitals such as USD")
+
+# Database: the address given, else the embedded server, started by the first connection
+DATABASES = {"default": {"ENGINE": "config.postgres", "NAME": "demarc"}}
+if url := text("DATABASE_URL", required=PRODUCTION):
+    try:
+        DATABASES["default"] = database.from_url(url)
+    except ValueError as error:
+        problems.append(f"DATABASE_URL: {error}")
+DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CELERY_BROKER_URL = text("CELERY_BROKER_URL")
+QUEUE = text("DEMARC_QUEUE", "demarc")
+if not re.fullmatch(r"[a-z0-9_]{1,40}", QUEUE):  # pgmq allows 47 characters
+    problems.append(f"DEMARC_QUEUE is {QUEUE!r}: up to 40 of a-z, 0-9 and _")
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "simple_history",
+    "accounts",
+    "segmentation",
+    "governance",
+    "config",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",  # an admin list of 100 rows is 524 KB, 17 KB zipped
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = not PRODUCTION  # a demo needs no collectstatic
+
+# Security
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
+SESSION_COOKIE_AGE = 12 * 3600
+X_FRAME_OPTIONS = "DENY"
+SECURE_SSL_REDIRECT = PRODUCTION and flag("DEMARC_SSL_REDIRECT", "1")
+SECURE_HSTS_SECONDS = 30 * 24 * 3600 if PRODUCTION else 0
+if flag("DEMARC_TRUST_PROXY", "0"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Sub-domains and browsers' preload lists are for the owner of the domain to decide, not for us;
+# W008 warns of the redirect that a proxy may do instead.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"] + (
+    [] if SECURE_SSL_REDIRECT else ["security.W008"]
+)
+
+UNFOLD = {
+    "SITE_TITLE": "Demarc",
+    "SITE_HEADER": "Demarc",
+    "SITE_SYMBOL": "segment",
+    "SHOW_VIEW_ON_SITE": False,
+}
+
+# Logs go to stderr: stdout is for data
+LOG_STEPS = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+if PRODUCTION:
+    LOG_FORM = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+else:
+    LOG_FORM = [
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "lines": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "foreign_pre_chain": LOG_STEPS,
+            "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *LOG_FORM],
+        },
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "lines"},
+    },
+    "root": {"handlers": ["stderr"], "level": text("DEMARC_LOG_LEVEL", "INFO").upper()},
+    "loggers": {
+        # Django's own handlers would print to the console a second time, and mail.
+        "django": {"handlers": [], "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+    },
+}
+structlog.configure(
+    processors=[*LOG_STEPS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=True,
+)
+
+if problems:
+    raise ImproperlyConfigured("; ".join(problems))
