@@ -1,0 +1,99 @@
+"""Who is acting, and the history rows that record it.
+
+A person in a history row is an integer and a label, without a foreign key: people can be deleted, history stays.
+"""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from django.db import models
+from simple_history.models import HistoricalRecords
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acts, through which channel and why."""
+
+    id: int | None = None
+    label: str = "system"
+    channel: str = "shell"
+    reason: str = ""
+
+
+_SYSTEM = Actor()
+_actor = ContextVar("actor", default=_SYSTEM)
+
+
+def actor() -> Actor:
+    """The actor of this thread of work; `Actor()` (system, shell) where nobody said otherwise."""
+    return _actor.get()
+
+
+@contextmanager
+def acting(*, by=None, label="", channel="shell", reason=""):
+    """Everything written within is recorded as done by this user (or this label), through this channel."""
+    known = by is not None and by.pk is not None
+    name = label or (by.get_username() if known else "system")
+    token = _actor.set(Actor(by.pk if known else None, name, channel, reason))
+    try:
+        yield _actor.get()
+    finally:
+        _actor.reset(token)
+
+
+def actor_id():
+    return actor().id
+
+
+def actor_label():
+    return actor().label
+
+
+def actor_channel():
+    return actor().channel
+
+
+class Who(models.Model):
+    """The columns every history row has besides simple-history's own."""
+
+    history_user_label = models.CharField(max_length=200, default=actor_label)
+    history_channel = models.CharField(max_length=20, default=actor_channel)
+    history_run = models.BigIntegerField(
+        null=True
+    )  # the recalculation or import that wrote it, where there was one
+
+    class Meta:
+        abstract = True
+
+
+def _get_user(history, **kwargs):
+    return history.history_user_id
+
+
+def _set_user(history, user):
+    history.history_user_id = getattr(user, "pk", user) or actor_id()
+
+
+def _user_of(instance, request=None, **kwargs):
+    return actor_id()
+
+
+class Tracked(HistoricalRecords):
+    """simple-history with the acting person's reason where the save gave none of its own."""
+
+    def get_change_reason_for_object(self, instance, history_type, using):
+        return super().get_change_reason_for_object(instance, history_type, using) or actor().reason
+
+
+def tracked(**options):
+    """History for a governed model: full rows, append-only (a trigger), people without a foreign key."""
+    return Tracked(
+        bases=[Who],
+        history_user_id_field=models.IntegerField(null=True),
+        history_user_getter=_get_user,
+        history_user_setter=_set_user,
+        get_user=_user_of,
+        history_change_reason_field=models.TextField(default="", blank=True),
+        **options,
+    )

@@ -1,0 +1,319 @@
+"""Customer companies and what is known about them. Knows nothing of segments."""
+
+from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import Q
+
+from .history import tracked
+
+
+class SourceSystem(models.Model):
+    """Where facts come from: the CRM, billing, product analytics."""
+
+    key = models.SlugField(unique=True)
+    name = models.CharField(max_length=200)
+
+    def __str__(self):
+        return self.name
+
+
+class Csm(models.Model):
+    """Who looks after accounts: a person, a pool of people, or the digital programme."""
+
+    class Kind(models.TextChoices):
+        PERSON = "person", "Person"
+        POOL = "pool", "Pool"
+        DIGITAL = "digital", "Digital programme"
+
+    email = models.EmailField(unique=True)
+    name = models.CharField(max_length=200, blank=True)
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.PERSON)
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="csm"
+    )
+    history = tracked()
+
+    class Meta:
+        verbose_name = "CSM"
+        verbose_name_plural = "CSMs"
+        ordering = ["name", "email"]
+
+    def __str__(self):
+        return self.name or self.email
+
+
+class Product(models.Model):
+    key = models.CharField(max_length=100, unique=True)
+    name = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["key"]
+
+    def __str__(self):
+        return self.name or self.key
+
+
+class AccountQuerySet(models.QuerySet):
+    def customers(self):
+        return self.filter(kind=Account.Kind.CUSTOMER, excluded=False)
+
+    def active(self):
+        """Active customers: what every share is a share of."""
+        return self.customers().filter(status=Account.Status.ACTIVE)
+
+    def scored(self):
+        """Active and paused customers: those the rules are applied to."""
+        return self.customers().filter(status__in=[Account.Status.ACTIVE, Account.Status.PAUSED])
+
+
+class Account(models.Model):
+    """A customer company. The fact columns are nullable: NULL is "not known"."""
+
+    class Kind(models.TextChoices):
+        CUSTOMER = "customer", "Customer"
+        TRIAL = "trial", "Trial"
+        INTERNAL = "internal", "Internal"
+        TEST = "test", "Test"
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", "Active"
+        PAUSED = "paused", "Paused"
+        CHURNED = "churned", "Churned"
+
+    external_id = models.CharField("account ID", max_length=200, unique=True)
+    name = models.CharField(max_length=400, blank=True)
+    domain = models.CharField("web domain", max_length=400, null=True, blank=True)
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children"
+    )
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.CUSTOMER)
+    status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
+    excluded = models.BooleanField(default=False)
+    exclusion_reason = models.CharField(max_length=400, blank=True)
+    industry = models.CharField(max_length=400, null=True, blank=True)
+    employees = models.BigIntegerField(null=True, blank=True)
+    annual_revenue = models.DecimalField(max_digits=20, decimal_places=2, null=True, blank=True)
+    country = models.CharField(max_length=400, null=True, blank=True)
+    billing_country = models.CharField(max_length=400, null=True, blank=True)
+    region = models.CharField(max_length=400, null=True, blank=True)
+    growth_stage = models.CharField(max_length=400, null=True, blank=True)
+    tech_stack = models.TextField("technology", null=True, blank=True)
+    csm = models.ForeignKey(
+        Csm, null=True, blank=True, on_delete=models.PROTECT, related_name="accounts", verbose_name="CSM"
+    )
+    contract_start = models.DateField("customer since", null=True, blank=True)
+    renewal_date = models.DateField(null=True, blank=True)
+    currency = models.CharField(max_length=3, blank=True)
+    contract_type = models.CharField(max_length=400, null=True, blank=True)
+    arr = models.DecimalField("ARR (imported)", max_digits=20, decimal_places=2, null=True, blank=True)
+    acv = models.DecimalField("ACV", max_digits=20, decimal_places=2, null=True, blank=True)
+    expansion_ratio = models.DecimalField(
+        "expansion potential", max_digits=20, decimal_places=6, null=True, blank=True
+    )
+    strategic_importance = models.CharField(max_length=400, null=True, blank=True)
+    seats_licensed = models.BigIntegerField("licensed seats", null=True, blank=True)
+    custom = models.JSONField(default=dict, blank=True, encoder=DjangoJSONEncoder)
+    provenance = models.JSONField(default=dict, blank=True)  # {fact: [source key, date observed]}
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = AccountQuerySet.as_manager()
+    history = tracked(excluded_fields=["provenance", "created_at"])
+
+    class Meta:
+        ordering = ["name", "external_id"]
+        constraints = [
+            models.CheckConstraint(
+                name="account_excluded_with_reason",
+                condition=Q(excluded=False) | ~Q(exclusion_reason=""),
+                violation_error_message="Say why this account is excluded.",
+            ),
+            models.CheckConstraint(name="account_not_its_own_parent", condition=~Q(parent=models.F("id"))),
+            *[
+                models.CheckConstraint(
+                    name=f"account_{column}_not_negative", condition=Q(**{f"{column}__gte": 0})
+                )
+                for column in [
+                    "employees",
+                    "annual_revenue",
+                    "arr",
+                    "acv",
+                    "expansion_ratio",
+                    "seats_licensed",
+                ]
+            ],
+        ]
+        permissions = [
+            ("import_accounts", "Can import accounts"),
+            ("export_accounts", "Can export accounts"),
+        ]
+
+    def __str__(self):
+        return self.name or self.external_id
+
+
+class Subscription(models.Model):
+    """What an account pays for; `end_date` is the first day it no longer runs."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", "Active"
+        PAST_DUE = "past due", "Past due"
+        TRIAL = "trial", "Trial"
+        PAUSED = "paused", "Paused"
+        CANCELLED = "cancelled", "Cancelled"
+        EXPIRED = "expired", "Expired"
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="subscriptions")
+    subscription_id = models.CharField("subscription ID", max_length=200)
+    product = models.ForeignKey(Product, null=True, blank=True, on_delete=models.PROTECT)
+    start_date = models.DateField()
+    end_date = models.DateField(null=True, blank=True)
+    arr = models.DecimalField("ARR", max_digits=20, decimal_places=2)
+    currency = models.CharField(max_length=3, blank=True)
+    seats_licensed = models.BigIntegerField("licensed seats", null=True, blank=True)
+    contract_type = models.CharField(max_length=400, blank=True)
+    status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
+    source = models.CharField(max_length=200, blank=True)
+    observed = models.DateField(null=True, blank=True)
+
+    history = tracked(excluded_fields=["source", "observed"])
+
+    class Meta:
+        ordering = ["-start_date", "subscription_id"]
+        constraints = [
+            models.UniqueConstraint(name="subscription_once", fields=["account", "subscription_id"]),
+            models.CheckConstraint(name="subscription_arr_not_negative", condition=Q(arr__gte=0)),
+            models.CheckConstraint(
+                name="subscription_ends_after_start",
+                condition=Q(end_date=None) | Q(end_date__gte=models.F("start_date")),
+            ),
+        ]
+
+    def __str__(self):
+        return self.subscription_id
+
+
+class Usage(models.Model):
+    """Behavioural facts of an account, and of an account on one product (`product` set)."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="usage")
+    product = models.ForeignKey(Product, null=True, blank=True, on_delete=models.PROTECT)
+    active_users = models.BigIntegerField("active users, 30 days", null=True, blank=True)
+    login_days_30d = models.BigIntegerField("days with a login, 30 days", null=True, blank=True)
+    feature_adoption = models.DecimalField(max_digits=20, decimal_places=6, null=True, blank=True)
+    feature_breadth = models.BigIntegerField("features used", null=True, blank=True)
+    workflow_maturity = models.DecimalField(max_digits=20, decimal_places=6, null=True, blank=True)
+    integrations_live = models.BigIntegerField(null=True, blank=True)
+    usage_change_30d = models.DecimalField(
+        "usage change, 30 days", max_digits=20, decimal_places=6, null=True, blank=True
+    )
+    tickets_open = models.BigIntegerField("open tickets", null=True, blank=True)
+    tickets_90d = models.BigIntegerField("tickets, 90 days", null=True, blank=True)
+    escalations_90d = models.BigIntegerField("escalations, 90 days", null=True, blank=True)
+    nps = models.BigIntegerField("NPS", null=True, blank=True)
+    csat = models.DecimalField("CSAT", max_digits=20, decimal_places=6, null=True, blank=True)
+    engagement_score = models.DecimalField(max_digits=20, decimal_places=6, null=True, blank=True)
+    onboarding_completion = models.DecimalField(
+        "onboarding completed", max_digits=20, decimal_places=6, null=True, blank=True
+    )
+    missed_check_ins = models.BigIntegerField("missed check-ins", null=True, blank=True)
+    last_csm_contact = models.DateField("last CSM contact", null=True, blank=True)
+    provenance = models.JSONField(default=dict, blank=True)  # {fact: [source key, date observed]}
+
+    class Meta:
+        verbose_name_plural = "usage"
+        constraints = [
+            models.UniqueConstraint(
+                name="usage_once_per_account", fields=["account"], condition=Q(product=None)
+            ),
+            models.UniqueConstraint(
+                name="usage_once_per_product", fields=["account", "product"], condition=~Q(product=None)
+            ),
+        ]
+
+    def __str__(self):
+        return f"{self.account} {self.product or ''}".strip()
+
+
+class Signal(models.Model):
+    """Something that happened at an account on a date: sponsor departed, first workflow, escalation."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="signals")
+    signal = models.CharField(max_length=100)
+    at = models.DateField()
+    source = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["-at", "signal"]
+        constraints = [models.UniqueConstraint(name="signal_once", fields=["account", "signal", "at"])]
+        verbose_name = "account event"
+
+    def __str__(self):
+        return self.signal
+
+
+class ImportBatch(models.Model):
+    """One import: what was read, what it did or would do, and both ledgers."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", "Waiting"
+        CHECKING = "checking", "Checking"
+        PREVIEWED = "previewed", "Preview"
+        COMMITTING = "committing", "Saving"
+        COMMITTED = "committed", "Imported"
+        FAILED = "failed", "Failed"
+
+    name = models.CharField(max_length=400)
+    recipe = models.TextField(blank=True)  # the YAML as given
+    as_of = models.DateField(null=True)
+    status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
+    error = models.TextField(blank=True)
+    progress = models.JSONField(default=dict, blank=True)  # {"step": sentence, "done": n, "of": n}
+    files = models.JSONField(default=list, blank=True)  # [{"source", "file", "lines", "read", "rejected"}]
+    queries = models.JSONField(
+        default=list, blank=True
+    )  # [{"query", "rows", "created", "updated", "unchanged", "rejected"}]
+    warnings = models.JSONField(default=list, blank=True)  # [{"query", "warning", "count", "examples"}]
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.IntegerField(null=True)
+    created_by_label = models.CharField(max_length=200, blank=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "import"
+
+    def __str__(self):
+        return self.name
+
+
+class ImportFile(models.Model):
+    """An uploaded file, kept until its import has been committed or given up."""
+
+    batch = models.ForeignKey(ImportBatch, on_delete=models.CASCADE, related_name="uploads")
+    name = models.CharField(max_length=400)
+    content = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="import_file_once", fields=["batch", "name"])]
+
+    def __str__(self):
+        return self.name
+
+
+class RejectedRow(models.Model):
+    """A line of a file or a row of a query that was not imported, with its reason."""
+
+    batch = models.ForeignKey(ImportBatch, on_delete=models.CASCADE, related_name="rejected")
+    origin = models.CharField(max_length=200)  # the source's or the query's name
+    line = models.BigIntegerField(null=True)  # of the file, where it is one
+    external_id = models.TextField(blank=True)
+    column = models.CharField(max_length=200, blank=True)
+    value = models.TextField(blank=True)
+    reason = models.TextField()
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self):
+        return self.reason

@@ -1,0 +1,382 @@
+"""What the rules say (computed) and what is in force (effective)."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Func, Q
+
+from accounts.history import actor_channel, actor_id, actor_label, tracked
+from accounts.models import Account
+
+
+class ServiceModel(models.Model):
+    """How customer success engages: High-Touch, Low-Touch, Tech-Touch or the team's own."""
+
+    class CsmKind(models.TextChoices):
+        DEDICATED = "dedicated", "Dedicated CSM"
+        POOL = "pool", "Pooled CSM"
+        NONE = "none", "No CSM"
+
+    key = models.SlugField(unique=True)
+    name = models.CharField(max_length=100)
+    accounts_per_csm_min = models.PositiveIntegerField("accounts per CSM, from", null=True, blank=True)
+    accounts_per_csm_max = models.PositiveIntegerField("accounts per CSM, to", null=True, blank=True)
+    csm_kind = models.CharField("CSM", max_length=10, choices=CsmKind, default=CsmKind.POOL)
+    check_in = models.CharField("check-ins", max_length=200, blank=True)
+    qbr = models.CharField("business reviews", max_length=200, blank=True)
+    onboarding = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+    history = tracked()
+
+    class Meta:
+        ordering = ["accounts_per_csm_min", "name"]
+
+    def __str__(self):
+        return self.name
+
+
+class Treatment(models.Model):
+    """How we serve: what a segment gets."""
+
+    key = models.SlugField(unique=True, max_length=100)
+    name = models.CharField(max_length=200)
+    service_model = models.ForeignKey(ServiceModel, null=True, blank=True, on_delete=models.PROTECT)
+    touch_frequency = models.CharField(max_length=200, blank=True)
+    renewal_motion = models.CharField(max_length=200, blank=True)
+    renewal_lead_days = models.PositiveIntegerField("renewal starts, days before", null=True, blank=True)
+    expansion_play = models.CharField(max_length=400, blank=True)
+    channel = models.CharField(max_length=200, blank=True)
+    support_sla = models.CharField("support SLA", max_length=200, blank=True)
+    notes = models.TextField(blank=True)
+    history = tracked()
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "treatment"
+
+    def __str__(self):
+        return self.name
+
+
+class Layer(models.Model):
+    """One way of segmenting. An account has one label per active layer."""
+
+    class Policy(models.TextChoices):
+        AUTOMATIC = "automatic", "Applies by itself"
+        APPROVAL = "approval", "Needs approval"
+
+    key = models.SlugField(unique=True)
+    name = models.CharField(max_length=100)
+    description = models.TextField(blank=True)
+    policy = models.CharField(max_length=10, choices=Policy, default=Policy.AUTOMATIC)
+    primary = models.BooleanField(
+        default=False, help_text="Exactly one segmentation is the primary one and drives coverage."
+    )
+    position = models.PositiveIntegerField(default=0)
+    history = tracked()
+
+    class Meta:
+        ordering = ["position", "key"]
+        verbose_name = "segmentation"
+        constraints = [
+            models.UniqueConstraint(
+                name="one_primary_layer",
+                fields=["primary"],
+                condition=Q(primary=True),
+                violation_error_message="Another segmentation is the primary one.",
+            )
+        ]
+        permissions = [("recompute_layer", "Can start a recalculation")]
+
+    def __str__(self):
+        return self.name
+
+
+class Segment(models.Model):
+    """One label of a layer: a group, and what is done differently for it."""
+
+    layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="segments")
+    key = models.SlugField()
+    name = models.CharField(max_length=100)
+    description = models.TextField(blank=True)
+    position = models.PositiveIntegerField(default=0)
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children"
+    )
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
+    owner_role = models.CharField(max_length=100, blank=True)
+    treatment = models.ForeignKey(
+        Treatment, null=True, blank=True, on_delete=models.PROTECT, related_name="segments"
+    )
+    history = tracked()
+
+    class Meta:
+        ordering = ["layer", "position", "key"]
+        constraints = [models.UniqueConstraint(name="segment_key_once", fields=["layer", "key"])]
+
+    def __str__(self):
+        return self.name
+
+
+class Definition(models.Model):
+    """One version of a layer's rules: a document. What is not a draft never changes (a trigger)."""
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", "Draft"
+        ACTIVE = "active", "Active"
+        RETIRED = "retired", "Retired"
+
+    layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="definitions")
+    version = models.PositiveIntegerField()
+    status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
+    document = models.JSONField(default=dict)
+    hash = models.CharField(max_length=64, blank=True)
+    reason = models.TextField(blank=True)  # why it was activated
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.IntegerField(null=True, default=actor_id)
+    created_by_label = models.CharField(max_length=200, default=actor_label)
+    edited_at = models.DateTimeField(auto_now=True)
+    activated_at = models.DateTimeField(null=True, blank=True)
+    activated_by = models.IntegerField(null=True, blank=True)
+    activated_by_label = models.CharField(max_length=200, blank=True)
+    retired_at = models.DateTimeField(null=True, blank=True)
+    history = tracked(excluded_fields=["document"])
+
+    class Meta:
+        ordering = ["layer", "-version"]
+        verbose_name = "rules version"
+        constraints = [
+            models.UniqueConstraint(name="definition_version_once", fields=["layer", "version"]),
+            models.UniqueConstraint(
+                name="one_active_definition", fields=["layer"], condition=Q(status="active")
+            ),
+            models.UniqueConstraint(name="one_draft", fields=["layer"], condition=Q(status="draft")),
+        ]
+        permissions = [("activate_definition", "Can activate rules")]
+
+    def __str__(self):
+        return f"{self.layer} rules, version {self.version}"
+
+
+class XactId(models.Field):
+    """PostgreSQL's xid8; read as text."""
+
+    def db_type(self, connection):
+        return "xid8"
+
+
+class Cause(models.Model):
+    """Why a transaction may write governed columns: what it is and who is behind it. One per transaction."""
+
+    class Kind(models.TextChoices):
+        SETUP = "set-up", "Set-up"
+        RUN = "run", "Recalculation"
+        DECISION = "decision", "Decision"
+        IMPORT = "import", "Import"
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=10, choices=Kind)
+    actor = models.IntegerField(null=True, default=actor_id)
+    actor_label = models.CharField(max_length=200, default=actor_label)
+    channel = models.CharField(max_length=20, default=actor_channel)
+    reason = models.TextField(blank=True)
+    run = models.BigIntegerField(null=True)
+    xid = XactId(db_default=Func(function="pg_current_xact_id"), editable=False)
+    at = models.DateTimeField(db_default=Func(function="transaction_timestamp"), editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="one_cause_per_transaction", fields=["xid", "at"])]
+
+    def __str__(self):
+        return f"{self.get_kind_display()} by {self.actor_label}"
+
+
+class Run(models.Model):
+    """One recalculation: its trigger, rules, clock, counts and errors."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running", "Running"
+        FINISHED = "finished", "Finished"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+
+    class Trigger(models.TextChoices):
+        MANUAL = "manual", "By hand"
+        SCHEDULE = "schedule", "Schedule"
+        IMPORT = "import", "Import"
+        ACTIVATION = "activation", "Rules activated"
+
+    trigger = models.CharField(max_length=10, choices=Trigger, default=Trigger.MANUAL)
+    status = models.CharField(max_length=10, choices=Status, default=Status.RUNNING)
+    as_of = models.DateField()
+    started_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+    started_by = models.IntegerField(null=True, default=actor_id)
+    started_by_label = models.CharField(max_length=200, default=actor_label)
+    channel = models.CharField(max_length=20, default=actor_channel)
+    reason = models.TextField(blank=True)
+    error = models.TextField(blank=True)
+    accounts = models.BigIntegerField(default=0)  # to evaluate, counted at the start
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "recalculation"
+
+    def __str__(self):
+        return f"Recalculation {self.pk}"
+
+
+class RunLayer(models.Model):
+    """A layer within a run: the rules it was pinned to and what came out. One running per layer."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="layers")
+    layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="runs")
+    definition = models.ForeignKey(Definition, on_delete=models.PROTECT)
+    running = models.BooleanField(default=True)
+    left_out = models.JSONField(default=list)  # keys of dimensions for which no account has a fact
+    counts = models.JSONField(default=dict)  # summed over the chunks when the run ends
+    warnings = models.JSONField(default=list)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="run_layer_once", fields=["run", "layer"]),
+            models.UniqueConstraint(
+                name="one_running_per_layer",
+                fields=["layer"],
+                condition=Q(running=True),
+                violation_error_message="A recalculation of this segmentation is running.",
+            ),
+        ]
+
+    def __str__(self):
+        return f"{self.run}: {self.layer}"
+
+
+class Chunk(models.Model):
+    """A range of accounts of a run, claimed by one worker at a time: lease, and a token that fences a late one."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "Pending"
+        CLAIMED = "claimed", "Claimed"
+        DONE = "done", "Done"
+        FAILED = "failed", "Failed"
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="chunks")
+    first_id = models.BigIntegerField()
+    last_id = models.BigIntegerField()
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
+    token = models.BigIntegerField(default=0)  # raised by each claim
+    attempts = models.PositiveIntegerField(default=0)
+    worker = models.CharField(max_length=200, blank=True)
+    leased_until = models.DateTimeField(null=True)
+    counts = models.JSONField(default=dict)  # {layer key: {"scanned", "changed", "moved", ...}}
+    error = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="chunk_once", fields=["run", "first_id"])]
+        indexes = [
+            models.Index(name="chunk_open", fields=["run", "id"], condition=~Q(status__in=["done", "failed"]))
+        ]
+
+    def __str__(self):
+        return f"{self.run}: accounts {self.first_id} to {self.last_id}"
+
+
+class Quarantined(models.Model):
+    """An account a run could not evaluate, with the reason; the rest of the run went on."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="quarantined")
+    layer = models.ForeignKey(Layer, null=True, on_delete=models.CASCADE)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE)
+    reason = models.TextField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="quarantined_once", fields=["run", "layer", "account"])]
+
+    def __str__(self):
+        return f"{self.account}: {self.reason}"
+
+
+class Assignment(models.Model):
+    """An account's state on a layer: what the rules say, and what is in force."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="assignments")
+    layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="assignments")
+    computed = models.ForeignKey(Segment, null=True, on_delete=models.PROTECT, related_name="+")
+    effective = models.ForeignKey(Segment, null=True, on_delete=models.PROTECT, related_name="assignments")
+    definition = models.ForeignKey(Definition, on_delete=models.PROTECT)
+    provisional = models.BooleanField(default=False)
+    provisional_until = models.DateField(null=True)
+    reason = models.CharField(
+        max_length=200, blank=True
+    )  # why it needs data, as a code; see explain.reason_text
+    computed_since = models.DateField()  # clock of the run that first gave this computed segment
+    effective_since = models.DateField(null=True)
+    history = tracked()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="assignment_once", fields=["account", "layer"])]
+        indexes = [
+            models.Index(name="assignment_effective", fields=["layer", "effective"]),
+            models.Index(
+                name="assignment_differs",
+                fields=["layer", "account"],
+                condition=~Q(computed=F("effective")),
+            ),
+        ]
+
+    def __str__(self):
+        return f"{self.account}: {self.layer}"
+
+
+class AssignmentScore(models.Model):
+    """The scores behind an assignment: untracked, written only when different.
+
+    `scores` in the order of the document's dimensions, `points` in the order of its criteria; NULL where there is none.
+    """
+
+    assignment = models.OneToOneField(
+        Assignment, primary_key=True, on_delete=models.CASCADE, related_name="score"
+    )
+    composite = models.DecimalField(max_digits=24, decimal_places=12, null=True)
+    scores = models.JSONField(default=list)
+    points = models.JSONField(default=list)
+    rule = models.SmallIntegerField(null=True)
+    distance = models.DecimalField(max_digits=32, decimal_places=12, null=True)
+    thin = models.BooleanField(default=False)
+    computed_at = models.DateField()
+
+    def __str__(self):
+        return str(self.composite)
+
+
+class Move(models.Model):
+    """One change of an effective segment, and why. Append-only."""
+
+    class Why(models.TextChoices):
+        INITIAL = "initial", "First segment"
+        DATA = "data", "The customer changed"
+        DEFINITION = "definition", "The rules changed"
+        PROVISIONAL = "provisional", "Decided after the provisional period"
+
+    account = models.ForeignKey(
+        Account, on_delete=models.DO_NOTHING, related_name="moves", db_constraint=False
+    )
+    layer = models.ForeignKey(Layer, on_delete=models.PROTECT)
+    from_segment = models.ForeignKey(Segment, null=True, on_delete=models.PROTECT, related_name="+")
+    to_segment = models.ForeignKey(Segment, null=True, on_delete=models.PROTECT, related_name="+")
+    why = models.CharField(max_length=12, choices=Why)
+    definition = models.ForeignKey(Definition, on_delete=models.PROTECT)
+    cause = models.ForeignKey(Cause, on_delete=models.PROTECT)
+    at = models.DateField()  # the run's clock
+    written_at = models.DateTimeField(db_default=Func(function="transaction_timestamp"))
+    evidence = models.JSONField(
+        default=dict
+    )  # {"facts": {fact: [value, source, observed]}, "left_out": [...], ...}
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(name="move_of_account", fields=["account", "layer", "-id"])]
+        verbose_name = "segment change"
+
+    def __str__(self):
+        return f"{self.account}: {self.from_segment} -> {self.to_segment}"
