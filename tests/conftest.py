@@ -1,0 +1,262 @@
+"""Databases, processes and brokers for the tests.
+
+Ordinary tests take pytest-django's `db`: one transaction, rolled back. Tests that need real commits, several
+connections or several processes take `real_db`: a database of their own, cloned from the migrated one (25 ms),
+and dropped afterwards. (pytest-django's `transactional_db` cannot be used: it empties tables with TRUNCATE, which
+append-only history refuses.)
+
+The database server is the one of DATABASE_URL, else an embedded one of the tests' own under .demarc/test. It stays up
+for the next run; `make clean` stops it.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import kombu.pools
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connection, connections
+from waiting import answers, free_port, wait_until
+
+from config import celery, database, embedded
+from config.celery import WORKER_FLAGS
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+IN_CI = os.environ.get("CI") == "true"
+# Tests of these need something from outside; in CI it has to be there.
+OUTSIDE = ("browser", "broker", "conformance", "data")
+
+
+def pytest_configure(config):
+    """Point Django and every process started from here at the tests' database server."""
+    if "DATABASE_URL" in os.environ:
+        return
+    home = ROOT / ".demarc" / "test"
+    try:
+        address = embedded.start(home, fast=True)
+    except embedded.EmbeddedError:  # without fsync a crash of the machine may leave it unusable
+        embedded.clean(home)
+        address = embedded.start(home, fast=True)
+    os.environ["DATABASE_URL"] = address.url  # pytest-xdist's workers and all other processes inherit it
+    os.environ["DEMARC_HOME"] = str(home)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix):
+    """Settings were read before pytest_configure ran: use the server found there, and a name no other run uses."""
+    default = settings.DATABASES["default"]
+    default.update(database.from_url(os.environ["DATABASE_URL"]))
+    connections["default"].close()
+    del connections["default"]
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))[-8:]
+    default["TEST"]["NAME"] = "_".join(["test", run, os.environ.get("PYTEST_XDIST_WORKER", "alone")])
+
+
+@dataclass(frozen=True)
+class RealDatabase:
+    """A database of one test's own; `environment` makes another process use it."""
+
+    name: str
+    url: str
+
+    @property
+    def environment(self):
+        return {**os.environ, "DATABASE_URL": self.url, "DEMARC_QUEUE": f"t_{self.name[-32:]}"}
+
+
+@pytest.fixture
+def real_db(request, django_db_setup, django_db_blocker, monkeypatch):
+    """A fresh migrated database with real commits; Django, its threads, Celery and child processes use it.
+
+    Yields a RealDatabase. Do not combine with `db`, `django_db` or fixtures built on them (admin_client, ...).
+    """
+    if "db" in request.fixturenames or request.node.get_closest_marker("django_db"):
+        raise pytest.UsageError("a test takes real_db or db, not both")
+    template = connection.settings_dict["NAME"]
+    name = f"{template}_{time.monotonic_ns()}"
+    with django_db_blocker.unblock():
+        connection.close()
+        with _server() as server:
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [template]
+            )
+            server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        connection.settings_dict["NAME"] = name
+        made = RealDatabase(name=name, url=database.to_url(connection.settings_dict))
+        for variable in ("DATABASE_URL", "DEMARC_QUEUE"):
+            monkeypatch.setenv(variable, made.environment[variable])
+        try:
+            with _celery_on(made):
+                yield made
+        finally:
+            connections.close_all()
+            connection.settings_dict["NAME"] = template
+            with _server() as server:
+                server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@contextlib.contextmanager
+def _server():
+    """A connection to the server that is in none of the tests' databases."""
+    parameters = {**connection.get_connection_params(), "dbname": "postgres"}
+    used = {
+        key: parameters[key] for key in ("host", "port", "user", "password", "dbname") if parameters.get(key)
+    }
+    with psycopg.connect(**used, autocommit=True) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _celery_on(made):
+    """Let this process' messages go where `made` says."""
+    before = celery.conf.broker_url, celery.conf.task_default_queue
+    celery.conf.task_default_queue = made.environment["DEMARC_QUEUE"]
+    if not settings.CELERY_BROKER_URL:
+        celery.conf.broker_url = database.to_url(connection.settings_dict, scheme="pgmq")
+    _forget_broker()
+    try:
+        yield
+    finally:
+        _forget_broker()
+        celery.conf.broker_url, celery.conf.task_default_queue = before
+
+
+def _forget_broker():
+    """What Celery does in a new process: open connections anew, and read the queue's name anew."""
+    kombu.pools.reset()
+    celery._after_fork()
+    celery.__dict__.pop("amqp", None)
+
+
+@pytest.fixture
+def spawn(request):
+    """`spawn(*arguments, **options)` starts `python *arguments` in the project, killed with its children at the end.
+
+    Options go to subprocess.Popen. After `real_db` the process uses that database.
+    """
+    started = []
+
+    def start(*arguments, **options):
+        options = {
+            "cwd": ROOT,
+            "stdin": subprocess.DEVNULL,
+            "text": True,
+            "start_new_session": True,
+        } | options
+        command = [sys.executable, *(str(argument) for argument in arguments)]
+        process = subprocess.Popen(command, **options)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture
+def spawn_worker(real_db, spawn):
+    """`spawn_worker(concurrency=1, **options)` starts a real Celery worker on the test's database."""
+
+    def start(*arguments, concurrency=1, **options):
+        flags = [*WORKER_FLAGS, f"--concurrency={concurrency}", *arguments]
+        return spawn("-m", "celery", "--quiet", "-A", "config", "worker", *flags, **options)
+
+    return start
+
+
+@pytest.fixture
+def web_server(real_db, spawn):
+    """The address of a real web server (gunicorn) on the test's database."""
+    port = free_port()
+    process = spawn(
+        "-m", "gunicorn", "config.wsgi", "--no-control-socket", f"--bind=127.0.0.1:{port}", "--threads=4"
+    )
+    wait_until(lambda: answers("127.0.0.1", port) or process.poll() is not None, seconds=30)
+    assert process.poll() is None, "gunicorn does not start"
+    return f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def redis_url():
+    return _broker("REDIS_URL", "redis://127.0.0.1:6379/0", 6379)
+
+
+@pytest.fixture
+def rabbitmq_url():
+    return _broker("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//", 5672)
+
+
+def _broker(variable, default, port):
+    if variable in os.environ:
+        return os.environ[variable]
+    if not answers("127.0.0.1", port):
+        pytest.skip(f"nothing answers on port {port}; start it or set {variable}")
+    return default
+
+
+@pytest.fixture
+def chromium():
+    """The path of Debian's chromium."""
+    return shutil.which("chromium") or pytest.skip("chromium is not installed")
+
+
+@pytest.fixture(scope="session")
+def published_data():
+    """The folder of the published data sets, which lie beside the project and not in it."""
+    folder = SHARED / "data"
+    return folder if folder.is_dir() else pytest.skip("the published data sets are not here")
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings):
+    """Hashing a password well takes a quarter of a second; logging in is not what most tests are about."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+# -- what was not run ---------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """In CI nothing that needs the outside may be skipped."""
+    report = yield
+    kinds = [kind for kind in OUTSIDE if item.get_closest_marker(kind)]
+    if kinds and report.skipped:
+        if IN_CI:
+            report.outcome, report.longrepr = (
+                "failed",
+                f"skipped in CI ({', '.join(kinds)}): {report.longrepr[2]}",
+            )
+        else:
+            report.not_run = kinds[0]
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """A whole file skipped at import would say nothing about what it needs."""
+    report = yield
+    if IN_CI and report.skipped:
+        report.outcome, report.longrepr = "failed", f"skipped in CI: {report.longrepr}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = terminalreporter.stats.get("skipped", [])
+    for kind in OUTSIDE:
+        count = sum(getattr(report, "not_run", None) == kind for report in skipped)
+        if count:
+            terminalreporter.write_line(
+                f"NOT RUN HERE: {count} {kind} test(s), see the reasons above", yellow=True
+            )
