@@ -37,6 +37,8 @@ OLDEST_VERSION = 15
 # For tests: nothing in their database has to survive a power cut.
 FAST = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 START_ATTEMPTS = 20
+# All that may be ours in a home, which may be a folder with other things in it.
+OURS = ("data", "data.new", "programs", "programs.new", "password", "server.json", "beat-schedule", "lock")
 
 
 class EmbeddedError(Exception):
@@ -68,7 +70,6 @@ def start(home, *, fast=False):
     address = join(home)
     if address:
         return address
-    _make_home(home)
     with _locked(home):
         return join(home) or _start(home, fast=fast)
 
@@ -96,22 +97,29 @@ def is_alive(home):
 
 
 def clean(home):
-    """Stop the server of `home` and remove everything it owns, `home` included. Returns True if there was one."""
+    """Stop the server of `home` and remove what is ours, the folder too if that was all. True if there was one."""
     home = Path(home).absolute()
     if not home.is_dir():
         return False
-    for inner in sorted(home.glob("*/server.json")):  # the tests' server lives in a home inside the home
+    for inner in home.glob("*/server.json"):  # the tests' server has its home inside the home
         clean(inner.parent)
-    if not (home / "lock").exists():
-        return False
     with _locked(home):
-        state = _read_state(home)
-        if state:
-            _stop(Path(state["data"]))
-        outside = _outside(home)
-        for folder in filter(None, [outside and outside.is_dir() and outside, home]):
-            shutil.rmtree(folder)
-    return True
+        places = [place for place in (_outside(home), home) if place.is_dir()]
+        found = any((place / "data").is_dir() for place in places)
+        for place in places:
+            _stop(place / "data")
+            _remove(place)
+    return found
+
+
+def _remove(folder):
+    if folder.stat().st_uid != os.geteuid():
+        return
+    for name in OURS:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something else is in it
+        folder.rmdir()
 
 
 # -- starting ---------------------------------------------------------------------------------------------
@@ -222,9 +230,6 @@ def _place(home, user):
     """The folder that holds the data: the home, or one outside where the unprivileged user cannot reach it."""
     if user is None or _can_enter(home, user):
         return home
-    for candidate in (home / "server.json",):
-        with contextlib.suppress(OSError, ValueError):
-            return _own_folder(Path(json.loads(candidate.read_text())["data"]).parent)
     place = _own_folder(_outside(home))
     _say(f"the user {UNPRIVILEGED} cannot reach {home}: the database is in {place}")
     return place
@@ -259,7 +264,6 @@ def _binaries(place, user):
         )
     if user is None or _runs(binaries, user):
         return binaries
-    place = place if _can_enter(place, user) else _own_folder(_outside(place))
     copied = _copy(binaries, place)
     _say(f"the user {UNPRIVILEGED} cannot reach {binaries}: its programs are copied to {copied}")
     if not _runs(copied, user):
@@ -399,9 +403,21 @@ def _command_line(pid):
 
 @contextlib.contextmanager
 def _locked(home):
-    with open(home / "lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    while True:
+        _make_home(home)
+        with open(home / "lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_same(file, home / "lock"):
+                yield
+                return
+        # While we waited the home was removed, and this lock with it: take the new one.
+
+
+def _is_same(file, path):
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _read_state(home):

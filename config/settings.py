@@ -68,7 +68,9 @@ DEMARC_HOME = Path(text("DEMARC_HOME", str(BASE_DIR / ".demarc"))).absolute()
 
 # The organisation
 TIME_ZONE = text("DEMARC_TIME_ZONE", "UTC")
-if TIME_ZONE not in zoneinfo.available_timezones():
+try:
+    zoneinfo.ZoneInfo(TIME_ZONE)
+except (zoneinfo.ZoneInfoNotFoundError, ValueError):
     problems.append(f"DEMARC_TIME_ZONE is {TIME_ZONE!r}, not a time zone such as Europe/Berlin")
 ORGANISATION_CURRENCY = text("DEMARC_CURRENCY", "USD")
 if not re.fullmatch("[A-Z]{3}", ORGANISATION_CURRENCY):
@@ -154,7 +156,7 @@ USE_I18N = False
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = BASE_DIR / "staticfiles" if PRODUCTION else None
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
@@ -163,7 +165,7 @@ STORAGES = {
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
-WHITENOISE_USE_FINDERS = not PRODUCTION  # a demo needs no collectstatic
+WHITENOISE_USE_FINDERS = not PRODUCTION  # only production needs collectstatic
 
 # Security
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION

@@ -1,0 +1,63 @@
+"""Everything a newcomer needs to look around: tables, presets, a sample portfolio, a first recalculation."""
+
+import json
+import subprocess
+import sys
+import time
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Count
+
+from accounts.models import Account
+from segmentation.models import Assignment, Layer
+
+SAMPLE = settings.BASE_DIR / "examples" / "sample"
+LOGIN = "demo"
+
+
+class Command(BaseCommand):
+    help = "Set up the demonstration (as often as you like) and print what came out as one line of JSON."
+
+    def handle(self, *args, **options):
+        if settings.PRODUCTION:
+            raise CommandError("the demonstration has a well-known password; not with DEMARC_ENV=production")
+        started = time.monotonic()
+        self.step("tables", "migrate", interactive=False, verbosity=0)
+        self.login()
+        self.step("segmentations", "load_presets")
+        self.step("sample portfolio", "import_accounts", str(sample()), commit=True)
+        self.step("recalculation", "recompute")
+        self.stdout.write(json.dumps(summary() | {"seconds": round(time.monotonic() - started, 1)}))
+
+    def step(self, what, command, *args, **options):
+        """Run a command; what it has to say is progress here, and goes to stderr."""
+        began = time.monotonic()
+        call_command(command, *args, stdout=self.stderr, stderr=self.stderr, **options)
+        self.stderr.write(f"{what}: {time.monotonic() - began:.1f} s")
+
+    def login(self):
+        users = get_user_model().objects
+        if not users.filter(username=LOGIN).exists():
+            users.create_superuser(LOGIN, "demo@example.com", LOGIN)
+        self.stderr.write(f"log in as {LOGIN} with the password {LOGIN}")
+
+
+def sample():
+    """The sample's recipe; its files are made first where they are missing."""
+    if not list(SAMPLE.glob("*.csv")):
+        subprocess.run(
+            [sys.executable, "-m", "examples.sample.generate"], cwd=settings.BASE_DIR, check=True, stdout=2
+        )
+    return SAMPLE / "recipe.yaml"
+
+
+def summary():
+    """Active customers, how many of them have a segment on the primary layer, and which."""
+    active = Account.objects.active()
+    inside = Assignment.objects.filter(layer=Layer.objects.get(primary=True), account__in=active)
+    counted = inside.exclude(effective=None).values_list("effective__key").annotate(accounts=Count("id"))
+    segments = dict(counted.order_by("effective__position"))
+    return {"accounts": active.count(), "segmented": sum(segments.values()), "segments": segments}
