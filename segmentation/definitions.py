@@ -1,0 +1,690 @@
+"""A definition's document: dimensions, criteria and rules as people type them, checked, frozen and hashed.
+
+Pure: plain data in, dataclasses out. Numbers stay the strings that were typed (`0.40` stays `0.40`). What is stored
+in the database, and when, is decided in `segmentation.versions`.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from math import gcd
+
+import yaml
+
+from accounts.catalogue import DTYPES
+from segmentation import conditions
+from segmentation.rubric import Rubric, RubricError
+from segmentation.rubric import parse as parse_rubric
+
+AGE = "account_age_days"
+MAX_BITS = 126
+MAX_TEXT = 200_000
+MAX_ITEMS = 200
+WEIGHT = re.compile(r"\d{1,4}(\.\d{1,4})?|\.\d{1,4}")
+KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
+SEGMENT_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+_FIELDS = {
+    "document": ("weights", "requires", "dimensions", "rules"),
+    "dimension": ("key", "name", "scale", "maturity", "criteria"),
+    "maturity": ("after_days", "needs_data_after_days", "until_then"),
+    "criterion": ("key", "fact", "name", "weight", "cells", "missing"),
+    "rule": ("segment", "when"),
+}
+_LATER = {"from": "Limiting a rule to accounts coming from given segments is not available yet."}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong, for the person who typed it. `path` is like `dimensions.0.criteria.2.cells.1`."""
+
+    path: str
+    message: str
+
+
+class DocumentErrors(ValueError):
+    """The document cannot be used; `problems` lists everything that is wrong."""
+
+    def __init__(self, problems):
+        self.problems = problems
+        super().__init__(
+            "\n".join(f"{problem.path or 'document'}: {problem.message}" for problem in problems)
+        )
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What is done about a criterion without a value of its own. `kind`: skip, assume, rate, needs data."""
+
+    kind: str
+    points: int | None = None  # assume
+    fact: str | None = None  # rate
+    rubric: Rubric | None = None  # rate
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Maturity:
+    """When a dimension counts. `assumed`: the points that count until then, or None: it is left out."""
+
+    after_days: int
+    needs_data_after_days: int
+    assumed: int | None = None
+
+
+@dataclass(frozen=True)
+class Criterion:
+    key: str
+    fact: str
+    name: str | None
+    weight: Decimal
+    cells: tuple  # as typed
+    rubric: Rubric
+    missing: Missing
+
+
+@dataclass(frozen=True)
+class Dimension:
+    key: str
+    name: str | None
+    scale: str  # mean, points
+    criteria: tuple
+    maturity: Maturity | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    segment: str
+    condition: conditions.Condition | None = None  # None: everything else
+
+    @property
+    def when(self):
+        return self.condition.text if self.condition else None
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """A numeric comparison of a rule with a constant. `threshold` is exact."""
+
+    term: str
+    op: str
+    threshold: Decimal
+    segment: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """A complete document. `weights` ({dimension: Decimal}) is None where there is no composite."""
+
+    weights: dict | None
+    requires: tuple
+    dimensions: tuple
+    rules: tuple
+    types: dict = field(repr=False)
+    data: dict = field(repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, data, *, types, segments=None):
+        """Read a document (plain data or YAML text) over the facts `types` ({name: catalogue type}).
+
+        `segments`: the layer's segment keys, where they are known. Raises DocumentErrors with every problem.
+        """
+        reader = _Reader(data, types, segments)
+        document = reader.document()
+        if reader.problems:
+            raise DocumentErrors(reader.problems)
+        return document
+
+    def freeze(self):
+        """The canonical form as plain data: defaults filled in, keys in order, numbers as typed."""
+        return json.loads(json.dumps(self.data))
+
+    @cached_property
+    def hash(self):
+        """SHA-256 of the canonical form."""
+        text = json.dumps(self.data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def criteria(self):
+        """All criteria, in document order."""
+        return [criterion for dimension in self.dimensions for criterion in dimension.criteria]
+
+    @cached_property
+    def facts(self):
+        """The facts an evaluation needs, in document order, each once."""
+        found = list(self.requires)
+        for dimension in self.dimensions:
+            found += [AGE] if dimension.maturity else []
+            for criterion in dimension.criteria:
+                found += [criterion.fact, criterion.missing.fact]
+        for rule in self.rules:
+            found += sorted(rule.condition.names) if rule.condition else []
+        return tuple(fact for fact in dict.fromkeys(found) if fact in self.types)
+
+    @property
+    def schema(self):
+        """The Polars type of each fact an evaluation needs."""
+        return {fact: DTYPES[self.types[fact]] for fact in self.facts}
+
+    @cached_property
+    def boundaries(self):
+        """The numeric comparisons of the rules with constants, in order; None if any is more complicated."""
+        found = []
+        for rule in self.rules:
+            for one in rule.condition.comparisons if rule.condition else ():
+                if one.term is None:
+                    return None
+                found.append(Boundary(one.term, one.op, Decimal(one.threshold).scaleb(-12), rule.segment))
+        return tuple(found)
+
+
+def problems(data, *, types, segments=None):
+    """Everything that keeps a document from leaving draft, all at once; an empty list when it is complete."""
+    reader = _Reader(data, types, segments)
+    reader.document()
+    return reader.problems
+
+
+def names(document_types, dimensions):
+    """What conditions may speak of: facts, `points.<criterion>`, `score.<dimension>`; {name: type}.
+
+    `dimensions`: {dimension key: [criterion keys]}. `composite` is added where the document has one.
+    """
+    found = dict(document_types)
+    for dimension, criteria in dimensions.items():
+        found[f"score.{dimension}"] = "score"
+        found |= {f"points.{criterion}": "points" for criterion in criteria}
+    return found
+
+
+# -- YAML
+
+
+class _Loader(yaml.SafeLoader):
+    """Every scalar stays the string that was typed; no aliases, no key twice."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("references (*name) are not used here")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for key in keys if isinstance(key, str) and keys.count(key) > 1]:
+            raise yaml.YAMLError(f"'{twice[0]}' is there twice (line {node.start_mark.line + 1})")
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Strings without quotes where possible: 0.40 is read back as typed."""
+
+    def increase_indent(self, flow=False, indentless=False):
+        return super().increase_indent(flow, False)
+
+
+_Dumper.yaml_implicit_resolvers = {}
+
+
+def from_yaml(text):
+    """YAML text -> plain data whose scalars are all strings. Raises DocumentErrors."""
+    if len(text) > MAX_TEXT:
+        raise DocumentErrors([Problem("", f"The text is longer than {MAX_TEXT:,} characters.")])
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        what = getattr(error, "problem", None) or str(error)
+        raise DocumentErrors([Problem("", f"The YAML cannot be read{where}: {what}.")]) from None
+    except RecursionError:
+        raise DocumentErrors([Problem("", "The YAML is nested too deeply.")]) from None
+
+
+def to_yaml(document):
+    """A document (or its plain data) as YAML, without the defaults; `from_yaml` reads the same back."""
+    data = document.data if isinstance(document, Document) else document
+    return yaml.dump(_short(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _short(data):
+    """Leave out what is the default anyway."""
+    data = json.loads(json.dumps(data))
+    for dimension in data.get("dimensions", []):
+        if dimension.get("scale") == "mean":
+            del dimension["scale"]
+        for criterion in dimension.get("criteria", []):
+            if criterion.get("fact") == criterion.get("key"):
+                criterion.pop("fact", None)
+            if criterion.get("weight") == "1":
+                del criterion["weight"]
+    return data
+
+
+# -- reading
+
+
+class _Reader:
+    """Reads plain data into a Document, collecting every problem on the way instead of stopping at the first."""
+
+    def __init__(self, data, types, segments):
+        self.problems = []
+        self.types, self.segments = types, segments
+        self.broken = set()  # dimension keys whose criteria could not all be read
+        if isinstance(data, str):
+            try:
+                data = from_yaml(data)
+            except DocumentErrors as errors:
+                self.problems += errors.problems
+                data = {}
+        self.data = self.plain(data, "")
+
+    def problem(self, path, message):
+        self.problems.append(Problem(path, message))
+
+    def plain(self, value, path, depth=0):
+        """The same data with strings for scalars; empty entries dropped."""
+        if depth > 10:
+            self.problem(path, "Nested too deeply.")
+            return ""
+        if isinstance(value, dict):
+            pairs = {str(key): one for key, one in value.items() if one is not None}
+            return {key: self.plain(one, _join(path, key), depth + 1) for key, one in pairs.items()}
+        if isinstance(value, list | tuple):
+            if len(value) > MAX_ITEMS:
+                self.problem(path, f"More than {MAX_ITEMS} entries.")
+                return []
+            return [
+                self.plain("" if one is None else one, _join(path, i), depth + 1)
+                for i, one in enumerate(value)
+            ]
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]", text):
+            self.problem(path, "Contains a character that cannot be stored.")
+            return ""
+        return text.strip()
+
+    # Each reader takes data and a path and gives the part, or None after telling what is wrong.
+
+    def document(self):
+        if not isinstance(self.data, dict):
+            self.problem("", "The document must be a list of named parts: weights, dimensions, rules.")
+            return None
+        self.known(self.data, "document", "")
+        requires = tuple(self.requires())
+        dimensions = self.dimensions()
+        weights = self.weights(dimensions)
+        rules = self.rules(dimensions, weights)
+        if self.problems:
+            return None
+        self.fits(dimensions, weights)
+        return Document(
+            weights, requires, tuple(dimensions), tuple(rules), self.types, self.frozen(dimensions)
+        )
+
+    def known(self, data, kind, path):
+        for key in data:
+            if key not in _FIELDS[kind]:
+                near = difflib.get_close_matches(key, _FIELDS[kind], n=1)
+                hint = f" Did you mean '{near[0]}'?" if near else ""
+                self.problem(_join(path, key), _LATER.get(key) or f"'{key}' is not known here.{hint}")
+
+    def items(self, data, name, path):
+        """A list of mappings, with their paths."""
+        path = _join(path, name)
+        found = data.get(name, [])
+        if not isinstance(found, list):
+            self.problem(path, f"'{name}' must be a list.")
+            return []
+        good = []
+        for index, one in enumerate(found):
+            if isinstance(one, dict):
+                good.append((one, f"{path}.{index}"))
+            else:
+                self.problem(f"{path}.{index}", "This entry must have named parts.")
+        return good
+
+    def text(self, data, name, path):
+        value = data.get(name, "")
+        if not isinstance(value, str):
+            self.problem(_join(path, name), f"'{name}' must be a single text.")
+            return ""
+        return value
+
+    def key(self, data, path, taken, what):
+        key = self.text(data, "key", path)
+        if not key:
+            self.problem(_join(path, "key"), f"Give the {what} a key.")
+        elif not KEY.fullmatch(key):
+            self.problem(
+                _join(path, "key"),
+                f"'{key}' is no key: use small letters, digits and _, at most 40, a letter first.",
+            )
+        elif key in taken:
+            self.problem(_join(path, "key"), f"There are two with the key '{key}'.")
+        taken.add(key)
+        return key
+
+    def fact(self, name, path):
+        """True when the catalogue knows the fact."""
+        if name in self.types:
+            return True
+        near = difflib.get_close_matches(name.lower(), self.types, n=1, cutoff=0.6)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        self.problem(path, f"There is no data field '{name}'.{hint}")
+        return False
+
+    def requires(self):
+        found = self.data.get("requires", [])
+        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+            self.problem("requires", "'requires' must be a list of data fields.")
+            return []
+        for index, name in enumerate(found):
+            if self.fact(name, f"requires.{index}") and name in found[:index]:
+                self.problem(f"requires.{index}", f"'{name}' is there twice.")
+        return found
+
+    def dimensions(self):
+        keys, criterion_keys, found = set(), set(), []
+        for data, path in self.items(self.data, "dimensions", ""):
+            self.known(data, "dimension", path)
+            key = self.key(data, path, keys, "score group")
+            scale = self.text(data, "scale", path) or "mean"
+            if scale not in ("mean", "points"):
+                self.problem(f"{path}.scale", f"The scale is 'mean' or 'points', not '{scale}'.")
+            maturity = self.maturity(data, path)
+            before = len(self.problems)
+            criteria = [
+                self.criterion(one, at, scale, criterion_keys)
+                for one, at in self.items(data, "criteria", path)
+            ]
+            if not criteria and len(self.problems) == before:
+                self.problem(f"{path}.criteria", "Add at least one measure.")
+            criteria = [criterion for criterion in criteria if criterion]
+            if criteria and not sum(criterion.weight for criterion in criteria):
+                self.problem(f"{path}.criteria", "At least one measure must have a weight above 0.")
+            name = self.text(data, "name", path) or None
+            found.append(Dimension(key, name, scale, tuple(criteria), maturity))
+        return found
+
+    def maturity(self, data, path):
+        path, data = f"{path}.maturity", data.get("maturity")
+        if not data:
+            return None
+        if not isinstance(data, dict):
+            self.problem(path, "'maturity' has the parts after_days, needs_data_after_days and until_then.")
+            return None
+        self.known(data, "maturity", path)
+        after = self.days(data, "after_days", path)
+        until = self.days(data, "needs_data_after_days", path) if "needs_data_after_days" in data else after
+        if after and until and until < after:
+            self.problem(f"{path}.needs_data_after_days", f"Must not be earlier than after_days ({after}).")
+        policy = self.text(data, "until_then", path) or "skip"
+        match = re.fullmatch(r"skip|assume\s+([1-5])", policy)
+        if not match:
+            self.problem(f"{path}.until_then", f"Write 'skip' or 'assume 3', not '{policy}'.")
+        if self.types.get(AGE) != "integer":
+            self.problem(path, f"There is no data field '{AGE}'.")
+        return Maturity(after or 1, until or 1, int(match[1]) if match and match[1] else None)
+
+    def days(self, data, name, path):
+        text = self.text(data, name, path)
+        if re.fullmatch(r"\d{1,4}", text) and 1 <= int(text) <= 3650:
+            return int(text)
+        self.problem(_join(path, name), f"'{name}' must be a number of days from 1 to 3650.")
+        return None
+
+    def criterion(self, data, path, scale, taken):
+        before = len(self.problems)
+        self.known(data, "criterion", path)
+        key = self.key(data, path, taken, "measure")
+        fact = self.text(data, "fact", path) or key
+        type = (
+            self.types.get(fact)
+            if fact and self.fact(fact, f"{path}.fact" if "fact" in data else f"{path}.key")
+            else None
+        )
+        weight = self.weight(self.text(data, "weight", path) or "1", f"{path}.weight")
+        if scale == "points" and weight not in (None, 1):
+            self.problem(
+                f"{path}.weight", "In a plain sum of points every measure counts once; remove the weight."
+            )
+        cells = data.get("cells", [])
+        if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
+            self.problem(f"{path}.cells", "'cells' must be a list of five texts.")
+            cells = []
+        table = self.rubric(cells, type, f"{path}.cells") if type else None
+        missing = self.missing(self.text(data, "missing", path) or "skip", scale, f"{path}.missing")
+        name = self.text(data, "name", path) or None
+        if len(self.problems) > before:
+            return None
+        cells = (*cells, *[""] * (5 - len(cells)))
+        return Criterion(key, fact, name, weight, cells, table, missing)
+
+    def weight(self, text, path):
+        if WEIGHT.fullmatch(text):
+            return Decimal(text)
+        self.problem(path, f"'{text}' is not a weight: a number from 0 with at most 4 decimals.")
+        return None
+
+    def rubric(self, cells, type, path):
+        try:
+            return parse_rubric(cells, type)
+        except RubricError as errors:
+            for index, message in errors.problems:
+                self.problem(f"{path}.{index}", f"Cell {index + 1}: {message}.")
+        return None
+
+    def missing(self, text, scale, path):
+        if text == "skip":
+            if scale == "points":
+                self.problem(
+                    path,
+                    "A plain sum cannot skip a measure: write 'assume 1' to 5, 'rate ...' or 'needs data'.",
+                )
+            return Missing("skip", text=text)
+        if text == "needs data":
+            return Missing("needs data", text=text)
+        if match := re.fullmatch(r"assume\s+([1-5])", text):
+            return Missing("assume", points=int(match[1]), text=text)
+        if match := re.fullmatch(r"rate\s+(\w+)\s*:\s*(.+)", text, re.DOTALL):
+            return self.rate(match[1], match[2], text, path)
+        self.problem(
+            path,
+            f"'{text}' is not known. Write skip, assume 3, needs data, or for example: "
+            "rate arr: 100K+ = 5, 25K-99K = 3, < 25K = 1",
+        )
+        return None
+
+    def rate(self, fact, text, typed, path):
+        """`rate arr: 100K+ = 5, 25K-99K = 3, < 25K = 1`: another fact's scoring table."""
+        if not self.fact(fact, path):
+            return None
+        cells, rest = [""] * 5, text.strip()
+        while rest:
+            match = _ENTRY.match(rest)
+            if not match or cells[5 - int(match[2])]:
+                why = f"{match[2]} points are there twice" if match else f"cannot read '{rest}'"
+                self.problem(
+                    path,
+                    f"After 'rate {fact}:' write cells and points, such as 100K+ = 5, < 100K = 1: {why}.",
+                )
+                return None
+            cells[5 - int(match[2])] = match[1].strip()
+            rest = rest[match.end() :].strip()
+        try:
+            return Missing("rate", fact=fact, rubric=parse_rubric(cells, self.types[fact]), text=typed)
+        except RubricError as errors:
+            for index, message in errors.problems:
+                self.problem(path, f"For {5 - index} points: {message}.")
+        return None
+
+    def weights(self, dimensions):
+        """{dimension: Decimal} that sum to exactly 1, or None: no composite."""
+        data = self.data.get("weights") or None
+        keys = [dimension.key for dimension in dimensions]
+        if data is None:
+            return {keys[0]: Decimal(1)} if len(keys) == 1 else None
+        if not isinstance(data, dict):
+            self.problem("weights", "'weights' names each score group and its weight.")
+            return None
+        found = {key: self.composite_weight(key, text) for key, text in data.items()}
+        for key in set(found) - set(keys):
+            near = difflib.get_close_matches(key, keys, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            self.problem(f"weights.{key}", f"There is no score group '{key}'.{hint}")
+        for key in keys:
+            if key and key not in found:
+                self.problem("weights", f"Say what '{key}' counts (0 if it should not).")
+        if None not in found.values() and sum(found.values()) != 1:
+            total = f"{sum(found.values()).normalize():f}"
+            self.problem("weights", f"The weights add up to {total}; they must add up to exactly 1.")
+        return {key: found.get(key) for key in keys}
+
+    def composite_weight(self, key, text):
+        path = f"weights.{key}"
+        if not isinstance(text, str) or not WEIGHT.fullmatch(text) or Decimal(text) > 1:
+            self.problem(path, f"'{text}' is not a weight: a number from 0 to 1 with at most 4 decimals.")
+            return None
+        return Decimal(text)
+
+    def rules(self, dimensions, weights):
+        known = names(
+            self.types, {one.key: [criterion.key for criterion in one.criteria] for one in dimensions}
+        )
+        if weights:
+            known["composite"] = "score"
+        items = self.items(self.data, "rules", "")
+        if not items:
+            self.problem("rules", "Add at least one rule.")
+        found = [self.rule(data, path, known, last=(data, path) == items[-1]) for data, path in items]
+        return found
+
+    def rule(self, data, path, known, last):
+        self.known(data, "rule", path)
+        segment, when = self.text(data, "segment", path), self.text(data, "when", path)
+        if not segment:
+            self.problem(f"{path}.segment", "Say which segment the rule gives.")
+        elif self.segments is not None and segment not in self.segments:
+            near = difflib.get_close_matches(segment, self.segments, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            self.problem(f"{path}.segment", f"There is no segment '{segment}'.{hint}")
+        elif not SEGMENT_KEY.fullmatch(segment):
+            self.problem(f"{path}.segment", f"'{segment}' is no key: use small letters, digits and -.")
+        if not when:
+            if not last:
+                self.problem(
+                    f"{path}.when", "A rule without a condition takes everyone: it can only be the last."
+                )
+            return Rule(segment)
+        try:
+            return Rule(segment, conditions.compile(when, known))
+        except conditions.ConditionError as error:
+            place = "" if error.position is None else f" (at character {error.position + 1})"
+            self.problem(f"{path}.when", f"{error.message}{place}")
+        return Rule(segment)
+
+    def fits(self, dimensions, weights):
+        """The bit bound of the exact arithmetic."""
+        for index, dimension in enumerate(dimensions):
+            if dimension_bound(dimension).bit_length() > MAX_BITS:
+                self.problem(
+                    f"dimensions.{index}", "Too many measures with too long weights to score exactly."
+                )
+        if weights and composite_bound(dimensions, weights).bit_length() > MAX_BITS:
+            self.problem(
+                "weights", "Too many score groups and measures with too long weights to score exactly."
+            )
+
+    def frozen(self, dimensions):
+        """The canonical form."""
+        frozen = {}
+        for name in ("weights", "requires"):
+            if self.data.get(name):
+                frozen[name] = self.data[name]
+        if dimensions:
+            frozen["dimensions"] = [
+                _frozen_dimension(dimension, data)
+                for dimension, data in zip(dimensions, self.data["dimensions"], strict=True)
+            ]
+        if "weights" in frozen:
+            frozen["weights"] = {one.key: frozen["weights"][one.key] for one in dimensions}
+        frozen["rules"] = [
+            {name: rule[name] for name in _FIELDS["rule"] if rule.get(name)} for rule in self.data["rules"]
+        ]
+        return frozen
+
+
+# Cells, "=", points, then a separator or the end; a quoted text may hold anything; ">=" is no "=".
+_ENTRY = re.compile(r"((?:\"[^\"]*\"|[^\"])*?)(?<![<>])=\s*([1-5])\s*(?:[,;]|$)")
+
+
+def _join(path, name):
+    return f"{path}.{name}" if path else str(name)
+
+
+def _frozen_dimension(dimension, data):
+    frozen = {"key": dimension.key}
+    if dimension.name:
+        frozen["name"] = dimension.name
+    frozen["scale"] = dimension.scale
+    if dimension.maturity:
+        typed = data["maturity"]
+        frozen["maturity"] = {
+            "after_days": typed["after_days"],
+            "needs_data_after_days": typed.get("needs_data_after_days") or typed["after_days"],
+            "until_then": typed.get("until_then") or "skip",
+        }
+    frozen["criteria"] = [
+        _frozen_criterion(criterion, typed)
+        for criterion, typed in zip(dimension.criteria, data["criteria"], strict=True)
+    ]
+    return frozen
+
+
+def _frozen_criterion(criterion, data):
+    frozen = {"key": criterion.key, "fact": criterion.fact}
+    if criterion.name:
+        frozen["name"] = criterion.name
+    frozen["weight"] = data.get("weight") or "1"
+    frozen["cells"] = list(criterion.cells)
+    frozen["missing"] = criterion.missing.text
+    return frozen
+
+
+# -- the integers behind the scores
+
+
+def whole(weights):
+    """Decimal weights as the smallest integers in the same proportion."""
+    scaled = [int(weight * 10**4) for weight in weights]
+    common = gcd(*scaled) or 1
+    return [one // common for one in scaled]
+
+
+def dimension_bound(dimension):
+    """The greatest integer met on the way to a dimension's score."""
+    return 5 * sum(_counts(dimension)) * 10**12
+
+
+def composite_bound(dimensions, weights):
+    """The greatest integer met on the way to the composite."""
+    shares = whole(weights.values())
+    divisors = [1 if dimension.scale == "points" else sum(_counts(dimension)) for dimension in dimensions]
+    total, everything = 0, 1
+    for divisor in divisors:
+        everything *= max(divisor, 1)
+    for dimension, share, divisor in zip(dimensions, shares, divisors, strict=True):
+        total += share * 5 * sum(_counts(dimension)) * (everything // max(divisor, 1))
+    return max(total, sum(shares) * everything) * 10**12
+
+
+def _counts(dimension):
+    return whole([criterion.weight for criterion in dimension.criteria])

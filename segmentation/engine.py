@@ -1,0 +1,325 @@
+"""The engine: which segment the rules give each account of a frame, and everything needed to say why.
+
+    evaluate(document, frame, at) -> frame
+
+PURE: imports neither Django nor the database. Vectorised Polars, no Python per row; each row is decided by itself, so
+order and chunking cannot change a result. Scores are exact quotients cut off (floor) after 12 decimals, computed in
+64- or 128-bit integers straight from the points (never from other cut scores); the bit bound is checked when a
+document is parsed.
+"""
+
+from functools import reduce
+from operator import mul
+
+import polars as pl
+
+from segmentation.definitions import AGE, composite_bound, dimension_bound, whole
+
+ONE = 10**12
+SCORE = pl.Decimal(38, 12)
+NULL_SCORE = pl.lit(None, SCORE)
+NULL_TEXT = pl.lit(None, pl.String)
+
+# What a dimension is for an account.
+COUNTS, IMMATURE, NO_FACTS, LEFT_OUT = 0, 1, 2, 3
+
+
+def evaluate(document, frame, at, *, left_out=()):
+    """Decide every row of `frame`.
+
+    frame: `id`, one column per fact of `document.schema` with exactly that Polars type, and optionally `blocked`
+    (String: a reason code why the account cannot be evaluated at all). at: datetime.date, the run's clock.
+    left_out: keys of dimensions for which no account at all has a fact; they count for nobody.
+
+    Returns one row per row, in the same order: `id`, `segment`, `reason` (a code, where the segment is null),
+    `provisional`, `provisional_until`, `composite`, `score.<dimension>`, `points.<criterion>`,
+    `fallback.<criterion>` (null = own value; skip, assume, rate, needs data, left out), `rule` (index of the rule
+    that decided), `observed` and `fallbacks` (criteria with and without a value of their own, in the dimensions that
+    count), `thin` (more than half are fallbacks), `up`, `down`, `distance` (to the nearest boundary of the rules).
+
+    Reason codes: the row's `blocked`; `missing:<fact>`; `no facts:<dimension>`; `overflow:<rule index>` (a number
+    in the rule's condition does not fit 38 digits); `no rule`. Raises ValueError when a column is missing or mistyped.
+    """
+    _check(document, frame)
+    parts = [_Dimension(document, dimension, dimension.key in left_out) for dimension in document.dimensions]
+    lazy = frame.lazy()
+    lazy = lazy.with_columns(*(expr for part in parts for expr in part.readings()))
+    lazy = lazy.with_columns(*(part.state() for part in parts))
+    lazy = lazy.with_columns(*(expr for part in parts for expr in part.points()))
+    lazy = lazy.with_columns(*(expr for part in parts for expr in part.sums()))
+    lazy = lazy.with_columns(_needs(document, parts, frame), *(part.score() for part in parts))
+    lazy = lazy.with_columns(_composite(document, parts))
+    lazy = lazy.with_columns(_lacking(document, parts))
+    lazy = lazy.with_columns(_rule(document))
+    lazy = lazy.with_columns(*_outcome(document))
+    lazy = lazy.with_columns(*_provisional(parts, at), *_evidence(parts), *_distances(document))
+    return lazy.select(*_columns(document)).collect()
+
+
+def _check(document, frame):
+    schema = frame.schema
+    wrong = [
+        f"{fact} is {schema.get(fact, 'missing')}, expected {dtype}"
+        for fact, dtype in document.schema.items()
+        if schema.get(fact) != dtype
+    ]
+    wrong += [] if "id" in schema else ["id is missing"]
+    if wrong:
+        raise ValueError("The frame does not fit the document: " + "; ".join(wrong))
+
+
+class _Dimension:
+    """The expressions of one dimension, stage by stage; later ones read the columns of earlier ones."""
+
+    def __init__(self, document, dimension, left_out):
+        self.dimension, self.key, self.left_out = dimension, dimension.key, left_out
+        self.types = document.types
+        self.weights = whole([criterion.weight for criterion in dimension.criteria])
+        # A dimension that counts nothing in the composite keeps nobody from a segment.
+        self.matters = not document.weights or document.weights[dimension.key] > 0
+        self.kind = pl.Int64 if dimension_bound(dimension).bit_length() <= 62 else pl.Int128
+        self.is_sum = dimension.scale == "points"
+        self.counts = pl.col(f"_state.{self.key}") == COUNTS
+        self.immature = pl.col(f"_state.{self.key}") == IMMATURE
+        assumed = dimension.maturity.assumed if dimension.maturity else None
+        self.assumed = assumed
+
+    def readings(self):
+        """The points of each criterion's own fact and of the fact that stands in for it."""
+        for criterion in self.dimension.criteria:
+            yield criterion.rubric.points(pl.col(criterion.fact)).alias(f"_own.{criterion.key}")
+            if criterion.missing.kind == "rate":
+                other = criterion.missing.rubric.points(pl.col(criterion.missing.fact))
+                yield other.alias(f"_rated.{criterion.key}")
+
+    def state(self):
+        """Maturity first, on raw facts."""
+        if self.left_out:
+            return pl.lit(LEFT_OUT, pl.Int8).alias(f"_state.{self.key}")
+        facts = pl.any_horizontal(_present(one.fact, self.types) for one in self.dimension.criteria)
+        state = pl.when(facts).then(pl.lit(COUNTS, pl.Int8)).otherwise(pl.lit(NO_FACTS, pl.Int8))
+        if maturity := self.dimension.maturity:
+            age = pl.col(AGE)
+            waits = (age < maturity.after_days) | ((age < maturity.needs_data_after_days) & ~facts)
+            state = pl.when(waits).then(pl.lit(IMMATURE, pl.Int8)).otherwise(state)  # age null: mature
+        return state.alias(f"_state.{self.key}")
+
+    def points(self):
+        """`points.<criterion>` and `fallback.<criterion>`."""
+        for criterion in self.dimension.criteria:
+            own = pl.col(f"_own.{criterion.key}")
+            instead, kind = self.fallback(criterion)
+            value = pl.when(self.counts).then(pl.coalesce(own, instead))
+            what = pl.when(self.counts & own.is_not_null()).then(NULL_TEXT).when(self.counts).then(kind)
+            if self.assumed:
+                value = value.when(self.immature).then(pl.lit(self.assumed, pl.Int8))
+                what = what.when(self.immature).then(pl.lit("assume"))
+            what = what.when(pl.col(f"_state.{self.key}") == NO_FACTS).then(pl.lit("needs data"))
+            yield value.alias(f"points.{criterion.key}")
+            yield what.otherwise(pl.lit("left out")).alias(f"fallback.{criterion.key}")
+
+    def fallback(self, criterion):
+        """Points for a criterion without a value of its own, and the kind that is recorded."""
+        missing = criterion.missing
+        if missing.kind == "rate":
+            rated = pl.col(f"_rated.{criterion.key}")
+            # A sum is never taken over fewer criteria.
+            without = pl.lit("needs data" if self.is_sum else "skip")
+            return rated, pl.when(rated.is_not_null()).then(pl.lit("rate")).otherwise(without)
+        return pl.lit(missing.points, pl.Int8), pl.lit(missing.kind)
+
+    def sums(self):
+        """N = sum of weight x points and D = sum of weights over the criteria present; D is 1 for a plain sum."""
+        pairs = [
+            (pl.col(f"points.{criterion.key}"), weight)
+            for criterion, weight in zip(self.dimension.criteria, self.weights, strict=True)
+        ]
+        total = pl.sum_horizontal(points.cast(self.kind) * weight for points, weight in pairs)
+        divisor = pl.sum_horizontal(points.is_not_null().cast(self.kind) * weight for points, weight in pairs)
+        complete = ~self.lacks()
+        present = complete & (divisor > 0)
+        yield pl.when(present).then(total).alias(f"_n.{self.key}")
+        yield pl.when(present).then(1 if self.is_sum else divisor).cast(self.kind).alias(f"_d.{self.key}")
+
+    def lacks(self):
+        """True where a criterion of this dimension keeps it from a score."""
+        return pl.any_horizontal(
+            (pl.col(f"fallback.{criterion.key}") == "needs data").fill_null(False)
+            for criterion in self.dimension.criteria
+        )
+
+    def score(self):
+        quotient = pl.col(f"_n.{self.key}") * ONE // pl.col(f"_d.{self.key}")
+        return _decimal(quotient).alias(f"score.{self.key}")
+
+    def reasons(self):
+        """Why this dimension keeps the account from a segment, first thing first."""
+        if not self.matters or self.left_out:
+            return
+        no_facts = pl.col(f"_state.{self.key}") == NO_FACTS
+        yield pl.when(no_facts).then(pl.lit(f"no facts:{self.key}"))
+        for criterion in self.dimension.criteria:
+            if criterion.missing.kind in ("needs data", "rate"):
+                lacks = pl.col(f"fallback.{criterion.key}") == "needs data"
+                yield pl.when(lacks).then(pl.lit(f"missing:{criterion.fact}"))
+
+
+def _present(fact, types):
+    """True where a fact is known; blank text is not."""
+    column = pl.col(fact)
+    if types[fact] == "text":
+        return (column.str.strip_chars() != "").fill_null(False)
+    return column.is_not_null()
+
+
+def _decimal(integer):
+    """An integer of 10^-12 as the Decimal it stands for; exact, the bits are the same."""
+    return integer.cast(pl.Int128).reinterpret(dtype=SCORE)
+
+
+def _needs(document, parts, frame):
+    """`_needs`: why an account needs data, or null."""
+    reasons = [pl.col("blocked")] if "blocked" in frame.columns else []
+    for fact in document.requires:
+        reasons.append(pl.when(~_present(fact, document.types)).then(pl.lit(f"missing:{fact}")))
+    for part in parts:
+        reasons += part.reasons()
+    return pl.coalesce(*reasons, NULL_TEXT).alias("_needs")
+
+
+def _composite(document, parts):
+    """(sum of W x N x product of the other D) x 10^12 // (sum of W present x product of D), over what is present."""
+    if not document.weights:
+        return NULL_SCORE.alias("composite")
+    bound = composite_bound(document.dimensions, document.weights)
+    kind = pl.Int64 if bound.bit_length() <= 62 else pl.Int128
+    shares = whole(document.weights.values())
+    present = [pl.col(f"_d.{part.key}").is_not_null() for part in parts]
+    divisors = [pl.col(f"_d.{part.key}").fill_null(1).cast(kind) for part in parts]
+    totals = [pl.col(f"_n.{part.key}").fill_null(0).cast(kind) for part in parts]
+    terms = [
+        reduce(mul, [divisor for other, divisor in enumerate(divisors) if other != index], total * share)
+        for index, (total, share) in enumerate(zip(totals, shares, strict=True))
+    ]
+    counted = pl.sum_horizontal(here.cast(kind) * share for here, share in zip(present, shares, strict=True))
+    below = reduce(mul, divisors, counted)
+    decided = pl.col("_needs").is_null() & (counted > 0)
+    quotient = pl.when(decided).then(pl.sum_horizontal(terms) * ONE // below)
+    return _decimal(quotient).alias("composite")
+
+
+def _lacking(document, parts):
+    """Nothing that counts is left: that is a reason too, and never 'everything else'."""
+    needs = pl.col("_needs")
+    if not parts:
+        return needs
+    counting = [part for part in parts if part.matters]
+    scored = pl.any_horizontal(pl.col(f"_d.{part.key}").is_not_null() for part in counting)
+    return (
+        pl.when(needs.is_null() & ~scored)
+        .then(pl.lit(f"no facts:{counting[0].key}"))
+        .otherwise(needs)
+        .alias("_needs")
+    )
+
+
+def _rule(document):
+    """`_rule`: the index of the first rule that holds; -1 - index where a number did not fit before that."""
+    chain = pl.when(pl.col("_needs").is_not_null()).then(pl.lit(None, pl.Int16))
+    for index, rule in enumerate(document.rules):
+        if rule.condition is None:
+            chain = chain.when(True).then(pl.lit(index, pl.Int16))
+            continue
+        if rule.condition.overflow is not None:
+            chain = chain.when(rule.condition.overflow).then(pl.lit(-1 - index, pl.Int16))
+        chain = chain.when(rule.condition.expr).then(pl.lit(index, pl.Int16))
+    return chain.otherwise(pl.lit(None, pl.Int16)).alias("_rule")
+
+
+def _outcome(document):
+    """`segment`, `rule` and `reason`."""
+    rule, needs = pl.col("_rule"), pl.col("_needs")
+    segment = pl.when(rule.is_null() | (rule < 0)).then(NULL_TEXT)
+    for index, one in enumerate(document.rules):
+        segment = segment.when(rule == index).then(pl.lit(one.segment))
+    yield segment.otherwise(NULL_TEXT).alias("segment")
+    yield pl.when(rule >= 0).then(rule).alias("rule")
+    too_large = pl.format("overflow:{}", -1 - rule)
+    reason = pl.when(needs.is_not_null()).then(needs).when(rule < 0).then(too_large)
+    yield reason.when(rule.is_null()).then(pl.lit("no rule")).otherwise(NULL_TEXT).alias("reason")
+
+
+def _provisional(parts, at):
+    """Segmented while a dimension that matters is not mature; until the last such dimension is."""
+    segmented = pl.col("segment").is_not_null()
+    ends = []
+    for part in parts:
+        if part.matters and not part.left_out and (maturity := part.dimension.maturity):
+            age = pl.col(AGE)
+            young = age < maturity.after_days
+            until = pl.when(young).then(maturity.after_days).otherwise(maturity.needs_data_after_days) - age
+            ends.append(pl.when(segmented & part.immature).then(until))
+    if not ends:
+        yield pl.lit(False).alias("provisional")
+        yield pl.lit(None, pl.Date).alias("provisional_until")
+        return
+    days = pl.max_horizontal(ends)
+    yield days.is_not_null().alias("provisional")
+    yield (pl.lit(at, pl.Date) + pl.duration(days=days)).cast(pl.Date).alias("provisional_until")
+
+
+def _evidence(parts):
+    """`observed`, `fallbacks`, `thin`, over the dimensions that count."""
+    zero = pl.lit(0, pl.Int16)
+    observed, counted = [zero], [zero]
+    for part in parts:
+        criteria = part.dimension.criteria
+        own = pl.sum_horizontal(pl.col(f"_own.{one.key}").is_not_null().cast(pl.Int16) for one in criteria)
+        observed.append(pl.when(part.counts).then(own).otherwise(zero))
+        counts = part.counts | part.immature if part.assumed else part.counts
+        counted.append(pl.when(counts).then(pl.lit(len(criteria), pl.Int16)).otherwise(zero))
+    observed, counted = pl.sum_horizontal(observed), pl.sum_horizontal(counted)
+    yield observed.cast(pl.Int16).alias("observed")
+    yield (counted - observed).cast(pl.Int16).alias("fallbacks")
+    yield (pl.col("segment").is_not_null() & ((counted - observed) * 2 > counted)).alias("thin")
+
+
+def _distances(document):
+    """How far the one term the rules compare is from its nearest boundaries, exactly; null where there is no such term."""
+    boundaries = document.boundaries or ()
+    terms = {boundary.term for boundary in boundaries}
+    if len(terms) != 1 or any(boundary.op in ("=", "<>") for boundary in boundaries):
+        return [NULL_SCORE.alias(name) for name in ("up", "down", "distance")]
+    value = _as_score(terms.pop(), document)
+    value = pl.when(pl.col("segment").is_not_null()).then(value)
+    above, below = [], []
+    for boundary in boundaries:
+        threshold = pl.lit(int(boundary.threshold.scaleb(12)), pl.Int128)
+        # A value on the boundary is above it for >= and <, still below it for > and <=.
+        under = value < threshold if boundary.op in (">=", "<") else value <= threshold
+        above.append(pl.when(under).then(threshold - value))
+        below.append(pl.when(~under).then(value - threshold))
+    up, down = pl.min_horizontal(above), pl.min_horizontal(below)
+    distances = {"up": up, "down": down, "distance": pl.min_horizontal(up, down)}
+    return [_decimal(distance).alias(name) for name, distance in distances.items()]
+
+
+def _as_score(term, document):
+    """A term's exact integer of 10^-12; null where it would not fit."""
+    if term.startswith("points."):
+        return pl.col(term).cast(pl.Int128) * ONE
+    if term not in document.types:
+        return pl.col(term).to_physical()
+    dtype = document.schema[term]
+    factor = 10 ** (12 - getattr(dtype, "scale", 0))
+    value = pl.col(term).to_physical().cast(pl.Int128)
+    return pl.when(value.is_between(-(10**37) // factor, 10**37 // factor)).then(value * factor)
+
+
+def _columns(document):
+    criteria = [criterion.key for criterion in document.criteria]
+    yield from ("id", "segment", "reason", "provisional", "provisional_until", "composite")
+    yield from (f"score.{dimension.key}" for dimension in document.dimensions)
+    yield from (f"points.{key}" for key in criteria)
+    yield from (f"fallback.{key}" for key in criteria)
+    yield from ("rule", "observed", "fallbacks", "thin", "up", "down", "distance")
