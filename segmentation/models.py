@@ -1,6 +1,8 @@
 """What the rules say (computed) and what is in force (effective)."""
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Func, Q
 
@@ -179,7 +181,7 @@ class Cause(models.Model):
     actor_label = models.CharField(max_length=200, default=actor_label)
     channel = models.CharField(max_length=20, default=actor_channel)
     reason = models.TextField(blank=True)
-    run = models.BigIntegerField(null=True)
+    run = models.BigIntegerField(null=True, db_index=True)
     xid = XactId(db_default=Func(function="pg_current_xact_id"), editable=False)
     at = models.DateTimeField(db_default=Func(function="transaction_timestamp"), editable=False)
 
@@ -296,14 +298,35 @@ class Quarantined(models.Model):
         return f"{self.account}: {self.reason}"
 
 
-class Assignment(models.Model):
-    """An account's state on a layer: what the rules say, and what is in force."""
+DIFFERS = Q(computed__isnull=False, effective__isnull=False) & ~Q(computed=F("effective"))
 
-    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="assignments")
-    layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="assignments")
-    computed = models.ForeignKey(Segment, null=True, on_delete=models.PROTECT, related_name="+")
-    effective = models.ForeignKey(Segment, null=True, on_delete=models.PROTECT, related_name="assignments")
-    definition = models.ForeignKey(Definition, on_delete=models.PROTECT)
+
+class AssignmentQuerySet(models.QuerySet):
+    def differing(self):
+        """What the rules say is not what is in force."""
+        return self.filter(DIFFERS)
+
+    def needs_data(self):
+        return self.filter(computed__isnull=True)
+
+
+class Assignment(models.Model):
+    """An account's state on a layer: what the rules say, and what is in force.
+
+    `definition` is the rules under which this state began; the score's is that of the last evaluation, so that
+    new rules which change nothing for an account rewrite no tracked row.
+    """
+
+    # No index of their own: each would be written with every change, and those below serve the queries.
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="assignments", db_index=False)
+    layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="assignments", db_index=False)
+    computed = models.ForeignKey(
+        Segment, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    effective = models.ForeignKey(
+        Segment, null=True, on_delete=models.PROTECT, related_name="assignments", db_index=False
+    )
+    definition = models.ForeignKey(Definition, on_delete=models.PROTECT, db_index=False)
     provisional = models.BooleanField(default=False)
     provisional_until = models.DateField(null=True)
     reason = models.CharField(
@@ -311,7 +334,8 @@ class Assignment(models.Model):
     )  # why it needs data, as a code; see explain.reason_text
     computed_since = models.DateField()  # clock of the run that first gave this computed segment
     effective_since = models.DateField(null=True)
-    history = tracked()
+    objects = AssignmentQuerySet.as_manager()
+    history = tracked(no_db_index=["account", "layer", "computed", "effective", "definition"])
 
     class Meta:
         constraints = [models.UniqueConstraint(name="assignment_once", fields=["account", "layer"])]
@@ -320,7 +344,7 @@ class Assignment(models.Model):
             models.Index(
                 name="assignment_differs",
                 fields=["layer", "account"],
-                condition=~Q(computed=F("effective")),
+                condition=DIFFERS,
             ),
         ]
 
@@ -337,13 +361,14 @@ class AssignmentScore(models.Model):
     assignment = models.OneToOneField(
         Assignment, primary_key=True, on_delete=models.CASCADE, related_name="score"
     )
+    definition = models.ForeignKey(Definition, on_delete=models.PROTECT, db_index=False)
     composite = models.DecimalField(max_digits=24, decimal_places=12, null=True)
-    scores = models.JSONField(default=list)
-    points = models.JSONField(default=list)
+    scores = ArrayField(models.DecimalField(max_digits=24, decimal_places=12, null=True), default=list)
+    points = ArrayField(models.SmallIntegerField(null=True), default=list)
     rule = models.SmallIntegerField(null=True)
     distance = models.DecimalField(max_digits=32, decimal_places=12, null=True)
     thin = models.BooleanField(default=False)
-    computed_at = models.DateField()
+    computed_at = models.DateField()  # clock of the run that wrote this row
 
     def __str__(self):
         return str(self.composite)
@@ -359,23 +384,29 @@ class Move(models.Model):
         PROVISIONAL = "provisional", "Decided after the provisional period"
 
     account = models.ForeignKey(
-        Account, on_delete=models.DO_NOTHING, related_name="moves", db_constraint=False
+        Account, on_delete=models.DO_NOTHING, related_name="moves", db_constraint=False, db_index=False
     )
-    layer = models.ForeignKey(Layer, on_delete=models.PROTECT)
-    from_segment = models.ForeignKey(Segment, null=True, on_delete=models.PROTECT, related_name="+")
-    to_segment = models.ForeignKey(Segment, null=True, on_delete=models.PROTECT, related_name="+")
+    layer = models.ForeignKey(Layer, on_delete=models.PROTECT, db_index=False)
+    from_segment = models.ForeignKey(
+        Segment, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    to_segment = models.ForeignKey(
+        Segment, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     why = models.CharField(max_length=12, choices=Why)
-    definition = models.ForeignKey(Definition, on_delete=models.PROTECT)
+    definition = models.ForeignKey(Definition, on_delete=models.PROTECT, db_index=False)
     cause = models.ForeignKey(Cause, on_delete=models.PROTECT)
     at = models.DateField()  # the run's clock
     written_at = models.DateTimeField(db_default=Func(function="transaction_timestamp"))
-    evidence = models.JSONField(
-        default=dict
-    )  # {"facts": {fact: [value, source, observed]}, "left_out": [...], ...}
+    # {"facts": {fact: value as text}, "sources": {fact: [source, observed]}, "left_out": [dimension]}
+    evidence = models.JSONField(default=dict)
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(name="move_of_account", fields=["account", "layer", "-id"])]
+        indexes = [
+            models.Index(name="move_of_account", fields=["account", "layer", "-id"]),
+            BrinIndex(name="move_written", fields=["written_at"]),  # tiny; rows come in this order
+        ]
         verbose_name = "segment change"
 
     def __str__(self):
