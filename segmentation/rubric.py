@@ -18,6 +18,7 @@ import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from itertools import pairwise
 
 import polars as pl
 
@@ -288,7 +289,7 @@ def _order_problems(cells, texts):
 
 def _pairs(filled, down):
     """Neighbours, the greater one first."""
-    for first, second in zip(filled, filled[1:], strict=False):
+    for first, second in pairwise(filled):
         yield (first, second) if down else (second, first)
 
 
