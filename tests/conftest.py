@@ -24,6 +24,7 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection, connections
+from django.test.utils import setup_databases, teardown_databases
 from waiting import answers, free_port, wait_until
 
 from config import celery, database, embedded
@@ -51,14 +52,23 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix):
-    """Settings were read before pytest_configure ran: use the server found there, and a name no other run uses."""
+def django_db_setup(django_test_environment, django_db_blocker):
+    """The migrated database, under a name no other run uses.
+
+    pytest-django's own makes none when no test takes `db`. Settings were read before pytest_configure ran, so the
+    server it found is put in here.
+    """
     default = settings.DATABASES["default"]
     default.update(database.from_url(os.environ["DATABASE_URL"]))
     connections["default"].close()
     del connections["default"]
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))[-8:]
     default["TEST"]["NAME"] = "_".join(["test", run, os.environ.get("PYTEST_XDIST_WORKER", "alone")])
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False, aliases=["default"], serialized_aliases=[])
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,50 @@
+"""Who may import whom: accounts <- segmentation <- governance, and the pure parts without Django."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+APPS = ("accounts", "segmentation", "governance")  # each may import itself and what stands left of it
+PURE = (
+    "accounts.catalogue",
+    "segmentation.rubric",
+    "segmentation.conditions",
+    "segmentation.definitions",
+    "segmentation.engine",
+)
+
+
+def imported(path):
+    """(top-level package, line) of every import in a file, wherever in it the import stands."""
+    package = path.relative_to(ROOT).parts[0]
+    for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [package if node.level else node.module]
+        else:
+            continue
+        yield from ((name.partition(".")[0], node.lineno) for name in names)
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_apps_import_leftwards_only(app):
+    forbidden = {*APPS[APPS.index(app) + 1 :], "config", "tests", "benchmarks", "examples"}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {package}"
+        for path in sorted((ROOT / app).rglob("*.py"))
+        for package, line in imported(path)
+        if package in forbidden
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_modules_import_without_django(module):
+    program = f"import sys; sys.modules['django'] = None; import {module}"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,117 @@
+"""Settings come from the environment and name what is missing."""
+
+import os
+import runpy
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from config import database
+from config.celery import _nightly_utc, beat_schedule
+
+SETTINGS = Path(__file__).resolve().parent.parent / "config" / "settings.py"
+OURS = (
+    "DEMARC_",
+    "DATABASE_URL",
+    "CELERY_BROKER_URL",
+    "SECRET_KEY",
+    "ALLOWED_HOSTS",
+    "CSRF_TRUSTED_",
+    "DEBUG",
+)
+PRODUCTION = {
+    "DEMARC_ENV": "production",
+    "SECRET_KEY": "x" * 60,
+    "ALLOWED_HOSTS": "demarc.example.com, www.example.com",
+    "DATABASE_URL": "postgres://demarc@db.example.com/demarc",
+}
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """`read(NAME=value, ...)` reads the settings with just these variables set."""
+    for name in list(os.environ):
+        if name.startswith(OURS):
+            monkeypatch.delenv(name)
+
+    def run(**environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return runpy.run_path(str(SETTINGS))
+
+    return run
+
+
+def test_nothing_needs_to_be_set_for_development(read):
+    settings = read()
+    assert settings["DATABASES"]["default"]["ENGINE"] == "config.postgres"
+    assert settings["DEBUG"] is False
+    assert (settings["TIME_ZONE"], settings["ORGANISATION_CURRENCY"]) == ("UTC", "USD")
+
+
+def test_production_names_all_that_is_missing_at_once(read):
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        read(DEMARC_ENV="production")
+    assert str(refusal.value) == "SECRET_KEY is not set; ALLOWED_HOSTS is not set; DATABASE_URL is not set"
+
+
+def test_production_is_secure(read):
+    settings = read(**PRODUCTION)
+    assert settings["ALLOWED_HOSTS"] == ["demarc.example.com", "www.example.com"]
+    assert settings["SECURE_SSL_REDIRECT"] is True
+    assert settings["SESSION_COOKIE_SECURE"] is True
+    assert "SECURE_PROXY_SSL_HEADER" not in settings  # without a proxy that strips it, anybody can send it
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("DEMARC_ENV", "prod", "DEMARC_ENV is 'prod', not development or production"),
+        ("DEMARC_TIME_ZONE", "Mars/Base", "DEMARC_TIME_ZONE is 'Mars/Base'"),
+        ("DEMARC_CURRENCY", "usd", "DEMARC_CURRENCY is 'usd'"),
+        ("DEMARC_QUEUE", "x" * 41, "DEMARC_QUEUE is "),
+        ("DATABASE_URL", "mysql://a@b/c", "DATABASE_URL: expected postgres://"),
+        ("DATABASE_URL", "postgres://a@b/", "DATABASE_URL: expected postgres://"),
+        ("DEBUG", "yes", "DEBUG is 'yes', not 0 or 1"),
+    ],
+)
+def test_a_wrong_value_is_named(read, name, value, sentence):
+    with pytest.raises(ImproperlyConfigured, match=sentence):
+        read(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://demarc:se%2Fcret%40x@db.example.com:6432/demarc?sslmode=require",
+        "postgres://demarc@db.example.com/demarc",
+        "postgres://demarc:pw@%2Fvar%2Frun%2Fpostgresql/demarc",
+    ],
+)
+def test_a_database_url_there_and_back(url):
+    assert database.to_url(database.from_url(url)) == url
+
+
+def test_a_database_url_is_unquoted():
+    settings = database.from_url("postgresql://u:a%2Fb@h:6432/n?sslmode=require")
+    assert (settings["PASSWORD"], settings["PORT"], settings["OPTIONS"]) == (
+        "a/b",
+        "6432",
+        {"sslmode": "require"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("zone", "hours"), [("UTC", {2}), ("Asia/Kolkata", {20}), ("America/New_York", {6, 7})]
+)
+def test_the_nightly_run_is_at_night_where_the_organisation_is(settings, zone, hours):
+    settings.TIME_ZONE = zone
+    assert _nightly_utc() in hours
+
+
+def test_every_scheduled_task_exists():
+    from config import celery
+
+    celery.loader.import_default_modules()
+    assert {entry["task"] for entry in beat_schedule().values()} <= set(celery.tasks)
