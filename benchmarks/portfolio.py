@@ -57,7 +57,10 @@ def touch(share):
 
 
 def rescore():
-    """Change every account's composite a little; few cross a boundary."""
+    """Change every account's composite a little (one measure by one point); few cross a boundary."""
     with connection.cursor() as cursor:
-        cursor.execute("update accounts_usage set tickets_90d = (tickets_90d + 3) %% 21" % ())
-        cursor.execute("vacuum analyze accounts_usage")
+        cursor.execute("""
+            update accounts_account set growth_stage = case growth_stage
+                when 'growth' then 'established' when 'scale-up' then 'established' when 'established' then 'growth'
+                when 'mature' then 'early-stage' else 'mature' end""")
+        cursor.execute("vacuum analyze accounts_account")

@@ -1,0 +1,72 @@
+"""A process that is measured: one command a line in, one line of JSON out.
+
+A process of its own, so that start-up is not measured and the peak of its memory is the work's.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from datetime import date
+
+import django
+
+AT = date(2026, 11, 22)
+
+
+def read(keys):
+    """COPY of the facts the rules use and of the layers' assignments into Polars: the least any run does."""
+    from segmentation import frames
+    from segmentation.assignments import document_of
+    from segmentation.models import Definition
+
+    active = Definition.objects.filter(layer__key__in=keys, status="active")
+    names = dict.fromkeys(fact for one in active for fact in document_of(one.pk).facts)
+    everyone = {"first": 0, "last": 2**62}
+    facts = frames.facts(names, at=AT, **everyone)
+    frames.assignments([one.layer_id for one in active], **everyone)
+    return {"accounts": len(facts)}
+
+
+def run(keys):
+    """A whole run, alone."""
+    return work([start(keys)["run"]])
+
+
+def start(keys):
+    from segmentation import runs
+    from segmentation.models import Layer
+
+    return {"run": runs.start(layers=Layer.objects.filter(key__in=keys), as_of=AT).pk}
+
+
+def work(arguments):
+    from segmentation import runs
+
+    report = runs.report(runs.work(int(arguments[0]), wait=True))
+    counts = report["layers"].values()
+    return {name: sum(one[name] for one in counts) for name in ("scanned", "changed", "moved")}
+
+
+VERBS = {"read": read, "run": run, "start": start, "work": work}
+
+
+def main():
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    django.setup()
+    from django.db import connection
+
+    connection.ensure_connection()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        verb, *arguments = line.split()
+        started = time.perf_counter()
+        result = VERBS[verb](arguments)
+        result["seconds"] = time.perf_counter() - started
+        result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
