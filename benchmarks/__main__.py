@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import django
-import polars as pl
 import psycopg
 
 ROOT = Path(__file__).resolve().parent.parent
