@@ -126,6 +126,7 @@ class Document:
     rules: tuple
     types: dict = field(repr=False)
     data: dict = field(repr=False, compare=False)
+    plans: dict = field(repr=False, compare=False, default_factory=dict)  # the engine's, kept between calls
 
     @classmethod
     def parse(cls, data, *, types, segments=None):

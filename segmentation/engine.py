@@ -9,7 +9,7 @@ document is parsed.
 """
 
 from functools import reduce
-from operator import mul
+from operator import add, mul
 
 import polars as pl
 
@@ -19,6 +19,7 @@ ONE = 10**12
 SCORE = pl.Decimal(38, 12)
 NULL_SCORE = pl.lit(None, SCORE)
 NULL_TEXT = pl.lit(None, pl.String)
+FALLBACK = pl.Enum(["skip", "assume", "rate", "needs data", "left out"])
 
 # What a dimension is for an account.
 COUNTS, IMMATURE, NO_FACTS, LEFT_OUT = 0, 1, 2, 3
@@ -41,19 +42,61 @@ def evaluate(document, frame, at, *, left_out=()):
     in the rule's condition does not fit 38 digits); `no rule`. Raises ValueError when a column is missing or mistyped.
     """
     _check(document, frame)
-    parts = [_Dimension(document, dimension, dimension.key in left_out) for dimension in document.dimensions]
-    lazy = frame.lazy()
-    lazy = lazy.with_columns(*(expr for part in parts for expr in part.readings()))
-    lazy = lazy.with_columns(*(part.state() for part in parts))
-    lazy = lazy.with_columns(*(expr for part in parts for expr in part.points()))
-    lazy = lazy.with_columns(*(expr for part in parts for expr in part.sums()))
-    lazy = lazy.with_columns(_needs(document, parts, frame), *(part.score() for part in parts))
-    lazy = lazy.with_columns(_composite(document, parts))
-    lazy = lazy.with_columns(_lacking(document, parts))
-    lazy = lazy.with_columns(_rule(document))
-    lazy = lazy.with_columns(*_outcome(document))
-    lazy = lazy.with_columns(*_provisional(parts, at), *_evidence(parts), *_distances(document))
+    blocked = "blocked" in frame.columns
+    cached = (frozenset(left_out), blocked)
+    if cached not in document.plans:  # building the expressions costs more than evaluating one account
+        document.plans[cached] = list(_stages(document, *cached))
+    lazy = frame.with_columns(pl.lit(at, pl.Date).alias("_at"), *_texts(document, frame)).lazy()
+    for stage in document.plans[cached]:
+        lazy = lazy.with_columns(*stage)
     return lazy.select(*_columns(document)).collect()
+
+
+def _stages(document, left_out, blocked):
+    """The expressions, stage by stage: each reads the columns of those before it."""
+    parts = [_Dimension(document, dimension, dimension.key in left_out) for dimension in document.dimensions]
+    yield [expr for part in parts for expr in part.readings()]
+    yield [part.state() for part in parts]
+    yield [expr for part in parts for expr in part.points()]
+    yield [expr for part in parts for expr in part.sums()]
+    yield [_needs(document, parts, blocked), *(part.score() for part in parts)]
+    yield [_composite(document, parts)]
+    yield [_lacking(parts)]
+    yield [_rule(document)]
+    yield list(_outcome(document))
+    yield [*_provisional(parts), *_evidence(parts), *_distances(document)]
+
+
+def _texts(document, frame):
+    """What each text fact is worth: decided once per distinct text, then looked up per row.
+
+    Gives `_known.<fact>` and `_points.<fact>.<n>` for each scoring table that reads the fact.
+    """
+    tables = _text_tables(document)
+    codes = frame.select(pl.col(fact).cast(pl.Categorical(pl.Categories.random())) for fact in tables)
+    for fact, rubrics in tables.items():
+        distinct = codes.select(pl.col(fact).unique()).drop_nulls()
+        distinct = distinct.sort(pl.col(fact).to_physical()).cast(
+            pl.String
+        )  # categories of its own: code = row
+        column = pl.col(fact)
+        worth = distinct.select(
+            (column.str.strip_chars() != "").alias(f"_known.{fact}"),
+            *(rubric.points(column).alias(f"_points.{fact}.{index}") for index, rubric in enumerate(rubrics)),
+        )
+        row = codes[fact].to_physical()
+        yield from (column.gather(row) for column in worth)
+
+
+def _text_tables(document):
+    """{text fact: [the scoring tables that read it]}, in document order."""
+    tables = {fact: [] for fact in document.facts if document.types[fact] == "text"}
+    for criterion in document.criteria:
+        pairs = ((criterion.fact, criterion.rubric), (criterion.missing.fact, criterion.missing.rubric))
+        for fact, rubric in pairs:
+            if fact in tables:
+                tables[fact].append(rubric)
+    return tables
 
 
 def _check(document, frame):
@@ -77,7 +120,10 @@ class _Dimension:
         self.weights = whole([criterion.weight for criterion in dimension.criteria])
         # A dimension that counts nothing in the composite keeps nobody from a segment.
         self.matters = not document.weights or document.weights[dimension.key] > 0
-        self.kind = pl.Int64 if dimension_bound(dimension).bit_length() <= 62 else pl.Int128
+        bound = dimension_bound(dimension)
+        self.kind = _integer(bound)
+        self.small = _integer(bound // ONE)  # before the 12 decimals
+        self.tables = _text_tables(document)
         self.is_sum = dimension.scale == "points"
         self.counts = pl.col(f"_state.{self.key}") == COUNTS
         self.immature = pl.col(f"_state.{self.key}") == IMMATURE
@@ -87,10 +133,16 @@ class _Dimension:
     def readings(self):
         """The points of each criterion's own fact and of the fact that stands in for it."""
         for criterion in self.dimension.criteria:
-            yield criterion.rubric.points(pl.col(criterion.fact)).alias(f"_own.{criterion.key}")
+            yield self.reading(criterion.fact, criterion.rubric).alias(f"_own.{criterion.key}")
             if criterion.missing.kind == "rate":
-                other = criterion.missing.rubric.points(pl.col(criterion.missing.fact))
+                other = self.reading(criterion.missing.fact, criterion.missing.rubric)
                 yield other.alias(f"_rated.{criterion.key}")
+
+    def reading(self, fact, rubric):
+        if fact not in self.tables:
+            return rubric.points(pl.col(fact))
+        index = next(index for index, one in enumerate(self.tables[fact]) if one is rubric)
+        return pl.col(f"_points.{fact}.{index}")
 
     def state(self):
         """Maturity first, on raw facts."""
@@ -110,13 +162,13 @@ class _Dimension:
             own = pl.col(f"_own.{criterion.key}")
             instead, kind = self.fallback(criterion)
             value = pl.when(self.counts).then(pl.coalesce(own, instead))
-            what = pl.when(self.counts & own.is_not_null()).then(NULL_TEXT).when(self.counts).then(kind)
+            what = pl.when(self.counts & own.is_not_null()).then(_fallback(None)).when(self.counts).then(kind)
             if self.assumed:
                 value = value.when(self.immature).then(pl.lit(self.assumed, pl.Int8))
-                what = what.when(self.immature).then(pl.lit("assume"))
-            what = what.when(pl.col(f"_state.{self.key}") == NO_FACTS).then(pl.lit("needs data"))
+                what = what.when(self.immature).then(_fallback("assume"))
+            what = what.when(pl.col(f"_state.{self.key}") == NO_FACTS).then(_fallback("needs data"))
             yield value.alias(f"points.{criterion.key}")
-            yield what.otherwise(pl.lit("left out")).alias(f"fallback.{criterion.key}")
+            yield what.otherwise(_fallback("left out")).alias(f"fallback.{criterion.key}")
 
     def fallback(self, criterion):
         """Points for a criterion without a value of its own, and the kind that is recorded."""
@@ -124,9 +176,9 @@ class _Dimension:
         if missing.kind == "rate":
             rated = pl.col(f"_rated.{criterion.key}")
             # A sum is never taken over fewer criteria.
-            without = pl.lit("needs data" if self.is_sum else "skip")
-            return rated, pl.when(rated.is_not_null()).then(pl.lit("rate")).otherwise(without)
-        return pl.lit(missing.points, pl.Int8), pl.lit(missing.kind)
+            without = _fallback("needs data" if self.is_sum else "skip")
+            return rated, pl.when(rated.is_not_null()).then(_fallback("rate")).otherwise(without)
+        return pl.lit(missing.points, pl.Int8), _fallback(missing.kind)
 
     def sums(self):
         """N = sum of weight x points and D = sum of weights over the criteria present; D is 1 for a plain sum."""
@@ -134,19 +186,32 @@ class _Dimension:
             (pl.col(f"points.{criterion.key}"), weight)
             for criterion, weight in zip(self.dimension.criteria, self.weights, strict=True)
         ]
-        total = pl.sum_horizontal(points.cast(self.kind) * weight for points, weight in pairs)
-        divisor = pl.sum_horizontal(points.is_not_null().cast(self.kind) * weight for points, weight in pairs)
-        complete = ~self.lacks()
-        present = complete & (divisor > 0)
-        yield pl.when(present).then(total).alias(f"_n.{self.key}")
-        yield pl.when(present).then(1 if self.is_sum else divisor).cast(self.kind).alias(f"_d.{self.key}")
+        weights = [pl.lit(weight, self.small) for _, weight in pairs]
+        products = [
+            points.cast(self.small).fill_null(0) * weight
+            for (points, _), weight in zip(pairs, weights, strict=True)
+        ]
+        present = [
+            points.is_not_null().cast(self.small) * weight
+            for (points, _), weight in zip(pairs, weights, strict=True)
+        ]
+        total, divisor = reduce(add, products), reduce(add, present)
+        scored = ~self.lacks() & (divisor > 0)
+        yield pl.when(scored).then(total).cast(self.kind).alias(f"_n.{self.key}")
+        yield pl.when(scored).then(1 if self.is_sum else divisor).cast(self.kind).alias(f"_d.{self.key}")
 
     def lacks(self):
         """True where a criterion of this dimension keeps it from a score."""
-        return pl.any_horizontal(
-            (pl.col(f"fallback.{criterion.key}") == "needs data").fill_null(False)
-            for criterion in self.dimension.criteria
-        )
+        lacking = [self.needs(criterion) for criterion in self.dimension.criteria if self.may_need(criterion)]
+        return pl.any_horizontal(lacking) if lacking else pl.lit(False)
+
+    def may_need(self, criterion):
+        return criterion.missing.kind == "needs data" or (self.is_sum and criterion.missing.kind == "rate")
+
+    def needs(self, criterion):
+        own, rated = pl.col(f"_own.{criterion.key}"), pl.col(f"_rated.{criterion.key}")
+        without = own.is_null() & rated.is_null() if criterion.missing.kind == "rate" else own.is_null()
+        return self.counts & without
 
     def score(self):
         quotient = pl.col(f"_n.{self.key}") * ONE // pl.col(f"_d.{self.key}")
@@ -156,20 +221,30 @@ class _Dimension:
         """Why this dimension keeps the account from a segment, first thing first."""
         if not self.matters or self.left_out:
             return
-        no_facts = pl.col(f"_state.{self.key}") == NO_FACTS
-        yield pl.when(no_facts).then(pl.lit(f"no facts:{self.key}"))
+        yield pl.col(f"_state.{self.key}") == NO_FACTS, f"no facts:{self.key}"
         for criterion in self.dimension.criteria:
-            if criterion.missing.kind in ("needs data", "rate"):
-                lacks = pl.col(f"fallback.{criterion.key}") == "needs data"
-                yield pl.when(lacks).then(pl.lit(f"missing:{criterion.fact}"))
+            if self.may_need(criterion):
+                yield self.needs(criterion), f"missing:{criterion.fact}"
 
 
 def _present(fact, types):
     """True where a fact is known; blank text is not."""
     column = pl.col(fact)
     if types[fact] == "text":
-        return (column.str.strip_chars() != "").fill_null(False)
+        return pl.col(f"_known.{fact}").fill_null(False)
     return column.is_not_null()
+
+
+def _integer(bound):
+    """The narrowest integer type that holds the bound: less memory to walk."""
+    for kind, bits in ((pl.Int16, 15), (pl.Int32, 31), (pl.Int64, 63)):
+        if bound.bit_length() < bits:
+            return kind
+    return pl.Int128
+
+
+def _fallback(kind):
+    return pl.lit(kind, FALLBACK)
 
 
 def _decimal(integer):
@@ -177,14 +252,15 @@ def _decimal(integer):
     return integer.cast(pl.Int128).reinterpret(dtype=SCORE)
 
 
-def _needs(document, parts, frame):
+def _needs(document, parts, blocked):
     """`_needs`: why an account needs data, or null."""
-    reasons = [pl.col("blocked")] if "blocked" in frame.columns else []
-    for fact in document.requires:
-        reasons.append(pl.when(~_present(fact, document.types)).then(pl.lit(f"missing:{fact}")))
-    for part in parts:
-        reasons += part.reasons()
-    return pl.coalesce(*reasons, NULL_TEXT).alias("_needs")
+    reasons = [(~_present(fact, document.types), f"missing:{fact}") for fact in document.requires]
+    reasons += [reason for part in parts for reason in part.reasons()]
+    chain = pl.when(pl.col("blocked").is_not_null() if blocked else pl.lit(False))
+    chain = chain.then(pl.col("blocked") if blocked else NULL_TEXT)
+    for holds, code in reasons:
+        chain = chain.when(holds).then(pl.lit(code))
+    return chain.otherwise(NULL_TEXT).alias("_needs")
 
 
 def _composite(document, parts):
@@ -192,7 +268,7 @@ def _composite(document, parts):
     if not document.weights:
         return NULL_SCORE.alias("composite")
     bound = composite_bound(document.dimensions, document.weights)
-    kind = pl.Int64 if bound.bit_length() <= 62 else pl.Int128
+    kind = _integer(bound)
     shares = whole(document.weights.values())
     present = [pl.col(f"_d.{part.key}").is_not_null() for part in parts]
     divisors = [pl.col(f"_d.{part.key}").fill_null(1).cast(kind) for part in parts]
@@ -208,11 +284,11 @@ def _composite(document, parts):
     return _decimal(quotient).alias("composite")
 
 
-def _lacking(document, parts):
+def _lacking(parts):
     """Nothing that counts is left: that is a reason too, and never 'everything else'."""
     needs = pl.col("_needs")
     if not parts:
-        return needs
+        return needs.alias("_needs")
     counting = [part for part in parts if part.matters]
     scored = pl.any_horizontal(pl.col(f"_d.{part.key}").is_not_null() for part in counting)
     return (
@@ -249,7 +325,7 @@ def _outcome(document):
     yield reason.when(rule.is_null()).then(pl.lit("no rule")).otherwise(NULL_TEXT).alias("reason")
 
 
-def _provisional(parts, at):
+def _provisional(parts):
     """Segmented while a dimension that matters is not mature; until the last such dimension is."""
     segmented = pl.col("segment").is_not_null()
     ends = []
@@ -265,7 +341,7 @@ def _provisional(parts, at):
         return
     days = pl.max_horizontal(ends)
     yield days.is_not_null().alias("provisional")
-    yield (pl.lit(at, pl.Date) + pl.duration(days=days)).cast(pl.Date).alias("provisional_until")
+    yield (pl.col("_at") + pl.duration(days=days)).cast(pl.Date).alias("provisional_until")
 
 
 def _evidence(parts):
