@@ -4,7 +4,7 @@ DEMO_SERVE ?= 1
 PYTHON ?= python3
 BIN = .venv/bin
 MANAGE = PORT=$(PORT) $(BIN)/python manage.py
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r
+INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r
 DEMARC_HOME ?= .demarc
 export DEMARC_HOME
 .DELETE_ON_ERROR:
@@ -44,7 +44,7 @@ lock: .venv/installed-dev ## write the locked requirements anew from pyproject.t
 	$(LOCK) pyproject.toml -o requirements.txt
 	$(LOCK) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	$(LOCK) pyproject.toml --group dev --group bench -c requirements-dev.txt -o requirements-bench.txt
-LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 # -- the environment: made when missing, filled again when a lock file is newer ------------------------------
 
