@@ -1,0 +1,69 @@
+import json
+from datetime import date
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.history import acting
+from accounts.refusals import Refused
+from segmentation import runs
+from segmentation.models import Layer, Run
+
+
+class Command(BaseCommand):
+    help = "Recalculates segments, and returns when the recalculation has ended. Progress goes to stderr."
+
+    def add_arguments(self, parser):
+        parser.add_argument(
+            "--layer", action="append", metavar="KEY", help="only this segmentation (may be repeated)"
+        )
+        parser.add_argument("--as-of", metavar="DATE", help="the clock, such as 2026-01-31 (default: today)")
+        parser.add_argument("--reason", default="", help="recorded with everything that changes")
+        parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+
+    def handle(self, *, layer, as_of, reason, json, **options):
+        try:
+            with acting(label="command line", channel="command"):
+                run = runs.start(layers=layers(layer), as_of=a_date("--as-of", as_of), reason=reason)
+            run = runs.work(run.pk, wait=True, on_chunk=self.tell)
+        except Refused as refusal:
+            raise CommandError(str(refusal)) from None
+        self.print(runs.report(run), json)
+        if run.status != Run.Status.FINISHED:
+            raise CommandError(f"The recalculation {run.get_status_display().lower()}: {run.error}")
+
+    def tell(self, run):
+        done = runs.progress(run)
+        self.stderr.write(f"{done['accounts_done']:,} of {done['accounts']:,} accounts")
+
+    def print(self, report, as_json):
+        if as_json:
+            return self.stdout.write(json.dumps(report))
+        for key, layer in report["layers"].items():
+            moves = ", ".join(f"{count:,} {why}" for why, count in layer["moves"].items())
+            self.stdout.write(
+                f"{key}: {layer['scanned']:,} accounts, {layer['moved']:,} moved{f' ({moves})' if moves else ''}, "
+                f"{layer['differs']:,} computed differs, {layer['needs_data']:,} need data, "
+                f"{layer['provisional']:,} provisional, {layer['quarantined']:,} set aside"
+            )
+            for warning in layer["warnings"]:
+                self.stdout.write(f"  Note: {warning}")
+        self.stdout.write(f"As of {report['as_of']}, {report['seconds']} s")
+
+
+def a_date(option, text):
+    """An ISO date given on the command line, or None."""
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise CommandError(f"{option} {text!r} is not a date such as 2026-01-31") from None
+
+
+def layers(keys):
+    """The layers with these keys, or None for all."""
+    if not keys:
+        return None
+    found = {layer.key: layer for layer in Layer.objects.filter(key__in=keys)}
+    if unknown := [key for key in keys if key not in found]:
+        known = ", ".join(Layer.objects.values_list("key", flat=True))
+        raise CommandError(f"There is no segmentation {unknown[0]!r}. There are: {known}")
+    return list(found.values())

@@ -1,0 +1,451 @@
+"""Recalculations: start one, claim its chunks, evaluate them, close it.
+
+A run is a row. It pins its rules and its clock and is cut into ranges of accounts (chunks) that any process claims with
+SKIP LOCKED. A chunk is one transaction. A claim has a lease and raises the chunk's token; who works a chunk holds its row
+locked and has the token, or stops. A killed worker's chunk is taken over once its lease has ended; a message only wakes a
+worker, and a sweep finds what no message told of.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections import Counter
+from datetime import timedelta
+from functools import partial
+
+from django.conf import settings
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from accounts.history import actor
+from accounts.models import Account
+from accounts.refusals import Refused
+from segmentation import assignments, frames
+from segmentation.definitions import DocumentErrors
+from segmentation.models import Chunk, Definition, Layer, Quarantined, Run, RunLayer
+
+log = logging.getLogger(__name__)
+
+CHUNK = 25_000  # accounts; measured: from 25,000 to 100,000 equally fast, and memory grows with it
+SMALL_CHUNK = 250  # a small portfolio is cut too, so that its progress shows
+ATTEMPTS = 5
+QUARANTINE_LIMIT = 100  # more bad accounts than this in one chunk: it is not about the accounts
+WAKE = 8  # messages sent at most: more workers than that are found by the sweep
+SUMMED = [
+    "scanned",
+    "changed",
+    "rescored",
+    "moved",
+    "differs",
+    "needs_data",
+    "provisional",
+    "thin",
+    "criteria",
+]
+SUMMED += ["fallbacks", "lost", "quarantined"]
+TALLIES = ["moves", "segments", "computed_segments", "reasons", "observed"]
+
+
+def lease():
+    """How long a claimed chunk belongs to its worker. It only has to reach until the chunk's row is locked."""
+    return timedelta(seconds=getattr(settings, "RUN_LEASE_SECONDS", 30))
+
+
+# -- starting
+
+
+def start(*, layers=None, as_of=None, trigger=Run.Trigger.MANUAL, by=None, reason="", chunk=None):
+    """Start a recalculation of these layers (default: all with active rules) at the clock `as_of` (default: today).
+
+    chunk: accounts a chunk; chosen by the size of the portfolio when not given. Wakes workers after the commit.
+    Raises Refused when a layer has no active rules or is being recalculated already.
+    """
+    as_of = as_of or timezone.localdate()
+    with transaction.atomic():
+        definitions = _active_rules(layers)
+        run = Run.objects.create(as_of=as_of, trigger=trigger, reason=reason, **_starter(by))
+        try:
+            with transaction.atomic():
+                RunLayer.objects.bulk_create(_pinned(run, definition) for definition in definitions)
+        except IntegrityError:
+            raise Refused(_busy(definitions)) from None
+        run.accounts = _cut(run, chunk)
+        run.save(update_fields=["accounts"])
+        chunks = run.chunks.count()
+        transaction.on_commit(partial(_wake, run.pk, min(chunks, WAKE)))
+    return run
+
+
+def _active_rules(layers):
+    layers = list(Layer.objects.order_by("pk") if layers is None else layers)
+    active = Definition.objects.filter(status=Definition.Status.ACTIVE, layer__in=layers)
+    found = {definition.layer_id: definition for definition in active.select_related("layer")}
+    without = [layer.name for layer in layers if layer.pk not in found]
+    if without and len(layers) == 1:
+        raise Refused(f"{without[0]} has no active rules. Activate a version first.")
+    if not found:
+        raise Refused("No segmentation has active rules. Load the presets or activate a version first.")
+    return [found[layer.pk] for layer in layers if layer.pk in found]
+
+
+def _starter(by):
+    who = actor()
+    return {
+        "started_by": by.pk if by else who.id,
+        "started_by_label": by.get_username() if by else who.label,
+        "channel": who.channel,
+    }
+
+
+def _busy(definitions):
+    running = RunLayer.objects.filter(running=True, layer__in=[one.layer_id for one in definitions])
+    one = running.select_related("layer", "run").order_by("layer").first()
+    if one is None:
+        return "Another recalculation has just ended. Try again."
+    started = timezone.localtime(one.run.started_at)
+    return f"{one.layer.name} is being recalculated already (run {one.run_id}, since {started:%H:%M}). Wait for it to end."
+
+
+def _pinned(run, definition):
+    try:
+        document = assignments.document_of(definition.pk)
+    except DocumentErrors as errors:
+        raise Refused(f"{definition} cannot be used: {errors.problems[0].message}") from None
+    left_out = _left_out(document, run.as_of)
+    warnings = [_left_out_text(document, key) for key in left_out]
+    if run.as_of > timezone.localdate():
+        warnings.append(f"The date {run.as_of} is in the future.")
+    return RunLayer(
+        run=run, layer=definition.layer, definition=definition, left_out=left_out, warnings=warnings
+    )
+
+
+def _left_out(document, at):
+    """The dimensions for which no scored account has any fact; none while there are no accounts."""
+    return [
+        dimension.key
+        for dimension in document.dimensions
+        if not _known([criterion.fact for criterion in dimension.criteria], at)
+    ]
+
+
+def _known(names, at):
+    try:
+        with transaction.atomic():
+            return frames.known(names, at=at) or not Account.objects.scored().exists()
+    except DatabaseError:  # a value that cannot be computed; its account is found and named by the chunks
+        return True
+
+
+def _left_out_text(document, key):
+    [dimension] = [dimension for dimension in document.dimensions if dimension.key == key]
+    return (
+        f"{dimension.name or key} is left out for everybody: no account has a value for any of its measures. "
+        "The other score groups count for more."
+    )
+
+
+def _cut(run, size):
+    """Cut the scored accounts into chunks of `size`; returns how many accounts there are."""
+    total = Account.objects.scored().count()
+    size = size or min(CHUNK, max(SMALL_CHUNK, -(-total // 8)))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            insert into segmentation_chunk (run_id, first_id, last_id, status, token, attempts, worker, counts, error)
+            select %s, min(id), max(id), 'pending', 0, 0, '', '{{}}', ''
+              from (select a.id, (row_number() over (order by a.id) - 1) / %s as part
+                      from accounts_account a where {frames.SCORED}) numbered
+             group by part order by part
+            """,
+            [run.pk, size],
+        )
+    return total
+
+
+def _wake(run, messages):
+    """Tell workers. Nothing depends on it: a sweep finds the run, and who started it may work it."""
+    from segmentation import tasks  # tasks import this module
+
+    try:
+        for _ in range(messages):
+            tasks.work.apply_async([run], retry=False)
+    except Exception as error:  # whatever the broker's library raises
+        log.warning("Workers could not be told of recalculation %s: %s", run, error)
+
+
+# -- working
+
+
+class Fenced(Exception):
+    """The chunk has been taken over by another worker."""
+
+
+def work(run_id, *, wait=False, on_chunk=None):
+    """Work chunks of a run until none is left to claim, and close the run when all are done; returns the Run.
+
+    wait: return only when the run has ended; chunks that others hold are waited for, and taken over when their lease
+    ends. on_chunk(run): called after each chunk. May be called any number of times, by any number of processes.
+    """
+    pinned, pause = None, 0.05
+    while not close(run_id):
+        chunk = _claim(run_id)
+        if chunk is None:
+            if not wait:
+                break
+            time.sleep(pause)
+            pause = min(pause * 2, 1)
+            continue
+        pause = 0.05
+        pinned = pinned or assignments.pin(Run.objects.get(pk=run_id))
+        _attempt(chunk, pinned)
+        if on_chunk:
+            on_chunk(pinned.run)
+    return Run.objects.get(pk=run_id)
+
+
+def _claim(run_id):
+    """The next chunk that is pending, or whose worker let its lease end; None when there is none."""
+    now = timezone.now()
+    with transaction.atomic():
+        open_ = Chunk.objects.select_for_update(skip_locked=True, of=["self"]).filter(_open(now), run=run_id)
+        chunk = open_.filter(run__status=Run.Status.RUNNING).order_by("id").first()
+        if chunk is None:
+            return None
+        chunk.token += 1
+        chunk.attempts += 1
+        if chunk.attempts > ATTEMPTS:
+            chunk.status = Chunk.Status.FAILED
+            chunk.error = chunk.error or f"Given up: {ATTEMPTS} workers were lost at it."
+        else:
+            chunk.status, chunk.leased_until = Chunk.Status.CLAIMED, now + lease()
+            chunk.worker = f"{socket.gethostname()}:{os.getpid()}"[:200]
+        chunk.save()
+    return chunk if chunk.status == Chunk.Status.CLAIMED else _claim(run_id)
+
+
+def _open(now):
+    return Q(status=Chunk.Status.PENDING) | Q(status=Chunk.Status.CLAIMED, leased_until__lt=now)
+
+
+def _attempt(chunk, pinned):
+    """Work a claimed chunk; what goes wrong is kept on it, and it is tried again."""
+    try:
+        _evaluate(chunk, pinned)
+    except Fenced:
+        log.info("Chunk %s of recalculation %s was taken over", chunk.pk, chunk.run_id)
+    except (OperationalError, InterfaceError):
+        connection.close()  # the server went away or ended us: the lease ends, or the next claim succeeds
+        log.warning("Chunk %s of recalculation %s: database lost", chunk.pk, chunk.run_id, exc_info=True)
+        _release(chunk, "The database was not reachable.")
+    except Exception as error:
+        log.exception("Chunk %s of recalculation %s failed", chunk.pk, chunk.run_id)
+        _release(chunk, _reason(error))
+
+
+def _release(chunk, error):
+    mine = Chunk.objects.filter(pk=chunk.pk, token=chunk.token, status=Chunk.Status.CLAIMED)
+    mine.update(status=Chunk.Status.PENDING, error=error)
+
+
+def _evaluate(chunk, pinned):
+    """One chunk, in one transaction."""
+    with transaction.atomic():
+        held = Chunk.objects.select_for_update().get(pk=chunk.pk)
+        if held.token != chunk.token or held.status != Chunk.Status.CLAIMED:
+            raise Fenced
+        bad = []
+        parts = _range(pinned, chunk.first_id, chunk.last_id, bad)
+        held.counts = {layer.key: _total([part[layer.key] for part in parts]) for layer in pinned.layers}
+        for layer in pinned.layers:
+            held.counts[layer.key]["quarantined"] = len(bad)
+        held.status, held.leased_until, held.error = Chunk.Status.DONE, None, ""
+        held.save()
+
+
+def _range(pinned, first, last, bad):
+    """Counts of a range of accounts. An account that cannot be evaluated is found by halving, and quarantined."""
+    try:
+        with transaction.atomic():
+            return [assignments.evaluate(pinned, first=first, last=last)]
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        ids = _ids(first, last)
+        if not ids:
+            return []
+        if len(ids) == 1:
+            return _quarantine(pinned, ids[0], error, bad)
+        middle = ids[len(ids) // 2]
+        left = _range(pinned, first, middle - 1, bad)
+        return left + _range(pinned, middle, last, bad)
+
+
+def _ids(first, last):
+    scored = Account.objects.scored().filter(pk__range=(first, last))
+    return list(scored.order_by("pk").values_list("pk", flat=True))
+
+
+def _quarantine(pinned, account, error, bad):
+    if len(bad) >= QUARANTINE_LIMIT:
+        raise error
+    log.warning("Account %s cannot be evaluated: %s", account, error)
+    bad.append(account)
+    Quarantined.objects.update_or_create(
+        run=pinned.run, layer=None, account_id=account, defaults={"reason": _reason(error)}
+    )
+    return []
+
+
+def _reason(error):
+    return f"{type(error).__name__}: {error}".split("\n\n")[0][:1000]
+
+
+def _total(parts):
+    """The sum of counts of the same layer."""
+    total = {name: sum(part.get(name, 0) for part in parts) for name in SUMMED}
+    for name in TALLIES:
+        tally = Counter()
+        for part in parts:
+            tally.update(part.get(name, {}))
+        total[name] = dict(tally)
+    return total
+
+
+# -- closing
+
+
+def close(run_id):
+    """Close the run if every chunk has ended; True when the run is over. Exactly one caller closes it."""
+    status = Run.objects.values_list("status", flat=True).get(pk=run_id)
+    if status != Run.Status.RUNNING:
+        return True
+    ended = [Chunk.Status.DONE, Chunk.Status.FAILED]
+    if Chunk.objects.filter(run=run_id).exclude(status__in=ended).exists():
+        return False
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run_id)
+        if run.status == Run.Status.RUNNING:
+            _close(run)
+    return True
+
+
+def _close(run):
+    chunks = list(run.chunks.order_by("id"))
+    failed = [chunk for chunk in chunks if chunk.status == Chunk.Status.FAILED]
+    for one in run.layers.select_related("layer"):
+        one.counts = _total([chunk.counts.get(one.layer.key, {}) for chunk in chunks])
+        one.counts["observed_median"] = _median(one.counts["observed"])
+        one.counts["fallback_share"] = _share(one.counts["fallbacks"], one.counts["criteria"])
+        one.warnings += _warnings(one.counts)
+        one.running = False
+        one.save()
+    run.status = Run.Status.FAILED if failed else Run.Status.FINISHED
+    run.error = "; ".join(sorted({chunk.error for chunk in failed}))
+    run.finished_at = timezone.now()
+    run.save()
+
+
+def _median(histogram):
+    """The lower median of {number as text: how often}; None of nothing."""
+    half, seen = sum(histogram.values()) / 2, 0
+    for number, count in sorted((int(number), count) for number, count in histogram.items()):
+        seen += count
+        if seen >= half:
+            return number
+    return None
+
+
+def _share(part, whole):
+    return round(part / whole, 4) if whole else None
+
+
+def _warnings(counts):
+    if counts["quarantined"]:
+        yield f"{counts['quarantined']} accounts could not be evaluated and were set aside, with the reason."
+    if counts["scanned"] and counts["thin"] * 2 > counts["scanned"]:
+        yield f"{counts['thin']} of {counts['scanned']} accounts have thin data: more than half of their measures are missing."
+
+
+def cancel(run, *, by, reason):
+    """End a run where it is; chunks that are done stay done."""
+    if not reason.strip():
+        raise Refused("Say why the recalculation is cancelled.")
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run.pk)
+        if run.status != Run.Status.RUNNING:
+            raise Refused("This recalculation has ended already.")
+        name = by.get_username() if by else actor().label
+        run.chunks.exclude(status=Chunk.Status.DONE).update(
+            status=Chunk.Status.FAILED, error="Cancelled.", token=F("token") + 1
+        )
+        _close(run)
+        run.status, run.error = Run.Status.CANCELLED, f"Cancelled by {name}: {reason}"
+        run.save()
+    return run
+
+
+def sweep():
+    """Work every run that nobody works on, and close those that have ended; returns how many were looked at."""
+    now, found = timezone.now(), 0
+    for run in Run.objects.filter(status=Run.Status.RUNNING).order_by("pk"):
+        chunks = run.chunks.exclude(status__in=[Chunk.Status.DONE, Chunk.Status.FAILED])
+        busy = chunks.filter(status=Chunk.Status.CLAIMED, leased_until__gte=now).exists()
+        if chunks.filter(_open(now)).exists() or not busy:
+            work(run.pk)
+            found += 1
+    return found
+
+
+# -- telling
+
+
+def latest(layer):
+    """The last run of a layer that has ended, or None: its `as_of` is the clock of what is shown."""
+    ended = Run.objects.filter(layers__layer=layer, layers__running=False)
+    return ended.exclude(status=Run.Status.CANCELLED).order_by("-pk").first()
+
+
+def progress(run):
+    """How far a run is: {"status", "done", "failed", "of" (chunks), "accounts", "accounts_done", "share"}."""
+    run = Run.objects.get(pk=run.pk)
+    chunks = list(run.chunks.values_list("status", "counts"))
+    statuses = Counter(status for status, _ in chunks)
+    accounts_done = sum(max((one["scanned"] for one in counts.values()), default=0) for _, counts in chunks)
+    done, of = statuses["done"] + statuses["failed"], sum(statuses.values())
+    return {
+        "status": run.status,
+        "done": statuses["done"],
+        "failed": statuses["failed"],
+        "of": of,
+        "accounts": run.accounts,
+        "accounts_done": accounts_done,
+        "share": 1.0 if run.status != Run.Status.RUNNING else (done / of if of else 0.0),
+    }
+
+
+def report(run):
+    """What a run did, as `recompute --json` prints it."""
+    run = Run.objects.get(pk=run.pk)
+    end = run.finished_at or timezone.now()
+    shown = ["scanned", "changed", "moved", "moves", "differs", "needs_data", "provisional", "quarantined"]
+    shown += ["observed_median", "fallback_share", "thin", "segments", "reasons"]
+    layers = {}
+    for one in run.layers.select_related("layer", "definition").order_by("layer__position", "layer__key"):
+        layers[one.layer.key] = {
+            "definition": one.definition.version,
+            **{name: one.counts.get(name) for name in shown},
+            "left_out": one.left_out,
+            "warnings": one.warnings,
+        }
+    return {
+        "run": run.pk,
+        "status": run.status,
+        "as_of": run.as_of.isoformat(),
+        "accounts": run.accounts,
+        "error": run.error or None,
+        "layers": layers,
+        "seconds": round((end - run.started_at).total_seconds(), 3),
+    }
