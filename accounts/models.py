@@ -262,6 +262,7 @@ class ImportBatch(models.Model):
         COMMITTING = "committing", "Saving"
         COMMITTED = "committed", "Imported"
         FAILED = "failed", "Failed"
+        GIVEN_UP = "given up", "Given up"
 
     name = models.CharField(max_length=400)
     recipe = models.TextField(blank=True)  # the YAML as given
@@ -277,6 +278,10 @@ class ImportBatch(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.IntegerField(null=True)
     created_by_label = models.CharField(max_length=200, blank=True)
+    skip_rejected = models.BooleanField(default=False)  # import the good rows, leave the others out
+    committed_by = models.IntegerField(null=True)
+    committed_by_label = models.CharField(max_length=200, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)  # how often background work was begun on it
     finished_at = models.DateTimeField(null=True)
 
     class Meta:

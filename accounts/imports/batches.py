@@ -1,0 +1,386 @@
+"""An import's life: created, previewed, committed or given up. A preview is the commit, rolled back."""
+
+import contextlib
+import datetime
+import io
+import json
+from pathlib import Path, PurePath
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from accounts import exports, records
+from accounts.history import acting
+from accounts.models import ImportBatch, ImportFile, RejectedRow
+from accounts.refusals import Refused
+
+from . import columns, facts, queries, structure
+from . import recipe as recipes
+from .errors import ImportFault
+from .structure import Rejection
+
+log = structlog.get_logger(__name__)
+Status = ImportBatch.Status
+
+LOCK = 0x1147047  # advisory lock: (LOCK, batch) while it is worked on, LOCK alone while facts are written
+LONGEST_VALUE = 200  # characters kept of a rejected value
+MOST_ATTEMPTS = 3
+UPSERTS = {
+    "accounts": records.upsert_accounts,
+    "subscriptions": records.upsert_subscriptions,
+    "usage": records.upsert_usage,
+    "signals": records.upsert_signals,
+}
+GIVE_UP = {Status.WAITING, Status.PREVIEWED, Status.FAILED}
+CHECK = {Status.WAITING, Status.CHECKING, Status.PREVIEWED, Status.FAILED}
+COMMIT = {*CHECK, Status.COMMITTING}
+
+
+def create(recipe, files, *, by=None, label="", name="", as_of=None):
+    """A waiting import of this recipe (YAML text). files: {name as in the recipe: bytes (kept) or Path (read when needed)}."""
+    batch = ImportBatch(
+        name=(name or "Import")[:400],
+        recipe=recipe.replace("\0", ""),
+        as_of=as_of,
+        created_by=by.pk if by else None,
+        created_by_label=(label or (by.get_username() if by else "system"))[:200],
+    )
+    with transaction.atomic():
+        batch.save()
+        for file, content in files.items():
+            if not isinstance(content, Path):
+                ImportFile.objects.create(batch=batch, name=PurePath(file).name, content=content)
+    batch.paths = {file: content for file, content in files.items() if isinstance(content, Path)}
+    return batch
+
+
+def preview(batch):
+    """Check the files and count what a commit would do; `previewed`, or `failed` with the reason in `error`."""
+    with _held(batch):
+        _move(batch, CHECK, Status.CHECKING)
+        _work_on(batch, commit=False)
+    return batch
+
+
+def commit(batch, *, by=None, skip_rejected=False):
+    """Import all, or nothing: Refused if the status does not allow it, or rows are rejected and not to be skipped."""
+    with _held(batch):
+        _move(batch, COMMIT, Status.COMMITTING, skip_rejected=skip_rejected, **_committer(by))
+        _work_on(batch, commit=True)
+    if batch.status == Status.PREVIEWED:
+        count = sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
+        raise Refused(
+            f"Nothing was imported: {count} row{'s are' if count != 1 else ' is'} rejected. "
+            "Correct the files, or import the good rows and leave these out."
+        )
+    return batch
+
+
+def ask_commit(batch, *, by, skip_rejected=False):
+    """Let a worker commit a previewed import; of two clicks one is refused."""
+    from accounts import tasks
+
+    if not batch.uploads.exists():
+        raise Refused("Its files are not kept here: import them again with the command.")
+    rejected = sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
+    if rejected and not skip_rejected:
+        raise Refused(f"{rejected} rows are rejected: say that they may be left out.")
+    with transaction.atomic():
+        _move(
+            batch,
+            {Status.PREVIEWED},
+            Status.COMMITTING,
+            skip_rejected=skip_rejected,
+            attempts=0,
+            **_committer(by),
+        )
+        tasks.work.delay_on_commit(batch.pk)
+
+
+def give_up(batch, *, by=None):
+    """Forget the files of an import that is not wanted; the record of it stays."""
+    with transaction.atomic():
+        _move(batch, GIVE_UP, Status.GIVEN_UP, finished_at=timezone.now())
+        batch.uploads.all().delete()
+
+
+def rejected_csv(batch):
+    """The lines of a CSV file of all rejected rows, safe to open in a spreadsheet."""
+    names = ["origin", "line", "external_id", "column", "value", "reason"]
+    return exports.lines(names, batch.rejected.values_list(*names).iterator())
+
+
+def work(batch_id):
+    """What a worker does with an uploaded import: check it, or commit it. Twice does no harm."""
+    batch = ImportBatch.objects.get(pk=batch_id)
+    with contextlib.suppress(_Busy), _held(batch):
+        batch.refresh_from_db()
+        if batch.status not in (Status.WAITING, Status.CHECKING, Status.COMMITTING):
+            return
+        if not batch.uploads.exists() and batch.status != Status.WAITING:
+            return _fail(
+                batch, "The command that ran this import ended before it was done. Nothing was imported."
+            )
+        if batch.attempts >= MOST_ATTEMPTS:
+            return _fail(
+                batch, f"The worker died {batch.attempts} times over this import. Nothing was imported."
+            )
+        _save(batch, attempts=batch.attempts + 1)
+        committing = batch.status == Status.COMMITTING
+        if not committing:
+            _move(batch, CHECK, Status.CHECKING)
+        _work_on(batch, commit=committing)
+
+
+def sweep():
+    """Go on with every import whose worker died or whose message was lost; returns how many were looked at."""
+    lately = timezone.now() - datetime.timedelta(minutes=1)
+    waiting = ImportBatch.objects.filter(status=Status.WAITING, created_at__lt=lately)
+    begun = ImportBatch.objects.filter(status__in=[Status.CHECKING, Status.COMMITTING])
+    found = [batch.pk for batch in [*waiting, *begun]]
+    for batch_id in found:
+        work(batch_id)
+    return len(found)
+
+
+# -- states -------------------------------------------------------------------------------------------------
+
+
+class _Busy(Refused):
+    pass
+
+
+@contextlib.contextmanager
+def _held(batch):
+    """The batch belongs to this connection until it is done, or dies: then PostgreSQL lets go of it."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_try_advisory_lock(%s, %s)", [LOCK, batch.pk])
+        if not cursor.fetchone()[0]:
+            raise _Busy("This import is being worked on already.")
+    try:
+        yield
+    finally:
+        if connection.is_usable():
+            with connection.cursor() as cursor:
+                cursor.execute("select pg_advisory_unlock(%s, %s)", [LOCK, batch.pk])
+
+
+def _move(batch, allowed, status, **values):
+    """To a status from one that allows it, decided by the database."""
+    values |= {"status": status}
+    if not ImportBatch.objects.filter(pk=batch.pk, status__in=allowed).update(**values):
+        now = ImportBatch.objects.filter(pk=batch.pk).values_list("status", flat=True).first()
+        said = Status(now).label if now else "gone"
+        raise Refused(f"This cannot be done to an import that is: {said}.")
+    for name, value in values.items():
+        setattr(batch, name, value)
+
+
+def _save(batch, **values):
+    ImportBatch.objects.filter(pk=batch.pk).update(**values)
+    for name, value in values.items():
+        setattr(batch, name, value)
+
+
+def _fail(batch, reason):
+    _save(batch, status=Status.FAILED, error=reason, progress={}, finished_at=timezone.now())
+
+
+def _committer(by):
+    return {"committed_by": by.pk, "committed_by_label": by.get_username()[:200]} if by else {}
+
+
+class _Progress:
+    """Tells how far an import is, through a connection of its own: seen while the big transaction is open."""
+
+    def __init__(self, batch):
+        self.batch, self.connection = batch, connection.copy()
+
+    def __enter__(self):
+        return self
+
+    def __call__(self, step, done, of):
+        log.info(step, batch=self.batch.pk, done=done, of=of)
+        progress = json.dumps({"step": step, "done": done, "of": of})
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "update accounts_importbatch set progress = %s where id = %s", [progress, self.batch.pk]
+            )
+
+    def __exit__(self, *error):
+        self.connection.close()
+
+
+# -- the work -----------------------------------------------------------------------------------------------
+
+
+def _work_on(batch, *, commit):
+    """Everything from the files to the status; a fault of the files or the recipe is kept in `error`, not raised."""
+    label = batch.committed_by_label if commit and batch.committed_by_label else batch.created_by_label
+    person = batch.committed_by if commit and batch.committed_by else batch.created_by
+    try:
+        with _as(person, label, batch), _Progress(batch) as progress:
+            _process(batch, commit, progress)
+    except ImportFault as fault:
+        batch.rejected.all().delete()
+        _save(batch, files=[], queries=[], warnings=[])
+        _fail(batch, str(fault))
+    except Exception as error:
+        if connection.is_usable():
+            _fail(batch, f"Unexpected: {error}".split("\n")[0][:1000] + " Nothing was imported.")
+        raise
+
+
+@contextlib.contextmanager
+def _as(person, label, batch):
+    from django.contrib.auth import get_user_model
+
+    user = get_user_model().objects.filter(pk=person).first() if person else None
+    with acting(by=user, label=label, channel="import", reason=f"Import {batch.pk}: {batch.name}"):
+        yield
+
+
+def _process(batch, commit, progress):
+    recipe = recipes.parse(batch.recipe, as_of=batch.as_of)
+    _save(batch, as_of=recipe.as_of, error="")
+    steps = len(recipe.sources) + 2 * len(recipe.queries)
+    frames, notes, files, rejected = _read_files(batch, recipe, progress, steps)
+    results, warnings = _query(recipe, frames, notes, progress, steps)
+    del frames
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("select pg_advisory_xact_lock(%s)", [LOCK])  # one import writes at a time
+        ledgers = []
+        for number, (name, frame, refused) in enumerate(results):
+            progress(f"Saving {name}", steps - len(results) + number, steps)
+            ledger, more, found = _upsert(name, frame, refused, recipe, batch)
+            ledgers.append(ledger)
+            rejected += [*refused, *more]
+            warnings += found
+        stop = not commit or (rejected and not batch.skip_rejected)
+        if stop:
+            transaction.set_rollback(True)
+        else:
+            _conclude(batch, Status.COMMITTED, files, ledgers, warnings, rejected)
+            batch.uploads.all().delete()
+    if stop:
+        with transaction.atomic():
+            _conclude(batch, Status.PREVIEWED, files, ledgers, warnings, rejected)
+
+
+def _read_files(batch, recipe, progress, steps):
+    """Typed frames of all sources; all files at fault are told at once."""
+    frames, notes, files, rejected, faults = {}, {}, [], [], []
+    for number, source in enumerate(recipe.sources.values()):
+        progress(f"Reading {PurePath(source.file).name}", number, steps)
+        try:
+            with _open(batch, source) as stream:
+                texts, ragged = structure.read(source, stream)
+            frame, bad, found = columns.typed(source, texts, settings.TIME_ZONE)
+        except ImportFault as fault:
+            faults.append(str(fault))
+            continue
+        frames[source.name] = frame
+        notes |= found
+        rejected += [*ragged, *bad]
+        left_out = len(ragged) + len(bad)
+        files.append(
+            {
+                "source": source.name,
+                "file": source.file,
+                "lines": len(frame) + left_out,
+                "read": len(frame),
+                "rejected": left_out,
+            }
+        )
+    if faults:
+        raise ImportFault("\n".join(faults))
+    return frames, notes, files, rejected
+
+
+def _open(batch, source):
+    path = getattr(batch, "paths", {}).get(source.file)
+    if path is not None:
+        try:
+            return path.open("rb")
+        except OSError as error:
+            raise ImportFault(f"{source.file} cannot be read: {error.strerror}.") from error
+    upload = batch.uploads.filter(name=PurePath(source.file).name).first()
+    if upload is None:
+        raise ImportFault(f"The file {PurePath(source.file).name} of source {source.name!r} is not there.")
+    return io.BytesIO(upload.content)
+
+
+def _query(recipe, frames, notes, progress, steps):
+    """[(name, typed frame, rejections)] in the order of storing, and the recipe's own warnings."""
+    prepared = {
+        name: queries.prepare(name, sql, frames, recipe.as_of) for name, sql in recipe.queries.items()
+    }
+    results = []
+    for number, (name, sql) in enumerate(prepared.items()):
+        progress(f"Computing {name}", len(recipe.sources) + number, steps)
+        frame, rejected = facts.typed(facts.QUERIES[name], queries.run(name, sql, frames, notes), recipe)
+        results.append((name, frame, rejected))
+        if name == "accounts" and frame.is_empty() and not rejected:
+            raise ImportFault("The accounts query gives no row.")
+    warnings = []
+    for sentence, sql in recipe.warnings.items():
+        ready = queries.prepare(sentence, sql, frames, recipe.as_of)
+        found = queries.run(sentence, ready, frames, notes)
+        if len(found):
+            examples = [str(value) for value in found.to_series(0).sort().head(records.EXAMPLES)]
+            warnings.append(
+                {"query": "files", "warning": sentence, "count": len(found), "examples": examples}
+            )
+    return results, warnings
+
+
+def _upsert(name, frame, refused, recipe, batch):
+    """(ledger, rows without an account, warnings) of one query's rows."""
+    query = facts.QUERIES[name]
+    types = {column: query.fields[column].type for column in frame.columns if column in query.fields}
+    origin = records.Origin(recipe.source_system, recipe.as_of, recipe.currency, batch.pk)
+    outcome = UPSERTS[name](frame.rename({facts.ROW: records.NR}), types, origin)
+    orphans = frame.filter(frame[facts.ROW].is_in(outcome.orphans))
+    rejected = [
+        Rejection(name, None, "external_id", external_id, records.UNKNOWN_ACCOUNT, external_id=external_id)
+        for external_id in orphans["external_id"]
+    ]
+    ledger = {
+        "query": name,
+        "rows": len(frame) + len(refused),
+        "created": outcome.created,
+        "updated": outcome.updated,
+        "unchanged": outcome.unchanged,
+        "rejected": len(refused) + len(rejected),
+    }
+    return ledger, rejected, [{"query": name, **warning} for warning in outcome.warnings]
+
+
+def _conclude(batch, status, files, ledgers, warnings, rejected):
+    """Both ledgers, the warnings and every rejected row, beside the status."""
+    batch.rejected.all().delete()
+    RejectedRow.objects.bulk_create(
+        (
+            RejectedRow(
+                batch=batch,
+                origin=rejection.origin,
+                line=rejection.line,
+                external_id=rejection.external_id[:LONGEST_VALUE],
+                column=rejection.column[:LONGEST_VALUE],
+                value=_shortened(rejection.value),
+                reason=rejection.reason,
+            )
+            for rejection in rejected
+        ),
+        batch_size=2_000,
+    )
+    done = {"finished_at": timezone.now()} if status == Status.COMMITTED else {}
+    _save(batch, status=status, files=files, queries=ledgers, warnings=warnings, progress={}, **done)
+
+
+def _shortened(value):
+    value = value.replace("\0", "")
+    return value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}... ({len(value):,} characters)"

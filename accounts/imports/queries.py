@@ -1,0 +1,205 @@
+"""The recipe's SQL: parsed and checked with sqlglot, then run by Polars over the typed columns.
+
+One SELECT from declared sources and its own CTEs; nothing that opens a file or makes rows out of nothing. `/` is
+decimal division (by zero gives NULL), AVG is exact, `:as_of` is the import's date.
+"""
+
+import difflib
+import re
+
+import polars as pl
+import sqlglot
+from sqlglot import exp
+
+from .errors import ImportFault
+
+DIALECT = "postgres"
+LONGEST, DEEPEST = 50_000, 200  # characters of a query, levels of its tree
+REFUSED = (
+    exp.Into, exp.Lock, exp.Lateral, exp.Unnest, exp.Explode, exp.GenerateSeries, exp.Values, exp.TableSample,
+    exp.Pivot, exp.Parameter, exp.Command, exp.ReadCSV,
+)  # fmt: skip
+_DECIMAL = exp.DataType.build("DECIMAL(38, 12)", dialect=DIALECT)
+_COMPARES = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)
+
+
+def prepare(name, sql, frames, as_of):
+    """The query as it may be run, in SQL for Polars. ImportFault says what is refused, and where."""
+    tree = _parse(name, sql)
+    _check_depth(name, tree)
+    _check_nodes(name, tree)
+    _check_tables(name, tree, frames)
+    dates = _date_columns(frames)
+    _rewrite(name, tree, as_of)
+    _check_dates(name, tree, dates)
+    return tree.sql(DIALECT)
+
+
+def run(name, sql, frames, notes):
+    """The result of a prepared query. notes: {column: why it is text}, told where a query fails on its types."""
+    lazy = {source: frame.lazy() for source, frame in frames.items()}
+    try:
+        return pl.SQLContext(lazy).execute(sql, eager=False).collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        said = re.sub(r"\s+", " ", str(error).split("\n")[0])
+        hints = [note for column, note in notes.items() if re.search(rf"\b{re.escape(column)}\b", sql)]
+        raise ImportFault(
+            f"The {name} query fails: {said}" + "".join(f" - {hint}." for hint in hints)
+        ) from error
+
+
+def _parse(name, sql):
+    if len(sql) > LONGEST:
+        raise ImportFault(f"The {name} query is longer than {LONGEST:,} characters.")
+    try:
+        trees = [tree for tree in sqlglot.parse(sql, dialect=DIALECT) if tree is not None]
+    except sqlglot.errors.ParseError as error:
+        at = error.errors[0] if error.errors else {}
+        place = f", line {at['line']}, column {at['col']}, at {at['highlight']!r}" if at.get("line") else ""
+        said = at.get("description") or str(error)
+        raise ImportFault(f"The {name} query is not readable SQL{place}: {said}") from error
+    except sqlglot.errors.SqlglotError as error:
+        raise ImportFault(f"The {name} query is not readable SQL: {error}") from error
+    except RecursionError:
+        raise ImportFault(f"The {name} query is nested too deeply.") from None
+    if len(trees) != 1 or not isinstance(trees[0], exp.Select):
+        raise ImportFault(f"The {name} query must be one SELECT.")
+    return trees[0]
+
+
+def _check_depth(name, tree):
+    level, nodes = 0, [tree]
+    while nodes:
+        level += 1
+        if level > DEEPEST:
+            raise ImportFault(f"The {name} query is nested too deeply.")
+        nodes = [child for node in nodes for child in node.iter_expressions()]
+
+
+def _check_nodes(name, tree):
+    for node in tree.walk():
+        refused = isinstance(node, REFUSED) or (
+            isinstance(node, exp.Anonymous) and re.match(r"(?i)(read_|scan_|range$|pg_)", node.name)
+        )
+        if refused:
+            raise ImportFault(f"The {name} query may not use {node.sql(DIALECT)[:60]}{_where(node)}.")
+        if isinstance(node, exp.With) and node.args.get("recursive"):
+            raise ImportFault(f"The {name} query may not be recursive.")
+        if isinstance(node, exp.Placeholder) and node.name != "as_of":
+            raise ImportFault(f"The {name} query: unknown placeholder :{node.name}; there is :as_of.")
+
+
+def _check_tables(name, tree, frames):
+    """FROM and JOIN name declared sources and CTEs, nothing else: no table function, no path, no schema."""
+    known = {*frames, *(cte.alias_or_name for cte in tree.find_all(exp.CTE))}
+    for cte in tree.find_all(exp.CTE):
+        if cte.alias_or_name in frames:
+            raise ImportFault(f"The {name} query: {cte.alias_or_name} is already the name of a source.")
+    for table in tree.find_all(exp.Table):
+        if not isinstance(table.this, exp.Identifier) or table.args.get("db") or table.args.get("catalog"):
+            raise ImportFault(
+                f"The {name} query may not read from {table.sql(DIALECT)[:60]}{_where(table)}, only from its sources."
+            )
+        if table.name not in known:
+            near = difflib.get_close_matches(table.name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+            raise ImportFault(f"The {name} query: no source {table.name!r}{_where(table)}; {hint}")
+
+
+def _rewrite(name, tree, as_of):
+    """Put in the date, and make division exact; the deepest first, so that what is replaced is done already."""
+    for node in reversed(list(tree.find_all(exp.Placeholder, exp.Div, exp.Avg))):
+        if isinstance(node, exp.Placeholder):
+            node.replace(_date(as_of.isoformat()))
+        elif isinstance(node, exp.Div):
+            node.replace(_exact(_paren(node.this), node.expression))
+        elif isinstance(node.parent, (exp.Filter, exp.Window)) or isinstance(node.this, exp.Distinct):
+            raise ImportFault(
+                f"The {name} query: write SUM(..) / COUNT(..) instead of this AVG{_where(node)}."
+            )
+        else:
+            node.replace(_exact(exp.Sum(this=node.this.copy()), exp.Count(this=node.this.copy())))
+
+
+def _exact(dividend, divisor):
+    """Decimal division, NULL by zero: Polars would divide whole numbers as floats."""
+    return exp.Paren(
+        this=exp.Div(this=exp.Cast(this=dividend, to=_DECIMAL.copy()), expression=_not_zero(divisor))
+    )
+
+
+def _paren(node):
+    return (
+        node.copy() if isinstance(node, (exp.Column, exp.Literal, exp.Func)) else exp.Paren(this=node.copy())
+    )
+
+
+def _not_zero(node):
+    return exp.Nullif(this=node.copy(), expression=exp.Literal.number(0))
+
+
+def _date(text):
+    return exp.Cast(this=exp.Literal.string(text), to=exp.DataType.build("DATE"))
+
+
+def _date_columns(frames):
+    """Names that are a date or a time in every source that has them."""
+    kinds = {}
+    for frame in frames.values():
+        for column, kind in frame.schema.items():
+            kinds.setdefault(column, set()).add(kind.is_temporal() or kind == pl.Null)
+    return {column for column, temporal in kinds.items() if temporal == {True}}
+
+
+def _check_dates(name, tree, dates):
+    """Text must not become a date by a guess, and days between dates must not be compared as microseconds."""
+    for node in tree.walk():
+        if isinstance(node, (exp.Cast, exp.TryCast)) and node.to.is_type(*exp.DataType.TEMPORAL_TYPES):
+            _check_cast(name, node, dates)
+        elif isinstance(node, (exp.Date, exp.TsOrDsToDate, exp.StrToDate, exp.Timestamp)):
+            raise _text_to_date(name, node)
+        elif isinstance(node, exp.Sub) and _is_date(node.this, dates) and _is_date(node.expression, dates):
+            around = node.find_ancestor(exp.Predicate, exp.Binary, exp.Select)
+            if around is not None and not isinstance(around, exp.Select):
+                raise ImportFault(
+                    f"The {name} query: compare dates with dates (a <= b + INTERVAL '30 days'), not the difference "
+                    f"{node.sql(DIALECT)[:60]} with a number{_where(node)}."
+                )
+
+
+def _check_cast(name, node, dates):
+    value = node.this.unnest()
+    if isinstance(value, exp.Literal) and value.is_string:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value.name):
+            return
+    elif _is_date(value, dates):
+        return
+    raise _text_to_date(name, node)
+
+
+def _text_to_date(name, node):
+    return ImportFault(
+        f"The {name} query may not turn text into a date with {node.sql(DIALECT)[:60]}{_where(node)}: 01/02/2024 would "
+        "be guessed. Declare the notation at the source (dates: DD/MM/YYYY); its columns are dates then."
+    )
+
+
+def _is_date(node, dates):
+    node = node.unnest()
+    if isinstance(node, exp.Column):
+        return node.name in dates
+    if isinstance(node, (exp.Cast, exp.TryCast)):
+        return node.to.is_type(*exp.DataType.TEMPORAL_TYPES)
+    if isinstance(node, (exp.Max, exp.Min, exp.Coalesce, exp.Greatest, exp.Least)):
+        return _is_date(node.this, dates)
+    if isinstance(node, (exp.Add, exp.Sub)):
+        return _is_date(node.this, dates) and isinstance(node.expression, exp.Interval)
+    return isinstance(node, (exp.TimestampTrunc, exp.DateTrunc, exp.CurrentDate))
+
+
+def _where(node):
+    """` (line n, column m)` of the first name below the node that knows where it stands."""
+    for below in node.walk():
+        if "line" in below.meta:
+            return f" (line {below.meta['line']}, column {below.meta['col']})"
+    return ""

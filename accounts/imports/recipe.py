@@ -1,0 +1,236 @@
+"""A recipe: which files hold what, how they are written, and the SQL that makes accounts of them."""
+
+import datetime
+import difflib
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+import yaml
+
+from accounts import currency
+
+from . import notation
+from .errors import ImportFault
+
+QUERIES = ("accounts", "subscriptions", "usage", "signals")  # in the order in which they are stored
+KEYS = ("as_of", "currency", "source_system", "sources", *QUERIES, "warnings")
+SOURCE_KEYS = ("file", "encoding", "delimiter", "decimal", "dates", "columns")
+COLUMN_KEYS = ("type", "decimal", "dates")
+COLUMN_TYPES = ("text", "integer", "number", "date", "time", "boolean")
+SAME_TYPE = {"decimal": "number", "money": "number", "ratio": "number", "string": "text", "bool": "boolean"}
+LONGEST = 200_000  # characters of a recipe
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column whose type or notation is declared; type None: found out from its values."""
+
+    type: str | None
+    decimals: notation.Decimals
+    dates: notation.Dates
+
+
+@dataclass(frozen=True)
+class Source:
+    name: str
+    file: str
+    encoding: str = "utf-8"
+    delimiter: str = ","
+    decimals: notation.Decimals = notation.PLAIN_NUMBERS
+    dates: notation.Dates = notation.ISO
+    columns: dict[str, Column] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    as_of: datetime.date
+    currency: str
+    source_system: str
+    sources: dict[str, Source]
+    queries: dict[str, str]
+    warnings: dict[str, str] = field(default_factory=dict)  # sentence -> SELECT of what it is true of
+
+
+def parse(text, *, as_of=None):
+    """The recipe in a YAML text; `as_of` overrides its own. ImportFault says what is wrong and what was meant."""
+    data = _load(text)
+    _known(data, KEYS, "the recipe")
+    for key in ("sources", "accounts"):
+        if not data.get(key):
+            raise ImportFault(f"The recipe has no {key}.")
+    return Recipe(
+        as_of=as_of or _as_of(data.get("as_of")),
+        currency=_currency(data.get("currency")),
+        source_system=_source_system(data.get("source_system") or "import"),
+        sources=_sources(data["sources"]),
+        queries={name: _text(data[name], name) for name in QUERIES if data.get(name) is not None},
+        warnings=_warnings(data.get("warnings") or {}),
+    )
+
+
+def file_names(text):
+    """The files a recipe asks for, as it writes them; none where the recipe cannot be read."""
+    try:
+        return [source.file for source in _sources(_load(text).get("sources")).values()]
+    except ImportFault:
+        return []
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key given twice is an error instead of a silent choice."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [
+            self.construct_object(key, deep=True)
+            for key, _ in node.value
+            if key.tag != "tag:yaml.org,2002:merge"
+        ]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} is given twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _load(text):
+    if len(text) > LONGEST:
+        raise ImportFault(f"The recipe is longer than {LONGEST:,} characters.")
+    try:
+        data = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" (line {mark.line + 1})" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+        raise ImportFault(f"The recipe is not readable YAML{place}: {problem}") from error
+    if not isinstance(data, dict):
+        raise ImportFault("The recipe is not a YAML mapping of as_of, currency, sources and accounts.")
+    return data
+
+
+def _known(data, keys, where):
+    for key in data:
+        if key not in keys:
+            near = difflib.get_close_matches(str(key), keys, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; it knows {', '.join(keys)}"
+            raise ImportFault(f"Unknown key {str(key)!r} in {where}{hint}")
+
+
+def _as_of(value):
+    if isinstance(value, str):
+        try:
+            value = datetime.date.fromisoformat(value)
+        except ValueError:
+            raise ImportFault(f"as_of is {value!r}, not a date such as 2025-12-31.") from None
+    if isinstance(value, datetime.datetime):
+        value = value.date()
+    if not isinstance(value, datetime.date):
+        raise ImportFault("The recipe has no as_of: the date on which its files were exported.")
+    return value
+
+
+def _currency(value):
+    if value not in currency.CODES:
+        said = f"The currency is {value!r}" if value else "The recipe has no currency"
+        raise ImportFault(f"{said}; write an ISO code such as USD or EUR.")
+    return value
+
+
+def _source_system(value):
+    if not isinstance(value, str) or not re.fullmatch(r"[-a-zA-Z0-9_]{1,50}", value):
+        raise ImportFault(f"source_system is {value!r}; use letters, digits, - and _, such as crm.")
+    return value
+
+
+def _text(value, where):
+    if not isinstance(value, str) or not value.strip():
+        raise ImportFault(f"{where} is not a text.")
+    return value
+
+
+def _warnings(data):
+    if not isinstance(data, dict):
+        raise ImportFault("warnings is not a mapping of sentences to SELECTs.")
+    return {str(sentence): _text(sql, f"warnings, {sentence}") for sentence, sql in data.items()}
+
+
+def _sources(data):
+    if not isinstance(data, dict) or not data:
+        raise ImportFault("sources is not a mapping of names to files.")
+    return {name: _source(name, value) for name, value in data.items()}
+
+
+def _source(name, data):
+    where = f"source {name!r}"
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", name):
+        raise ImportFault(f"{where}: use a name of letters, digits and _, which SQL can say without quotes.")
+    if isinstance(data, str):
+        data = {"file": data}
+    if not isinstance(data, dict):
+        raise ImportFault(f"{where} is not a mapping such as {{file: accounts.csv}}.")
+    _known(data, SOURCE_KEYS, where)
+    decimals = notation.decimals(data.get("decimal", "."), where)
+    dates = notation.dates(data.get("dates", "ISO"), where)
+    return Source(
+        name=name,
+        file=_file(data.get("file"), where),
+        encoding=_encoding(data.get("encoding", "utf-8"), where),
+        delimiter=_delimiter(data.get("delimiter", ","), where),
+        decimals=decimals,
+        dates=dates,
+        columns=_columns(data.get("columns") or {}, where, decimals, dates),
+    )
+
+
+def _file(value, where):
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ImportFault(f"{where} has no file.")
+    return str(PurePath(value))
+
+
+def _encoding(value, where):
+    try:
+        "".encode(str(value))
+        b"".decode(str(value))
+    except (LookupError, UnicodeError, TypeError, AssertionError):
+        raise ImportFault(
+            f"{where}: unknown encoding {value!r}; for example utf-8, cp1252, utf-16."
+        ) from None
+    return str(value)
+
+
+def _delimiter(value, where):
+    value = {"tab": "\t", r"\t": "\t"}.get(value, value)
+    if not isinstance(value, str) or len(value) != 1 or value in '"\r\n\0':
+        raise ImportFault(f"{where}: delimiter is {value!r}, not one character such as , or ; or tab.")
+    return value
+
+
+def _columns(data, where, decimals, dates):
+    if not isinstance(data, dict):
+        raise ImportFault(f"{where}: columns is not a mapping of column names to types.")
+    return {
+        str(name): _column(f"{where}, column {name!r}", value, decimals, dates)
+        for name, value in data.items()
+    }
+
+
+def _column(where, data, decimals, dates):
+    if isinstance(data, str):
+        data = {"type": data} if SAME_TYPE.get(data, data) in COLUMN_TYPES else {"dates": data}
+    if not isinstance(data, dict):
+        raise ImportFault(f"{where} is not a type such as number, text or date.")
+    _known(data, COLUMN_KEYS, where)
+    kind = SAME_TYPE.get(data.get("type"), data.get("type"))
+    if kind is None:
+        kind = "date" if "dates" in data else "number" if "decimal" in data else None
+    if kind is not None and kind not in COLUMN_TYPES:
+        near = difflib.get_close_matches(str(kind), COLUMN_TYPES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(COLUMN_TYPES)}"
+        raise ImportFault(f"{where}: unknown type {kind!r}; {hint}")
+    return Column(
+        type=kind,
+        decimals=notation.decimals(data["decimal"], where) if "decimal" in data else decimals,
+        dates=notation.dates(data["dates"], where) if "dates" in data else dates,
+    )

@@ -1,0 +1,201 @@
+"""The structural pass: bytes of a CSV file -> records of text, or what is wrong with it and on which line.
+
+Faults after which no row can be trusted (unclosed quote, duplicate header, NUL, wrong encoding, empty file) fail
+the file; a ragged row or an oversized cell is one rejected line.
+"""
+
+import codecs
+import csv
+import io
+from dataclasses import dataclass
+
+import polars as pl
+
+from .errors import ImportFault
+
+LARGEST_CELL = 100_000  # characters
+BATCH = 20_000  # records turned into columns at a time: Python's strings need ten times the memory of Polars'
+CHUNK = 1 << 20
+LINE = "\0line"  # the column of line numbers; no file has a header with NUL
+
+csv.field_size_limit(1 << 30)  # the limit above is ours, with a line number
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """One line of a file, or row of a query, that is left out, and why."""
+
+    origin: str
+    line: int | None
+    column: str
+    value: str
+    reason: str
+    external_id: str = ""
+
+
+def read(source, stream):
+    """(frame of String columns and LINE, rejections) of a seekable binary stream; ImportFault if it is no table."""
+    _check_bytes(source, stream)
+    stream.seek(0)
+    lines = _Lines(io.TextIOWrapper(stream, encoding=_encoding(source), newline=""))
+    reader = csv.reader(lines, delimiter=source.delimiter, strict=True)
+    try:
+        return _records(source, reader, lines)
+    except csv.Error as error:
+        raise ImportFault(f"{_at(source, lines.started)}: {_explain(error)}") from error
+    finally:
+        lines.text.detach()  # the stream belongs to the caller
+
+
+class _Lines:
+    """The text's lines, with what csv.reader does not tell: where a record began and whether one is huge."""
+
+    def __init__(self, text):
+        self.text, self.number, self.started, self.huge, self.inside = text, 0, 1, False, []
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = next(self.text)
+        self.number += 1
+        self.inside.append(line)
+        if len(line) > LARGEST_CELL:
+            self.huge = True
+        return line
+
+    def next_record(self):
+        """Begin a record; returns the physical lines of the one before."""
+        before, self.inside, self.started, self.huge = self.inside, [], self.number + 1, False
+        return before
+
+
+def _records(source, reader, lines):
+    header = _header(source, reader, lines)
+    width, parts, rejected, batch, numbers = len(header), [], [], [], []
+    lines.next_record()
+    for record in reader:
+        if record:  # an empty line is none
+            problem = _problem(source, header, record, lines) if (
+                len(record) != width or lines.huge or len(lines.inside) > 1
+            ) else None  # fmt: skip
+            if problem:
+                rejected.append(problem)
+            else:
+                batch.append(record)
+                numbers.append(lines.started)
+                if len(batch) == BATCH:
+                    parts.append(_frame(header, batch, numbers))
+                    batch, numbers = [], []
+        lines.next_record()
+    parts.append(_frame(header, batch, numbers))
+    return pl.concat(parts, rechunk=True), rejected
+
+
+def _header(source, reader, lines):
+    header = [name.strip() for name in next(reader, [])]
+    if not any(header):
+        raise ImportFault(f"{source.file} is empty: the first line must name the columns.")
+    for position, name in enumerate(header, start=1):
+        if not name:
+            raise ImportFault(f"{_at(source, 1)}: column {position} has no name.")
+        if header.count(name) > 1:
+            raise ImportFault(f"{_at(source, 1)}: the column {name!r} is there twice.")
+    for name in source.columns:
+        if name not in header:
+            raise ImportFault(f"{source.file} has no column {name!r}; it has {', '.join(header)}.")
+    return header
+
+
+def _problem(source, header, record, lines):
+    """The rejection of an unusual record, or None if it is only unusual."""
+    _check_swallowed(source, header, lines)
+    if len(record) != len(header):
+        hint = ""
+        if len(header) == 1 or len(record) == 1:
+            hint = "; is the delimiter declared?"
+        text = source.delimiter.join(record)
+        return Rejection(
+            source.name, lines.started, "", text,
+            f"ragged row: {len(record)} cells where the header has {len(header)}{hint}",
+        )  # fmt: skip
+    for name, cell in zip(header, record, strict=True):
+        if len(cell) > LARGEST_CELL:
+            return Rejection(
+                source.name, lines.started, name, cell,
+                f"the cell has {len(cell):,} characters; at most {LARGEST_CELL:,} are taken",
+            )  # fmt: skip
+    return None
+
+
+def _check_swallowed(source, header, lines):
+    """A quote that is closed by the next quote far below swallows whole rows: seen by their delimiters."""
+    if len(header) < 3:
+        return
+    for line in lines.inside[1:-1]:
+        if line.count(source.delimiter) == len(header) - 1:
+            raise ImportFault(
+                f"{_at(source, lines.started)}: unclosed quote: the cell runs to line {lines.number} and the lines "
+                'between look like rows. A quote inside a cell is written twice ("").'
+            )
+
+
+def _frame(header, records, numbers):
+    columns = list(zip(*records, strict=True)) or [()] * len(header)
+    texts = {
+        name: pl.Series(name, values, dtype=pl.String) for name, values in zip(header, columns, strict=True)
+    }
+    frame = (
+        pl.DataFrame(texts).with_columns(pl.all().str.strip_chars()).with_columns(pl.all().replace("", None))
+    )
+    return frame.with_columns(pl.Series(LINE, numbers, dtype=pl.Int64))
+
+
+def _check_bytes(source, stream):
+    decoder = codecs.getincrementaldecoder(_encoding(source))()
+    line, size, first = 1, 0, b""
+    while chunk := stream.read(CHUNK):
+        first, size = first or chunk[:4], size + len(chunk)
+        try:
+            text = decoder.decode(chunk)
+        except UnicodeDecodeError as error:
+            # error.object also holds what the decoder kept of the chunk before: never a line break
+            line += error.object[: error.start].count(b"\n")
+            raise ImportFault(_wrong_encoding(source, line, error, first)) from error
+        if "\0" in text:
+            line += text[: text.index("\0")].count("\n")
+            hint = "; declare encoding: utf-16" if first[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+            raise ImportFault(f"{_at(source, line)}: a NUL character{hint}.")
+        line += text.count("\n")
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise ImportFault(_wrong_encoding(source, line, error, first)) from error
+    if not size:
+        raise ImportFault(f"{source.file} is empty.")
+
+
+def _wrong_encoding(source, line, error, first):
+    likely = "utf-16" if first[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"
+    byte = f"0x{error.object[error.start]:02x}" if error.start < len(error.object) else "the end"
+    return (
+        f"{_at(source, line)}: the text is not {source.encoding} ({byte}); "
+        f"declare its encoding, for example encoding: {likely}"
+    )
+
+
+def _encoding(source):
+    """A byte order mark belongs to the encoding, not to the first column's name."""
+    return "utf-8-sig" if codecs.lookup(source.encoding).name == "utf-8" else source.encoding
+
+
+def _explain(error):
+    if "end of data" in str(error):
+        return "unclosed quote: a cell that begins with a quote never ends"
+    if "expected after" in str(error):
+        return f'a quote inside a cell must be written twice (""), or a quote is unclosed ({error})'
+    return f"not readable as CSV ({error})"
+
+
+def _at(source, line):
+    return f"{source.file}, line {line}"

@@ -1,0 +1,117 @@
+"""`import_accounts RECIPE`: preview, or with --commit import. Data goes to stdout, progress and reasons to stderr."""
+
+import datetime
+import getpass
+import json
+import sys
+from pathlib import Path
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts import imports
+from accounts.imports import recipe as recipes
+from accounts.models import ImportBatch
+
+SHOWN = 20  # rejected rows
+IN_JSON = 1000
+
+
+class Command(BaseCommand):
+    help = "Preview what a recipe (a YAML file) and its files would import, or import them with --commit."
+
+    def add_arguments(self, parser):
+        parser.add_argument("recipe", type=Path)
+        parser.add_argument("--commit", action="store_true", help="import, all or nothing")
+        parser.add_argument(
+            "--skip-rejected",
+            action="store_true",
+            help="with --commit: import the good rows, leave out the rejected",
+        )
+        parser.add_argument("--as-of", type=_date, help="the date of the export, instead of the recipe's")
+        parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+    def handle(self, *args, **options):
+        """JSON: import, name, status, as_of, files, queries, warnings (shapes as on ImportBatch), rejected (the
+        first 1,000), rejected_total, error."""
+        path = Path(options["recipe"])
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"{path} cannot be read: {error}") from error
+        files = {file: path.parent / file for file in recipes.file_names(text)}
+        batch = imports.create(
+            text, files, label=_person(), name=path.parent.name if path.stem == "recipe" else path.stem,
+            as_of=options["as_of"],
+        )  # fmt: skip
+        refusal = self.run(batch, options)
+        if options["json"]:
+            self.stdout.write(json.dumps(_summary(batch, refusal), default=str))
+        else:
+            self.show(batch)
+        if refusal:
+            raise CommandError(refusal)
+
+    def run(self, batch, options):
+        """Why nothing was imported or can be, or None."""
+        try:
+            if options["commit"]:
+                imports.commit(batch, skip_rejected=options["skip_rejected"])
+            else:
+                imports.preview(batch)
+        except imports.Refused as refusal:
+            return str(refusal)
+        return batch.error or None
+
+    def show(self, batch):
+        say = self.stdout.write
+        say(f"{ImportBatch.Status(batch.status).label} (import {batch.pk}, as of {batch.as_of})")
+        for one in batch.files:
+            say(
+                f"  {one['file']}: {one['lines']:,} lines = {one['read']:,} read + {one['rejected']:,} rejected"
+            )
+        for one in batch.queries:
+            say(
+                "  {query}: {rows:,} rows = {created:,} created + {updated:,} updated + {unchanged:,} unchanged "
+                "+ {rejected:,} rejected".format(**one)
+            )
+        for one in batch.warnings:
+            say(
+                f"  warning, {one['query']}: {one['warning']}: {one['count']:,} (such as {', '.join(one['examples'])})"
+            )
+        rejected = batch.rejected.all()
+        for row in rejected[:SHOWN]:
+            place = f"line {row.line}" if row.line else row.external_id or "a row without an ID"
+            what = f"{row.column} = {row.value!r}" if row.column else repr(row.value)
+            say(f"  rejected, {row.origin}, {place}: {what}: {row.reason}")
+        if (more := rejected.count() - SHOWN) > 0:
+            say(f"  ... and {more:,} more rejected")
+
+
+def _date(text):
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError as error:
+        raise CommandError(f"{text!r} is not a date such as 2025-12-31") from error
+
+
+def _person():
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return Path(sys.argv[0]).name
+
+
+def _summary(batch, refusal):
+    rejected = batch.rejected.values("origin", "line", "external_id", "column", "value", "reason")
+    return {
+        "import": batch.pk,
+        "name": batch.name,
+        "status": batch.status,
+        "as_of": batch.as_of,
+        "files": batch.files,
+        "queries": batch.queries,
+        "warnings": batch.warnings,
+        "rejected": list(rejected[:IN_JSON]),
+        "rejected_total": rejected.count(),
+        "error": refusal,
+    }

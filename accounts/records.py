@@ -1,0 +1,531 @@
+"""The way in for facts: upsert of accounts, subscriptions, usage and events, in bulk, with provenance and history.
+
+Each verb takes a frame (one row a record, NR its number), stages it by COPY, and lets the database tell what
+is new, what differs and what does not. Rules, for every fact on its own:
+- a newer observation replaces an older one; an older one that arrives late leaves the value alone;
+- a missing value (NULL) clears only what came from the same source: another source simply does not know it;
+- an unchanged value only updates its freshness, without history.
+To be called inside a transaction, under `acting(...)`; returns an `Outcome`.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import polars as pl
+from django.db import connection
+
+from . import catalogue
+from .history import actor
+from .models import Account, Csm, Subscription
+
+NR = "nr"
+SLICE = 50_000  # rows of a COPY message
+EXAMPLES = 5
+TYPES = {
+    "text": "text", "integer": "bigint", "money": "numeric(20, 2)", "ratio": "numeric(20, 6)",
+    "number": "numeric(20, 6)", "date": "date", "boolean": "boolean",
+}  # fmt: skip
+UNKNOWN_ACCOUNT = "no account with this ID"
+
+
+@dataclass
+class Outcome:
+    """What became of the rows of one upsert: numbers, and the row numbers of those that had no account."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    orphans: list[int] = field(default_factory=list)
+    warnings: list[dict] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where rows come from: the source's key, the date they were observed, the import that brings them."""
+
+    source: str
+    observed: object
+    currency: str
+    batch: int | None = None
+
+
+def upsert_accounts(frame, types, origin):
+    """Accounts by external_id, with any account and usage facts. types: {column: catalogue type}."""
+    given = [name for name in frame.columns if name in types and name != "external_id"]
+    own = [name for name in given if name not in catalogue.USAGE_FACTS]
+    behaviour = [name for name in given if name in catalogue.USAGE_FACTS]
+    if "currency" not in own and catalogue.MONEY_FACTS & set(own):
+        own.append("currency")
+        frame = frame.with_columns(currency=pl.lit(origin.currency))
+    if "excluded" in own and "exclusion_reason" not in own:
+        own.append("exclusion_reason")
+        frame = frame.with_columns(exclusion_reason=pl.lit(None, pl.String))
+    with connection.cursor() as cursor:
+        _stage(
+            cursor, frame, {"external_id": "text", **{name: types.get(name, "text") for name in given + own}}
+        )
+        _fill_defaults(cursor, own, origin)
+        if "csm" in own:
+            _make_csms(cursor)
+        _run(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
+        warnings = _account_warnings(cursor, own, origin)
+        _write_accounts(cursor, own, origin)
+        warnings += _link_parents(cursor, origin) if "parent" in own else []
+        _write_history(cursor, Account, "touched", origin)
+        _run(cursor, "drop table planned, touched")
+        if behaviour:
+            _write_usage(cursor, behaviour, origin, "%(observed)s::date", per_product=False, made="updated")
+        return _finish(cursor, len(frame), warnings)
+
+
+def upsert_usage(frame, types, origin):
+    """Usage of accounts, and of products of accounts; `observed_at` defaults to the origin's date.
+
+    Several observations of one account are taken in their order, so that each fact's newest one stays.
+    """
+    behaviour = [name for name in frame.columns if name in catalogue.USAGE_FACTS]
+    columns = {"external_id": "text", "product": "text", "observed_at": "date"}
+    for name in ("product", "observed_at"):
+        if name not in frame.columns:
+            frame = frame.with_columns(pl.lit(None, pl.String if name == "product" else pl.Date).alias(name))
+    frame = frame.with_columns(pl.col("observed_at").fill_null(origin.observed)).sort("observed_at", NR)
+    turn = pl.int_range(pl.len()).over("external_id", "product")
+    frame = frame.with_columns(turn.alias("turn"))
+    with connection.cursor() as cursor:
+        _stage(cursor, frame, columns | {"turn": "integer"} | {name: types[name] for name in behaviour})
+        _run(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
+        orphans = _take_orphans(cursor)
+        _make_products(cursor)
+        warnings = _usage_warnings(cursor, behaviour, origin)
+        _run(cursor, "alter table staged rename to every_turn")
+        for number in range(int(frame["turn"].max() or 0) + 1 if len(frame) else 0):
+            _run(cursor, "create temp table staged on commit drop as select * from every_turn where turn = %(turn)s",
+                 turn=number)  # fmt: skip
+            for per_product in (False, True):
+                _write_usage(cursor, behaviour, origin, "s.observed_at", per_product=per_product)
+            _run(cursor, "drop table staged")
+        _run(cursor, "alter table every_turn rename to staged")
+        return _finish(cursor, len(frame) - len(orphans), warnings, orphans)
+
+
+def upsert_subscriptions(frame, types, origin):
+    """Subscriptions by (external_id, subscription_id): the columns given replace what is held, NULL included."""
+    given = [name for name in frame.columns if name in types and name != "external_id"]
+    columns = {"external_id": "text", **{name: types[name] for name in given}}
+    with connection.cursor() as cursor:
+        _stage(cursor, frame, columns)
+        _run(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
+        orphans = _take_orphans(cursor)
+        if "product" in given:
+            _make_products(cursor)
+        _write_subscriptions(cursor, given, origin)
+        late = "select external_id from planned where late"
+        warnings = _warning(cursor, "older than what is known already: left alone", late)
+        _write_history(cursor, Subscription, "touched", origin)
+        _run(cursor, "drop table planned, touched")
+        return _finish(cursor, len(frame) - len(orphans), warnings, orphans)
+
+
+def upsert_signals(frame, types, origin):
+    """Account events; one that is known already is left alone."""
+    with connection.cursor() as cursor:
+        _stage(cursor, frame, {"external_id": "text", "signal": "text", "at": "date"})
+        _run(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
+        orphans = _take_orphans(cursor)
+        warnings = _warning(
+            cursor, "event dated after the import's date",
+            "select external_id from staged where at > %(observed)s", observed=origin.observed,
+        )  # fmt: skip
+        _run(
+            cursor,
+            """insert into outcome select s.nr, 'created' from staged s join accounts_account a using (external_id)
+               where not exists (select from accounts_signal b
+                                  where b.account_id = a.id and b.signal = s.signal and b.at = s.at)""",
+        )
+        _run(
+            cursor,
+            """insert into accounts_signal (account_id, signal, at, source)
+               select a.id, s.signal, s.at, %(source)s from staged s join accounts_account a using (external_id)
+               on conflict do nothing""",
+            source=origin.source,
+        )
+        return _finish(cursor, len(frame) - len(orphans), warnings, orphans)
+
+
+# -- staging ------------------------------------------------------------------------------------------------
+
+
+def _run(cursor, statement, **values):
+    cursor.execute(statement, values or None)
+
+
+def _stage(cursor, frame, types):
+    """COPY the frame into the temporary table `staged`, analysed so that the joins below are planned on its size."""
+    columns = {NR: "bigint", **{name: TYPES[kind] for name, kind in types.items()}}
+    shape = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+    _run(cursor, f"create temp table staged ({shape}) on commit drop")
+    chosen = frame.select(list(columns))
+    with cursor.copy(f"copy staged ({_names(columns)}) from stdin (format csv)") as copy:
+        for part in chosen.iter_slices(SLICE):
+            copy.write(part.write_csv(include_header=False))
+    _run(cursor, "create index on staged (external_id)")
+    _run(cursor, "analyze staged")
+
+
+def _names(names, prefix=""):
+    return ", ".join(f'{prefix}"{name}"' for name in names)
+
+
+def _finish(cursor, rows, warnings, orphans=()):
+    _run(
+        cursor,
+        """select count(distinct nr) filter (where what = 'created'), count(distinct nr) from outcome""",
+    )
+    created, touched = cursor.fetchone()
+    _run(cursor, "drop table staged, outcome")
+    return Outcome(created, touched - created, rows - touched, list(orphans), warnings)
+
+
+def _warning(cursor, sentence, query, **values):
+    """[{warning, count, examples}] of what the query finds (one text column), or []."""
+    _run(cursor, f"select count(*), (array_agg(found))[1:{EXAMPLES}] from ({query}) as q (found)", **values)
+    count, examples = cursor.fetchone()
+    return [{"warning": sentence, "count": count, "examples": examples}] if count else []
+
+
+def _take_orphans(cursor):
+    """Remove the rows whose account does not exist from `staged`; their numbers."""
+    _run(
+        cursor,
+        """delete from staged s where not exists (select from accounts_account a where a.external_id = s.external_id)
+           returning s.nr""",
+    )
+    return sorted(nr for (nr,) in cursor.fetchall())
+
+
+def _fill_defaults(cursor, own, origin):
+    """Where a query gives one of these columns, an empty cell means the default."""
+    defaults = {
+        "kind": Account.Kind.CUSTOMER.value,
+        "status": Account.Status.ACTIVE.value,
+        "currency": origin.currency,
+        "excluded": False,
+    }
+    for name in set(own) & set(defaults):
+        _run(cursor, f"update staged set {name} = %(value)s where {name} is null", value=defaults[name])
+    if "excluded" in own:
+        _run(
+            cursor,
+            "update staged set exclusion_reason = %(reason)s where excluded and exclusion_reason is null",
+            reason=f"Excluded in {origin.source}",
+        )
+
+
+def _make_csms(cursor):
+    """A CSM for every e-mail not known yet (each with its history), named after it."""
+    _run(
+        cursor,
+        """select distinct csm from staged where csm is not null
+           and not exists (select from accounts_csm c where lower(c.email) = csm) order by csm""",
+    )
+    for (email,) in cursor.fetchall():
+        Csm.objects.create(email=email, name=_name_of(email))
+
+
+def _name_of(email):
+    """`jane.doe@example.com` -> Jane Doe, `csm01@example.com` -> CSM 01."""
+    words = re.findall(r"[^\W\d_]+|\d+", email.partition("@")[0])
+    return " ".join("CSM" if word == "csm" else word.capitalize() for word in words)[:200]
+
+
+def _make_products(cursor):
+    _run(
+        cursor,
+        """insert into accounts_product (key, name)
+           select distinct product, '' from staged where product is not null on conflict do nothing""",
+    )
+
+
+# -- facts with provenance ------------------------------------------------------------------------------------
+
+
+def _new_value(name, held, staged, observed, provenance):
+    """SQL of the value a fact has after this import (rules at the top)."""
+    return f"""case when ({provenance} -> '{name}' ->> 1)::date > {observed} then {held}
+                    when {staged} is not null then {staged}
+                    when {provenance} -> '{name}' ->> 0 = %(source)s then null
+                    else {held} end"""
+
+
+def _new_provenance(facts, observed, provenance):
+    """SQL of the provenance after this import. facts: {name: SQL of the staged value}."""
+    entries = ", ".join(
+        f"""'{name}', case when ({provenance} -> '{name}' ->> 1)::date > {observed} then null
+                           when {staged} is not null or {provenance} -> '{name}' ->> 0 = %(source)s
+                           then jsonb_build_array(%(source)s::text, {observed}) end"""
+        for name, staged in facts.items()
+    )
+    return f"coalesce({provenance}, '{{}}'::jsonb) || jsonb_strip_nulls(jsonb_build_object({entries}))"
+
+
+def _late(facts, observed, provenance):
+    """SQL: is any of these facts known from a newer observation?"""
+    return " or ".join(
+        f"({staged} is not null and ({provenance} -> '{name}' ->> 1)::date > {observed})"
+        for name, staged in facts.items()
+    )
+
+
+def _write_accounts(cursor, own, origin):
+    """Insert and update accounts from `staged`; `touched` then holds those that need a history row."""
+    columns = [name for name in own if name not in ("csm", "parent")]
+    values = {
+        name: _new_value(name, f"a.{name}", f"s.{name}", "%(observed)s::date", "a.provenance")
+        for name in columns
+    }
+    for name in {"name", "exclusion_reason"} & set(values):  # never NULL in the database
+        values[name] = f"coalesce({values[name]}, '')"
+    if "csm" in own:
+        values["csm_id"] = _new_value("csm", "a.csm_id", "m.id", "%(observed)s::date", "a.provenance")
+    facts = {name: f"s.{name}" for name in own}
+    chosen = ", ".join(f'{value} as "{name}"' for name, value in values.items())
+    _run(
+        cursor,
+        f"""create temp table planned on commit drop as
+            select s.nr, s.external_id, a.id, a.id is null as is_new, {chosen}{"," if chosen else ""}
+                   {_new_provenance(facts, "%(observed)s::date", "a.provenance")} as provenance
+              from staged s left join accounts_account a on a.external_id = s.external_id
+              {"left join accounts_csm m on lower(m.email) = s.csm" if "csm" in own else ""}""",
+        source=origin.source, observed=origin.observed,
+    )  # fmt: skip
+    _run(cursor, "create temp table touched (id bigint, type char(1)) on commit drop")
+    defaults = {
+        "name": "''", "kind": "'customer'", "status": "'active'", "excluded": "false", "exclusion_reason": "''",
+        "currency": "%(currency)s", "custom": "'{}'::jsonb", "created_at": "now()",
+    }  # fmt: skip
+    missing = {name: value for name, value in defaults.items() if name not in values}
+    _run(
+        cursor,
+        f"""with made as (
+              insert into accounts_account (external_id, provenance, {_names([*values, *missing])})
+              select external_id, provenance, {", ".join([*(f'"{name}"' for name in values), *missing.values()])}
+                from planned where is_new order by nr
+              returning id, external_id),
+            noted as (insert into touched select id, '+' from made)
+            insert into outcome select p.nr, 'created' from made join planned p using (external_id)""",
+        currency=origin.currency,
+    )
+    if values:
+        _run(
+            cursor,
+            f"""with changed as (
+                  update accounts_account a set provenance = p.provenance, {_assign(values)}
+                    from planned p where a.id = p.id and {_differs(values)}
+                  returning a.id, p.nr),
+                noted as (insert into touched select id, '~' from changed)
+                insert into outcome select nr, 'updated' from changed""",
+        )
+    _run(
+        cursor,
+        """update accounts_account a set provenance = p.provenance
+             from planned p where a.id = p.id and a.provenance is distinct from p.provenance""",
+    )
+
+
+def _assign(names):
+    return ", ".join(f'"{name}" = p."{name}"' for name in names)
+
+
+def _differs(names, held="a"):
+    return f"({_names(names, f'{held}.')}) is distinct from ({_names(names, 'p.')})"
+
+
+def _link_parents(cursor, origin):
+    """Parents by their external_id, once all accounts of the import exist."""
+    provenance = "a.provenance"
+    # The provenance was written just above: a parent of this import carries this source and date.
+    _run(
+        cursor,
+        f"""with wanted as (
+              select s.nr, a.id,
+                     case when s.parent is null or (a.provenance -> 'parent' ->> 1)::date > %(observed)s::date
+                          then case when s.parent is null and {provenance} -> 'parent' ->> 0 = %(source)s
+                                     and ({provenance} -> 'parent' ->> 1)::date <= %(observed)s::date
+                                    then null else a.parent_id end
+                          else b.id end as parent_id
+                from staged s join accounts_account a on a.external_id = s.external_id
+                left join accounts_account b on b.external_id = s.parent and b.id <> a.id),
+            changed as (
+              update accounts_account a set parent_id = w.parent_id from wanted w
+               where a.id = w.id and a.parent_id is distinct from w.parent_id
+              returning a.id, w.nr),
+            noted as (insert into touched
+                      select id, '~' from changed where not exists (select from touched t where t.id = changed.id))
+            insert into outcome select nr, 'updated' from changed""",
+        source=origin.source, observed=origin.observed,
+    )  # fmt: skip
+    return _warning(
+        cursor, "the parent is not among the accounts, or is the account itself: left without one",
+        """select s.external_id from staged s where s.parent is not null and (s.parent = s.external_id
+           or not exists (select from accounts_account b where b.external_id = s.parent))""",
+    )  # fmt: skip
+
+
+def _account_warnings(cursor, own, origin):
+    facts = {name: f"s.{name}" for name in own}
+    warnings = []
+    if facts:
+        warnings += _warning(
+            cursor, "older than what is known already: the newer value stays",
+            f"""select s.external_id from staged s join accounts_account a using (external_id)
+                where {_late(facts, "%(observed)s::date", "a.provenance")}""",
+            observed=origin.observed,
+        )  # fmt: skip
+    if "contract_start" in own:
+        warnings += _warning(
+            cursor, "customer since a date after the import's date",
+            "select external_id from staged where contract_start > %(observed)s", observed=origin.observed,
+        )  # fmt: skip
+    return warnings
+
+
+def _usage_warnings(cursor, behaviour, origin):
+    warnings = _warning(
+        cursor, "observed after the import's date",
+        "select external_id from staged where observed_at > %(observed)s", observed=origin.observed,
+    )  # fmt: skip
+    warnings += _warning(
+        cursor, "usage before the account's first subscription",
+        """select s.external_id from staged s join accounts_account a using (external_id)
+             join (select account_id, min(start_date) as first from accounts_subscription group by 1) b
+               on b.account_id = a.id
+            where s.observed_at < b.first""",
+    )  # fmt: skip
+    if "last_csm_contact" in behaviour:
+        warnings += _warning(
+            cursor, "last CSM contact after the import's date",
+            "select external_id from staged where last_csm_contact > %(observed)s", observed=origin.observed,
+        )  # fmt: skip
+    return warnings
+
+
+def _write_usage(cursor, behaviour, origin, observed, *, per_product, made="created"):
+    """Usage rows from `staged`: those of accounts, or those of products of accounts. made: what a new one counts as."""
+    if not behaviour:
+        return
+    same = "u.product_id = q.id" if per_product else "u.product_id is null"
+    product = "join accounts_product q on q.key = s.product" if per_product else ""
+    without = 'and s."product" is null' if not per_product and _has_product(cursor) else ""
+    values = {
+        name: _new_value(name, f"u.{name}", f"s.{name}", observed, "u.provenance") for name in behaviour
+    }
+    facts = {name: f"s.{name}" for name in behaviour}
+    chosen = ", ".join(f'{value} as "{name}"' for name, value in values.items())
+    known = " or ".join(f"s.{name} is not null" for name in behaviour)
+    _run(
+        cursor,
+        f"""create temp table planned on commit drop as
+            select s.nr, a.id as account_id, {"q.id" if per_product else "null::bigint"} as product_id, u.id, {chosen},
+                   {_new_provenance(facts, observed, "u.provenance")} as provenance
+              from staged s join accounts_account a using (external_id) {product}
+              left join accounts_usage u on u.account_id = a.id and {same}
+             where (u.id is not null or {known}) {without}""",
+        source=origin.source, observed=origin.observed,
+    )  # fmt: skip
+    _run(
+        cursor,
+        f"""with made as (
+              insert into accounts_usage (account_id, product_id, provenance, {_names(values)})
+              select account_id, product_id, provenance, {_names(values)} from planned where id is null order by nr
+              returning account_id, product_id)
+            insert into outcome select p.nr, %(made)s from made m join planned p
+                on p.account_id = m.account_id and p.product_id is not distinct from m.product_id""",
+        made=made,
+    )
+    _run(
+        cursor,
+        f"""with changed as (
+              update accounts_usage a set provenance = p.provenance, {_assign(values)}
+                from planned p where a.id = p.id and {_differs(values)} returning p.nr)
+            insert into outcome select nr, 'updated' from changed""",
+    )
+    _run(
+        cursor,
+        """update accounts_usage a set provenance = p.provenance
+             from planned p where a.id = p.id and a.provenance is distinct from p.provenance""",
+    )
+    _run(cursor, "drop table planned")
+
+
+def _has_product(cursor):
+    _run(cursor, "select to_regclass('pg_temp.staged') is not null and exists (select from pg_attribute where "
+                 "attrelid = to_regclass('pg_temp.staged') and attname = 'product' and not attisdropped)")  # fmt: skip
+    return cursor.fetchone()[0]
+
+
+def _write_subscriptions(cursor, given, origin):
+    columns = [name for name in given if name not in ("subscription_id", "product")]
+    values = {name: f"s.{name}" for name in columns}
+    for name, default in {
+        "status": "'active'", "currency": "%(currency)s", "contract_type": "''",
+    }.items():  # fmt: skip
+        values[name] = f"coalesce(s.{name}, {default})" if name in given else f"coalesce(b.{name}, {default})"
+    if "product" in given:
+        values["product_id"] = "q.id"
+    chosen = ", ".join(f'{value} as "{name}"' for name, value in values.items())
+    _run(
+        cursor,
+        f"""create temp table planned on commit drop as
+            select s.nr, s.external_id, a.id as account_id, b.id, s.subscription_id, {chosen},
+                   coalesce(b.observed > %(observed)s, false) as late
+              from staged s join accounts_account a using (external_id)
+              left join accounts_subscription b on b.account_id = a.id and b.subscription_id = s.subscription_id
+              {"left join accounts_product q on q.key = s.product" if "product" in given else ""}""",
+        observed=origin.observed, currency=origin.currency,
+    )  # fmt: skip
+    _run(cursor, "create temp table touched (id bigint, type char(1)) on commit drop")
+    kept = {"account_id": None, "subscription_id": None, **values}
+    _run(
+        cursor,
+        f"""with made as (
+              insert into accounts_subscription ({_names(kept)}, source, observed)
+              select {_names(kept)}, %(source)s, %(observed)s from planned where id is null order by nr
+              returning id, account_id, subscription_id),
+            noted as (insert into touched select id, '+' from made)
+            insert into outcome select p.nr, 'created' from made join planned p using (account_id, subscription_id)""",
+        source=origin.source, observed=origin.observed,
+    )  # fmt: skip
+    _run(
+        cursor,
+        f"""with changed as (
+              update accounts_subscription a set {_assign(values)}, source = %(source)s, observed = %(observed)s
+                from planned p where a.id = p.id and not p.late and {_differs(values)}
+              returning a.id, p.nr),
+            noted as (insert into touched select id, '~' from changed)
+            insert into outcome select nr, 'updated' from changed""",
+        source=origin.source, observed=origin.observed,
+    )  # fmt: skip
+    _run(
+        cursor,
+        """update accounts_subscription a set source = %(source)s, observed = %(observed)s from planned p
+            where a.id = p.id and not p.late and (a.source, a.observed) is distinct from (%(source)s, %(observed)s)""",
+        source=origin.source, observed=origin.observed,
+    )  # fmt: skip
+
+
+# -- history --------------------------------------------------------------------------------------------------
+
+
+def _write_history(cursor, model, touched, origin):
+    """One history row, as it is now, for every row in the temporary table (id, type)."""
+    history = model.history.model
+    columns = [each.column for each in history._meta.concrete_fields if not each.name.startswith("history_")]
+    who = actor()
+    _run(
+        cursor,
+        f"""insert into {history._meta.db_table} ({_names(columns)}, history_date, history_type, history_user_id,
+                   history_change_reason, history_user_label, history_channel, history_run)
+            select {_names(columns, "a.")}, clock_timestamp(), t.type, %(user)s, %(reason)s, %(label)s, %(channel)s, %(run)s
+              from {model._meta.db_table} a join {touched} t on t.id = a.id""",
+        user=who.id, reason=who.reason, label=who.label, channel=who.channel, run=origin.batch,
+    )  # fmt: skip
