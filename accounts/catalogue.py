@@ -138,6 +138,7 @@ MONEY_FACTS = frozenset(fact.name for fact in FACTS.values() if fact.type == "mo
 # cancelled nor a trial. An account without any subscription has no summary row, so its ARR is unknown, not 0.
 _ACTIVE = "b.status in ('active', 'past due') and b.start_date <= {at} and (b.end_date is null or b.end_date > {at})"
 _NOW = _ACTIVE.format(at="%(at)s::date")
+ACTIVE_NOW = _NOW  # for sums over subscriptions b
 _YEAR_AGO = _ACTIVE.format(at="(%(at)s::date - interval '12 months')::date")
 SUBSCRIPTION_SUMMARY = f"""
     select b.account_id,

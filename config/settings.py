@@ -23,6 +23,7 @@ from pathlib import Path
 
 import structlog
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from config import database
 
@@ -120,6 +121,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
+    "config.middleware.acting_person",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -154,8 +156,11 @@ LOGIN_REDIRECT_URL = "admin:index"
 LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True
+DATE_FORMAT = "j M Y"
+DATETIME_FORMAT = "j M Y, H:i"
 
 STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = BASE_DIR / "staticfiles" if PRODUCTION else None
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -184,8 +189,31 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"] + (
 UNFOLD = {
     "SITE_TITLE": "Demarc",
     "SITE_HEADER": "Demarc",
+    "SITE_SUBHEADER": "Customer segments, explained",
+    "SITE_URL": None,
     "SITE_SYMBOL": "segment",
     "SHOW_VIEW_ON_SITE": False,
+    "SHOW_HISTORY": False,
+    "BORDER_RADIUS": "8px",
+    "DASHBOARD_CALLBACK": "segmentation.admin.home.dashboard",
+    "SIDEBAR": {"navigation": "config.menu.navigation"},
+    "STYLES": [lambda request: static("demarc/demarc.css")],
+    "SCRIPTS": [lambda request: static("demarc/demarc.js")],
+    "COLORS": {
+        "primary": {
+            "50": "#f5f3ff",
+            "100": "#ede9fe",
+            "200": "#ddd6fe",
+            "300": "#c4b5fd",
+            "400": "#a78bfa",
+            "500": "#8b5cf6",
+            "600": "#7c3aed",
+            "700": "#6d28d9",
+            "800": "#5b21b6",
+            "900": "#4c1d95",
+            "950": "#2e1065",
+        }
+    },
 }
 
 # Logs go to stderr: stdout is for data

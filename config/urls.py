@@ -4,7 +4,10 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
+from accounts.admin.dictionary import dictionary_view
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/data-dictionary/", admin.site.admin_view(dictionary_view), name="data_dictionary"),
     path("admin/", admin.site.urls),
 ]

@@ -1,0 +1,5 @@
+"""The web admin of accounts. The account page itself needs segments, so it is in segmentation.admin."""
+
+from . import imports, people
+
+__all__ = ["imports", "people"]

@@ -1,0 +1,49 @@
+"""The data dictionary: every data field, what it means, and how complete and fresh it should be."""
+
+from django.core.exceptions import PermissionDenied
+from django.utils import timezone
+
+from accounts import quality
+from accounts.catalogue import FACTS
+
+from .governed import page
+
+FAMILIES = {
+    "firmographic": "The company",
+    "contract": "Contract and revenue",
+    "usage": "Product usage",
+    "engagement": "Engagement and support",
+}
+
+
+def dictionary_view(request):
+    if not request.user.has_perm("accounts.view_account"):
+        raise PermissionDenied
+    today = timezone.localdate()
+    total, found = quality.completeness(list(FACTS), at=today)
+    families = [
+        {
+            "name": label,
+            "rows": [_row(fact, found[fact.name], total) for fact in FACTS.values() if fact.family == key],
+        }
+        for key, label in FAMILIES.items()
+    ]
+    return page(
+        request,
+        "demarc/dictionary.html",
+        title="Data dictionary",
+        families=families,
+        total=total,
+        as_of=today,
+    )
+
+
+def _row(fact, known, total):
+    share = quality.share(known, total)
+    return {
+        "fact": fact,
+        "known": known,
+        "share": share,
+        "wanted": fact.completeness,
+        "short": share is not None and share < fact.completeness,
+    }

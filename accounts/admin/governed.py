@@ -1,0 +1,168 @@
+"""What every admin page of ours shares: safe lists, refusals as messages, and a read-only history."""
+
+from django.contrib import messages
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import Http404, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from unfold.admin import ModelAdmin
+
+HISTORY_PAGE = 50
+
+
+def page(request, template, *, title, model_admin=None, status=200, **context):
+    """A page of our own in the admin's frame."""
+    from django.contrib import admin
+
+    if model_admin is not None:
+        context |= {"opts": model_admin.model._meta}
+    context |= {**admin.site.each_context(request), "title": title}
+    request.current_app = admin.site.name
+    return TemplateResponse(request, template, context, status=status)
+
+
+class PlainAdmin(ModelAdmin):
+    """Lists accept the filters they offer and nothing else; nothing is deleted in bulk."""
+
+    list_per_page = 50
+    list_filter_submit = False
+    show_full_result_count = False
+    actions = None
+    compressed_fields = True
+
+    def lookup_allowed(self, lookup, value, request=None):
+        """Only the list's own filters: any other lookup of the address would reach the database as typed."""
+        return lookup in self.allowed_lookups()
+
+    def allowed_lookups(self):
+        names = [entry[0] if isinstance(entry, tuple) else entry for entry in self.list_filter]
+        return {
+            f"{name}{suffix}"
+            for name in names
+            if isinstance(name, str)
+            for suffix in ("__exact", "__id__exact")
+        }
+
+    def changelist_view(self, request, extra_context=None):
+        try:
+            if any("\x00" in value for values in request.GET.lists() for value in [values[0], *values[1]]):
+                raise IncorrectLookupParameters
+            return super().changelist_view(request, extra_context)
+        except (DisallowedModelAdminLookup, IncorrectLookupParameters, ValueError):
+            messages.warning(request, "That filter is not known here; the whole list is shown.")
+            return HttpResponseRedirect(request.path)
+
+
+class GovernedAdmin(PlainAdmin):
+    """A model whose every change is kept: who, when, how, why, and what it was before."""
+
+    def history_view(self, request, object_id, extra_context=None):
+        shown = self.get_object(request, unquote(object_id))
+        if shown is None:
+            raise Http404
+        if not self.has_view_or_change_permission(request, shown):
+            raise PermissionDenied
+        pages = Paginator(shown.history.order_by("-history_date", "-history_id"), HISTORY_PAGE)
+        rows = pages.get_page(request.GET.get("p"))
+        return page(
+            request,
+            "demarc/history.html",
+            title="History",
+            model_admin=self,
+            object=shown,
+            rows=rows,
+            entries=entries(list(rows), self._before(shown, rows)),
+        )
+
+    def _before(self, shown, rows):
+        """The entry before the last one on this page, to tell what changed in that one."""
+        last = list(rows)[-1:] or [None]
+        return last[0] and last[0].prev_record
+
+
+KINDS = {"+": "Created", "~": "Changed", "-": "Deleted"}
+BOOKKEEPING = {"history_id", "history_date", "history_type", "history_change_reason"}
+
+
+def entries(rows, before=None):
+    """History rows, newest first, as dicts: when, who, channel, reason, kind and the changed fields.
+
+    Foreign keys are resolved with one query per related model.
+    """
+    pairs = list(zip(rows, [*rows[1:], before], strict=True)) if rows else []
+    changes = [(row, older, _changes(row, older)) for row, older in pairs]
+    names = _names(changes)
+    return [
+        {
+            "when": row.history_date,
+            "who": row.history_user_label or "system",
+            "channel": row.history_channel,
+            "run": row.history_run,
+            "reason": row.history_change_reason,
+            "kind": KINDS[row.history_type],
+            "changes": [
+                {
+                    "field": field.verbose_name,
+                    "old": _shown(field, old, names),
+                    "new": _shown(field, new, names),
+                }
+                for field, old, new in fields
+            ],
+        }
+        for row, _, fields in changes
+    ]
+
+
+def _changes(row, older):
+    found = []
+    for field in row.tracked_fields:
+        new = getattr(row, field.attname)
+        old = getattr(older, field.attname) if older is not None and row.history_type == "~" else None
+        empty = new in (None, "", {}, [])
+        if (
+            field.primary_key
+            or (old == new)
+            or (row.history_type == "+" and empty)
+            or row.history_type == "-"
+        ):
+            continue
+        found.append((field, old, new))
+    return found
+
+
+def _names(changes):
+    """{(model, id): name} for all foreign keys that changed."""
+    wanted = {}
+    for _, _, fields in changes:
+        for field, old, new in fields:
+            if field.is_relation:
+                wanted.setdefault(field.related_model, set()).update({old, new} - {None})
+    return {
+        (model, found.pk): str(found)
+        for model, ids in wanted.items()
+        for found in model._base_manager.filter(pk__in=ids)
+    }
+
+
+def _shown(field, value, names):
+    from accounts.templatetags import shown
+
+    if value in (None, "", {}, []):
+        return "–"
+    if field.is_relation:
+        return names.get((field.related_model, value), f"no longer there ({value})")
+    if field.choices:
+        return dict(field.flatchoices).get(value, value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    kind = field.get_internal_type()
+    if kind == "DateField":
+        return shown.day(value)
+    if kind == "DateTimeField":
+        return shown.moment(value)
+    if kind == "DecimalField":
+        return f"{value:,f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:,}"
+    return value

@@ -1,0 +1,236 @@
+"""Imports: upload a recipe and its files, look at the preview, commit or give up; history."""
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import Http404, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.views.decorators.http import require_POST
+
+from accounts import imports
+from accounts.catalogue import FACTS
+from accounts.models import ImportBatch
+from accounts.refusals import Refused
+from accounts.templatetags import shown
+
+from .governed import PlainAdmin, page
+
+PAGE = "admin:accounts_importbatch_change"
+BADGES = {"committed": "ok", "failed": "bad", "previewed": "warn", "waiting": "brand", "checking": "brand"}
+WORKING = ("waiting", "checking", "committing")
+MAX_BYTES = 200 * 1024 * 1024  # all files of one upload; larger ones go by the command line
+REJECTED_SHOWN = 20
+
+
+class SeveralFiles(forms.FileField):
+    """One or more uploaded files."""
+
+    def __init__(self, **options):
+        super().__init__(widget=_SeveralFilesInput(), **options)
+
+    def clean(self, data, initial=None):
+        return [super(SeveralFiles, self).clean(one, initial) for one in data or [None]]
+
+
+class _SeveralFilesInput(forms.ClearableFileInput):
+    allow_multiple_selected = True
+
+
+class UploadForm(forms.Form):
+    recipe = forms.FileField(
+        label="Recipe", help_text="The YAML file that says what each column means.", required=True
+    )
+    files = SeveralFiles(
+        label="Data files",
+        help_text="All CSV files the recipe names; the names must be the same.",
+        required=True,
+    )
+    as_of = forms.DateField(
+        label="As of",
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}),
+        help_text="The day the data is from. Leave empty to use the one in the recipe.",
+    )
+    name = forms.CharField(label="Name", required=False, max_length=400, help_text="For the list of imports.")
+
+    def clean_recipe(self):
+        try:
+            return self.cleaned_data["recipe"].read().decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise forms.ValidationError("The recipe is not a text file in UTF-8.") from None
+
+    def clean_files(self):
+        files = self.cleaned_data["files"]
+        names = [one.name for one in files]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise forms.ValidationError(f"{twice[0]} is there twice.")
+        if sum(one.size for one in files) > MAX_BYTES:
+            raise forms.ValidationError(
+                "The files are larger than 200 MB together; use the command line for those."
+            )
+        return {one.name: one.read() for one in files}
+
+
+@admin.register(ImportBatch)
+class ImportAdmin(PlainAdmin):
+    list_display = ["title", "state", "as_of_shown", "rows", "rejected_rows", "who", "finished"]
+    list_filter = ["status"]
+    search_fields = ["name"]
+    list_before_template = "demarc/import_list_before.html"
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).defer("recipe")
+
+    def get_urls(self):
+        wrap = self.admin_site.admin_view
+        name = "accounts_importbatch_{}".format
+        return [
+            path("upload/", wrap(self.upload_view), name=name("upload")),
+            path("<int:pk>/progress/", wrap(self.progress_view), name=name("progress")),
+            path("<int:pk>/rejected/", wrap(self.rejected_view), name=name("rejected")),
+            path("<int:pk>/commit/", wrap(require_POST(self.commit_view)), name=name("commit")),
+            path("<int:pk>/give-up/", wrap(require_POST(self.give_up_view)), name=name("give_up")),
+            *super().get_urls(),
+        ]
+
+    @admin.display(description="Import", ordering="pk")
+    def title(self, batch):
+        return f"No. {batch.pk} {batch.name}"
+
+    @admin.display(description="Status", ordering="status")
+    def state(self, batch):
+        return format_html(
+            '<span class="dm-badge {}">{}</span>', BADGES.get(batch.status, ""), batch.get_status_display()
+        )
+
+    @admin.display(description="As of", ordering="as_of")
+    def as_of_shown(self, batch):
+        return shown.day(batch.as_of) or "–"
+
+    @admin.display(description="Rows")
+    def rows(self, batch):
+        return shown.count(sum(one["rows"] for one in batch.queries))
+
+    @admin.display(description="Rejected")
+    def rejected_rows(self, batch):
+        return shown.count(rejected(batch))
+
+    @admin.display(description="By", ordering="created_by_label")
+    def who(self, batch):
+        return batch.created_by_label or "–"
+
+    @admin.display(description="When", ordering="created_at")
+    def finished(self, batch):
+        return shown.moment(batch.finished_at or batch.created_at)
+
+    def changelist_view(self, request, extra_context=None):
+        extra = {"may_import": request.user.has_perm("accounts.import_accounts")}
+        return super().changelist_view(request, extra | (extra_context or {}))
+
+    def upload_view(self, request):
+        self._may_import(request)
+        form = UploadForm(request.POST or None, request.FILES or None)
+        if request.method == "POST" and form.is_valid():
+            from accounts import tasks
+
+            given = form.cleaned_data
+            batch = imports.create(
+                given["recipe"], given["files"], by=request.user, name=given["name"], as_of=given["as_of"]
+            )
+            tasks.work.delay_on_commit(batch.pk)
+            return HttpResponseRedirect(reverse(PAGE, args=[batch.pk]))
+        return page(
+            request,
+            "demarc/import_upload.html",
+            title="Import accounts",
+            model_admin=self,
+            form=form,
+            facts=FACTS.values(),
+            status=400 if form.is_bound else 200,
+        )
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        key = unquote(object_id)
+        batch = self._get(int(key) if key.isdigit() else 0)
+        return page(
+            request,
+            "demarc/import.html",
+            title=str(batch),
+            model_admin=self,
+            original=batch,
+            batch=batch,
+            badge=BADGES.get(batch.status, ""),
+            working=batch.status in WORKING,
+            rejected_count=rejected(batch),
+            rejected=Paginator(batch.rejected.order_by("pk"), REJECTED_SHOWN).get_page(request.GET.get("p")),
+            may_import=request.user.has_perm("accounts.import_accounts"),
+            changes=sum(one["created"] + one["updated"] for one in batch.queries),
+        )
+
+    def progress_view(self, request, pk):
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        batch = self._get(pk)
+        return JsonResponse(
+            {
+                "ended": batch.status not in WORKING,
+                "step": batch.progress.get("step", ""),
+                "done": batch.progress.get("done", 0),
+                "of": batch.progress.get("of", 0),
+            }
+        )
+
+    def rejected_view(self, request, pk):
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        batch = self._get(pk)
+        answer = StreamingHttpResponse(imports.rejected_csv(batch), content_type="text/csv; charset=utf-8")
+        answer["Content-Disposition"] = f'attachment; filename="rejected-{batch.pk}.csv"'
+        return answer
+
+    def commit_view(self, request, pk):
+        self._may_import(request)
+        batch = self._get(pk)
+        try:
+            imports.ask_commit(batch, by=request.user, skip_rejected="skip_rejected" in request.POST)
+        except Refused as refusal:
+            messages.error(request, str(refusal))
+        return HttpResponseRedirect(reverse(PAGE, args=[batch.pk]))
+
+    def give_up_view(self, request, pk):
+        self._may_import(request)
+        batch = self._get(pk)
+        try:
+            imports.give_up(batch, by=request.user)
+        except Refused as refusal:
+            messages.error(request, str(refusal))
+        return HttpResponseRedirect(reverse(PAGE, args=[batch.pk]))
+
+    def _may_import(self, request):
+        if not request.user.has_perm("accounts.import_accounts"):
+            raise PermissionDenied
+
+    def _get(self, pk):
+        batch = ImportBatch.objects.filter(pk=pk).first()
+        if batch is None:
+            raise Http404("There is no such import.")
+        return batch
+
+
+def rejected(batch):
+    """Rejected lines and rows of both ledgers."""
+    return sum(one["rejected"] for one in [*batch.files, *batch.queries])

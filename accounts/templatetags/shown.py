@@ -1,0 +1,121 @@
+"""How values are written on screen: dates, money, counts and shares as people write them."""
+
+from datetime import date, datetime
+from decimal import ROUND_FLOOR, Decimal
+
+from django import template
+from django.conf import settings
+from django.utils import timezone
+
+register = template.Library()
+
+SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "INR": "₹", "JPY": "¥"}
+
+
+@register.filter
+def day(value):
+    """22 Nov 2026; an ISO text will do."""
+    if not value:
+        return ""
+    if isinstance(value, str):
+        value = date.fromisoformat(value[:10])
+    if isinstance(value, datetime):
+        value = timezone.localtime(value).date()
+    return f"{value.day} {value:%b %Y}"
+
+
+@register.filter
+def moment(value):
+    """22 Nov 2026, 14:05, in the organisation's time zone."""
+    if not value:
+        return ""
+    return f"{day(value)}, {timezone.localtime(value):%H:%M}"
+
+
+@register.filter
+def ago(value):
+    """today, yesterday, 12 days ago."""
+    days = (timezone.localdate() - value).days
+    return {0: "today", 1: "yesterday"}.get(days, f"{days} days ago" if days > 1 else day(value))
+
+
+@register.filter
+def since(value):
+    """since today, since 3 Mar 2026."""
+    return f"since {'today' if value == timezone.localdate() else day(value)}"
+
+
+@register.filter
+def money(value, currency=""):
+    """$130,000; $99.50; 1,200 CHF."""
+    if value in (None, ""):
+        return "–"
+    value = Decimal(value)
+    shown = f"{value:,.0f}" if value == value.to_integral_value() else f"{value:,.2f}"
+    currency = currency or settings.ORGANISATION_CURRENCY
+    return SYMBOLS[currency] + shown if currency in SYMBOLS else f"{shown} {currency}"
+
+
+@register.filter
+def count(value):
+    """1,234."""
+    return "–" if value in (None, "") else f"{value:,}"
+
+
+@register.filter
+def percent(share):
+    """A share in [0, 1] as 94 %, cut off, never rounded up: 94.9 % is not 95 %."""
+    if share is None:
+        return "–"
+    exact = Decimal(share) * 100
+    shown = exact.quantize(Decimal("0.1"), rounding=ROUND_FLOOR)
+    return f"{shown.normalize():f} %"
+
+
+@register.filter
+def plural(number, words):
+    """`3|plural:"account,accounts"` is 3 accounts."""
+    one, many = words.split(",")
+    return f"{number:,} {one if number == 1 else many}"
+
+
+@register.filter
+def hundredths(share):
+    """A share as a CSS width."""
+    return f"{max(0, min(100, float(share or 0) * 100)):.2f}%"
+
+
+@register.filter
+def item(mapping, key):
+    return mapping.get(key) if mapping else None
+
+
+@register.filter
+def worth(position):
+    """The points of a scoring table's cell, counted from 1: 5, 4, 3, 2, 1."""
+    return 6 - position
+
+
+@register.filter
+def timeuntil_days(until, today):
+    """14 days left; ends today."""
+    days = (until - today).days
+    return "ends today" if days <= 0 else f"{days} day{'' if days == 1 else 's'} left"
+
+
+@register.filter
+def localday(value):
+    return timezone.localtime(value).date()
+
+
+@register.filter
+def shortmoney(value, currency=""):
+    """$4.44M; $12.3K; for tables where the exact amount is one click away."""
+    value = Decimal(value or 0)
+    currency = currency or settings.ORGANISATION_CURRENCY
+    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if value >= size:
+            digits = Decimal("0.01") if value < 10 * size else Decimal("0.1")
+            short = f"{(value / size).quantize(digits).normalize():f}{letter}"
+            return SYMBOLS[currency] + short if currency in SYMBOLS else f"{short} {currency}"
+    return money(value, currency)

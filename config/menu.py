@@ -1,0 +1,61 @@
+"""The menu: the pages there are, for those who may see them."""
+
+from django.urls import reverse
+
+
+def navigation(request):
+    """The sidebar's groups, each entry only for people with its permission."""
+    groups = [
+        ("", [("Home", "home", "admin:index", None), *ACCOUNTS]),
+        ("How we segment", RULES),
+        ("Work", WORK),
+        ("Administration", ADMINISTRATION),
+    ]
+    return [
+        {"title": title, "separator": bool(title), "items": [_entry(request, *entry) for entry in entries]}
+        for title, entries in groups
+    ]
+
+
+def _entry(request, title, icon, name, permission):
+    allowed = permission is None or request.user.has_perm(permission)
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse(name),
+        "permission": lambda request: allowed,
+    }
+
+
+ACCOUNTS = [
+    ("Accounts", "domain", "admin:accounts_account_changelist", "accounts.view_account"),
+]
+RULES = [
+    ("Segmentations", "layers", "admin:segmentation_layer_changelist", "segmentation.view_layer"),
+    ("Segments", "category", "admin:segmentation_segment_changelist", "segmentation.view_segment"),
+    ("Rules", "rule", "admin:segmentation_definition_changelist", "segmentation.view_definition"),
+    (
+        "How we serve",
+        "volunteer_activism",
+        "admin:segmentation_treatment_changelist",
+        "segmentation.view_treatment",
+    ),
+    (
+        "Service models",
+        "support_agent",
+        "admin:segmentation_servicemodel_changelist",
+        "segmentation.view_servicemodel",
+    ),
+]
+WORK = [
+    ("Recalculations", "calculate", "admin:segmentation_run_changelist", "segmentation.view_run"),
+    ("Imports", "upload_file", "admin:accounts_importbatch_changelist", "accounts.view_importbatch"),
+    ("Data dictionary", "menu_book", "data_dictionary", "accounts.view_account"),
+]
+ADMINISTRATION = [
+    ("CSMs", "badge", "admin:accounts_csm_changelist", "accounts.view_csm"),
+    ("Products", "inventory_2", "admin:accounts_product_changelist", "accounts.view_product"),
+    ("Source systems", "database", "admin:accounts_sourcesystem_changelist", "accounts.view_sourcesystem"),
+    ("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
+    ("Groups", "group", "admin:auth_group_changelist", "auth.view_group"),
+]

@@ -1,0 +1,276 @@
+"""Accounts: the list, the page that says why, and the form to correct what is known."""
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Exists, OuterRef, Prefetch
+from django.http import Http404, HttpResponseRedirect, StreamingHttpResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
+
+from accounts import corrections, exports
+from accounts.admin.governed import GovernedAdmin, page
+from accounts.models import Account, Csm
+from accounts.revenue import with_arr
+from accounts.templatetags import shown
+from segmentation.models import Assignment, Layer
+
+from . import account_page
+
+EXPORT_ROWS = 2_000
+CORRECTABLE = [
+    *["name", "domain", "parent", "kind", "status", "excluded", "exclusion_reason", "csm"],
+    *["industry", "employees", "annual_revenue", "country", "billing_country", "region", "growth_stage"],
+    *["tech_stack", "contract_start", "renewal_date", "currency", "contract_type", "arr", "acv"],
+    *["expansion_ratio", "strategic_importance", "seats_licensed"],
+]
+
+
+class OfPrimary(DropdownFilter):
+    """A filter over the assignment of the primary segmentation."""
+
+    def queryset(self, request, queryset):
+        wanted = self.value()
+        if not wanted or wanted not in dict(self.lookup_choices):
+            return queryset
+        states = Assignment.objects.filter(account=OuterRef("pk"), layer__primary=True)
+        return queryset.filter(Exists(self.narrowed(states, wanted)))
+
+
+class SegmentFilter(OfPrimary):
+    title = "segment"
+    parameter_name = "segment"
+
+    def lookups(self, request, model_admin):
+        layer = Layer.objects.filter(primary=True).prefetch_related("segments").first()
+        found = sorted(layer.segments.all(), key=lambda one: (one.position, one.key)) if layer else []
+        return [(one.key, one.name) for one in found] + [("none", "No segment")]
+
+    def narrowed(self, states, wanted):
+        return states.filter(effective=None) if wanted == "none" else states.filter(effective__key=wanted)
+
+
+class StateFilter(OfPrimary):
+    title = "what needs attention"
+    parameter_name = "state"
+
+    def lookups(self, request, model_admin):
+        return [
+            ("differs", "Rules say another segment"),
+            ("provisional", "Provisional"),
+            ("needs-data", "Needs data"),
+            ("thin", "Thin data"),
+        ]
+
+    def narrowed(self, states, wanted):
+        return {
+            "differs": states.differing,
+            "provisional": lambda: states.filter(provisional=True),
+            "needs-data": states.needs_data,
+            "thin": lambda: states.filter(score__thin=True),
+        }[wanted]()
+
+
+class CsmFilter(DropdownFilter):
+    title = "CSM"
+    parameter_name = "csm"
+
+    def lookups(self, request, model_admin):
+        return [(str(one.pk), str(one)) for one in Csm.objects.all()[:500]] + [("none", "No CSM")]
+
+    def queryset(self, request, queryset):
+        wanted = self.value()
+        if not wanted or wanted not in dict(self.lookup_choices):
+            return queryset
+        return queryset.filter(csm=None) if wanted == "none" else queryset.filter(csm_id=int(wanted))
+
+
+class CorrectionForm(forms.ModelForm):
+    """Correct what is known about an account; the reason is kept in its history."""
+
+    reason = forms.CharField(
+        max_length=400,
+        help_text="Kept in the history, for whoever asks later.",
+        label="Reason for the change",
+    )
+
+    class Meta:
+        model = Account
+        fields = CORRECTABLE
+
+
+@admin.register(Account)
+class AccountAdmin(GovernedAdmin):
+    list_display = ["title", "segment", "arr_shown", "manager", "kind", "status", "external_id"]
+    list_filter = [
+        SegmentFilter,
+        StateFilter,
+        CsmFilter,
+        ("kind", ChoicesDropdownFilter),
+        ("status", ChoicesDropdownFilter),
+    ]
+    list_select_related = ["csm"]
+    search_fields = ["name", "external_id", "domain"]
+    search_help_text = "Name, account ID or web domain"
+    list_before_template = "demarc/account_list_before.html"
+    ordering = ["name", "external_id"]
+    autocomplete_fields = ["csm", "parent"]
+
+    def allowed_lookups(self):
+        return super().allowed_lookups() | {"segment", "state", "csm"}
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    def get_queryset(self, request):
+        state = Assignment.objects.filter(layer__primary=True).select_related("effective", "computed")
+        accounts = with_arr(super().get_queryset(request), timezone.localdate())
+        return accounts.prefetch_related(Prefetch("assignments", queryset=state, to_attr="primary_state"))
+
+    def get_urls(self):
+        info = self.opts.app_label, self.opts.model_name
+        wrap = self.admin_site.admin_view
+        return [
+            path("export/", wrap(self.export_view), name="{}_{}_export".format(*info)),
+            path("<path:object_id>/edit/", wrap(self.edit_view), name="{}_{}_edit".format(*info)),
+            *super().get_urls(),
+        ]
+
+    # -- the list
+
+    @admin.display(description="Account", ordering="name")
+    def title(self, account):
+        return account.name or account.external_id
+
+    @admin.display(description="Segment")
+    def segment(self, account):
+        state = account.primary_state[0] if account.primary_state else None
+        if state is None:
+            return mark_safe('<span class="dm-badge">not evaluated</span>')
+        parts = [("brand", state.effective.name)] if state.effective else []
+        if state.computed is None:
+            parts.append(("bad", "Needs data"))
+        elif state.effective and state.computed_id != state.effective_id:
+            parts.append(("warn", f"rules say {state.computed.name}"))
+        if state.provisional:
+            parts.append(("", "Provisional"))
+        return format_html_join(" ", '<span class="dm-badge {}">{}</span>', parts)
+
+    @admin.display(description="ARR", ordering="arr_now")
+    def arr_shown(self, account):
+        return shown.money(account.arr_now, account.currency)
+
+    @admin.display(description="CSM", ordering="csm__name")
+    def manager(self, account):
+        return account.csm or "–"
+
+    def changelist_view(self, request, extra_context=None):
+        export = reverse("admin:accounts_account_export")
+        extra = {
+            "as_of": timezone.localdate(),
+            "export_url": f"{export}?{request.GET.urlencode()}",
+            "may_export": request.user.has_perm("accounts.export_accounts"),
+            "may_import": request.user.has_perm("accounts.import_accounts"),
+        }
+        return super().changelist_view(request, extra | (extra_context or {}))
+
+    def export_view(self, request):
+        """Exactly the list as shown (search, filters, order), as CSV; the filter and the date are in each row."""
+        if not request.user.has_perm("accounts.export_accounts"):
+            raise PermissionDenied
+        changes = self.get_changelist_instance(request)
+        filters = " & ".join(
+            f"{key}={value}" for key, value in sorted(changes.params.items()) if key not in ("p", "o")
+        )
+        if changes.query:
+            filters = f"search: {changes.query}" + (f" & {filters}" if filters else "")
+        header = [
+            "external_id",
+            "name",
+            "segment",
+            "segment_by_the_rules",
+            "needs_data",
+            "provisional",
+            "arr",
+        ]
+        header += ["currency", "csm", "kind", "status", "as_of", "filter"]
+        today = timezone.localdate().isoformat()
+        rows = (
+            _export_row(account, today, filters or "all accounts")
+            for account in changes.queryset.iterator(chunk_size=EXPORT_ROWS)
+        )
+        answer = StreamingHttpResponse(exports.lines(header, rows), content_type="text/csv; charset=utf-8")
+        answer["Content-Disposition"] = f'attachment; filename="accounts-{today}.csv"'
+        return answer
+
+    # -- the page that says why
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        key = unquote(object_id)
+        found = key.isdigit() and account_page.context(
+            int(key),
+            Account.objects.all(),
+            layer_key=request.GET.get("layer", ""),
+            at_text=request.GET.get("at", ""),
+            show=request.GET.get("show", ""),
+        )
+        if not found:
+            raise Http404("There is no such account.")
+        return page(
+            request,
+            "demarc/account.html",
+            title=str(found["account"]),
+            model_admin=self,
+            original=found["account"],
+            may_edit=self.has_change_permission(request),
+            **found,
+        )
+
+    def edit_view(self, request, object_id):
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        return self.changeform_view(request, object_id, "", {"show_save_and_add_another": False})
+
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        return super().get_form(request, obj, change, form=CorrectionForm, **kwargs)
+
+    def save_model(self, request, account, form, change):
+        facts = {name: form.cleaned_data[name] for name in form.changed_data if name != "reason"}
+        corrections.correct(account, facts, by=request.user, reason=form.cleaned_data["reason"])
+
+    def response_change(self, request, account):
+        messages.success(request, "Saved. The segments follow with the next recalculation.")
+        return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[account.pk]))
+
+
+def _export_row(account, today, filters):
+    state = account.primary_state[0] if account.primary_state else None
+    return [
+        account.external_id,
+        account.name,
+        state.effective.key if state and state.effective else "",
+        state.computed.key if state and state.computed else "",
+        state.reason if state else "",
+        bool(state and state.provisional),
+        account.arr_now,
+        account.currency,
+        account.csm.email if account.csm else "",
+        account.kind,
+        account.status,
+        today,
+        filters,
+    ]
+
+
+def account_link(account):
+    url = reverse("admin:accounts_account_change", args=[account.pk])
+    return format_html('<a href="{}">{}</a>', url, account)

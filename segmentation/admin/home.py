@@ -1,0 +1,114 @@
+"""Home: what changed, the portfolio in numbers, the last recalculation and the next step."""
+
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import quality
+from accounts.catalogue import FACTS
+from accounts.models import Account, ImportBatch
+from segmentation import portfolio
+from segmentation.models import Definition, Layer, Run
+
+from .runs import duration
+
+
+def dashboard(request, context):
+    """The context of admin/index.html. The same number of queries for any number of accounts."""
+    today = timezone.localdate()
+    context |= {"title": "Home", "as_of": today, "may_view": request.user.has_perm("accounts.view_account")}
+    if not context["may_view"]:
+        return context
+    layer = Layer.objects.filter(primary=True).first()
+    numbers = portfolio.overview(layer, at=today)
+    run = Run.objects.exclude(status=Run.Status.CANCELLED).first()
+    return context | {
+        "layer": layer,
+        "numbers": numbers,
+        "tiles": _tiles(numbers),
+        "tiers": portfolio.distribution(numbers["segments"]),
+        "completeness": (facts := _completeness(layer, today)),
+        "complete_tile": _complete(facts),
+        "changes": portfolio.moves_since_yesterday(),
+        "attention": _attention(numbers),
+        "run": run,
+        "run_took": duration(run) if run else "",
+        "step": _next_step(request.user, numbers, run),
+        "accounts_url": reverse("admin:accounts_account_changelist"),
+    }
+
+
+def _tiles(numbers):
+    coverage = quality.share(numbers["segmented"], numbers["accounts"])
+    largest = max([one["share"] for one in numbers["segments"] if one["share"] is not None], default=None)
+    return {
+        "coverage": (coverage, portfolio.coverage_verdict(coverage)),
+        "concentration": (largest, portfolio.concentration_verdict(largest)),
+    }
+
+
+def _completeness(layer, today):
+    """[{fact, share, verdict}] for the data fields the primary segmentation's rules use, the poorest first."""
+    rules = Definition.objects.filter(layer=layer, status="active").first() if layer else None
+    names = portfolio.facts_of(rules)
+    total, found = quality.completeness(names, at=today)
+    rows = [
+        {"fact": FACTS[name], "share": share, "verdict": portfolio.completeness_verdict(share)}
+        for name in names
+        if (share := quality.share(found[name], total)) is not None
+    ]
+    return sorted(rows, key=lambda row: row["share"])
+
+
+def _complete(rows):
+    share = sum(row["share"] for row in rows) / len(rows) if rows else None
+    return share, portfolio.completeness_verdict(share), len(rows)
+
+
+def _attention(numbers):
+    return [
+        ("Rules say another segment", numbers["differs"], "differs", "They wait for a decision."),
+        ("Needs data", numbers["needs_data"], "needs-data", "The rules cannot decide; the page says what is missing."),
+        ("Provisional", numbers["provisional"], "provisional", "Too new to judge; decided by itself later."),
+        ("Thin data", numbers["thin"], "thin", "More than half of the measures are rated without own data."),
+    ]  # fmt: skip
+
+
+def _next_step(user, numbers, run):
+    """(sentence, button, address) of the one thing to do next, or None."""
+    if not numbers["accounts"]:
+        if Account.objects.exists():
+            return "No account is an active customer yet.", "Look at the accounts", reverse(_ACCOUNTS)
+        if ImportBatch.objects.filter(status="previewed").exists():
+            return "An import waits for your decision.", "Look at the preview", reverse(_IMPORTS)
+        return (
+            "There are no accounts yet. Bring them in from a CRM export: you see everything before it is saved.",
+            "Import your accounts",
+            reverse("admin:accounts_importbatch_upload"),
+        )
+    if run is None or numbers["untouched"] == numbers["accounts"]:
+        if not Definition.objects.filter(status="active").exists():
+            return (
+                "There are no rules yet.",
+                "Set up the rules",
+                reverse("admin:segmentation_definition_changelist"),
+            )
+        return "No account has a segment yet.", "Recalculate", reverse("admin:segmentation_run_start")
+    if numbers["differs"]:
+        said = "account is" if numbers["differs"] == 1 else "accounts are"
+        return (
+            f"{numbers['differs']:,} {said} served in another segment than the rules say.",
+            "Look at them",
+            f"{reverse(_ACCOUNTS)}?state=differs",
+        )
+    if numbers["needs_data"]:
+        said = "account needs" if numbers["needs_data"] == 1 else "accounts need"
+        return (
+            f"{numbers['needs_data']:,} {said} data.",
+            "Look at them",
+            f"{reverse(_ACCOUNTS)}?state=needs-data",
+        )
+    return None
+
+
+_ACCOUNTS = "admin:accounts_account_changelist"
+_IMPORTS = "admin:accounts_importbatch_changelist"

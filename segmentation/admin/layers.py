@@ -1,0 +1,113 @@
+"""Segmentations, segments, service models and how we serve: plain forms."""
+
+from django.contrib import admin
+from django.utils.html import format_html
+
+from accounts.admin.governed import GovernedAdmin
+from segmentation.models import Layer, Segment, ServiceModel, Treatment
+
+
+@admin.register(Layer)
+class LayerAdmin(GovernedAdmin):
+    list_display = ["name", "rules", "labels", "applies", "primary"]
+    fields = ["name", "key", "description", "policy", "primary", "position"]
+    search_fields = ["name", "key"]
+    prepopulated_fields = {"key": ["name"]}
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).prefetch_related("segments", "definitions")
+
+    def get_prepopulated_fields(self, request, obj=None):
+        return {} if obj else self.prepopulated_fields
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["key"] if obj else []
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    @admin.display(description="Segments")
+    def labels(self, layer):
+        return " · ".join(segment.name for segment in layer.segments.all()) or "–"
+
+    @admin.display(description="Changes", ordering="policy")
+    def applies(self, layer):
+        return layer.get_policy_display()
+
+    @admin.display(description="Rules")
+    def rules(self, layer):
+        active = [one for one in layer.definitions.all() if one.status == "active"]
+        drafts = [one for one in layer.definitions.all() if one.status == "draft"]
+        said = f"version {active[0].version}" if active else "none yet"
+        return said + (", a draft is open" if drafts else "")
+
+
+@admin.register(Segment)
+class SegmentAdmin(GovernedAdmin):
+    list_display = ["name", "layer", "serves", "owner"]
+    list_filter = [("layer", admin.RelatedFieldListFilter)]
+    list_select_related = ["layer", "treatment__service_model", "owner"]
+    search_fields = ["name", "key"]
+    autocomplete_fields = ["layer", "treatment", "owner"]
+    fields = ["layer", "name", "key", "description", "position", "parent", "owner", "owner_role", "treatment"]
+    prepopulated_fields = {"key": ["name"]}
+
+    def get_prepopulated_fields(self, request, obj=None):
+        return {} if obj else self.prepopulated_fields
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["key", "layer"] if obj else []
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    @admin.display(description="How we serve", ordering="treatment")
+    def serves(self, segment):
+        return segment.treatment or format_html('<span class="dm-badge warn">{}</span>', "not said yet")
+
+
+@admin.register(ServiceModel)
+class ServiceModelAdmin(GovernedAdmin):
+    list_display = ["name", "csm_kind", "load", "check_in", "qbr", "onboarding"]
+    search_fields = ["name", "key"]
+    prepopulated_fields = {"key": ["name"]}
+
+    def get_prepopulated_fields(self, request, obj=None):
+        return {} if obj else self.prepopulated_fields
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["key"] if obj else []
+
+    @admin.display(description="Accounts per CSM", ordering="accounts_per_csm_min")
+    def load(self, model):
+        return between(model.accounts_per_csm_min, model.accounts_per_csm_max)
+
+
+def between(low, high):
+    """15 to 50; 200 and more; –."""
+    if low is None and high is None:
+        return "–"
+    if high is None:
+        return f"{low:,} and more"
+    return f"up to {high:,}" if low is None else f"{low:,} to {high:,}"
+
+
+@admin.register(Treatment)
+class TreatmentAdmin(GovernedAdmin):
+    list_display = ["name", "service_model", "touch_frequency", "renewal_motion", "used_by"]
+    list_select_related = ["service_model"]
+    search_fields = ["name", "key"]
+    prepopulated_fields = {"key": ["name"]}
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).prefetch_related("segments__layer")
+
+    def get_prepopulated_fields(self, request, obj=None):
+        return {} if obj else self.prepopulated_fields
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["key"] if obj else []
+
+    @admin.display(description="Segments served so")
+    def used_by(self, treatment):
+        return " · ".join(f"{one.name} ({one.layer})" for one in treatment.segments.all()) or "–"

@@ -1,0 +1,163 @@
+"""Recalculations: what ran, what came of it, and the button that starts one."""
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import Http404, HttpResponseRedirect, JsonResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+
+from accounts.admin.governed import PlainAdmin, page
+from accounts.refusals import Refused
+from accounts.templatetags import shown
+from segmentation import runs
+from segmentation.models import Layer, Move, Run
+
+BADGES = {"running": "brand", "finished": "ok", "failed": "bad", "cancelled": ""}
+
+
+@admin.register(Run)
+class RunAdmin(PlainAdmin):
+    list_display = ["number", "state", "trigger", "as_of_shown", "started", "took", "what", "accounts_shown"]
+    list_filter = ["status", "trigger"]
+    list_before_template = "demarc/run_list_before.html"
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).prefetch_related("layers__layer")
+
+    def get_urls(self):
+        wrap = self.admin_site.admin_view
+        return [
+            path("start/", wrap(self.start_view), name="segmentation_run_start"),
+            path("<int:run_id>/progress/", wrap(self.progress_view), name="segmentation_run_progress"),
+            *super().get_urls(),
+        ]
+
+    @admin.display(description="Recalculation", ordering="pk")
+    def number(self, run):
+        return f"No. {run.pk}"
+
+    @admin.display(description="Status", ordering="status")
+    def state(self, run):
+        return format_html(
+            '<span class="dm-badge {}">{}</span>', BADGES[run.status], run.get_status_display()
+        )
+
+    @admin.display(description="As of", ordering="as_of")
+    def as_of_shown(self, run):
+        return shown.day(run.as_of)
+
+    @admin.display(description="Started", ordering="started_at")
+    def started(self, run):
+        return f"{shown.moment(run.started_at)} · {run.started_by_label}"
+
+    @admin.display(description="Duration")
+    def took(self, run):
+        return duration(run)
+
+    @admin.display(description="Segment changes")
+    def what(self, run):
+        return shown.count(sum(one.counts.get("moved", 0) for one in run.layers.all()))
+
+    @admin.display(description="Accounts", ordering="accounts")
+    def accounts_shown(self, run):
+        return shown.count(run.accounts)
+
+    def changelist_view(self, request, extra_context=None):
+        extra = {"may_start": request.user.has_perm("segmentation.recompute_layer")}
+        return super().changelist_view(request, extra | (extra_context or {}))
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        key = unquote(object_id)
+        run = Run.objects.filter(pk=int(key)).first() if key.isdigit() else None
+        if run is None:
+            raise Http404("There is no such recalculation.")
+        quarantined = run.quarantined.select_related("account", "layer").order_by("pk")
+        return page(
+            request,
+            "demarc/run.html",
+            title=str(run),
+            model_admin=self,
+            original=run,
+            run=run,
+            took=duration(run),
+            badge=BADGES[run.status],
+            layers=[
+                _layer(one) for one in run.layers.select_related("layer", "definition").order_by("layer")
+            ],
+            progress=runs.progress(run),
+            quarantined=Paginator(quarantined, 50).get_page(request.GET.get("p")),
+        )
+
+    def progress_view(self, request, run_id):
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        run = Run.objects.filter(pk=run_id).first()
+        if run is None:
+            raise Http404
+        state = runs.progress(run)
+        return JsonResponse(
+            {
+                "ended": run.status != Run.Status.RUNNING,
+                "done": state["done"] + state["failed"],
+                "of": state["of"],
+                "step": f"{state['accounts_done']:,} of {state['accounts']:,} accounts",
+            }
+        )
+
+    def start_view(self, request):
+        """A page that asks, and the POST that starts: nothing changes by following a link."""
+        if not request.user.has_perm("segmentation.recompute_layer"):
+            raise PermissionDenied
+        active = Layer.objects.filter(definitions__status="active").distinct()
+        if request.method == "POST":
+            wanted = request.POST.getlist("layer")
+            chosen = [one for one in active if one.key in wanted]
+            try:
+                run = runs.start(layers=chosen, by=request.user, reason=request.POST.get("reason", "")[:400])
+            except Refused as refusal:
+                messages.error(request, str(refusal))
+                return HttpResponseRedirect(request.path)
+            return HttpResponseRedirect(reverse("admin:segmentation_run_change", args=[run.pk]))
+        return page(
+            request,
+            "demarc/run_start.html",
+            title="Recalculate",
+            model_admin=self,
+            layers=active,
+            today=timezone.localdate(),
+        )
+
+
+def duration(run):
+    """1.4 s; 3 min 20 s; so far while it runs."""
+    seconds = ((run.finished_at or timezone.now()) - run.started_at).total_seconds()
+    text = f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return text if run.finished_at else f"{text} so far"
+
+
+def _layer(one):
+    """A segmentation of a run: the rules it used, its numbers, its segments and its warnings."""
+    names = {segment.key: segment.name for segment in one.layer.segments.all()}
+    counts = one.counts
+    return {
+        "layer": one.layer,
+        "definition": one.definition,
+        "warnings": one.warnings,
+        "counts": counts,
+        "moves": [(Move.Why(why).label, number) for why, number in counts.get("moves", {}).items() if number],
+        "segments": [(names.get(key, key), number) for key, number in counts.get("segments", {}).items()],
+    }

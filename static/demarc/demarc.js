@@ -1,0 +1,53 @@
+// What the pages need from the browser: the menu by keyboard, progress, and a warning before typed text is lost.
+"use strict";
+
+// The admin's menu buttons are elements with a click handler only: let the keyboard reach them too.
+function reachable(root) {
+    root.querySelectorAll("[x-on\\:click]").forEach((element) => {
+        if (element.matches("a[href], button, input, select, textarea, [tabindex]")) return;
+        if (element.querySelector("a, button, input")) return;
+        element.tabIndex = 0;
+        element.setAttribute("role", "button");
+        const symbol = element.textContent.trim();
+        if (/^(dock_to_right\s*)+$/.test(symbol)) element.setAttribute("aria-label", "Menu");
+        if (symbol === "close") element.setAttribute("aria-label", "Close the menu");
+        element.addEventListener("keydown", (event) => {
+            if (event.key === "Enter" || event.key === " ") {
+                event.preventDefault();
+                element.click();
+            }
+        });
+    });
+}
+
+// <div data-progress="url">: asks every 1.5 seconds, fills in [data-value=...], reloads once the work has ended.
+function follow(element) {
+    const say = (key, value) =>
+        element.querySelectorAll(`[data-value="${key}"]`).forEach((target) => (target.textContent = value));
+    const bar = element.querySelector("progress");
+    const ask = async () => {
+        try {
+            const answer = await fetch(element.dataset.progress, { headers: { Accept: "application/json" } });
+            if (!answer.ok) throw new Error(answer.status);
+            const state = await answer.json();
+            Object.entries(state).forEach(([key, value]) => say(key, value));
+            if (bar && state.of) {
+                bar.max = state.of;
+                bar.value = state.done;
+            }
+            if (state.ended) return window.location.reload();
+        } catch {
+            say("step", "No answer from the server; trying again.");
+        }
+        window.setTimeout(ask, 1500);
+    };
+    window.setTimeout(ask, 800);
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+    reachable(document);
+    document.querySelectorAll("[data-progress]").forEach(follow);
+    document.querySelectorAll("[data-submit-on-change]").forEach((element) =>
+        element.addEventListener("change", () => element.form.requestSubmit())
+    );
+});
