@@ -14,6 +14,7 @@ from operator import add, mul
 import polars as pl
 
 from segmentation.definitions import AGE, composite_bound, dimension_bound, whole
+from segmentation.rubric import literal
 
 ONE = 10**12
 SCORE = pl.Decimal(38, 12)
@@ -147,13 +148,13 @@ class _Dimension:
     def state(self):
         """Maturity first, on raw facts."""
         if self.left_out:
-            return pl.lit(LEFT_OUT, pl.Int8).alias(f"_state.{self.key}")
+            return literal(LEFT_OUT, pl.Int8).alias(f"_state.{self.key}")
         facts = pl.any_horizontal(_present(one.fact, self.types) for one in self.dimension.criteria)
-        state = pl.when(facts).then(pl.lit(COUNTS, pl.Int8)).otherwise(pl.lit(NO_FACTS, pl.Int8))
+        state = pl.when(facts).then(literal(COUNTS, pl.Int8)).otherwise(literal(NO_FACTS, pl.Int8))
         if maturity := self.dimension.maturity:
             age = pl.col(AGE)
             waits = (age < maturity.after_days) | ((age < maturity.needs_data_after_days) & ~facts)
-            state = pl.when(waits).then(pl.lit(IMMATURE, pl.Int8)).otherwise(state)  # age null: mature
+            state = pl.when(waits).then(literal(IMMATURE, pl.Int8)).otherwise(state)  # age null: mature
         return state.alias(f"_state.{self.key}")
 
     def points(self):
@@ -164,7 +165,7 @@ class _Dimension:
             value = pl.when(self.counts).then(pl.coalesce(own, instead))
             what = pl.when(self.counts & own.is_not_null()).then(_fallback(None)).when(self.counts).then(kind)
             if self.assumed:
-                value = value.when(self.immature).then(pl.lit(self.assumed, pl.Int8))
+                value = value.when(self.immature).then(literal(self.assumed, pl.Int8))
                 what = what.when(self.immature).then(_fallback("assume"))
             what = what.when(pl.col(f"_state.{self.key}") == NO_FACTS).then(_fallback("needs data"))
             yield value.alias(f"points.{criterion.key}")
@@ -178,7 +179,7 @@ class _Dimension:
             # A sum is never taken over fewer criteria.
             without = _fallback("needs data" if self.is_sum else "skip")
             return rated, pl.when(rated.is_not_null()).then(_fallback("rate")).otherwise(without)
-        return pl.lit(missing.points, pl.Int8), _fallback(missing.kind)
+        return literal(missing.points, pl.Int8), _fallback(missing.kind)
 
     def sums(self):
         """N = sum of weight x points and D = sum of weights over the criteria present; D is 1 for a plain sum."""
@@ -186,7 +187,7 @@ class _Dimension:
             (pl.col(f"points.{criterion.key}"), weight)
             for criterion, weight in zip(self.dimension.criteria, self.weights, strict=True)
         ]
-        weights = [pl.lit(weight, self.small) for _, weight in pairs]
+        weights = [literal(weight, self.small) for _, weight in pairs]
         products = [
             points.cast(self.small).fill_null(0) * weight
             for (points, _), weight in zip(pairs, weights, strict=True)
@@ -244,7 +245,7 @@ def _integer(bound):
 
 
 def _fallback(kind):
-    return pl.lit(kind, FALLBACK)
+    return literal(kind, FALLBACK)
 
 
 def _decimal(integer):
@@ -301,15 +302,15 @@ def _lacking(parts):
 
 def _rule(document):
     """`_rule`: the index of the first rule that holds; -1 - index where a number did not fit before that."""
-    chain = pl.when(pl.col("_needs").is_not_null()).then(pl.lit(None, pl.Int16))
+    chain = pl.when(pl.col("_needs").is_not_null()).then(literal(None, pl.Int16))
     for index, rule in enumerate(document.rules):
         if rule.condition is None:
-            chain = chain.when(True).then(pl.lit(index, pl.Int16))
+            chain = chain.when(True).then(literal(index, pl.Int16))
             continue
         if rule.condition.overflow is not None:
-            chain = chain.when(rule.condition.overflow).then(pl.lit(-1 - index, pl.Int16))
-        chain = chain.when(rule.condition.expr).then(pl.lit(index, pl.Int16))
-    return chain.otherwise(pl.lit(None, pl.Int16)).alias("_rule")
+            chain = chain.when(rule.condition.overflow).then(literal(-1 - index, pl.Int16))
+        chain = chain.when(rule.condition.expr).then(literal(index, pl.Int16))
+    return chain.otherwise(literal(None, pl.Int16)).alias("_rule")
 
 
 def _outcome(document):
@@ -346,14 +347,14 @@ def _provisional(parts):
 
 def _evidence(parts):
     """`observed`, `fallbacks`, `thin`, over the dimensions that count."""
-    zero = pl.lit(0, pl.Int16)
+    zero = literal(0, pl.Int16)
     observed, counted = [zero], [zero]
     for part in parts:
         criteria = part.dimension.criteria
         own = pl.sum_horizontal(pl.col(f"_own.{one.key}").is_not_null().cast(pl.Int16) for one in criteria)
         observed.append(pl.when(part.counts).then(own).otherwise(zero))
         counts = part.counts | part.immature if part.assumed else part.counts
-        counted.append(pl.when(counts).then(pl.lit(len(criteria), pl.Int16)).otherwise(zero))
+        counted.append(pl.when(counts).then(literal(len(criteria), pl.Int16)).otherwise(zero))
     observed, counted = pl.sum_horizontal(observed), pl.sum_horizontal(counted)
     yield observed.cast(pl.Int16).alias("observed")
     yield (counted - observed).cast(pl.Int16).alias("fallbacks")
@@ -370,7 +371,7 @@ def _distances(document):
     value = pl.when(pl.col("segment").is_not_null()).then(value)
     above, below = [], []
     for boundary in boundaries:
-        threshold = pl.lit(int(boundary.threshold.scaleb(12)), pl.Int128)
+        threshold = literal(int(boundary.threshold.scaleb(12)), pl.Int128)
         # A value on the boundary is above it for >= and <, still below it for > and <=.
         under = value < threshold if boundary.op in (">=", "<") else value <= threshold
         above.append(pl.when(under).then(threshold - value))

@@ -18,6 +18,7 @@ import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from itertools import pairwise
 
 import polars as pl
@@ -159,6 +160,12 @@ def to_text(cell, type):
 def normalise(texts):
     """Text as it is compared: without surrounding blanks and case. By Polars, so that cells and data agree."""
     return pl.Series(texts, dtype=pl.String).str.strip_chars().str.to_lowercase().to_list()
+
+
+@lru_cache(maxsize=4096)
+def literal(value, dtype):
+    """A typed Polars literal; kept, because making one costs more than using it."""
+    return pl.lit(value, dtype)
 
 
 # -- reading a cell
@@ -341,10 +348,10 @@ def _ordered_points(rubric, column):
         else:
             bounds.append((_threshold(cell, rubric.type), points))
     value, kind = (column, pl.Date) if rubric.type == "date" else (_physical(column, rubric.type), None)
-    result = pl.when(column.is_not_null()).then(pl.lit(floor, pl.Int8)) if floor else pl.lit(None, pl.Int8)
+    result = pl.when(column.is_not_null()).then(literal(floor, pl.Int8)) if floor else literal(None, pl.Int8)
     for bound, points in sorted(bounds):  # upwards: a later, greater bound wins
         kind = pl.Date if rubric.type == "date" else pl.Int64 if rubric.type == "integer" else pl.Int128
-        result = pl.when(value >= pl.lit(bound, kind)).then(pl.lit(points, pl.Int8)).otherwise(result)
+        result = pl.when(value >= literal(bound, kind)).then(literal(points, pl.Int8)).otherwise(result)
     return result
 
 
@@ -374,8 +381,8 @@ def _choice_points(rubric, value, present):
             rest = number
         elif cell:
             points |= dict.fromkeys(cell.values, number)
-    result = pl.when(present.is_not_null()).then(pl.lit(rest, pl.Int8)) if rest else pl.lit(None, pl.Int8)
+    result = pl.when(present.is_not_null()).then(literal(rest, pl.Int8)) if rest else literal(None, pl.Int8)
     for number in sorted(set(points.values())):
         earning = [choice for choice, earned in points.items() if earned == number]
-        result = pl.when(value.is_in(earning)).then(pl.lit(number, pl.Int8)).otherwise(result)
+        result = pl.when(value.is_in(earning)).then(literal(number, pl.Int8)).otherwise(result)
     return result
