@@ -171,7 +171,9 @@ def spawn(request):
     for process in started:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()  # not communicate(): an orphan, should there be one, would hold the pipes open
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            pipe.close()
 
 
 @pytest.fixture
@@ -268,5 +270,5 @@ def pytest_terminal_summary(terminalreporter):
         count = sum(getattr(report, "not_run", None) == kind for report in skipped)
         if count:
             terminalreporter.write_line(
-                f"NOT RUN HERE: {count} {kind} test(s), see the reasons above", yellow=True
+                f"NOT RUN HERE: {count} {kind} test(s), the reasons are below", yellow=True
             )
