@@ -1,0 +1,595 @@
+"""Why an account is in its segment: now, or on a date.
+
+Now is the engine on the facts held now, at the clock of the layer's last recalculation. On a date it is the move then in
+force with its evidence: the engine on the facts of that move, under its rules and its clock. The command and the account
+page show the same dictionary; numbers in it are text, so that nothing is lost on the way.
+"""
+
+import re
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+
+import polars as pl
+from django.db import DataError, transaction
+from django.utils import timezone
+
+from accounts import catalogue
+from accounts.models import Account, Usage
+from accounts.refusals import Refused
+from accounts.templatetags import shown
+from segmentation import assignments, engine, frames, rubric, runs
+from segmentation.models import Assignment, Cause, Definition, Layer, Move
+
+UNIT = Fraction(1, 10**12)
+CENT = Fraction(1, 100)
+
+
+def explain(account, layer=None, *, at=None):
+    """Why `account` is where it is on `layer` (default: the primary one), now or on the date `at`.
+
+    Returns a JSON-safe dictionary. Raises Refused when the layer has no rules, or nothing was in force on that date.
+    """
+    layer = layer or primary_layer()
+    case = _now(account, layer) if at is None else _then(account, layer, at)
+    return case.told()
+
+
+def primary_layer():
+    layer = Layer.objects.filter(primary=True).first()
+    if layer is None:
+        raise Refused("No segmentation is the primary one. Name the one you mean.")
+    return layer
+
+
+def in_force(account, layer, at):
+    """The move in force on a date: the last written one dated on or before it. None before the first."""
+    moves = Move.objects.filter(account_id=account.pk, layer=layer, at__lte=at)
+    return moves.select_related("cause", "definition", "from_segment", "to_segment").order_by("-id").first()
+
+
+# -- the two cases
+
+
+def _now(account, layer):
+    definition = Definition.objects.filter(layer=layer, status=Definition.Status.ACTIVE).first()
+    if definition is None:
+        raise Refused(f"{layer} has no active rules.")
+    run = runs.latest(layer)
+    clock = run.as_of if run else timezone.localdate()
+    left_out = run.layers.get(layer=layer).left_out if run else []
+    document = assignments.document_of(definition.pk)
+    facts = _facts(document, account, clock)
+    assignment = (
+        Assignment.objects.filter(account=account, layer=layer)
+        .select_related("effective", "computed")
+        .first()
+    )
+    usage = Usage.objects.filter(account=account, product=None).first()
+    return _Case(
+        account=account,
+        layer=layer,
+        definition=definition,
+        document=document,
+        frame=assignments.frame_for(document, facts),
+        sources=account.provenance | (usage.provenance if usage else {}),
+        left_out=left_out,
+        clock=clock,
+        as_of=clock,
+        effective=assignment.effective if assignment else None,
+        effective_since=assignment.effective_since if assignment else None,
+        assignment=assignment,
+        move=in_force(account, layer, date.max),
+    )
+
+
+def _facts(document, account, clock):
+    try:
+        with transaction.atomic():
+            return frames.facts(document.facts, at=clock, first=account.pk, last=account.pk, scored=False)
+    except (DataError, pl.exceptions.PolarsError) as error:  # what a run sets aside
+        raise Refused(f"The data of {account} cannot be evaluated: {str(error).splitlines()[0]}") from None
+
+
+def _then(account, layer, at):
+    move = in_force(account, layer, at)
+    if move is None:
+        raise Refused(f"No {layer} segment of {account} was in force on {at}: {_first_text(account, layer)}.")
+    document = assignments.document_of(move.definition_id)
+    return _Case(
+        account=account,
+        layer=layer,
+        definition=move.definition,
+        document=document,
+        frame=_evidence_frame(document, move.evidence.get("facts", {})),
+        sources=move.evidence.get("sources", {}),
+        left_out=move.evidence.get("left_out", []),
+        clock=move.at,
+        as_of=at,
+        effective=move.to_segment,
+        effective_since=move.at,
+        assignment=None,
+        move=move,
+    )
+
+
+def _first_text(account, layer):
+    first = Move.objects.filter(account_id=account.pk, layer=layer).order_by("at", "id").first()
+    return f"its first is of {first.at}" if first else "it never had one"
+
+
+def _evidence_frame(document, texts):
+    """The engine's frame out of a move's evidence."""
+    columns = {"id": pl.Series([0], dtype=pl.Int64)}
+    for fact, dtype in document.schema.items():
+        columns[fact] = pl.Series([_read(texts.get(fact), catalogue.TYPES[fact])], dtype=dtype)
+    if catalogue.MONEY_FACTS & set(document.facts):
+        foreign = texts.get("foreign")
+        columns["blocked"] = pl.Series([f"currency:{foreign}" if foreign else None], dtype=pl.String)
+    return pl.DataFrame(columns)
+
+
+def _read(text, kind):
+    """A fact's value out of its text, as the catalogue types it."""
+    if text is None or kind == "text":
+        return text
+    readers = {"integer": int, "date": date.fromisoformat, "boolean": lambda text: text == "true"}
+    return readers.get(kind, Decimal)(text)
+
+
+# -- telling
+
+
+class _Case:
+    """One account on one layer at one clock: everything the explanation is told from."""
+
+    def __init__(self, **known):
+        self.__dict__.update(known)
+        self.at = self.clock
+        [self.facts] = self.frame.iter_rows(named=True)
+        [self.row] = engine.evaluate(self.document, self.frame, self.clock, left_out=self.left_out).iter_rows(
+            named=True
+        )
+        self.names = dict(self.layer.segments.values_list("key", "name"))
+
+    def told(self):
+        row = self.row
+        contributions = _Contributions(self.document, row)
+        reason = row["reason"]
+        return {
+            "account": {"external_id": self.account.external_id, "name": self.account.name},
+            "layer": {"key": self.layer.key, "name": self.layer.name, "policy": self.layer.policy},
+            "as_of": self.as_of.isoformat(),
+            "definition": {"version": self.definition.version},
+            "scope": self.scope(),
+            "computed_segment": row["segment"],
+            "computed_segment_name": self.names.get(row["segment"]),
+            "computed_since": _text(self.computed_since()),
+            "effective_segment": self.effective.key if self.effective else None,
+            "effective_segment_name": self.effective.name if self.effective else None,
+            "effective_since": _text(self.effective_since),
+            "differs": self.differs(),
+            "provisional": row["provisional"],
+            "provisional_until": _text(row["provisional_until"]),
+            "unsegmented_reason": reason,
+            "reason_text": reason_text(reason, self.document) if reason else None,
+            "thin_data": row["thin"],
+            "composite": _text(row["composite"]),
+            "composite_shown": _hundredths(row["composite"]),
+            "dimensions": [self.dimension(one, contributions) for one in self.document.dimensions],
+            "requires": [self.fact_row(fact) for fact in self.other_facts()],
+            "rule": self.rule(),
+            "boundaries": [
+                {"term": one.term, "threshold": _text(one.threshold), "segment": one.segment}
+                for one in self.document.boundaries or ()
+            ],
+            "up": _text(row["up"]),
+            "down": _text(row["down"]),
+            "distance": _text(row["distance"]),
+            "next_step": _next_step(self),
+            "move": _move(self.move),
+        }
+
+    def scope(self):
+        """Why the rules are not applied to this account, or None."""
+        if Account.objects.scored().filter(pk=self.account.pk).exists():
+            return None
+        kind = self.account.get_kind_display().lower()
+        status = self.account.get_status_display().lower()
+        what = "excluded" if self.account.excluded else f"{kind}, {status}"
+        return f"The rules are not applied to this account ({what}); this is what they would say."
+
+    def computed_since(self):
+        known = self.assignment
+        if known and (known.computed.key if known.computed else None) == self.row["segment"]:
+            return known.computed_since
+        return self.clock if self.assignment or self.move else None
+
+    def differs(self):
+        segment = self.row["segment"]
+        if not segment or not self.effective or segment == self.effective.key:
+            return None
+        wait = (
+            "it changes when somebody approves it"
+            if self.layer.policy == Layer.Policy.APPROVAL
+            else ("it changes with the next recalculation")
+        )
+        return {
+            "since": _text(self.computed_since()),
+            "text": f"The rules give {self.names.get(segment, segment)}; "
+            f"the current segment is {self.effective.name}, and {wait}.",
+        }
+
+    # -- score groups and measures
+
+    def dimension(self, dimension, contributions):
+        key = dimension.key
+        score = self.row[f"score.{key}"]
+        weights = self.document.weights
+        return {
+            "key": key,
+            "name": dimension.name or key.capitalize(),
+            "scale": dimension.scale,
+            "weight": _text(weights[key]) if weights else None,
+            "weight_used": contributions.weight_used(key, weights),
+            "score": _text(score),
+            "score_shown": _hundredths(score),
+            **contributions.of(key),
+            "left_out": self.left_out_text(dimension),
+            "criteria": [self.criterion(one, contributions) for one in dimension.criteria],
+        }
+
+    def left_out_text(self, dimension):
+        kinds = {self.row[f"fallback.{criterion.key}"] for criterion in dimension.criteria}
+        if dimension.key in self.left_out:
+            return "Left out for everybody: no account has a value for any of its measures."
+        if kinds == {"left out"}:
+            return f"Left out: the account is provisional until {_text(self.row['provisional_until'])}."
+        if (
+            dimension.maturity
+            and dimension.maturity.assumed
+            and self.row["provisional"]
+            and kinds == {"assume"}
+        ):
+            return f"Counts as {dimension.maturity.assumed}: the account is provisional."
+        return None
+
+    def criterion(self, criterion, contributions):
+        points, fallback = self.row[f"points.{criterion.key}"], self.row[f"fallback.{criterion.key}"]
+        row = self.fact_row(criterion.fact)
+        row |= {
+            "key": criterion.key,
+            "name": criterion.name or row["name"],
+            "cells": list(criterion.cells),
+            "cell": criterion.cells[5 - points] if points and not fallback else None,
+            "points": points,
+            "weight": _text(criterion.weight),
+            **contributions.of(criterion.key, criterion=True),
+            "fallback": None,
+        }
+        if fallback:
+            row["fallback"] = {"kind": fallback, "text": self.fallback_text(criterion, fallback, points, row)}
+        return row
+
+    def fallback_text(self, criterion, kind, points, row):
+        what = "Not known" if row["value"] is None else f"{row['value_shown']} is in no cell"
+        if kind == "rate":
+            other = self.fact_row(criterion.missing.fact)
+            return f"{what}: rated by {other['name']} ({other['value_shown']}), {points} points."
+        return {
+            "skip": f"{what}: this measure is left out.",
+            "assume": f"{what}: counts as {points}.",
+            "needs data": f"{what}, and needed.",
+            "left out": "The score group is left out.",
+        }[kind]
+
+    def other_facts(self):
+        """Facts that rules and requirements speak of and no measure shows."""
+        shown_already = {criterion.fact for criterion in self.document.criteria}
+        named = list(self.document.requires)
+        for rule in self.document.rules:
+            named += sorted(rule.condition.names) if rule.condition else []
+        return [
+            fact for fact in dict.fromkeys(named) if fact in catalogue.FACTS and fact not in shown_already
+        ]
+
+    def fact_row(self, fact):
+        value = self.facts[fact]
+        source, observed = self.source(fact, value)
+        return {
+            "key": fact,
+            "name": catalogue.FACTS[fact].label,
+            "fact": fact,
+            "value": None if value is None else _text(value),
+            "value_shown": _shown(fact, value, self.account.currency),
+            "source": source,
+            "observed": observed,
+            "age_days": (self.clock - date.fromisoformat(observed)).days if observed else None,
+        }
+
+    def source(self, fact, value):
+        """Who told us, and when it was observed (ISO text)."""
+        if value is None:
+            return None, None
+        source, observed = self.sources.get(fact) or (None, None)
+        if source is None and observed is None and catalogue.FACTS[fact].sql:
+            return ("calculated" if catalogue.FACTS[fact].home == "derived" else "subscriptions"), None
+        return source or None, observed[:10] if observed else None
+
+    # -- the rule
+
+    def rule(self):
+        index = self.row["rule"]
+        if index is None:
+            return None
+        rule = self.document.rules[index]
+        text = self.rule_text(rule.condition) if rule.condition else "no rule before applies: everything else"
+        return {
+            "index": index,
+            "segment": rule.segment,
+            "when": rule.when,
+            "text": f"Rule {index + 1}: {text}",
+        }
+
+    def rule_text(self, condition):
+        """The condition with what each of its terms is for this account."""
+
+        def told(match):
+            name = match[0]
+            return f"{self.term_name(name)} ({self.term_shown(name)})" if name in condition.names else name
+
+        return re.sub(r"'[^']*'|[a-z_][\w.]*", told, condition.text)
+
+    def term_name(self, term):
+        kind, _, key = term.partition(".")
+        if term == "composite":
+            return "Overall score"
+        if kind == "score":
+            return next((one.name or key for one in self.document.dimensions if one.key == key), key)
+        if kind == "points":
+            return f"points for {key}"
+        return catalogue.FACTS[term].label
+
+    def term_shown(self, term):
+        if term in self.facts:
+            return _shown(term, self.facts[term], self.account.currency) or "not known"
+        value = self.row[term]
+        if value is None:
+            return "none"
+        return _hundredths(value) if isinstance(value, Decimal) else _text(value)
+
+
+def reason_text(code, document=None):
+    """A sentence for a reason code of the engine."""
+    kind, _, what = (code or "").partition(":")
+    if kind == "missing":
+        label = catalogue.FACTS[what].label if what in catalogue.FACTS else what
+        return f"{label} is not known, and the rules need it."
+    if kind == "no facts":
+        named = [one.name for one in document.dimensions if one.key == what and one.name] if document else []
+        return f"Nothing is known for the score group {named[0] if named else what}."
+    if kind == "currency":
+        return f"Its money is in {what}, not in the organisation's currency; amounts are not converted yet."
+    if kind == "overflow":
+        return f"A number in rule {int(what) + 1} is too large to be compared."
+    return {"": "", "no rule": "No rule applies."}.get(kind, code)
+
+
+# -- contributions
+
+
+class _Contributions:
+    """How much each score group and measure adds to the composite.
+
+    Exact fractions, shared out so that the parts of 12 decimals add up to the composite, and the shown parts of two
+    decimals to the composite as shown: the largest remainders get what is left.
+    """
+
+    def __init__(self, document, row):
+        self.parts, self.used = {}, {}
+        if row["composite"] is None:
+            return
+        present = [one for one in document.dimensions if row[f"score.{one.key}"] is not None]
+        total = sum(document.weights[one.key] for one in present)
+        exact, inside = {}, {}
+        for one in present:
+            share = Fraction(document.weights[one.key]) / Fraction(total)
+            self.used[one.key] = share
+            inside[one.key] = _inside(one, row, share)
+            exact[one.key] = sum(inside[one.key].values())
+        composite = Fraction(row["composite"])
+        for place, whole in ((UNIT, composite), (CENT, Fraction(_rounded(row["composite"])))):
+            for key, units in _allot(exact, whole / place, place).items():
+                self.parts.setdefault((False, key), []).append(units * place)
+                for criterion, part in _allot(inside[key], units, place).items():
+                    self.parts.setdefault((True, criterion), []).append(part * place)
+
+    def of(self, key, *, criterion=False):
+        fine, coarse = self.parts.get((criterion, key), (None, None))
+        return {
+            "contribution": None if fine is None else f"{_decimal(fine):.12f}",
+            "contribution_shown": None if coarse is None else f"{_decimal(coarse):.2f}",
+        }
+
+    def weight_used(self, key, weights):
+        """What a score group counted after the others were left out, as text."""
+        if key not in self.used:
+            return "0" if self.used else None
+        if self.used[key] == weights[key]:
+            return _text(weights[key])
+        return f"{round(_decimal(self.used[key]), 12):f}"
+
+
+def _inside(dimension, row, share):
+    """{criterion: its exact part of the composite}; nothing for one that was skipped."""
+    points = {one.key: (row[f"points.{one.key}"], Fraction(one.weight)) for one in dimension.criteria}
+    weights = sum(weight for value, weight in points.values() if value is not None)
+    divisor = 1 if dimension.scale == "points" else weights
+    return {key: share * weight * (value or 0) / divisor for key, (value, weight) in points.items()}
+
+
+def _allot(exact, units, place):
+    """Whole units that add up to `units`, each as near to its exact part as can be."""
+    floors = {key: int(value / place) for key, value in exact.items()}
+    left = int(units) - sum(floors.values())
+    nearest = sorted(exact, key=lambda key: floors[key] - exact[key] / place)  # largest remainder first
+    for key in [key for key in nearest if exact[key]][:left]:
+        floors[key] += 1
+    return floors
+
+
+def _decimal(fraction):
+    return Decimal(fraction.numerator) / Decimal(fraction.denominator)
+
+
+# -- the next step
+
+
+def _next_step(case):
+    """How far the next boundary above is, and the smallest single improvement that would reach it; None at the top."""
+    if case.row["up"] is None or not case.row["segment"]:
+        return None
+    terms = {boundary.term for boundary in case.document.boundaries}
+    term = terms.pop()
+    now = case.facts[term] if term in case.facts else case.row[term]
+    target = Decimal(now) + case.row["up"]
+    above = [
+        one.segment for one in case.document.boundaries if one.threshold == target and one.op in (">=", ">")
+    ]
+    goal = case.names.get(above[0], above[0]) if above else "the next boundary"
+    gap = _shown(term, case.row["up"], case.account.currency) if term in case.facts else _gap(case.row["up"])
+    step = _smallest_step(case, term) if term not in case.facts else None
+    return f"{gap} to {goal}" + (f"; {step} would do" if step else "") + "."
+
+
+def _gap(value):
+    """A gap of less than a hundredth is not shown as none."""
+    rounded = _hundredths(value)
+    return "less than 0.01" if rounded == "0.00" else rounded
+
+
+def _smallest_step(case, term):
+    """The improvement of one measure that just gets over the boundary, in words."""
+    steps = [
+        (criterion, points, value)
+        for criterion in case.document.criteria
+        if case.row[f"fallback.{criterion.key}"] not in ("left out", "needs data")
+        for points, value in _better(criterion, case.row[f"points.{criterion.key}"])
+    ]
+    if not steps:
+        return None
+    frame = pl.concat(
+        case.frame.with_columns(pl.Series(one.fact, [value], dtype=case.frame.schema[one.fact]))
+        for one, _, value in steps
+    )
+    tried = engine.evaluate(case.document, frame, case.clock, left_out=case.left_out)
+    crossing = [
+        (row[term], index)
+        for index, row in enumerate(tried.iter_rows(named=True))
+        if row[term] is not None
+        and row[term] - case.row[term] >= case.row["up"]
+        and row["segment"] != case.row["segment"]
+    ]
+    if not crossing:
+        return None
+    criterion, points, _ = steps[min(crossing)[1]]
+    name = criterion.name or catalogue.FACTS[criterion.fact].label
+    verb = "answered with" if case.facts[criterion.fact] is None else "of"
+    return f"{name} {verb} {criterion.cells[5 - points]}"
+
+
+def _better(criterion, points):
+    """Values that would earn more: (points, value)."""
+    for earned, cell in zip(rubric.POINTS, criterion.rubric.cells, strict=True):
+        if cell and (points is None or earned > points):
+            value = _sample(cell, criterion.rubric)
+            if value is not None:
+                yield earned, value
+
+
+def _sample(cell, table):
+    """A value inside a cell, or None where none comes to mind."""
+    if table.type in ("text", "boolean"):
+        return cell.values[0] if cell.values else None
+    if cell.lower is None:  # the lowest cell: below where the next one begins
+        starts = [one.lower for one in table.cells if one and one.lower is not None]
+        if table.type == "date" or not starts:
+            return None
+        return _typed(min(starts) - 1, table.type)
+    if table.type == "date":
+        return date.fromordinal(cell.lower.toordinal() + cell.lower_open)
+    step = Decimal(1).scaleb(-rubric.SCALES[table.type])
+    return _typed(cell.lower + (step if cell.lower_open else 0), table.type)
+
+
+def _typed(number, kind):
+    return (
+        int(number.to_integral_value("ROUND_CEILING"))
+        if kind == "integer"
+        else round(number, rubric.SCALES[kind])
+    )
+
+
+# -- texts
+
+
+def _text(value):
+    """A value as JSON-safe text: ISO dates, plain decimals."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return str(value)
+
+
+def _rounded(value):
+    return value.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
+
+
+def _hundredths(value):
+    return None if value is None else f"{_rounded(value):f}"
+
+
+def _shown(fact, value, currency=""):
+    """A fact as people write it: $130,000, 40 %, 1.5x, 1,200."""
+    if value is None:
+        return None
+    known = catalogue.FACTS[fact]
+    if known.type == "money":
+        return shown.money(value, currency)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if known.type == "integer":
+        return f"{value:,}"
+    if isinstance(value, Decimal):
+        if known.unit == "%":
+            return f"{_plain(value * 100)} %"
+        return f"{_plain(value)}{'x' if known.unit == 'x' else ''}"
+    return _text(value)
+
+
+def _plain(value):
+    return f"{value.normalize():,f}"
+
+
+def _move(move):
+    if move is None:
+        return None
+    cause = move.cause
+    return {
+        "cause": move.why,
+        "cause_text": move.get_why_display(),
+        "at": move.at.isoformat(),
+        "written_at": move.written_at.isoformat(),
+        "from": move.from_segment.key if move.from_segment else None,
+        "to": move.to_segment.key if move.to_segment else None,
+        "definition": move.definition.version,
+        "actor": cause.actor_label,
+        "channel": cause.channel,
+        "reason": cause.reason,
+        "run": cause.run if cause.kind == Cause.Kind.RUN else None,
+    }

@@ -1,0 +1,63 @@
+"""Whether the promises the database makes are still in force: a restored dump, or a person, can lose them."""
+
+from django.apps import apps
+from django.db import connection
+
+from accounts.refusals import Refused
+
+APPEND_ONLY = ("demarc_append_only", "demarc_no_truncate")
+TRIGGERS = {
+    "segmentation_assignment": (
+        "demarc_effective_insert",
+        "demarc_effective_update",
+        "demarc_effective_delete",
+        "demarc_no_truncate",
+    ),
+    "segmentation_definition": (
+        "demarc_guard_definition",
+        "demarc_activate_insert",
+        "demarc_activate_update",
+        "demarc_no_truncate",
+    ),
+    "segmentation_cause": (*APPEND_ONLY, "demarc_stamp_cause"),
+    "segmentation_move": APPEND_ONLY,
+}
+CONSTRAINTS = {
+    ("segmentation_definition", "definition_weights_bearable"),
+    ("segmentation_definition", "definition_weights_complete"),
+}
+
+
+def expected():
+    """Every (table, trigger) there has to be; history tables are found among the models."""
+    tables = dict(TRIGGERS)
+    for model in apps.get_models():
+        if hasattr(model, "history_type") or hasattr(model, "history_id"):
+            tables[model._meta.db_table] = APPEND_ONLY
+    return {(table, trigger) for table, triggers in tables.items() for trigger in triggers}
+
+
+def missing():
+    """What is not there or switched off, as sentences; empty when all is well."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """select c.relname, t.tgname from pg_trigger t join pg_class c on c.oid = t.tgrelid
+                where t.tgenabled in ('O', 'A') and not t.tgisinternal and pg_table_is_visible(c.oid)"""
+        )
+        triggers = set(cursor.fetchall())
+        cursor.execute(
+            """select c.relname, k.conname from pg_constraint k join pg_class c on c.oid = k.conrelid
+                where k.convalidated and pg_table_is_visible(c.oid)"""
+        )
+        constraints = set(cursor.fetchall())
+    lost = [f"trigger {name} on {table}" for table, name in sorted(expected() - triggers)]
+    return lost + [f"constraint {name} on {table}" for table, name in sorted(CONSTRAINTS - constraints)]
+
+
+def check():
+    """Refuse to start without the guards; called by the web server, workers and the beat before they serve."""
+    if lost := missing():
+        raise Refused(
+            f"The database has lost {len(lost)} of its guards: {', '.join(lost)}. "
+            "Restore them from a dump made with its triggers, or run the migrations on an empty database."
+        )

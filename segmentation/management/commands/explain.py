@@ -1,0 +1,113 @@
+import json
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.models import Account
+from accounts.refusals import Refused
+from segmentation import explain
+from segmentation.management.commands.recompute import a_date, layers
+
+
+class Command(BaseCommand):
+    help = "Says why an account is in its segment, now or on a date."
+
+    def add_arguments(self, parser):
+        parser.add_argument("account", help="the account's ID, or its exact name")
+        parser.add_argument("--layer", metavar="KEY", help="which segmentation (default: the primary one)")
+        parser.add_argument("--at", metavar="DATE", help="a date, such as 2026-01-31 (default: now)")
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *, account, layer, at, json, **options):
+        layer = layers([layer])[0] if layer else None
+        try:
+            told = explain.explain(find(account), layer, at=a_date("--at", at))
+        except Refused as refusal:
+            raise CommandError(str(refusal)) from None
+        self.stdout.write(as_json(told) if json else "\n".join(lines(told)))
+
+
+def as_json(told):
+    return json.dumps(told, ensure_ascii=False)
+
+
+def find(text):
+    """The account with this ID, else the one with this name."""
+    if found := Account.objects.filter(external_id=text).first():
+        return found
+    named = list(Account.objects.filter(name=text)[:2])
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise CommandError(f"Several accounts are called {text!r}. Give the account's ID.")
+    raise CommandError(f"There is no account with the ID or name {text!r}.")
+
+
+def lines(told):
+    """The explanation for people, line by line."""
+    account, layer = told["account"], told["layer"]
+    yield f"{account['name'] or account['external_id']} ({account['external_id']}) on {layer['name']}, as of {told['as_of']}"
+    yield f"Current segment: {_segment(told, 'effective')}"
+    yield f"Segment by the rules (version {told['definition']['version']}): {_segment(told, 'computed')}"
+    for sentence in (told["scope"], told["reason_text"], told["differs"] and told["differs"]["text"]):
+        if sentence:
+            yield sentence
+    if told["provisional"]:
+        yield f"Provisional until {told['provisional_until']}: there is not enough history yet."
+    if told["thin_data"]:
+        yield "Thin data: more than half of the measures have no value of their own."
+    yield from _table(told)
+    if told["rule"]:
+        yield told["rule"]["text"]
+    if told["next_step"]:
+        yield told["next_step"]
+    if move := told["move"]:
+        yield (
+            f"Since {move['at']}: {move['cause_text']} ({move['from'] or 'no segment'} -> {move['to'] or 'needs data'}), "
+            f"by {move['actor']}, written {move['written_at'][:16].replace('T', ' ')}"
+        )
+
+
+def _segment(told, kind):
+    name = told[f"{kind}_segment_name"]
+    return f"{name}, since {told[f'{kind}_since']}" if name else "needs data"
+
+
+def _table(told):
+    header = ("Measure", "Value", "Source", "Age", "Cell", "Points", "Weight", "Contribution", "")
+    rows = [header]
+    for group in told["dimensions"]:
+        used = (
+            f" (counts {group['weight_used']})" if group["weight_used"] not in (None, group["weight"]) else ""
+        )
+        weight = f"{group['weight']}{used}" if group["weight"] else ""
+        note = group["left_out"] or ""
+        rows.append(
+            (group["name"], "", "", "", "", group["score_shown"], weight, group["contribution_shown"], note)
+        )
+        rows += [_row(row, indent="  ") for row in group["criteria"]]
+    rows += [_row(row) for row in told["requires"]]
+    if told["composite_shown"]:
+        rows.append(("Overall score", "", "", "", "", "", "", told["composite_shown"], ""))
+    rows = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    if len(rows) == 1:
+        return
+    widths = [min(max(len(row[index]) for row in rows), 36) for index in range(len(header) - 1)]
+    for row in rows:
+        cells = [cell[:width].ljust(width) for cell, width in zip(row, widths, strict=False)]
+        yield "  ".join([*cells, row[-1]]).rstrip()
+
+
+def _row(row, indent=""):
+    age = None if row["age_days"] is None else f"{row['age_days']} d"
+    fallback = row.get("fallback")
+    return (
+        indent + row["name"],
+        row["value_shown"] or "not known",
+        row["source"],
+        age,
+        row.get("cell", ""),
+        row.get("points", ""),
+        row.get("weight", ""),
+        row.get("contribution_shown", ""),
+        fallback["text"] if fallback else "",
+    )

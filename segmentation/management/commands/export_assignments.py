@@ -1,0 +1,43 @@
+import os
+import sys
+from pathlib import Path
+
+from django.core.management.base import BaseCommand, CommandError
+
+from segmentation import exports
+from segmentation.management.commands.recompute import layers
+
+
+class Command(BaseCommand):
+    help = "Exports the segments of every scored account, to a file or to stdout."
+
+    def add_arguments(self, parser):
+        parser.add_argument("--format", choices=exports.FORMATS, default="csv")
+        parser.add_argument("--layer", metavar="KEY", help="only this segmentation (default: all)")
+        parser.add_argument("--out", metavar="FILE", help="default: stdout")
+        parser.add_argument(
+            "--wide", action="store_true", help="one row an account, one column a segmentation"
+        )
+
+    def handle(self, *, format, layer, out, wide, **options):
+        layer = layers([layer])[0] if layer else None
+        lines = exports.assignments(layer=layer, format=format, wide=wide)
+        if out:
+            return save(lines, Path(out))
+        try:
+            for line in lines:
+                self.stdout.write(line, ending="")
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def save(lines, path):
+    """Write beside, then rename: a reader never meets half a file."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(lines)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise CommandError(f"{path} cannot be written: {error.strerror}") from None
