@@ -58,7 +58,7 @@ def _infer(texts, decimals, dates):
         return "boolean"
     if texts.str.contains(notation.INTEGER).all():
         return "integer"
-    if texts.str.contains(r"^-?0\d").any():
+    if texts.str.contains(r"^-?0\d+$").any():
         return "text"  # 007 is a name
     if notation.looks_like_numbers(texts, decimals):
         return "number"
