@@ -38,7 +38,17 @@ OLDEST_VERSION = 15
 FAST = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 START_ATTEMPTS = 20
 # All that may be ours in a home, which may be a folder with other things in it.
-OURS = ("data", "data.new", "programs", "programs.new", "password", "server.json", "beat-schedule", "lock")
+OURS = (
+    "data",
+    "data.new",
+    "programs",
+    "programs.new",
+    "password",
+    "server.json",
+    "sample",
+    "beat-schedule",
+    "lock",
+)
 
 
 class EmbeddedError(Exception):

@@ -1,5 +1,6 @@
 """Web, worker and scheduler as one; messages on every broker."""
 
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,9 @@ import pytest
 from django.contrib.auth.models import Group
 from waiting import answers, free_port, wait_until
 
+from accounts.models import Account, Subscription
 from config import celery
+from segmentation.models import Assignment, Move
 
 TESTS = Path(__file__).resolve().parent
 
@@ -140,3 +143,19 @@ def test_a_task_whose_process_is_killed_is_done_again(broker, spawn_worker):
     spawn_worker("--include=probe", env=broker)
     probe.die_once.delay("task")
     wait_until(lambda: Group.objects.filter(name="task ended").exists())
+
+
+def test_the_demonstration_twice_changes_nothing_and_prints_one_line_of_json(real_db, spawn, tmp_path):
+    printed, written = [], []
+    for _ in range(2):
+        environment = real_db.environment | {"DEMARC_HOME": str(tmp_path)}
+        process = spawn("-W", "error", "manage.py", "demo", env=environment, stdout=subprocess.PIPE)
+        printed.append(json.loads(process.communicate(timeout=120)[0]))
+        printed[-1].pop("seconds")
+        rows = (Move, Account.history, Assignment.history, Subscription.history)
+        written.append([getattr(model, "objects", model).count() for model in rows])
+    assert written[0] == written[1]
+    assert printed[0] == printed[1]
+    assert printed[0]["accounts"] >= 500
+    assert printed[0]["segmented"] == sum(printed[0]["segments"].values()) >= 0.9 * printed[0]["accounts"]
+    assert list(printed[0]["segments"]) == ["high-touch", "low-touch", "tech-touch"]
