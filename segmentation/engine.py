@@ -9,7 +9,7 @@ document is parsed.
 """
 
 from functools import reduce
-from operator import add, mul
+from operator import add, mul, or_
 
 import polars as pl
 
@@ -47,10 +47,11 @@ def evaluate(document, frame, at, *, left_out=()):
     cached = (frozenset(left_out), blocked)
     if cached not in document.plans:  # building the expressions costs more than evaluating one account
         document.plans[cached] = list(_stages(document, *cached))
-    lazy = frame.with_columns(pl.lit(at, pl.Date).alias("_at"), *_texts(document, frame)).lazy()
+    # Stage by stage, not as one lazy plan: optimising the plan costs more than it saves.
+    frame = frame.with_columns(pl.lit(at, pl.Date).alias("_at"), *_texts(document, frame))
     for stage in document.plans[cached]:
-        lazy = lazy.with_columns(*stage)
-    return lazy.select(*_columns(document)).collect()
+        frame = frame.with_columns(*stage)
+    return frame.select(*_columns(document))
 
 
 def _stages(document, left_out, blocked):
@@ -60,12 +61,14 @@ def _stages(document, left_out, blocked):
     yield [part.state() for part in parts]
     yield [expr for part in parts for expr in part.points()]
     yield [expr for part in parts for expr in part.sums()]
+    yield [expr for part in parts for expr in part.scored()]
     yield [_needs(document, parts, blocked), *(part.score() for part in parts)]
     yield [_composite(document, parts)]
     yield [_lacking(parts)]
     yield [_rule(document)]
     yield list(_outcome(document))
-    yield [*_provisional(parts), *_evidence(parts), *_distances(document)]
+    yield [*_provisional(parts), *_observed(parts), *_distances(document)]
+    yield [*_thin(), pl.min_horizontal("up", "down").alias("distance")]
 
 
 def _texts(document, frame):
@@ -126,6 +129,7 @@ class _Dimension:
         self.small = _integer(bound // ONE)  # before the 12 decimals
         self.tables = _text_tables(document)
         self.is_sum = dimension.scale == "points"
+        self.undivided = self.is_sum or len(self.weights) == 1
         self.counts = pl.col(f"_state.{self.key}") == COUNTS
         self.immature = pl.col(f"_state.{self.key}") == IMMATURE
         assumed = dimension.maturity.assumed if dimension.maturity else None
@@ -182,24 +186,21 @@ class _Dimension:
         return literal(missing.points, pl.Int8), _fallback(missing.kind)
 
     def sums(self):
-        """N = sum of weight x points and D = sum of weights over the criteria present; D is 1 for a plain sum."""
-        pairs = [
-            (pl.col(f"points.{criterion.key}"), weight)
-            for criterion, weight in zip(self.dimension.criteria, self.weights, strict=True)
-        ]
-        weights = [literal(weight, self.small) for _, weight in pairs]
-        products = [
-            points.cast(self.small).fill_null(0) * weight
-            for (points, _), weight in zip(pairs, weights, strict=True)
-        ]
-        present = [
-            points.is_not_null().cast(self.small) * weight
-            for (points, _), weight in zip(pairs, weights, strict=True)
-        ]
-        total, divisor = reduce(add, products), reduce(add, present)
-        scored = ~self.lacks() & (divisor > 0)
-        yield pl.when(scored).then(total).cast(self.kind).alias(f"_n.{self.key}")
-        yield pl.when(scored).then(1 if self.is_sum else divisor).cast(self.kind).alias(f"_d.{self.key}")
+        """`_n` = sum of weight x points and `_d` = sum of weights, over the criteria present."""
+        totals, divisors = [], []
+        for criterion, weight in zip(self.dimension.criteria, self.weights, strict=True):
+            points, weight = pl.col(f"points.{criterion.key}"), literal(weight, self.small)
+            totals.append(points.cast(self.small).fill_null(0) * weight)
+            divisors.append(points.is_not_null().cast(self.small) * weight)
+        yield reduce(add, totals).alias(f"_n.{self.key}")
+        yield reduce(add, divisors).alias(f"_d.{self.key}")
+
+    def scored(self):
+        """`_scored`: there is a score; `_by`: what its sum is divided by."""
+        divisor = pl.col(f"_d.{self.key}")
+        yield (~self.lacks() & (divisor > 0)).alias(f"_scored.{self.key}")
+        if not self.undivided:
+            yield pl.when(divisor > 0).then(divisor).otherwise(1).alias(f"_by.{self.key}")
 
     def lacks(self):
         """True where a criterion of this dimension keeps it from a score."""
@@ -215,8 +216,10 @@ class _Dimension:
         return self.counts & without
 
     def score(self):
-        quotient = pl.col(f"_n.{self.key}") * ONE // pl.col(f"_d.{self.key}")
-        return _decimal(quotient).alias(f"score.{self.key}")
+        quotient = pl.col(f"_n.{self.key}").cast(self.kind) * ONE
+        if not self.undivided:
+            quotient = quotient // pl.col(f"_by.{self.key}").cast(self.kind)
+        return _decimal(pl.when(pl.col(f"_scored.{self.key}")).then(quotient)).alias(f"score.{self.key}")
 
     def reasons(self):
         """Why this dimension keeps the account from a segment, first thing first."""
@@ -226,6 +229,8 @@ class _Dimension:
         for criterion in self.dimension.criteria:
             if self.may_need(criterion):
                 yield self.needs(criterion), f"missing:{criterion.fact}"
+        # It has facts, but none that earns points: it must not drop out of the composite silently.
+        yield self.counts & ~pl.col(f"_scored.{self.key}"), f"no facts:{self.key}"
 
 
 def _present(fact, types):
@@ -268,21 +273,19 @@ def _composite(document, parts):
     """(sum of W x N x product of the other D) x 10^12 // (sum of W present x product of D), over what is present."""
     if not document.weights:
         return NULL_SCORE.alias("composite")
-    bound = composite_bound(document.dimensions, document.weights)
-    kind = _integer(bound)
-    shares = whole(document.weights.values())
-    present = [pl.col(f"_d.{part.key}").is_not_null() for part in parts]
-    divisors = [pl.col(f"_d.{part.key}").fill_null(1).cast(kind) for part in parts]
-    totals = [pl.col(f"_n.{part.key}").fill_null(0).cast(kind) for part in parts]
-    terms = [
-        reduce(mul, [divisor for other, divisor in enumerate(divisors) if other != index], total * share)
-        for index, (total, share) in enumerate(zip(totals, shares, strict=True))
-    ]
-    counted = pl.sum_horizontal(here.cast(kind) * share for here, share in zip(present, shares, strict=True))
-    below = reduce(mul, divisors, counted)
-    decided = pl.col("_needs").is_null() & (counted > 0)
-    quotient = pl.when(decided).then(pl.sum_horizontal(terms) * ONE // below)
-    return _decimal(quotient).alias("composite")
+    kind = _integer(composite_bound(document.dimensions, document.weights))
+    shares = dict(zip(document.weights, whole(document.weights.values()), strict=True))
+    counting = [part for part in parts if shares[part.key]]
+    divisors = {part.key: pl.col(f"_by.{part.key}").cast(kind) for part in counting if not part.undivided}
+    terms, counted = [], []
+    for part in counting:
+        share = literal(shares[part.key], kind)
+        others = [divisor for key, divisor in divisors.items() if key != part.key]
+        terms.append(reduce(mul, others, pl.col(f"_n.{part.key}").cast(kind) * share))  # 0 where it is absent
+        counted.append(pl.col(f"_scored.{part.key}").cast(kind) * share)
+    below = reduce(mul, divisors.values(), reduce(add, counted))
+    quotient = reduce(add, terms) * ONE // below  # by zero: null
+    return _decimal(pl.when(pl.col("_needs").is_null()).then(quotient)).alias("composite")
 
 
 def _lacking(parts):
@@ -291,13 +294,9 @@ def _lacking(parts):
     if not parts:
         return needs.alias("_needs")
     counting = [part for part in parts if part.matters]
-    scored = pl.any_horizontal(pl.col(f"_d.{part.key}").is_not_null() for part in counting)
-    return (
-        pl.when(needs.is_null() & ~scored)
-        .then(pl.lit(f"no facts:{counting[0].key}"))
-        .otherwise(needs)
-        .alias("_needs")
-    )
+    nothing = ~reduce(or_, [pl.col(f"_scored.{part.key}") for part in counting])
+    code = pl.lit(f"no facts:{counting[0].key}")
+    return pl.when(needs.is_null() & nothing).then(code).otherwise(needs).alias("_needs")
 
 
 def _rule(document):
@@ -345,20 +344,24 @@ def _provisional(parts):
     yield (pl.col("_at") + pl.duration(days=days)).cast(pl.Date).alias("provisional_until")
 
 
-def _evidence(parts):
-    """`observed`, `fallbacks`, `thin`, over the dimensions that count."""
-    zero = literal(0, pl.Int16)
-    observed, counted = [zero], [zero]
+def _observed(parts):
+    """`observed` and `_counted`: criteria with a value of their own, and all, in the dimensions that count."""
+    observed, counted = [literal(0, pl.Int16)], [literal(0, pl.Int16)]
     for part in parts:
         criteria = part.dimension.criteria
-        own = pl.sum_horizontal(pl.col(f"_own.{one.key}").is_not_null().cast(pl.Int16) for one in criteria)
-        observed.append(pl.when(part.counts).then(own).otherwise(zero))
+        own = reduce(add, [pl.col(f"_own.{one.key}").is_not_null().cast(pl.Int16) for one in criteria])
+        observed.append(part.counts.cast(pl.Int16) * own)
         counts = part.counts | part.immature if part.assumed else part.counts
-        counted.append(pl.when(counts).then(literal(len(criteria), pl.Int16)).otherwise(zero))
-    observed, counted = pl.sum_horizontal(observed), pl.sum_horizontal(counted)
-    yield observed.cast(pl.Int16).alias("observed")
-    yield (counted - observed).cast(pl.Int16).alias("fallbacks")
-    yield (pl.col("segment").is_not_null() & ((counted - observed) * 2 > counted)).alias("thin")
+        counted.append(counts.cast(pl.Int16) * literal(len(criteria), pl.Int16))
+    yield reduce(add, observed).alias("observed")
+    yield reduce(add, counted).alias("_counted")
+
+
+def _thin():
+    """`fallbacks` and `thin`: more than half of a segment's ground is not the account's own."""
+    fallbacks, counted = pl.col("_counted") - pl.col("observed"), pl.col("_counted")
+    yield fallbacks.alias("fallbacks")
+    yield (pl.col("segment").is_not_null() & (fallbacks * 2 > counted)).alias("thin")
 
 
 def _distances(document):
@@ -366,7 +369,7 @@ def _distances(document):
     boundaries = document.boundaries or ()
     terms = {boundary.term for boundary in boundaries}
     if len(terms) != 1 or any(boundary.op in ("=", "<>") for boundary in boundaries):
-        return [NULL_SCORE.alias(name) for name in ("up", "down", "distance")]
+        return [NULL_SCORE.alias(name) for name in ("up", "down")]
     value = _as_score(terms.pop(), document)
     value = pl.when(pl.col("segment").is_not_null()).then(value)
     above, below = [], []
@@ -376,9 +379,10 @@ def _distances(document):
         under = value < threshold if boundary.op in (">=", "<") else value <= threshold
         above.append(pl.when(under).then(threshold - value))
         below.append(pl.when(~under).then(value - threshold))
-    up, down = pl.min_horizontal(above), pl.min_horizontal(below)
-    distances = {"up": up, "down": down, "distance": pl.min_horizontal(up, down)}
-    return [_decimal(distance).alias(name) for name, distance in distances.items()]
+    return [
+        _decimal(pl.min_horizontal(above)).alias("up"),
+        _decimal(pl.min_horizontal(below)).alias("down"),
+    ]
 
 
 def _as_score(term, document):
