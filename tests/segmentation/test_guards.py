@@ -1,0 +1,216 @@
+"""The database's own promises, tried with raw SQL and real commits: whoever writes meets the same refusal."""
+
+import pytest
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.utils import timezone
+from segmenting import DAY, RULES, account, change, layer_with, recompute
+
+from accounts.history import acting
+from accounts.refusals import Refused
+from segmentation import causes, guards
+from segmentation.models import Assignment, Cause, Definition, Layer, Move
+
+APPEND_ONLY = sorted({table for table, trigger in guards.expected() if trigger == "demarc_append_only"})
+
+
+def sql(text, *parameters):
+    with connection.cursor() as cursor:
+        cursor.execute(text, parameters)
+
+
+@pytest.fixture
+def world(real_db):
+    """A row in every table: a layer, an account with subscription and CSM, a run."""
+    from datetime import date
+
+    from accounts.models import Csm, Subscription
+    from segmentation.models import ServiceModel
+
+    Csm.objects.create(email="csm@example.com")
+    ServiceModel.objects.create(key="high", name="High")
+    layer = layer_with()
+    acme = account(arr=120_000, employees=2_000, usage={"nps": 60})
+    Subscription.objects.create(account=acme, subscription_id="s", start_date=date(2024, 1, 1), arr=1)
+    recompute(DAY)
+    return layer
+
+
+def test_every_history_table_is_watched():
+    assert len(APPEND_ONLY) == 11
+    assert {"segmentation_move", "segmentation_cause", "accounts_historicalaccount"} < set(APPEND_ONLY)
+
+
+def test_history_moves_and_causes_only_grow(world):
+    for table in APPEND_ONLY:
+        with connection.cursor() as cursor:
+            cursor.execute(f"select count(*) from {table}")
+            assert cursor.fetchone()[0], f"{table} is empty: nothing is tried on it"
+            cursor.execute(
+                "select attname from pg_attribute where attrelid = %s::regclass and attnum = 1", [table]
+            )
+            column = cursor.fetchone()[0]
+        for attempt in (
+            f"update {table} set {column} = {column}",
+            f"delete from {table}",
+            f"truncate {table} cascade",
+        ):
+            with pytest.raises(DatabaseError, match="append-only"):
+                sql(attempt)
+
+
+TRICKS = [
+    "",
+    "set session_replication_role = replica;",
+    "set app.cause = '1'; set pgtrigger.ignore = '{}';",
+    "create temporary table segmentation_cause as select pg_current_xact_id() as xid, now() as at;",
+    "set search_path = pg_temp, public;",
+]
+GOVERNED = [
+    "update segmentation_assignment set effective_id = null",
+    "update segmentation_assignment set effective_id = (select max(id) from segmentation_segment)",
+    "delete from segmentation_assignment",
+    "truncate segmentation_assignment cascade",
+    "update segmentation_definition set status = 'retired' where status = 'active'",
+]
+
+
+def test_governed_columns_need_a_cause_of_the_same_transaction(world):
+    for attempt in GOVERNED:
+        for trick in TRICKS:
+            with pytest.raises(DatabaseError, match="needs a cause|append-only"), transaction.atomic():
+                sql(trick + attempt)
+
+
+def test_a_cause_of_an_earlier_transaction_is_none(world):
+    with transaction.atomic():
+        old = causes.take(Cause.Kind.DECISION)
+    with pytest.raises(DatabaseError, match="needs a cause"), transaction.atomic():
+        sql("update segmentation_assignment set effective_id = null")
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+        sql("update segmentation_cause set xid = pg_current_xact_id(), at = now() where id = %s", old.pk)
+    # Written by hand for a moment to come: it is stamped with its own transaction.
+    sql(
+        "insert into segmentation_cause (kind, actor_label, channel, reason, xid, at) "
+        "values ('run', 'x', 'x', '', (pg_current_xact_id()::text::bigint + 1)::text::xid8, now() + interval '1 hour')"
+    )
+    forged = Cause.objects.latest("id")
+    assert forged.at < timezone.now()
+
+
+def test_with_a_cause_it_goes_and_there_is_one_a_transaction(world):
+    with transaction.atomic(), acting(label="ida", reason="because"):
+        first, second = causes.take(Cause.Kind.DECISION), causes.take(Cause.Kind.RUN)
+        Assignment.objects.update(effective=None)
+    assert first == second
+    assert (first.actor_label, first.reason) == ("ida", "because")
+    assert not Assignment.objects.exclude(effective=None).exists()
+
+
+def test_a_cause_needs_a_transaction(real_db):
+    with pytest.raises(RuntimeError):
+        causes.take(Cause.Kind.RUN)
+
+
+def test_inserting_a_segment_needs_a_cause(world):
+    other = account("other", arr=1)
+    values = {"account": other, "layer": world, "definition": world.definitions.get(), "computed_since": DAY}
+    with pytest.raises(DatabaseError, match="needs a cause"):
+        Assignment.objects.create(effective=world.segments.first(), **values)
+    Assignment.objects.create(**values)  # no segment: nothing governed
+
+
+def test_rules_that_are_no_draft_never_change(world):
+    for attempt in [
+        "update segmentation_definition set document = '{}'",
+        "update segmentation_definition set hash = ''",
+        "update segmentation_definition set version = 7",
+        "delete from segmentation_definition",
+        "truncate segmentation_definition cascade",
+        "update segmentation_definition set status = 'draft'",
+    ]:
+        with pytest.raises(DatabaseError, match="cannot|append-only"), transaction.atomic():
+            causes.take(Cause.Kind.DECISION)
+            sql(attempt)
+
+
+def test_rules_go_one_way(world):
+    with transaction.atomic():
+        causes.take(Cause.Kind.DECISION)
+        sql("update segmentation_definition set status = 'retired'")
+    with pytest.raises(DatabaseError, match="cannot go from retired to active"), transaction.atomic():
+        causes.take(Cause.Kind.DECISION)
+        sql("update segmentation_definition set status = 'active'")
+
+
+def test_active_rules_cannot_slip_in(world):
+    other = Layer.objects.create(key="other", name="Other")
+    with pytest.raises(DatabaseError, match="needs a cause"):
+        Definition.objects.create(layer=other, version=1, status="active", document=RULES)
+
+
+@pytest.mark.parametrize(
+    ("weights", "draft", "active"),
+    [
+        ({"a": "0.25", "b": "0.40", "c": "0.35"}, True, True),
+        ({"a": "0.333", "b": "0.333", "c": "0.334"}, True, True),
+        ({"a": "1", "b": "0", "c": "0"}, True, True),
+        ({"a": "0.33", "b": "0.33", "c": "0.33"}, True, False),
+        ({"a": "0.5", "b": "0.5", "c": "0.1"}, True, False),
+        ({"a": "2", "b": "x"}, True, False),
+        ({"a": "", "b": "1"}, True, False),
+        ({"a": None, "b": "1"}, True, False),
+        ({}, True, False),
+        ([], True, False),
+        ({"a": "-0.1", "b": "0.6", "c": "0.5"}, False, False),
+        ({"a": "NaN", "b": "0.5", "c": "0.5"}, False, False),
+        ({"a": "Infinity", "b": "0.5"}, False, False),
+    ],
+)
+def test_weights(db, weights, draft, active):
+    layer = Layer.objects.create(key="weighed", name="Weighed")
+    causes.take(Cause.Kind.SETUP)
+    for status, allowed in (("draft", draft), ("active", active)):
+        rules = Definition(layer=layer, version=1, status=status, document={"weights": weights})
+        if allowed:
+            rules.save()
+            Definition.objects.filter(pk=rules.pk, status="draft").delete()
+        else:
+            with pytest.raises(IntegrityError), transaction.atomic():
+                rules.save()
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        (
+            "drop trigger demarc_append_only on segmentation_move",
+            "trigger demarc_append_only on segmentation_move",
+        ),
+        (
+            "alter table accounts_historicalcsm disable trigger all",
+            "demarc_no_truncate on accounts_historicalcsm",
+        ),
+        (
+            "alter table segmentation_definition drop constraint definition_weights_complete",
+            "definition_weights_complete",
+        ),
+        (
+            "alter table segmentation_assignment enable replica trigger demarc_effective_update",
+            "demarc_effective_update",
+        ),
+    ],
+)
+def test_lost_guards_are_noticed_at_the_start(db, loss, told):
+    guards.check()
+    sql(loss)
+    assert any(told in sentence for sentence in guards.missing())
+    with pytest.raises(Refused, match="lost"):
+        guards.check()
+
+
+def test_a_move_is_dated_and_stamped(world):
+    [move] = Move.objects.all()
+    assert (move.at, move.why, move.cause.run) == (DAY, "initial", world.runs.get().run_id)
+    change(move.account, arr=1)
+    recompute(DAY)
+    assert Move.objects.count() == 1  # waits for approval

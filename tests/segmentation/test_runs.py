@@ -1,0 +1,368 @@
+"""Runs: started once, cut, claimed, fenced, closed by counting; one bad account does not stop the rest."""
+
+import json
+from datetime import date, timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+from segmenting import BY_ARR, DAY, RULES, account, layer_with, person, portfolio, recompute, state
+
+from accounts.models import Account
+from accounts.refusals import Refused
+from segmentation import assignments, runs, tasks
+from segmentation.models import Assignment, Cause, Chunk, Layer, Move, Run
+
+
+def raw(text, *parameters):
+    with connection.cursor() as cursor:
+        cursor.execute(text, parameters)
+
+
+def command(name, *arguments, **options):
+    out = StringIO()
+    call_command(name, *arguments, stdout=out, stderr=StringIO(), **options)
+    return out.getvalue()
+
+
+def test_a_run_pins_its_rules_and_is_cut(db):
+    layer, accounts = layer_with(), portfolio(25)
+    account("churned", status="churned")
+    account("trial", kind="trial")
+    account("excluded", excluded=True, exclusion_reason="A test of ours")
+    account("paused", status="paused", arr=1)
+    run = runs.start(as_of=DAY, chunk=10, by=person())
+    assert (run.accounts, run.started_by_label) == (26, "olga")
+    assert [(one.layer, one.definition, one.running) for one in run.layers.all()] == [
+        (layer, layer.definitions.get(), True)
+    ]
+    chunks = list(run.chunks.order_by("id"))
+    assert chunks[0].first_id == accounts[0].pk
+    assert [
+        Account.objects.scored().filter(pk__range=(one.first_id, one.last_id)).count() for one in chunks
+    ] == [10, 10, 6]
+
+
+def test_one_running_per_layer(db):
+    one, other = layer_with(), layer_with(BY_ARR, key="arr")
+    runs.start(layers=[one])
+    with pytest.raises(Refused, match="Tier is being recalculated already"):
+        runs.start(layers=[one])
+    with pytest.raises(Refused, match="Tier is being recalculated already"):
+        runs.start()  # a run over all layers takes every layer
+    runs.start(layers=[other])
+    assert Run.objects.count() == 2
+
+
+def test_nothing_to_run(db):
+    with pytest.raises(Refused, match="Load the presets"):
+        runs.start()
+    bare = Layer.objects.create(key="bare", name="Bare")
+    with pytest.raises(Refused, match="Bare has no active rules"):
+        runs.start(layers=[bare])
+
+
+def test_nobody_to_score(db):
+    layer_with()
+    run = recompute()
+    assert (run.status, run.accounts) == ("finished", 0)
+    assert run.layers.get().left_out == []
+
+
+def test_chunks_and_their_order_do_not_matter(real_db):
+    layer_with()
+    layer_with(BY_ARR, key="arr", policy="automatic")
+    portfolio(120)
+    states = []
+    for size in (1_000, 7, 1):
+        with connection.cursor() as cursor:  # a fresh copy of what a first run writes
+            for table in ("segmentation_move", "segmentation_historicalassignment"):
+                cursor.execute(f"alter table {table} disable trigger all; delete from {table}")
+        recompute(chunk=size)
+        states.append(state())
+        with connection.cursor() as cursor:
+            cursor.execute("alter table segmentation_assignment disable trigger demarc_effective_delete")
+            cursor.execute("delete from segmentation_assignmentscore; delete from segmentation_assignment")
+    assert len(states[0]["moves"]) > 100
+    assert states[0] == states[1] == states[2]
+
+
+def test_who_started_it_is_behind_every_change(real_db):
+    layer_with()
+    account(arr=120_000, usage={"nps": 60})
+    run = recompute(by=person(), reason="Quarterly")
+    move, history = Move.objects.get(), Assignment.history.get()
+    assert (move.cause.kind, move.cause.run) == (Cause.Kind.RUN, run.pk)
+    assert (move.cause.actor_label, move.cause.reason) == ("olga", "Quarterly")
+    assert (history.history_user_label, history.history_change_reason) == ("olga", "Quarterly")
+    assert history.history_user_id == person().pk
+
+
+# -- claims
+
+
+def test_a_claim_belongs_to_one_until_its_lease_ends(db):
+    layer_with()
+    portfolio(4)
+    run = runs.start(chunk=2)
+    first, second = runs._claim(run.pk), runs._claim(run.pk)
+    assert (first.status, first.token, first.attempts) == ("claimed", 1, 1)
+    assert second.pk != first.pk
+    assert runs._claim(run.pk) is None
+    Chunk.objects.filter(pk=first.pk).update(leased_until=timezone.now() - timedelta(seconds=1))
+    again = runs._claim(run.pk)
+    assert (again.pk, again.token, again.attempts) == (first.pk, 2, 2)
+
+
+def test_who_lost_the_chunk_writes_nothing(db):
+    layer_with()
+    portfolio(4)
+    run = runs.start()
+    late = runs._claim(run.pk)
+    Chunk.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    runs._claim(run.pk)
+    pinned = assignments.pin(run)
+    with pytest.raises(runs.Fenced):
+        runs._evaluate(late, pinned)
+    runs._attempt(late, pinned)  # told, not raised
+    assert not Assignment.objects.exists()
+    assert Chunk.objects.get().status == "claimed"
+
+
+def test_a_chunk_that_kills_its_workers_is_given_up(db):
+    layer_with(BY_ARR)
+    portfolio(4)
+    run = runs.start(chunk=2)
+    first = run.chunks.order_by("id").first()
+    run.chunks.filter(pk=first.pk).update(
+        status="claimed", attempts=runs.ATTEMPTS, leased_until=timezone.now() - timedelta(hours=1)
+    )
+    run = runs.work(run.pk, wait=True)
+    assert (run.status, run.error) == ("failed", "Given up: 5 workers were lost at it.")
+    assert Assignment.objects.count() == 2  # the rest is done
+    assert not run.layers.filter(running=True).exists()
+    assert recompute().status == "finished"
+
+
+def test_what_is_no_accounts_fault_fails_the_chunk(db, monkeypatch):
+    layer_with(BY_ARR)
+    portfolio(300)
+    monkeypatch.setattr(assignments, "_UPDATE_SCORE", "select no_such_thing")
+    run = recompute(chunk=150)
+    assert run.status == "failed"
+    assert "no_such_thing" in run.error
+    assert not run.quarantined.exists()  # not hundreds of accounts for one mistake
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("accounts_account", "arr", "'NaN'"),
+        ("accounts_account", "contract_start", "'infinity'"),
+    ],
+)
+def test_a_bad_account_is_set_aside_and_the_rest_finish(db, table, column, value):
+    layer_with()
+    accounts = portfolio(40)
+    bad = accounts[17]
+    raw(f"update {table} set {column} = {value} where id = %s", bad.pk)
+    run = recompute(chunk=20)
+    assert run.status == "finished"
+    [one] = run.quarantined.all()
+    assert one.account_id == bad.pk
+    assert one.reason
+    assert run.layers.get().counts["quarantined"] == 1
+    assert "1 accounts could not be evaluated" in run.layers.get().warnings[-1]
+    assert set(Assignment.objects.values_list("account_id", flat=True)) == {a.pk for a in accounts} - {bad.pk}
+
+
+def test_cancelled(db):
+    layer_with()
+    portfolio(4)
+    run = runs.start(chunk=2)
+    with pytest.raises(Refused, match="Say why"):
+        runs.cancel(run, by=person(), reason=" ")
+    late = runs._claim(run.pk)
+    run = runs.cancel(run, by=person(), reason="Wrong file")
+    assert (run.status, run.error) == ("cancelled", "Cancelled by olga: Wrong file")
+    with pytest.raises(runs.Fenced):
+        runs._evaluate(late, assignments.pin(run))
+    with pytest.raises(Refused, match="ended"):
+        runs.cancel(run, by=person(), reason="Again")
+    assert runs.work(run.pk, wait=True).status == "cancelled"
+
+
+# -- tasks
+
+
+def test_the_sweep_works_what_nobody_works(db):
+    layer_with()
+    portfolio(4)
+    run = runs.start(chunk=2)
+    runs._claim(run.pk)
+    claimed = runs._claim(run.pk)
+    tasks.sweep()  # both are being worked
+    assert Run.objects.get().status == "running"
+    Chunk.objects.filter(pk=claimed.pk).update(leased_until=timezone.now() - timedelta(seconds=1))
+    tasks.sweep()
+    assert sorted(Chunk.objects.values_list("status", flat=True)) == ["claimed", "done"]
+    Chunk.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    tasks.sweep()
+    assert Run.objects.get().status == "finished"
+
+
+def test_the_sweep_closes_what_is_done(db):
+    layer_with()
+    portfolio(2)
+    run = runs.start()
+    Chunk.objects.update(status="done")
+    tasks.sweep()
+    assert Run.objects.get(pk=run.pk).status == "finished"
+
+
+def test_tasks_may_run_twice_and_too_late(db):
+    layer_with(BY_ARR)
+    portfolio(4)
+    run = runs.start()
+    for _ in range(2):
+        tasks.work(run.pk)
+    tasks.work(run.pk + 1)
+    assert Move.objects.exists()
+    assert Assignment.history.count() == 4
+
+
+def test_the_night(db):
+    tasks.recompute_all()  # no rules yet
+    layer_with()
+    portfolio(3)
+    tasks.recompute_all()
+    run = Run.objects.get()
+    assert (run.trigger, run.status, run.started_by_label, run.channel) == (
+        "schedule",
+        "finished",
+        "schedule",
+        "schedule",
+    )
+
+
+# -- what is told
+
+
+def test_a_score_group_nobody_has_facts_for_is_left_out_for_all(db):
+    layer = layer_with()
+    acme = account(arr=120_000, employees=2_000)
+    run = recompute()
+    pinned = run.layers.get()
+    assert pinned.left_out == ["behaviour"]
+    assert pinned.warnings[0].startswith("Behaviour is left out for everybody")
+    row = Assignment.objects.get()
+    assert (row.computed.key, row.provisional, str(row.score.composite)) == ("high", False, "5.000000000000")
+    account("churned", status="churned", usage={"nps": 1})
+    assert recompute().layers.get().left_out == ["behaviour"]  # nobody who is scored
+    account("other", usage={"nps": 1})
+    run = recompute()
+    assert run.layers.get().left_out == []
+    assert Assignment.objects.get(account=acme, layer=layer).reason == "no facts:behaviour"
+
+
+def test_blank_text_is_no_fact(db):
+    rules = {
+        "dimensions": [{"key": "where", "criteria": [{"key": "region", "cells": ["EMEA", "*"]}]}],
+        "rules": [{"segment": "high", "when": "composite > 4"}, {"segment": "tech"}],
+    }
+    layer_with(rules)
+    account(region=" ")
+    assert recompute().layers.get().left_out == ["where"]
+
+
+def test_subscriptions_are_facts_too(db):
+    from accounts.models import Subscription
+
+    layer_with({**RULES, "weights": {"worth": "1", "behaviour": "0"}})
+    acme = account(usage={"nps": 1})
+    Subscription.objects.create(account=acme, subscription_id="s", start_date=date(2026, 1, 1), arr=120_000)
+    assert recompute().layers.get().left_out == []
+    assert (
+        recompute(date(2025, 12, 31)).layers.get().left_out == []
+    )  # a subscription to come: worth 0, which is known
+    assert Assignment.objects.get().computed.key == "tech"
+
+
+def test_counts(db):
+    layer_with()
+    account("full", arr=120_000, employees=2_000, usage={"nps": 60, "tickets_90d": 0})
+    account("thin", arr=30_000, usage={"tickets_90d": 30})
+    account("new", arr=30_000, employees=2_000, contract_start=DAY)
+    account("lost", employees=10, usage={"nps": 60})
+    run = recompute(chunk=1)
+    report = runs.report(run)
+    assert (report["status"], report["as_of"], report["accounts"]) == ("finished", "2026-06-01", 4)
+    told = report["layers"]["tier"]
+    assert told["scanned"] == told["changed"] == 4
+    assert (told["moved"], told["moves"]) == (3, {"initial": 3})
+    assert told["segments"] == {"high": 2, "tech": 1}
+    assert (told["needs_data"], told["reasons"]) == (1, {"missing:arr": 1})
+    assert (told["provisional"], told["differs"], told["quarantined"]) == (1, 0, 0)
+    assert told["observed_median"] == 2  # of 4, 2, 2, 2
+    assert told["fallback_share"] == round(4 / 14, 4)
+    assert runs.progress(run)["accounts_done"] == 4
+
+
+@pytest.mark.parametrize(
+    ("histogram", "median"),
+    [({}, None), ({"3": 1}, 3), ({"1": 2, "10": 1}, 1), ({"2": 1, "10": 1}, 2), ({"9": 1, "10": 3}, 10)],
+)
+def test_the_median_of_a_histogram(histogram, median):
+    assert runs._median(histogram) == median
+
+
+# -- the command
+
+
+def test_recompute(db):
+    layer_with()
+    layer_with(BY_ARR, key="arr", policy="automatic")
+    portfolio(10)
+    told = json.loads(command("recompute", "--json", "--as-of", "2026-06-01"))
+    assert set(told["layers"]) == {"tier", "arr"}
+    assert (told["status"], told["as_of"], told["accounts"]) == ("finished", "2026-06-01", 10)
+    assert set(json.loads(command("recompute", "--json", "--layer", "arr"))["layers"]) == {"arr"}
+    assert "arr: 10 accounts" in command("recompute", "--layer", "arr")
+    assert Run.objects.first().channel == "command"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--as-of", "01/02/2026"], "'01/02/2026' is not a date such as 2026-01-31"),
+        (["--as-of", "2026-02-30"], "is not a date"),
+        (["--layer", "nope"], "There is no segmentation 'nope'. There are: tier"),
+    ],
+)
+def test_recompute_refuses(db, arguments, told):
+    layer_with()
+    with pytest.raises(CommandError, match=told):
+        command("recompute", *arguments)
+
+
+def test_a_date_to_come_is_warned_of(db):
+    layer_with()
+    run = recompute(timezone.localdate() + timedelta(days=40))
+    assert "is in the future" in run.layers.get().warnings[0]
+
+
+def test_a_broker_that_does_not_answer_stops_nothing(real_db, monkeypatch):
+    from config import celery
+
+    layer_with(BY_ARR)
+    portfolio(3)
+    monkeypatch.setattr(celery.conf, "broker_url", "redis://127.0.0.1:1/0")
+    monkeypatch.setitem(celery.conf, "broker_transport_options", {})
+    import kombu.pools
+
+    kombu.pools.reset()
+    celery._after_fork()
+    celery.__dict__.pop("amqp", None)
+    assert json.loads(command("recompute", "--json"))["status"] == "finished"

@@ -1,0 +1,129 @@
+"""What tests of segmentation start from: a small layer with active rules, accounts with facts, a recalculation."""
+
+from datetime import date
+from decimal import Decimal
+
+from django.contrib.auth.models import Permission, User
+
+from accounts.models import Account, Usage
+from segmentation import runs, versions
+from segmentation.models import Layer, Segment, Treatment
+
+DAY = date(2026, 6, 1)
+
+# Two score groups of two measures; behaviour counts after 30 days.
+RULES = {
+    "weights": {"worth": "0.5", "behaviour": "0.5"},
+    "dimensions": [
+        {
+            "key": "worth",
+            "name": "Worth",
+            "criteria": [
+                {"key": "arr", "cells": ["$100K+", "$50K-$99K", "$25K-$49K", "$10K-$24K", "< $10K"], "missing": "needs data"},
+                {"key": "employees", "cells": ["1,000+", "500-999", "100-499", "50-99", "< 50"], "missing": "skip"},
+            ],
+        },
+        {
+            "key": "behaviour",
+            "name": "Behaviour",
+            "maturity": {"after_days": "30", "needs_data_after_days": "90", "until_then": "skip"},
+            "criteria": [
+                {"key": "nps", "cells": ["50+", "20-49", "0-19", "-30--1", "< -30"], "missing": "skip"},
+                {"key": "tickets_90d", "cells": ["0-1", "2-4", "5-9", "10-19", "20+"], "missing": "assume 3"},
+            ],
+        },
+    ],
+    "rules": [
+        {"segment": "high", "when": "composite >= 4.0"},
+        {"segment": "low", "when": "composite >= 2.5"},
+        {"segment": "tech"},
+    ],
+}
+SEGMENTS = ["high", "low", "tech"]
+BY_ARR = {"rules": [{"segment": "high", "when": "arr >= 100000"}, {"segment": "tech", "when": "arr >= 0"}]}
+
+
+def person(name="olga", *permissions):
+    """A user with these permissions of segmentation; both about rules when none is named."""
+    user, _ = User.objects.get_or_create(username=name)
+    names = permissions or ("change_definition", "activate_definition")
+    user.user_permissions.add(*Permission.objects.filter(codename__in=names))
+    return User.objects.get(pk=user.pk)  # permissions are cached on the object
+
+
+def layer_with(document=RULES, *, key="tier", policy="approval", segments=SEGMENTS):
+    """A layer with these rules active."""
+    primary = not Layer.objects.filter(primary=True).exists()
+    layer = Layer.objects.create(key=key, name=key.capitalize(), policy=policy, primary=primary)
+    treatment, _ = Treatment.objects.get_or_create(key="any", name="Any service")
+    for position, segment in enumerate(segments):
+        Segment.objects.create(layer=layer, key=segment, name=segment.capitalize(), position=position, treatment=treatment)
+    activate(layer, document)
+    return layer
+
+
+def activate(layer, document, *, reason="First rules"):
+    """Give the layer new active rules, as a person does."""
+    olga = person()
+    draft = versions.create_draft(layer, by=olga)
+    draft = versions.save_draft(draft, document, by=olga, seen=draft.hash)
+    return versions.activate(draft, by=olga, reason=reason, seen=draft.hash)
+
+
+def account(external_id="acme", *, usage=None, **facts):
+    """A customer since 2024 with these facts; `usage` are the behavioural ones."""
+    made = Account.objects.create(**{"external_id": external_id, "contract_start": date(2024, 1, 1)} | facts)
+    if usage is not None:
+        Usage.objects.create(account=made, **usage)
+    return made
+
+
+def change(account, **facts):
+    """Change facts of an account, and its usage where they live there."""
+    stored = {field.name for field in Account._meta.fields}
+    Account.objects.filter(pk=account.pk).update(**{key: value for key, value in facts.items() if key in stored})
+    rest = {key: value for key, value in facts.items() if key not in stored}
+    if rest:
+        Usage.objects.update_or_create(account=account, product=None, defaults=rest)
+
+
+def recompute(at=DAY, **options):
+    """One whole recalculation, worked here."""
+    return runs.work(runs.start(as_of=at, **options).pk, wait=True)
+
+
+def portfolio(count, *, first=0):
+    """Accounts of every kind in a fixed order: all tiers, some new, some without data."""
+    accounts = Account.objects.bulk_create(
+        Account(
+            external_id=f"c{number:05}",
+            contract_start=date(2026, 5, 20) if number % 9 == 0 else date(2024, 1, 1),
+            arr=None if number % 13 == 0 else Decimal(number * 7919 % 200_000),
+            employees=None if number % 5 == 0 else number * 31 % 1500,
+        )
+        for number in range(first, first + count)
+    )
+    Usage.objects.bulk_create(
+        Usage(account=one, nps=None if number % 4 == 0 else number * 17 % 150 - 60, tickets_90d=number % 25)
+        for number, one in enumerate(accounts, first)
+        if number % 9 and number % 11
+    )
+    return accounts
+
+
+def state():
+    """Everything a recalculation leaves behind, without ids: to compare two of them."""
+    from segmentation.models import Assignment, Move
+
+    assignments = Assignment.objects.order_by("account__external_id", "layer__key").values_list(
+        "account__external_id", "layer__key", "computed__key", "effective__key", "provisional", "provisional_until",
+        "reason", "computed_since", "effective_since", "score__composite", "score__scores", "score__points", "score__rule",
+        "score__distance", "score__thin",
+    )  # fmt: skip
+    moves = Move.objects.order_by("account__external_id", "layer__key", "id").values_list(
+        "account__external_id", "layer__key", "from_segment__key", "to_segment__key", "why", "at", "evidence"
+    )
+    history = Assignment.history.order_by("account__external_id", "layer__key", "history_id").values_list(
+        "account__external_id", "layer__key", "computed__key", "effective__key", "history_type"
+    )
+    return {"assignments": list(assignments), "moves": list(moves), "history": list(history)}
