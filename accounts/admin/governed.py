@@ -9,6 +9,7 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
 
 HISTORY_PAGE = 50
 
@@ -24,6 +25,15 @@ def page(request, template, *, title, model_admin=None, status=200, **context):
     return TemplateResponse(request, template, context, status=status)
 
 
+class Changes(ChangeList):
+    """A list that counts once, and offers to show all only when something is filtered out."""
+
+    def get_results(self, request):
+        super().get_results(request)
+        if not self.query and not self.has_active_filters:
+            self.full_result_count = self.result_count
+
+
 class PlainAdmin(ModelAdmin):
     """Lists accept the filters they offer and nothing else; nothing is deleted in bulk."""
 
@@ -32,6 +42,9 @@ class PlainAdmin(ModelAdmin):
     show_full_result_count = False
     actions = None
     compressed_fields = True
+
+    def get_changelist(self, request, **kwargs):
+        return Changes
 
     def lookup_allowed(self, lookup, value, request=None):
         """Only the list's own filters: any other lookup of the address would reach the database as typed."""

@@ -1,7 +1,9 @@
 """How values are written on screen: dates, money, counts and shares as people write them."""
 
 from datetime import date, datetime
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
+from fractions import Fraction
+from math import floor
 
 from django import template
 from django.conf import settings
@@ -67,9 +69,8 @@ def percent(share):
     """A share in [0, 1] as 94 %, cut off, never rounded up: 94.9 % is not 95 %."""
     if share is None:
         return "–"
-    exact = Decimal(share) * 100
-    shown = exact.quantize(Decimal("0.1"), rounding=ROUND_FLOOR)
-    return f"{shown.normalize():f} %"
+    tenths = floor(Fraction(share) * 1000)
+    return f"{tenths // 10} %" if tenths % 10 == 0 else f"{tenths / 10:.1f} %"
 
 
 @register.filter
@@ -119,3 +120,16 @@ def shortmoney(value, currency=""):
             short = f"{(value / size).quantize(digits).normalize():f}{letter}"
             return SYMBOLS[currency] + short if currency in SYMBOLS else f"{short} {currency}"
     return money(value, currency)
+
+
+@register.filter
+def anything(cell):
+    """A scoring table's cell; `*` in words."""
+    return "anything else" if cell == "*" else cell
+
+
+@register.filter
+def aftercolon(text):
+    """`Not known: this measure is left out.` without what the value beside it says already."""
+    known, _, rest = text.partition(": ")
+    return rest.rstrip(".") if rest and known == "Not known" else text

@@ -1,6 +1,6 @@
 """What the account page shows: who the customer is, its segments, why, how it is served and what happened."""
 
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal, InvalidOperation
 
 from django.conf import settings
@@ -11,9 +11,11 @@ from accounts.catalogue import FACTS
 from accounts.refusals import Refused
 from accounts.revenue import with_arr
 from accounts.templatetags import shown
+from segmentation import explain
 from segmentation.models import Assignment, Definition, Layer, Move
 
 TIMELINE = 40
+CHANGES = 20
 SHOW = {"": "All", "moves": "Segment changes", "rules": "Rules", "data": "Account data"}
 
 
@@ -85,8 +87,6 @@ def _differs(state):
 def _why(account, layer, at):
     if layer is None:
         return None, "There is no segmentation yet."
-    from segmentation import explain
-
     try:
         return explain.explain(account, layer, at=at), ""
     except Refused as refusal:
@@ -199,25 +199,23 @@ def _renewal(treatment):
 
 
 def _service(states):
-    """Rows of the card: label, now, what the rules would give instead, and the segmentation it comes from."""
-    rows = []
+    """What the customer gets: one card part per segmentation, the primary one first.
+
+    Each row: label, now, and what the rules' segment would give instead.
+    """
+    parts = []
     for state in states:
         if state.effective is None or state.effective.treatment is None:
             continue
         after = state.computed.treatment if _differs(state) else None
+        rows = []
         for label, read in SERVED:
             now = read(state.effective.treatment, state.effective.treatment.service_model)
             then = read(after, after.service_model) if after else None
             if now or then:
-                rows.append(
-                    {
-                        "label": label,
-                        "now": now or "–",
-                        "then": then if then and then != now else "",
-                        "layer": "" if state.layer.primary else state.layer.name,
-                    }
-                )
-    return rows
+                rows.append({"label": label, "now": now or "–", "then": then if then != now else ""})
+        parts.append({"layer": state.layer, "treatment": state.effective.treatment, "rows": rows})
+    return parts
 
 
 def _moves(account):
@@ -234,27 +232,33 @@ def _timeline(account, moves, show):
     if show in ("", "moves"):
         events += [{"kind": "move", "on": move.at, "id": move.pk, "move": move} for move in moves]
     if show in ("", "rules"):
-        moved = {move.definition_id for move in moves if move.why == Move.Why.DEFINITION}
-        first = min((move.at for move in moves), default=timezone.localdate()) - timedelta(days=1)
-        events += [
-            {
-                "kind": "rules",
-                "on": timezone.localtime(one.activated_at).date(),
-                "id": one.pk,
-                "rules": one,
-                "moved": one.pk in moved,
-            }
-            for one in Definition.objects.filter(activated_at__date__gte=first)
-            .select_related("layer")
-            .order_by("-activated_at")[:TIMELINE]
-        ]
+        events += _activations(moves)
     if show in ("", "data"):
-        rows = list(account.history.order_by("-history_date", "-history_id")[: TIMELINE // 2 + 1])
-        events += [
-            {"kind": "data", "on": timezone.localtime(one["when"]).date(), "id": 0, "data": one}
-            for one in entries(
-                rows[: TIMELINE // 2], rows[TIMELINE // 2 :][0] if len(rows) > TIMELINE // 2 else None
-            )
-            if one["kind"] == "Changed" and one["changes"]
-        ]
+        events += _data_changes(account)
     return sorted(events, key=lambda event: (event["on"], event["id"]), reverse=True)[:TIMELINE]
+
+
+def _activations(moves):
+    """Rules that became active since the account's first segment; those of one day together."""
+    moved = {move.definition_id for move in moves if move.why == Move.Why.DEFINITION}
+    first = min((move.at for move in moves), default=timezone.localdate())
+    found = Definition.objects.filter(activated_at__date__gte=first).select_related("layer")
+    days = {}
+    for one in found.order_by("-activated_at")[:TIMELINE]:
+        on = timezone.localtime(one.activated_at).date()
+        days.setdefault((on, one.activated_by_label, one.pk in moved), []).append(one)
+    return [
+        {"kind": "rules", "on": on, "id": rules[0].pk, "rules": rules, "by": by, "moved": changed}
+        for (on, by, changed), rules in days.items()
+    ]
+
+
+def _data_changes(account):
+    """Changes of the account's data by people and imports; the row before the oldest one is read for its diff."""
+    rows = list(account.history.order_by("-history_date", "-history_id")[: CHANGES + 1])
+    told = entries(rows[:CHANGES], rows[CHANGES] if len(rows) > CHANGES else None)
+    return [
+        {"kind": "data", "on": timezone.localtime(one["when"]).date(), "id": 0, "data": one}
+        for one in told
+        if one["kind"] == "Changed" and one["changes"]
+    ]

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts import corrections, exports
 from accounts.admin.governed import GovernedAdmin, page
@@ -94,6 +95,7 @@ class CorrectionForm(forms.ModelForm):
 
     reason = forms.CharField(
         max_length=400,
+        widget=UnfoldAdminTextInputWidget,
         help_text="Kept in the history, for whoever asks later.",
         label="Reason for the change",
     )
@@ -117,7 +119,7 @@ class AccountAdmin(GovernedAdmin):
     search_fields = ["name", "external_id", "domain"]
     search_help_text = "Name, account ID or web domain"
     list_before_template = "demarc/account_list_before.html"
-    ordering = ["name", "external_id"]
+    ordering = ["name"]
     autocomplete_fields = ["csm", "parent"]
 
     def allowed_lookups(self):

@@ -151,13 +151,13 @@ def duration(run):
 
 def _layer(one):
     """A segmentation of a run: the rules it used, its numbers, its segments and its warnings."""
-    names = {segment.key: segment.name for segment in one.layer.segments.all()}
-    counts = one.counts
+    counts, per_segment = one.counts, one.counts.get("segments", {})
+    segments = one.layer.segments.order_by("position", "key")
     return {
         "layer": one.layer,
         "definition": one.definition,
         "warnings": one.warnings,
         "counts": counts,
         "moves": [(Move.Why(why).label, number) for why, number in counts.get("moves", {}).items() if number],
-        "segments": [(names.get(key, key), number) for key, number in counts.get("segments", {}).items()],
+        "segments": [(segment.name, per_segment.get(segment.key, 0)) for segment in segments],
     }
