@@ -4,10 +4,12 @@ import contextlib
 import datetime
 import io
 import json
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 import structlog
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -216,17 +218,29 @@ class _Progress:
 # -- the work -----------------------------------------------------------------------------------------------
 
 
+@dataclass
+class _Findings:
+    """What an import has to say, as far as it has come: both ledgers, warnings, rejected rows."""
+
+    files: list = field(default_factory=list)
+    ledgers: list = field(default_factory=list)
+    warnings: list = field(default_factory=list)
+    rejected: list = field(default_factory=list)
+
+
 def _work_on(batch, *, commit):
     """Everything from the files to the status; a fault of the files or the recipe is kept in `error`, not raised."""
     label = batch.committed_by_label if commit and batch.committed_by_label else batch.created_by_label
     person = batch.committed_by if commit and batch.committed_by else batch.created_by
+    found = _Findings()
     try:
         with _as(person, label, batch), _Progress(batch) as progress:
-            _process(batch, commit, progress)
+            _process(batch, commit, progress, found)
     except ImportFault as fault:
-        batch.rejected.all().delete()
-        _save(batch, files=[], queries=[], warnings=[])
-        _fail(batch, str(fault))
+        found.ledgers = []
+        with transaction.atomic():
+            _conclude(batch, Status.FAILED, found)
+            _fail(batch, str(fault))
     except Exception as error:
         if connection.is_usable():
             _fail(batch, f"Unexpected: {error}".split("\n")[0][:1000] + " Nothing was imported.")
@@ -235,69 +249,61 @@ def _work_on(batch, *, commit):
 
 @contextlib.contextmanager
 def _as(person, label, batch):
-    from django.contrib.auth import get_user_model
-
     user = get_user_model().objects.filter(pk=person).first() if person else None
     with acting(by=user, label=label, channel="import", reason=f"Import {batch.pk}: {batch.name}"):
         yield
 
 
-def _process(batch, commit, progress):
+def _process(batch, commit, progress, found):
     recipe = recipes.parse(batch.recipe, as_of=batch.as_of)
     _save(batch, as_of=recipe.as_of, error="")
     steps = len(recipe.sources) + 2 * len(recipe.queries)
-    frames, notes, files, rejected = _read_files(batch, recipe, progress, steps)
-    results, warnings = _query(recipe, frames, notes, progress, steps)
-    del frames
+    results = _query(recipe, *_read_files(batch, recipe, progress, steps, found), progress, steps, found)
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("select pg_advisory_xact_lock(%s)", [LOCK])  # one import writes at a time
-        ledgers = []
         for number, (name, frame, refused) in enumerate(results):
             progress(f"Saving {name}", steps - len(results) + number, steps)
-            ledger, more, found = _upsert(name, frame, refused, recipe, batch)
-            ledgers.append(ledger)
-            rejected += [*refused, *more]
-            warnings += found
-        stop = not commit or (rejected and not batch.skip_rejected)
+            _upsert(name, frame, refused, recipe, batch, found)
+        stop = not commit or (found.rejected and not batch.skip_rejected)
         if stop:
             transaction.set_rollback(True)
         else:
-            _conclude(batch, Status.COMMITTED, files, ledgers, warnings, rejected)
+            _conclude(batch, Status.COMMITTED, found)
             batch.uploads.all().delete()
     if stop:
         with transaction.atomic():
-            _conclude(batch, Status.PREVIEWED, files, ledgers, warnings, rejected)
+            _conclude(batch, Status.PREVIEWED, found)
 
 
-def _read_files(batch, recipe, progress, steps):
-    """Typed frames of all sources; all files at fault are told at once."""
-    frames, notes, files, rejected, faults = {}, {}, [], [], []
+def _read_files(batch, recipe, progress, steps, found):
+    """(typed frames by source, notes on their columns); all files at fault are told at once."""
+    frames, notes, faults = {}, {}, []
     for number, source in enumerate(recipe.sources.values()):
         progress(f"Reading {PurePath(source.file).name}", number, steps)
         try:
             with _open(batch, source) as stream:
                 texts, ragged = structure.read(source, stream)
-            frame, bad, found = columns.typed(source, texts, settings.TIME_ZONE)
+            frame, bad, said = columns.typed(source, texts, settings.TIME_ZONE)
         except ImportFault as fault:
             faults.append(str(fault))
             continue
         frames[source.name] = frame
-        notes |= found
-        rejected += [*ragged, *bad]
-        left_out = len(ragged) + len(bad)
-        files.append(
+        notes |= said
+        found.rejected += [*ragged, *bad]
+        read, left_out = len(frame), len(ragged) + len(bad)
+        found.files.append(
             {
                 "source": source.name,
                 "file": source.file,
-                "lines": len(frame) + left_out,
-                "read": len(frame),
+                "lines": read + left_out,
+                "read": read,
                 "rejected": left_out,
             }
         )
     if faults:
         raise ImportFault("\n".join(faults))
-    return frames, notes, files, rejected
+    return frames, notes
 
 
 def _open(batch, source):
@@ -313,8 +319,8 @@ def _open(batch, source):
     return io.BytesIO(upload.content)
 
 
-def _query(recipe, frames, notes, progress, steps):
-    """[(name, typed frame, rejections)] in the order of storing, and the recipe's own warnings."""
+def _query(recipe, frames, notes, progress, steps, found):
+    """[(name, typed frame, rejections)] in the order of storing; the recipe's own warnings are counted here too."""
     prepared = {
         name: queries.prepare(name, sql, frames, recipe.as_of) for name, sql in recipe.queries.items()
     }
@@ -322,44 +328,46 @@ def _query(recipe, frames, notes, progress, steps):
     for number, (name, sql) in enumerate(prepared.items()):
         progress(f"Computing {name}", len(recipe.sources) + number, steps)
         frame, rejected = facts.typed(facts.QUERIES[name], queries.run(name, sql, frames, notes), recipe)
+        found.rejected += rejected
         results.append((name, frame, rejected))
-        if name == "accounts" and frame.is_empty() and not rejected:
+        if name == "accounts" and frame.is_empty() and not found.rejected:
             raise ImportFault("The accounts query gives no row.")
-    warnings = []
     for sentence, sql in recipe.warnings.items():
         ready = queries.prepare(sentence, sql, frames, recipe.as_of)
-        found = queries.run(sentence, ready, frames, notes)
-        if len(found):
-            examples = [str(value) for value in found.to_series(0).sort().head(records.EXAMPLES)]
-            warnings.append(
-                {"query": "files", "warning": sentence, "count": len(found), "examples": examples}
+        rows = queries.run(sentence, ready, frames, notes)
+        if len(rows):
+            examples = [str(value) for value in rows.to_series(0).sort().head(records.EXAMPLES)]
+            found.warnings.append(
+                {"query": "files", "warning": sentence, "count": len(rows), "examples": examples}
             )
-    return results, warnings
+    return results
 
 
-def _upsert(name, frame, refused, recipe, batch):
-    """(ledger, rows without an account, warnings) of one query's rows."""
+def _upsert(name, frame, refused, recipe, batch, found):
+    """Write one query's rows; its ledger, its rows without an account and its warnings go to the findings."""
     query = facts.QUERIES[name]
     types = {column: query.fields[column].type for column in frame.columns if column in query.fields}
     origin = records.Origin(recipe.source_system, recipe.as_of, recipe.currency, batch.pk)
     outcome = UPSERTS[name](frame.rename({facts.ROW: records.NR}), types, origin)
     orphans = frame.filter(frame[facts.ROW].is_in(outcome.orphans))
-    rejected = [
+    found.rejected += [
         Rejection(name, None, "external_id", external_id, records.UNKNOWN_ACCOUNT, external_id=external_id)
         for external_id in orphans["external_id"]
     ]
-    ledger = {
-        "query": name,
-        "rows": len(frame) + len(refused),
-        "created": outcome.created,
-        "updated": outcome.updated,
-        "unchanged": outcome.unchanged,
-        "rejected": len(refused) + len(rejected),
-    }
-    return ledger, rejected, [{"query": name, **warning} for warning in outcome.warnings]
+    found.ledgers.append(
+        {
+            "query": name,
+            "rows": len(frame) + len(refused),
+            "created": outcome.created,
+            "updated": outcome.updated,
+            "unchanged": outcome.unchanged,
+            "rejected": len(refused) + len(orphans),
+        }
+    )
+    found.warnings += [{"query": name, **warning} for warning in outcome.warnings]
 
 
-def _conclude(batch, status, files, ledgers, warnings, rejected):
+def _conclude(batch, status, found):
     """Both ledgers, the warnings and every rejected row, beside the status."""
     batch.rejected.all().delete()
     RejectedRow.objects.bulk_create(
@@ -373,12 +381,13 @@ def _conclude(batch, status, files, ledgers, warnings, rejected):
                 value=_shortened(rejection.value),
                 reason=rejection.reason,
             )
-            for rejection in rejected
+            for rejection in found.rejected
         ),
         batch_size=2_000,
     )
     done = {"finished_at": timezone.now()} if status == Status.COMMITTED else {}
-    _save(batch, status=status, files=files, queries=ledgers, warnings=warnings, progress={}, **done)
+    ledgers = {"files": found.files, "queries": found.ledgers, "warnings": found.warnings}
+    _save(batch, status=status, progress={}, **ledgers, **done)
 
 
 def _shortened(value):

@@ -84,6 +84,8 @@ def _convert(texts, kind, decimals, dates, zone):
         )
     if kind == "number":
         return notation.to_numbers(texts, decimals).alias(texts.name)
+    if kind == "date" and dates == notation.ISO:  # declared a date: the time of day is left out
+        return notation.to_dates(texts.str.extract(r"^(\d{4}-\d{2}-\d{2})([T ].*)?$")).alias(texts.name)
     if kind in ("date", "iso date"):
         return notation.to_dates(texts, dates if kind == "date" else notation.ISO).alias(texts.name)
     if kind == "time":

@@ -148,6 +148,9 @@ def typed(query, frame, recipe):
         values, found = _typed(query.fields[name], frame[name], recipe)
         columns[name] = values.alias(name)
         faults += [(name, bad, reason) for bad, reason in found]
+    if {"start_date", "end_date"} <= set(columns):
+        ends_early = columns["end_date"] < columns["start_date"]
+        faults.append(("end_date", ends_early, "ends before it starts"))
     result = pl.DataFrame(columns).with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW))
     rejected, left_out = _reject(query, frame, result, faults)
     result = result.filter(~left_out)

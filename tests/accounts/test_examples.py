@@ -1,0 +1,93 @@
+"""The recipes under examples/ on the data they are for."""
+
+import datetime
+import importlib.util
+import json
+from decimal import Decimal
+
+import pytest
+import yaml
+from conftest import ROOT
+from django.core.management import call_command
+from django.db import connection
+
+from accounts import catalogue
+from accounts.models import Account, ImportBatch
+
+pytestmark = pytest.mark.django_db
+
+VALUE_TIER = [100_000, 25_000, 0]
+FIVE_TIERS = [250_000, 80_000, 25_000, 5_000, 0]
+SETS = [  # independent of this code: computed from the CSV files
+    ("ravenstack", "2024-12-31", 500, "121915296.00", [416, 72, 12], [185, 251, 52, 10, 2]),
+    ("flowstack", "2026-07-25", 5_000, "4437777.00", [0, 0, 5_000], [0, 0, 0, 214, 4_786]),
+]
+FAULTS = {
+    "ravenstack": [("usage dated before its subscription starts", 19_142), ("ticket dated before the account's sign-up", 1_077),
+                   ("usage id used more than once", 21), ("account flagged as churned", 110)],
+    "flowstack": [("ticket dated after the as-of date", 2_016), ("usage dated after the as-of date", 958),
+                  ("subscription that is not Active ends after the as-of date", 147)],
+}  # fmt: skip
+
+
+def arr_of_all(as_of):
+    """ARR of every account at that date, as the catalogue has it; 0 without an active subscription."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"select coalesce({catalogue.sql('arr')}, 0) from accounts_account a left join "
+            f"({catalogue.SUBSCRIPTION_SUMMARY} group by b.account_id) s on s.account_id = a.id",
+            {"at": as_of},
+        )
+        return [arr for (arr,) in cursor.fetchall()]
+
+
+def tiers(values, floors):
+    counts = [0] * len(floors)
+    for value in values:
+        counts[next(index for index, floor in enumerate(floors) if value >= floor)] += 1
+    return counts
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "as_of", "accounts", "total", "three", "five"), SETS)
+def test_published_set(published_data, capsys, name, as_of, accounts, total, three, five):
+    call_command("import_accounts", str(ROOT / "examples" / name / "recipe.yaml"), commit=True, json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["status"], told["rejected_total"]) == ("committed", 0)
+    assert [(each["warning"], each["count"]) for each in told["warnings"]] == FAULTS[name]
+    assert Account.objects.active().count() == accounts
+    values = arr_of_all(as_of)
+    assert sum(values) == Decimal(total)
+    assert tiers(values, VALUE_TIER) == three
+    assert tiers(values, FIVE_TIERS) == five
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "examples" / "sample" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_sample(tmp_path, generate):
+    before, now = generate.write(tmp_path, datetime.date(2026, 3, 1))
+    for recipe in (before, now):
+        call_command("import_accounts", str(recipe), commit=True, verbosity=0)
+    older, newer = ImportBatch.objects.order_by("id")
+    assert yaml.safe_load(before.read_text())["as_of"] == older.as_of == datetime.date(2025, 12, 31)
+    assert newer.queries[0]["updated"] > 10
+    active = Account.objects.active()
+    assert active.count() >= 500
+    assert active.filter(contract_start__gt=datetime.date(2026, 1, 30)).count() == generate.SORTS["new"]
+    assert {account.csm.email.partition("@")[2] for account in active.exclude(csm=None)} == {"example.com"}
+
+
+def test_the_sample_is_the_same_for_the_same_date(tmp_path, generate):
+    def contents(name):
+        generate.write(tmp_path / name, datetime.date(2026, 3, 1))
+        return {
+            path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")
+        }
+
+    assert contents("one") == contents("two")
