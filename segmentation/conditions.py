@@ -193,7 +193,7 @@ class _Visitor:
         if node.is_string:
             return _Node("text", pl.lit(node.this, pl.String), constant=node.this)
         whole, _, decimals = node.this.partition(".")
-        if not re.fullmatch(r"\d*", whole) or not re.fullmatch(r"\d*", decimals):
+        if not re.fullmatch(r"[0-9]*", whole) or not re.fullmatch(r"[0-9]*", decimals):
             raise ConditionError(f"Write '{node.this}' as a plain number.", self.position(node))
         decimals = decimals.rstrip("0")
         if len(decimals) > SCORE_DECIMALS or len(whole.lstrip("0")) > 18:
@@ -271,7 +271,7 @@ class _Visitor:
 
     def as_date(self, text, node):
         try:
-            if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text.constant):
+            if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text.constant):
                 raise ValueError
             value = date.fromisoformat(text.constant)
         except ValueError:

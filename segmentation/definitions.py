@@ -24,7 +24,7 @@ AGE = "account_age_days"
 MAX_BITS = 126
 MAX_TEXT = 200_000
 MAX_ITEMS = 200
-WEIGHT = re.compile(r"\d{1,4}(\.\d{1,4})?|\.\d{1,4}")
+WEIGHT = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4})?|\.[0-9]{1,4}")
 KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 SEGMENT_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
@@ -437,7 +437,7 @@ class _Reader:
 
     def days(self, data, name, path):
         text = self.text(data, name, path)
-        if re.fullmatch(r"\d{1,4}", text) and 1 <= int(text) <= 3650:
+        if re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= 3650:
             return int(text)
         self.problem(_join(path, name), f"'{name}' must be a number of days from 1 to 3650.")
         return None

@@ -38,17 +38,16 @@ _SUFFIXES = {
     "k": 3, "thousand": 3, "m": 6, "mn": 6, "million": 6, "b": 9, "bn": 9, "billion": 9,
     "l": 5, "lakh": 5, "lakhs": 5, "lac": 5, "lacs": 5, "cr": 7, "crore": 7, "crores": 7,
 }  # fmt: skip
-_PLAIN = r"\d+"
-_GROUPED = r"\d{1,3}(?:,\d{3})+"  # 1,000,000
-_INDIAN = r"\d{1,2}(?:,\d{2})+,\d{3}"  # 10,00,000
-_NUMBER = (
-    rf"-?\s*[$€£₹]?\s*(?:{_INDIAN}|{_GROUPED}|{_PLAIN})?(?:\.\d+)?"
-    rf"\s*(?:(?:{'|'.join(sorted(_SUFFIXES, key=len, reverse=True))})\b)?\s*[%x]?"
-)
-_DATE = r"\d{4}-\d{2}-\d{2}"
+_PLAIN = r"[0-9]+"
+_GROUPED = r"[0-9]{1,3}(?:,[0-9]{3})+"  # 1,000,000
+_INDIAN = r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}"  # 10,00,000
+_DIGITS = rf"(?:(?:{_INDIAN}|{_GROUPED}|{_PLAIN})(?:\.[0-9]+)?|\.[0-9]+)"
+_SUFFIX = "|".join(sorted(_SUFFIXES, key=len, reverse=True))
+_NUMBER = rf"-?\s*[$€£₹]?\s*-?{_DIGITS}\s*(?:(?:{_SUFFIX})\b)?\s*[%x]?"
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _PARTS = re.compile(
-    rf"(?P<sign>-)?\s*(?P<currency>[$€£₹])?\s*(?P<sign2>-)?(?P<digits>{_INDIAN}|{_GROUPED}|{_PLAIN})?(?P<decimals>\.\d+)?"
-    rf"\s*(?P<suffix>{'|'.join(sorted(_SUFFIXES, key=len, reverse=True))})?\s*(?P<unit>[%x])?",
+    rf"(?P<sign>-)?\s*(?P<currency>[$€£₹])?\s*(?P<sign2>-)?(?P<digits>{_DIGITS})"
+    rf"\s*(?P<suffix>{_SUFFIX})?\s*(?P<unit>[%x])?",
     re.IGNORECASE,
 )
 
@@ -232,16 +231,16 @@ def _date(text):
 
 def _number(text, type):
     match = _PARTS.fullmatch(text)
-    if not match or not (match["digits"] or match["decimals"]):
+    if not match:
         raise CellError(f"'{text}' is not a number; examples: 1,000+   500-999   < 50")
     if match["currency"] and type != "money":
         raise CellError(f"'{text}' has a currency sign, but this field is not money")
     if match["unit"] and type not in ("ratio", "number"):
         raise CellError(f"'{text}' ends with {match['unit']}, but this field is a plain number")
-    digits = (match["digits"] or "0").replace(",", "") + (match["decimals"] or "")
+    digits = match["digits"].replace(",", "")
     exponent = _SUFFIXES.get((match["suffix"] or "").lower(), 0) - (2 if match["unit"] == "%" else 0)
     value = Decimal(digits).scaleb(exponent)
-    unit = Decimal(1).scaleb(exponent - max(len(match["decimals"] or ".") - 1, 0))
+    unit = Decimal(1).scaleb(exponent - len(digits.partition(".")[2]))
     if value >= MAX_NUMBER:
         raise CellError(f"'{text}' is too large")
     if value != round(value, 12):
