@@ -350,7 +350,7 @@ class _Visitor:
     def negative(self, node, depth):
         part = self.of("number", node.this, depth)
         constant = None if part.constant is None else -part.constant
-        return _Node("number", -part.expr, part.scale, part.bound, constant)
+        return _Node("number", pl.lit(0, WIDE) - part.expr, part.scale, part.bound, constant)
 
     def sum(self, node, depth):
         left, right = self.visit(node.this, depth), self.visit(node.expression, depth)
