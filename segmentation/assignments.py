@@ -162,10 +162,10 @@ def _tracked():
 
 
 def _scored(layer):
+    """Under the same rules the scores follow from the points, so they need not be read back."""
     return (
         pl.col("evaluated").ne_missing(layer.definition)
         | pl.col("composite").ne_missing(pl.col("old_composite"))
-        | pl.col("scores").ne_missing(pl.col("old_scores"))
         | pl.col("points").ne_missing(pl.col("old_points"))
         | pl.col("rule").ne_missing(pl.col("old_rule"))
         | pl.col("distance").ne_missing(pl.col("old_distance"))

@@ -17,18 +17,22 @@ SCORED = (
 )
 
 _JOINS = {
-    "u": "left join accounts_usage u on u.account_id = a.id and u.product_id is null",
+    "u": "left join accounts_usage u on u.account_id = a.id and u.product_id is null{within}",
     "s": "left join ({summary}) s on s.account_id = a.id",
     "m": "left join accounts_csm m on m.id = a.csm_id",
     "p": "left join accounts_account p on p.id = a.parent_id",
 }
 # The currency of an account's money where it is not the organisation's: its own, or a running subscription's.
-_FOREIGN = """
-    case when a.currency not in ('', %(currency)s) then a.currency
-         else (select min(f.currency) from accounts_subscription f
-                where f.account_id = a.id and f.currency not in ('', %(currency)s) and f.status <> 'cancelled'
-                  and f.start_date <= %(at)s::date and (f.end_date is null or f.end_date > %(at)s::date)) end
+_FOREIGN = "case when a.currency not in ('', %(currency)s) then a.currency else f.currency end"
+_FOREIGN_SUBSCRIPTIONS = """
+    left join (select f.account_id, min(f.currency) as currency from accounts_subscription f
+                where f.account_id between %(first)s and %(last)s and f.currency not in ('', %(currency)s)
+                  and f.status <> 'cancelled' and f.start_date <= %(at)s::date
+                  and (f.end_date is null or f.end_date > %(at)s::date)
+                group by f.account_id) f on f.account_id = a.id
 """
+# A join does not pass the range on: without it here each chunk would read the whole table.
+_WITHIN = " and {column} between %(first)s and %(last)s"
 
 
 def facts(names, *, at, first, last, scored=True):
@@ -40,11 +44,13 @@ def facts(names, *, at, first, last, scored=True):
     names = list(names)
     columns = ["a.id"] + [_column(name) for name in names]
     schema = {"id": pl.Int64} | {name: catalogue.dtype(name) for name in names}
+    joins = _joins(names)
     if catalogue.MONEY_FACTS & set(names):
         columns.append(_FOREIGN)
+        joins += _FOREIGN_SUBSCRIPTIONS
         schema["foreign"] = pl.String
     where = f"a.id between %(first)s and %(last)s{f' and {SCORED}' if scored else ''}"
-    query = f"select {', '.join(columns)} from accounts_account a {_joins(names)} where {where} order by a.id"
+    query = f"select {', '.join(columns)} from accounts_account a {joins} where {where} order by a.id"
     return read(query, schema, _parameters(at) | {"first": first, "last": last})
 
 
@@ -83,13 +89,15 @@ def _aliases(name):
 def _joins(names, *, correlated=False):
     """Only the joins these facts need; `correlated` lets an EXISTS stop at the first account."""
     needed = set().union(*(_aliases(name) for name in names)) if names else set()
-    summary, joins = catalogue.SUBSCRIPTION_SUMMARY, dict(_JOINS)
+    summary, joins, within = catalogue.SUBSCRIPTION_SUMMARY, dict(_JOINS), ""
     if correlated:
         joins["s"] = "left join lateral ({summary}) s on true"
         summary += " where b.account_id = a.id group by b.account_id"
     else:
         summary += " where b.account_id between %(first)s and %(last)s group by b.account_id"
-    return " ".join(text.format(summary=summary) for alias, text in joins.items() if alias in needed)
+        within = _WITHIN.format(column="u.account_id")
+    texts = [text for alias, text in joins.items() if alias in needed]
+    return " ".join(text.format(summary=summary, within=within) for text in texts)
 
 
 def _parameters(at):
@@ -110,7 +118,6 @@ ASSIGNMENTS = {
     "old_effective_since": ("z.effective_since", pl.Date),
     "evaluated": ("c.definition_id", pl.Int64),
     "old_composite": ("c.composite", pl.Decimal(38, 12)),
-    "old_scores": ("c.scores", pl.String),
     "old_points": ("c.points", pl.String),
     "old_rule": ("c.rule", pl.Int16),
     "old_distance": ("c.distance", pl.Decimal(38, 12)),
@@ -120,14 +127,28 @@ ASSIGNMENTS = {
 
 def assignments(layers, *, first, last):
     """The assignments on these layers (ids) of a range of accounts, with their scores; arrays as PostgreSQL prints them."""
+    schema = {name: dtype for name, (_, dtype) in ASSIGNMENTS.items()}
+    frames = [_assignments(layer, first, last, schema) for layer in layers]
+    return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+
+
+def _assignments(layer, first, last, schema):
+    where = "z.account_id between %(first)s and %(last)s and z.layer_id = %(layer)s"
+    parameters = {"first": first, "last": last, "layer": layer}
+    with connection.cursor() as cursor:
+        # Scores know no account: their range is that of the assignments.
+        cursor.execute(
+            f"select min(z.id), max(z.id) from segmentation_assignment z where {where}", parameters
+        )
+        parameters["low"], parameters["high"] = cursor.fetchone()
     columns = ", ".join(expression for expression, _ in ASSIGNMENTS.values())
     query = f"""
         select {columns} from segmentation_assignment z
-          left join segmentation_assignmentscore c on c.assignment_id = z.id
-         where z.account_id between %(first)s and %(last)s and z.layer_id = any(%(layers)s)
+          left join segmentation_assignmentscore c
+            on c.assignment_id = z.id and c.assignment_id between %(low)s and %(high)s
+         where {where}
     """
-    schema = {name: dtype for name, (_, dtype) in ASSIGNMENTS.items()}
-    return read(query, schema, {"first": first, "last": last, "layers": list(layers)})
+    return read(query, schema, parameters)
 
 
 def read(query, schema, parameters):
