@@ -189,7 +189,9 @@ def copy_layer(source, key, document):
     from segmentation import versions
     from segmentation.models import Layer, Segment
 
-    by, _ = get_user_model().objects.get_or_create(username="benchmark", is_superuser=True)
+    by, _ = get_user_model().objects.get_or_create(
+        username="benchmark", is_staff=True, is_superuser=True
+    )
     layer = Layer.objects.create(key=key, name=key, policy="automatic", position=50)
     for segment in source.segments.all():
         Segment.objects.create(layer=layer, key=segment.key, name=segment.name, treatment=segment.treatment)

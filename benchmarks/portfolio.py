@@ -11,16 +11,16 @@ insert into accounts_account (
     growth_stage, contract_start, currency, contract_type, arr, expansion_ratio, strategic_importance,
     seats_licensed, custom, provenance, created_at)
 select 'B' || lpad(i::text, 8, '0'), 'Company ' || i, 'c' || i || '.example.com', 'customer', 'active', false, '',
-       case when {s1} < 0.9 then (array['SaaS','FinTech','Healthcare','Manufacturing','Retail','Education'])[1 + ({s1} * 6.6)::int % 6] end,
+       case when {s1} < 0.9 then (array['SaaS','FinTech','Healthcare','Manufacturing','Retail','Education'])[1 + least(({s1} * 6.6)::int, 5)] end,
        case when {s2} < 0.85 then (10 ^ (0.8 + 3.2 * {s2}))::bigint end,
-       (array['US','CA','GB','DE','FR','IN','BR'])[1 + ({s3} * 7)::int % 7],
-       (array['growth','scale-up','established','mature','early-stage'])[1 + ({s4} * 5)::int % 5],
+       (array['US','CA','GB','DE','FR','IN','BR'])[1 + floor({s3} * 7)::int],
+       (array['growth','scale-up','established','mature','early-stage'])[1 + floor({s4} * 5)::int],
        date '2026-11-22' - 100 - ({s5} * 1500)::int,
        'USD',
-       (array['multi-year','annual renewing','annual new','month-to-month','past due'])[1 + ({s6} * 5)::int % 5],
+       (array['multi-year','annual renewing','annual new','month-to-month','past due'])[1 + floor({s6} * 5)::int],
        round((10 ^ (3.3 + 2.4 * {s7}))::numeric, 2),
        case when {s8} < 0.7 then round((0.7 + 2 * {s8})::numeric, 2) end,
-       (array['named logo','industry influencer','standard','commodity'])[1 + ({s9} * 4)::int % 4],
+       (array['named logo','industry influencer','standard','commodity'])[1 + floor({s9} * 4)::int],
        10 + ({s10} * 300)::int, '{{}}', '{{}}', now()
   from generate_series(1, %s) i
 """
