@@ -25,6 +25,7 @@ TYPES = {
     "text": "text", "integer": "bigint", "money": "numeric(20, 2)", "ratio": "numeric(20, 6)",
     "number": "numeric(20, 6)", "date": "date", "boolean": "boolean",
 }  # fmt: skip
+NEVER_NULL = {"name", "exclusion_reason"}
 UNKNOWN_ACCOUNT = "no account with this ID"
 
 
@@ -68,8 +69,8 @@ def upsert_accounts(frame, types, origin):
         if "csm" in own:
             _make_csms(cursor)
         _run(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
-        warnings = _account_warnings(cursor, own, origin)
         _write_accounts(cursor, own, origin)
+        warnings = _account_warnings(cursor, own, origin)
         warnings += _link_parents(cursor, origin) if "parent" in own else []
         _write_history(cursor, Account, "touched", origin)
         _run(cursor, "drop table planned, touched")
@@ -249,55 +250,56 @@ def _make_products(cursor):
 # -- facts with provenance ------------------------------------------------------------------------------------
 
 
-def _new_value(name, held, staged, observed, provenance):
-    """SQL of the value a fact has after this import (rules at the top)."""
-    return f"""case when ({provenance} -> '{name}' ->> 1)::date > {observed} then {held}
-                    when {staged} is not null then {staged}
-                    when {provenance} -> '{name}' ->> 0 = %(source)s then null
-                    else {held} end"""
+def _merge(keys, facts, provenance, observed, tables):
+    """SQL of a table: `keys` ({name: SQL}), the value of each fact after this import, its provenance, and whether
+    anything was known from a newer observation (`late`).
 
-
-def _new_provenance(facts, observed, provenance):
-    """SQL of the provenance after this import. facts: {name: SQL of the staged value}."""
-    entries = ", ".join(
-        f"""'{name}', case when ({provenance} -> '{name}' ->> 1)::date > {observed} then null
-                           when {staged} is not null or {provenance} -> '{name}' ->> 0 = %(source)s
-                           then jsonb_build_array(%(source)s::text, {observed}) end"""
-        for name, staged in facts.items()
-    )
-    return f"coalesce({provenance}, '{{}}'::jsonb) || jsonb_strip_nulls(jsonb_build_object({entries}))"
-
-
-def _late(facts, observed, provenance):
-    """SQL: is any of these facts known from a newer observation?"""
-    return " or ".join(
-        f"({staged} is not null and ({provenance} -> '{name}' ->> 1)::date > {observed})"
-        for name, staged in facts.items()
-    )
+    facts: {fact: (column, SQL of the value held, SQL of the value staged)}. The inner select (not merged with the
+    outer one: OFFSET) looks into the provenance once a fact; ISO dates are compared as text.
+    """
+    inner = [f'{expression} as "{name}"' for name, expression in keys.items()]
+    inner += [
+        f"{provenance} as provenance",
+        f"({observed})::text as observed",
+        f"jsonb_build_array(%(source)s::text, {observed}) as stamp",
+    ]
+    values, entries, late = [], [], ["false"]
+    for number, (fact, (column, held, staged)) in enumerate(facts.items()):
+        h, s, p = f"h{number}", f"s{number}", f"p{number}"
+        inner += [f"{held} as {h}", f"{staged} as {s}", f"{provenance} -> '{fact}' as {p}"]
+        newer, mine = f"{p} ->> 1 > observed", f"{p} ->> 0 = %(source)s"
+        value = f"case when {newer} then {h} when {s} is not null then {s} when {mine} then null else {h} end"
+        if column in NEVER_NULL:
+            value = f"coalesce({value}, '')"
+        if column:
+            values.append(f'{value} as "{column}"')
+        entries.append(f"'{fact}', case when {newer} then null when {s} is not null or {mine} then stamp end")
+        late.append(f"{s} is not null and coalesce({newer}, false)")
+    given = [*(f'"{name}"' for name in keys), *values]
+    return f"""
+        select {", ".join(given)}, {" or ".join(late)} as late,
+               coalesce(provenance, '{{}}'::jsonb) || jsonb_strip_nulls(jsonb_build_object({", ".join(entries)})) as provenance
+          from (select {", ".join(inner)} from {tables} offset 0) as x"""
 
 
 def _write_accounts(cursor, own, origin):
     """Insert and update accounts from `staged`; `touched` then holds those that need a history row."""
-    columns = [name for name in own if name not in ("csm", "parent")]
-    values = {
-        name: _new_value(name, f"a.{name}", f"s.{name}", "%(observed)s::date", "a.provenance")
-        for name in columns
-    }
-    for name in {"name", "exclusion_reason"} & set(values):  # never NULL in the database
-        values[name] = f"coalesce({values[name]}, '')"
+    facts = {name: (name, f"a.{name}", f"s.{name}") for name in own}
     if "csm" in own:
-        values["csm_id"] = _new_value("csm", "a.csm_id", "m.id", "%(observed)s::date", "a.provenance")
-    facts = {name: f"s.{name}" for name in own}
-    chosen = ", ".join(f'{value} as "{name}"' for name, value in values.items())
+        facts["csm"] = ("csm_id", "a.csm_id", "m.id")
+    if "parent" in own:
+        facts["parent"] = ("", "null::text", "s.parent")  # the column follows once all accounts exist
+    values = [column for column, _, _ in facts.values() if column]
+    keys = {"nr": "s.nr", "external_id": "s.external_id", "id": "a.id"}
+    tables = "staged s left join accounts_account a on a.external_id = s.external_id"
+    if "csm" in own:
+        tables += " left join accounts_csm m on lower(m.email) = s.csm"
     _run(
         cursor,
-        f"""create temp table planned on commit drop as
-            select s.nr, s.external_id, a.id, a.id is null as is_new, {chosen}{"," if chosen else ""}
-                   {_new_provenance(facts, "%(observed)s::date", "a.provenance")} as provenance
-              from staged s left join accounts_account a on a.external_id = s.external_id
-              {"left join accounts_csm m on lower(m.email) = s.csm" if "csm" in own else ""}""",
+        f"create temp table planned on commit drop as {_merge(keys, facts, 'a.provenance', '%(observed)s::date', tables)}",
         source=origin.source, observed=origin.observed,
     )  # fmt: skip
+    _run(cursor, "analyze planned")
     _run(cursor, "create temp table touched (id bigint, type char(1)) on commit drop")
     defaults = {
         "name": "''", "kind": "'customer'", "status": "'active'", "excluded": "false", "exclusion_reason": "''",
@@ -309,7 +311,7 @@ def _write_accounts(cursor, own, origin):
         f"""with made as (
               insert into accounts_account (external_id, provenance, {_names([*values, *missing])})
               select external_id, provenance, {", ".join([*(f'"{name}"' for name in values), *missing.values()])}
-                from planned where is_new order by nr
+                from planned where id is null order by nr
               returning id, external_id),
             noted as (insert into touched select id, '+' from made)
             insert into outcome select p.nr, 'created' from made join planned p using (external_id)""",
@@ -372,15 +374,10 @@ def _link_parents(cursor, origin):
 
 
 def _account_warnings(cursor, own, origin):
-    facts = {name: f"s.{name}" for name in own}
-    warnings = []
-    if facts:
-        warnings += _warning(
-            cursor, "older than what is known already: the newer value stays",
-            f"""select s.external_id from staged s join accounts_account a using (external_id)
-                where {_late(facts, "%(observed)s::date", "a.provenance")}""",
-            observed=origin.observed,
-        )  # fmt: skip
+    warnings = _warning(
+        cursor, "older than what is known already: the newer value stays",
+        "select external_id from planned where late",
+    )  # fmt: skip
     if "contract_start" in own:
         warnings += _warning(
             cursor, "customer since a date after the import's date",
@@ -416,22 +413,24 @@ def _write_usage(cursor, behaviour, origin, observed, *, per_product, made="crea
     same = "u.product_id = q.id" if per_product else "u.product_id is null"
     product = "join accounts_product q on q.key = s.product" if per_product else ""
     without = 'and s."product" is null' if not per_product and _has_product(cursor) else ""
-    values = {
-        name: _new_value(name, f"u.{name}", f"s.{name}", observed, "u.provenance") for name in behaviour
+    values = behaviour
+    facts = {name: (name, f"u.{name}", f"s.{name}") for name in behaviour}
+    keys = {
+        "nr": "s.nr",
+        "account_id": "a.id",
+        "product_id": "q.id" if per_product else "null::bigint",
+        "id": "u.id",
     }
-    facts = {name: f"s.{name}" for name in behaviour}
-    chosen = ", ".join(f'{value} as "{name}"' for name, value in values.items())
     known = " or ".join(f"s.{name} is not null" for name in behaviour)
+    tables = f"""staged s join accounts_account a using (external_id) {product}
+                 left join accounts_usage u on u.account_id = a.id and {same}
+                 where (u.id is not null or {known}) {without}"""
     _run(
         cursor,
-        f"""create temp table planned on commit drop as
-            select s.nr, a.id as account_id, {"q.id" if per_product else "null::bigint"} as product_id, u.id, {chosen},
-                   {_new_provenance(facts, observed, "u.provenance")} as provenance
-              from staged s join accounts_account a using (external_id) {product}
-              left join accounts_usage u on u.account_id = a.id and {same}
-             where (u.id is not null or {known}) {without}""",
+        f"create temp table planned on commit drop as {_merge(keys, facts, 'u.provenance', observed, tables)}",
         source=origin.source, observed=origin.observed,
     )  # fmt: skip
+    _run(cursor, "analyze planned")
     _run(
         cursor,
         f"""with made as (
