@@ -31,7 +31,10 @@ log = logging.getLogger(__name__)
 CHUNK = 25_000  # accounts; measured: from 25,000 to 100,000 equally fast, and memory grows with it
 SMALL_CHUNK = 250  # a small portfolio is cut too, so that its progress shows
 ATTEMPTS = 5
-QUARANTINE_LIMIT = 100  # more bad accounts than this in one chunk: it is not about the accounts
+# The server went away, two transactions met, an account was deleted before the commit.
+PASSING = (OperationalError, InterfaceError, IntegrityError)
+QUARANTINE_LIMIT = 100  # more bad accounts than this in one chunk,
+ALL_BAD = 20  # or this many and no good one: it is not about the accounts
 WAKE = 8  # messages sent at most: more workers than that are found by the sweep
 SUMMED = [
     "scanned",
@@ -231,23 +234,24 @@ def _open(now):
 
 
 def _attempt(chunk, pinned):
-    """Work a claimed chunk; what goes wrong is kept on it, and it is tried again."""
+    """Work a claimed chunk; what goes wrong is kept on it, and what may pass is tried again."""
     try:
         _evaluate(chunk, pinned)
     except Fenced:
         log.info("Chunk %s of recalculation %s was taken over", chunk.pk, chunk.run_id)
-    except (OperationalError, InterfaceError):
-        connection.close()  # the server went away or ended us: the lease ends, or the next claim succeeds
-        log.warning("Chunk %s of recalculation %s: database lost", chunk.pk, chunk.run_id, exc_info=True)
-        _release(chunk, "The database was not reachable.")
-    except Exception as error:
+    except PASSING as error:
+        log.warning("Chunk %s of recalculation %s is tried again", chunk.pk, chunk.run_id, exc_info=True)
+        connection.close_if_unusable_or_obsolete()
+        _leave(chunk, Chunk.Status.PENDING, _reason(error))
+    except Exception as error:  # the same again next time: no use in trying
         log.exception("Chunk %s of recalculation %s failed", chunk.pk, chunk.run_id)
-        _release(chunk, _reason(error))
+        _leave(chunk, Chunk.Status.FAILED, _reason(error))
 
 
-def _release(chunk, error):
+def _leave(chunk, status, error):
+    """Give a chunk back, unless it is somebody else's by now."""
     mine = Chunk.objects.filter(pk=chunk.pk, token=chunk.token, status=Chunk.Status.CLAIMED)
-    mine.update(status=Chunk.Status.PENDING, error=error)
+    mine.update(status=status, error=error)
 
 
 def _evaluate(chunk, pinned):
@@ -256,8 +260,8 @@ def _evaluate(chunk, pinned):
         held = Chunk.objects.select_for_update().get(pk=chunk.pk)
         if held.token != chunk.token or held.status != Chunk.Status.CLAIMED:
             raise Fenced
-        bad = []
-        parts = _range(pinned, chunk.first_id, chunk.last_id, bad)
+        bad, parts = [], []
+        _range(pinned, chunk.first_id, chunk.last_id, parts, bad)
         held.counts = {layer.key: _total([part[layer.key] for part in parts]) for layer in pinned.layers}
         for layer in pinned.layers:
             held.counts[layer.key]["quarantined"] = len(bad)
@@ -265,22 +269,24 @@ def _evaluate(chunk, pinned):
         held.save()
 
 
-def _range(pinned, first, last, bad):
-    """Counts of a range of accounts. An account that cannot be evaluated is found by halving, and quarantined."""
+def _range(pinned, first, last, parts, bad):
+    """Evaluate a range of accounts; its counts are added to `parts`.
+
+    An account that cannot be evaluated is found by halving, added to `bad` and quarantined.
+    """
     try:
         with transaction.atomic():
-            return [assignments.evaluate(pinned, first=first, last=last)]
+            parts.append(assignments.evaluate(pinned, first=first, last=last))
     except (OperationalError, InterfaceError):
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a value of somebody's makes PostgreSQL or Polars say
         ids = _ids(first, last)
-        if not ids:
-            return []
         if len(ids) == 1:
-            return _quarantine(pinned, ids[0], error, bad)
-        middle = ids[len(ids) // 2]
-        left = _range(pinned, first, middle - 1, bad)
-        return left + _range(pinned, middle, last, bad)
+            _quarantine(pinned, ids[0], error, parts, bad)
+        elif ids:
+            middle = ids[len(ids) // 2]
+            _range(pinned, first, middle - 1, parts, bad)
+            _range(pinned, middle, last, parts, bad)
 
 
 def _ids(first, last):
@@ -288,15 +294,14 @@ def _ids(first, last):
     return list(scored.order_by("pk").values_list("pk", flat=True))
 
 
-def _quarantine(pinned, account, error, bad):
-    if len(bad) >= QUARANTINE_LIMIT:
+def _quarantine(pinned, account, error, parts, bad):
+    if len(bad) >= (QUARANTINE_LIMIT if parts else ALL_BAD):
         raise error
     log.warning("Account %s cannot be evaluated: %s", account, error)
     bad.append(account)
     Quarantined.objects.update_or_create(
         run=pinned.run, layer=None, account_id=account, defaults={"reason": _reason(error)}
     )
-    return []
 
 
 def _reason(error):

@@ -19,8 +19,16 @@ RULES = {
             "key": "worth",
             "name": "Worth",
             "criteria": [
-                {"key": "arr", "cells": ["$100K+", "$50K-$99K", "$25K-$49K", "$10K-$24K", "< $10K"], "missing": "needs data"},
-                {"key": "employees", "cells": ["1,000+", "500-999", "100-499", "50-99", "< 50"], "missing": "skip"},
+                {
+                    "key": "arr",
+                    "cells": ["$100K+", "$50K-$99K", "$25K-$49K", "$10K-$24K", "< $10K"],
+                    "missing": "needs data",
+                },
+                {
+                    "key": "employees",
+                    "cells": ["1,000+", "500-999", "100-499", "50-99", "< 50"],
+                    "missing": "skip",
+                },
             ],
         },
         {
@@ -57,7 +65,9 @@ def layer_with(document=RULES, *, key="tier", policy="approval", segments=SEGMEN
     layer = Layer.objects.create(key=key, name=key.capitalize(), policy=policy, primary=primary)
     treatment, _ = Treatment.objects.get_or_create(key="any", name="Any service")
     for position, segment in enumerate(segments):
-        Segment.objects.create(layer=layer, key=segment, name=segment.capitalize(), position=position, treatment=treatment)
+        Segment.objects.create(
+            layer=layer, key=segment, name=segment.capitalize(), position=position, treatment=treatment
+        )
     activate(layer, document)
     return layer
 
@@ -81,7 +91,9 @@ def account(external_id="acme", *, usage=None, **facts):
 def change(account, **facts):
     """Change facts of an account, and its usage where they live there."""
     stored = {field.name for field in Account._meta.fields}
-    Account.objects.filter(pk=account.pk).update(**{key: value for key, value in facts.items() if key in stored})
+    Account.objects.filter(pk=account.pk).update(
+        **{key: value for key, value in facts.items() if key in stored}
+    )
     rest = {key: value for key, value in facts.items() if key not in stored}
     if rest:
         Usage.objects.update_or_create(account=account, product=None, defaults=rest)

@@ -1,0 +1,312 @@
+"""Why: the same numbers everywhere, contributions that add up, and the right answer for any date."""
+
+import json
+from datetime import date, timedelta
+from decimal import Decimal
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from segmenting import BY_ARR, DAY, RULES, account, activate, change, layer_with, portfolio, recompute
+
+from accounts.models import Account
+from accounts.refusals import Refused
+from segmentation import explain, versions
+from segmentation.models import Assignment, Layer
+
+
+@pytest.fixture
+def layer(db):
+    """A layer, and somebody about whom everything is known."""
+    layer = layer_with()
+    account("crowd", arr=60_000, employees=500, usage={"nps": 20, "tickets_90d": 3})
+    return layer
+
+
+def told(one, layer=None, **options):
+    """The explanation, having been through JSON."""
+    return json.loads(json.dumps(explain.explain(one, layer, **options)))
+
+
+def command(*arguments):
+    out = StringIO()
+    call_command("explain", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def row(why, key):
+    [found] = [one for group in why["dimensions"] for one in group["criteria"] if one["key"] == key]
+    return found
+
+
+def test_now(layer):
+    acme = account(
+        name="Acme",
+        arr=120_000,
+        employees=500,
+        provenance={"arr": ["billing", "2026-05-22"]},
+        usage={"nps": 10},
+    )
+    recompute()
+    why = told(acme)
+    assert (why["account"], why["layer"]["key"]) == ({"external_id": "acme", "name": "Acme"}, "tier")
+    assert (why["as_of"], why["definition"]) == ("2026-06-01", {"version": 1})
+    assert (why["computed_segment"], why["effective_segment"], why["differs"]) == ("low", "low", None)
+    # worth (5 + 4) / 2 = 4.5, behaviour (3 + 3) / 2 = 3
+    assert (why["composite"], why["composite_shown"]) == ("3.750000000000", "3.75")
+    assert row(why, "arr") == {
+        "key": "arr",
+        "name": "ARR",
+        "fact": "arr",
+        "value": "120000.00",
+        "value_shown": "$120,000",
+        "source": "billing",
+        "observed": "2026-05-22",
+        "age_days": 10,
+        "cells": ["$100K+", "$50K-$99K", "$25K-$49K", "$10K-$24K", "< $10K"],
+        "cell": "$100K+",
+        "points": 5,
+        "weight": "1",
+        "contribution": "1.250000000000",
+        "contribution_shown": "1.25",
+        "fallback": None,
+    }
+    assert row(why, "tickets_90d")["fallback"] == {"kind": "assume", "text": "Not known: counts as 3."}
+    assert (row(why, "tickets_90d")["value"], row(why, "tickets_90d")["points"]) == (None, 3)
+    assert why["rule"] == {
+        "index": 1,
+        "segment": "low",
+        "when": "composite >= 2.5",
+        "text": "Rule 2: Overall score (3.75) >= 2.5",
+    }
+    assert [(one["threshold"], one["segment"]) for one in why["boundaries"]] == [
+        ("4.000000000000", "high"),
+        ("2.500000000000", "low"),
+    ]
+    assert (why["up"], why["down"], why["distance"]) == ("0.250000000000", "1.250000000000", "0.250000000000")
+    assert why["next_step"] == "0.25 to High; Employees of 1,000+ would do."
+    assert (why["move"]["cause"], why["move"]["at"], why["move"]["to"]) == ("initial", "2026-06-01", "low")
+
+
+def test_the_smallest_step_that_is_enough(layer):
+    acme = account(arr=120_000, employees=None, usage={"tickets_90d": 3})  # 5 and 4
+    other = account("other", arr=30_000, employees=100, usage={"nps": None, "tickets_90d": 0})  # 3 and 5: 4.0
+    third = account("third", arr=30_000, employees=100, usage={"tickets_90d": 5})  # 3 and 3
+    fourth = account("fourth", arr=10_000, employees=50, usage={"tickets_90d": 5})  # 2 and 3
+    recompute()
+    assert told(acme)["next_step"] is None  # at the top
+    assert told(other)["next_step"] is None
+    assert told(third)["next_step"] == "1.00 to High; Tickets, 90 days of 0-1 would do."
+    assert told(fourth)["next_step"] == "1.50 to High."  # no single measure is enough
+
+
+def test_the_next_step_on_a_layer_about_one_fact(layer):
+    by_arr, acme = layer_with(BY_ARR, key="arr"), account(arr=45_000)
+    recompute()
+    assert told(acme, by_arr)["next_step"] == "$55,000 to High."
+    assert [one["fact"] for one in told(acme, by_arr)["requires"]] == ["arr"]
+    assert told(acme, by_arr)["rule"]["text"] == "Rule 2: ARR ($45,000) >= 0"
+
+
+def test_contributions_add_up(layer):
+    """To the composite of 12 decimals, and the shown ones to the shown one; weights are scaled up where a group is left out."""
+    thirds = json.loads(json.dumps(RULES))
+    thirds["weights"] = {"worth": "0.3333", "behaviour": "0.6667"}
+    thirds["dimensions"][0]["criteria"][0]["weight"] = "0.7"
+    thirds["dimensions"][1]["criteria"].append(
+        {"key": "csat", "cells": ["4+", "3+", "2+", "1+", "< 1"], "missing": "skip"}
+    )
+    activate(layer, thirds)
+    accounts = portfolio(45)
+    recompute()
+    checked = 0
+    for one in accounts:
+        why = told(one)
+        score = Assignment.objects.get(account=one).score
+        assert why["composite"] == (str(score.composite) if score.composite is not None else None)
+        if why["composite"] is None:
+            continue
+        checked += 1
+        for shown, composite in (("contribution", "composite"), ("contribution_shown", "composite_shown")):
+            groups = [group for group in why["dimensions"] if group[shown] is not None]
+            assert sum(Decimal(group[shown]) for group in groups) == Decimal(why[composite])
+            for group in groups:
+                rows = [one for one in group["criteria"] if one[shown] is not None]
+                assert sum(Decimal(one[shown]) for one in rows) == Decimal(group[shown])
+        used = [Decimal(group["weight_used"]) for group in why["dimensions"]]
+        assert abs(sum(used) - 1) < Decimal("0.000000001")
+    assert checked > 30
+
+
+def test_needs_data(layer):
+    acme = account(employees=10, usage={"nps": 0})
+    recompute()
+    why = told(acme)
+    assert (why["computed_segment"], why["effective_segment"], why["composite"]) == (None, None, None)
+    assert (why["unsegmented_reason"], why["reason_text"]) == (
+        "missing:arr",
+        "ARR is not known, and the rules need it.",
+    )
+    assert (why["rule"], why["next_step"], why["move"]) == (None, None, None)
+    assert row(why, "arr")["fallback"]["kind"] == "needs data"
+
+
+def test_provisional(layer):
+    acme = account(arr=120_000, employees=2_000, contract_start=date(2026, 5, 22))
+    recompute()
+    why = told(acme)
+    assert (why["provisional"], why["provisional_until"]) == (True, "2026-06-21")
+    worth, behaviour = why["dimensions"]
+    assert (worth["weight"], worth["weight_used"], behaviour["weight_used"]) == ("0.5", "1.000000000000", "0")
+    assert behaviour["left_out"] == "Left out: the account is provisional until 2026-06-21."
+    assert worth["contribution"] == why["composite"]
+
+
+def test_computed_differs(layer):
+    acme = account(arr=120_000, employees=2_000, usage={"nps": 60})
+    recompute()
+    change(acme, arr=1_000, employees=10)
+    recompute(DAY + timedelta(days=3))
+    why = told(acme)
+    assert (why["computed_segment"], why["effective_segment"]) == ("low", "high")
+    assert (why["computed_since"], why["effective_since"]) == ("2026-06-04", "2026-06-01")
+    assert why["differs"] == {
+        "since": "2026-06-04",
+        "text": "The rules give Low; the current segment is High, and it changes when somebody approves it.",
+    }
+
+
+def test_three_dates_under_two_versions(db):
+    """--at answers with the move then in force, on the facts and under the rules of then."""
+    layer = layer_with(BY_ARR, policy="automatic")
+    acme = account(arr=120_000)
+    recompute(date(2026, 1, 10))
+    change(acme, arr=45_000)
+    recompute(date(2026, 2, 10))
+    activate(
+        layer,
+        {"rules": [{"segment": "high", "when": "arr >= 40000"}, {"segment": "tech"}]},
+        reason="Lower bar",
+    )
+    recompute(date(2026, 3, 10))
+    change(acme, arr=7, name="Renamed")
+    answers = []
+    for day in (date(2026, 1, 31), date(2026, 2, 10), date(2026, 4, 1)):
+        why = told(acme, at=day)
+        answers.append(
+            (
+                why["as_of"],
+                why["effective_segment"],
+                why["computed_segment"],
+                why["move"]["cause"],
+                why["definition"]["version"],
+                why["requires"][0]["value"],
+                why["rule"]["when"],
+            )
+        )
+    assert answers == [
+        ("2026-01-31", "high", "high", "initial", 1, "120000.00", "arr >= 100000"),
+        ("2026-02-10", "tech", "tech", "data", 1, "45000.00", "arr >= 0"),
+        ("2026-04-01", "high", "high", "definition", 2, "45000.00", "arr >= 40000"),
+    ]
+    assert told(acme)["requires"][0]["value"] == "7.00"  # now
+    with pytest.raises(Refused, match="was in force on 2026-01-09: its first is of 2026-01-10"):
+        explain.explain(acme, at=date(2026, 1, 9))
+
+
+def test_a_late_correction_is_in_force_from_its_date(db):
+    """In force on a date: the last written move dated on or before it."""
+    layer_with(BY_ARR, policy="automatic")
+    acme = account(arr=120_000)
+    recompute(date(2026, 3, 1))
+    change(acme, arr=1)
+    recompute(date(2026, 2, 1))  # written later, dated earlier
+    assert told(acme, at=date(2026, 3, 15))["effective_segment"] == "tech"
+    assert told(acme, at=date(2026, 2, 15))["effective_segment"] == "tech"
+
+
+def test_evidence_keeps_every_kind_of_value(db):
+    """The composite of then, recomputed from the evidence, is the one that was stored."""
+    versions.load_presets()
+    accounts = portfolio(6)
+    Account.objects.update(
+        industry="SaaS, Cloud", growth_stage="growth", strategic_importance='"standard"', country=""
+    )
+    recompute()
+    for one in accounts:
+        for layer in Layer.objects.all():
+            assignment = Assignment.objects.get(account=one, layer=layer)
+            if assignment.effective:
+                then, now = told(one, layer, at=DAY), told(one, layer)
+                for shown_elsewhere in ("move", "effective_since", "computed_since"):
+                    then.pop(shown_elsewhere), now.pop(shown_elsewhere)
+                assert then == now
+
+
+def test_who_is_not_scored_and_what_cannot_be_read(layer):
+    from django.db import connection
+
+    acme = account(arr=1, usage={"nps": 1}, status="churned")
+    bad = account("bad", arr=1)
+    with connection.cursor() as cursor:
+        cursor.execute("update accounts_account set arr = 'NaN' where id = %s", [bad.pk])
+    recompute()
+    assert told(acme)["scope"].startswith("The rules are not applied to this account (customer, churned)")
+    with pytest.raises(Refused, match="The data of bad cannot be evaluated"):
+        explain.explain(bad)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("missing:nps", "NPS is not known, and the rules need it."),
+        ("no facts:worth", "Nothing is known for the score group worth."),
+        (
+            "currency:EUR",
+            "Its money is in EUR, not in the organisation's currency; amounts are not converted yet.",
+        ),
+        ("overflow:1", "A number in rule 2 is too large to be compared."),
+        ("no rule", "No rule applies."),
+        ("", ""),
+    ],
+)
+def test_reasons(code, text):
+    assert explain.reason_text(code) == text
+
+
+# -- the command
+
+
+def test_the_command_tells_the_same(layer):
+    acme = account(name="Acme", arr=120_000, employees=500, usage={"nps": 10})
+    recompute()
+    assert json.loads(command("acme", "--json")) == told(acme)
+    assert json.loads(command("Acme", "--json", "--layer", "tier", "--at", "2026-06-01")) == told(
+        acme, at=DAY
+    )
+    text = command("acme")
+    for part in (
+        "Acme (acme) on Tier",
+        "$120,000",
+        "Not known: counts as 3.",
+        "3.75",
+        "0.25 to High",
+        "First segment",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        (["nobody"], "no account with the ID or name 'nobody'"),
+        (["Twin"], "Several accounts are called 'Twin'"),
+        (["acme", "--layer", "nope"], "There is no segmentation 'nope'"),
+        (["acme", "--at", "yesterday"], "'yesterday' is not a date"),
+        (["acme", "--at", "2020-01-01"], "it never had one"),
+    ],
+)
+def test_the_command_refuses(layer, arguments, refusal):
+    account(), account("one", name="Twin"), account("two", name="Twin")
+    with pytest.raises(CommandError, match=refusal):
+        command(*arguments)
