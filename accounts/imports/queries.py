@@ -8,6 +8,7 @@ import difflib
 import re
 
 import polars as pl
+import polars.selectors as cs
 import sqlglot
 from sqlglot import exp
 
@@ -15,6 +16,7 @@ from .errors import ImportFault
 
 DIALECT = "postgres"
 LONGEST, DEEPEST = 50_000, 200  # characters of a query, levels of its tree
+GUESSES = (pl.String, pl.Int64, pl.Date)  # of a column without any value
 REFUSED = (
     exp.Into, exp.Lock, exp.Lateral, exp.Unnest, exp.Explode, exp.GenerateSeries, exp.Values, exp.TableSample,
     exp.Pivot, exp.Parameter, exp.Command, exp.ReadCSV,
@@ -37,15 +39,34 @@ def prepare(name, sql, frames, as_of):
 
 def run(name, sql, frames, notes):
     """The result of a prepared query. notes: {column: why it is text}, told where a query fails on its types."""
-    lazy = {source: frame.lazy() for source, frame in frames.items()}
-    try:
-        return pl.SQLContext(lazy).execute(sql, eager=False).collect()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        said = re.sub(r"\s+", " ", str(error).split("\n")[0])
-        hints = [note for column, note in notes.items() if re.search(rf"\b{re.escape(column)}\b", sql)]
-        raise ImportFault(
-            f"The {name} query fails: {said}" + "".join(f" - {hint}." for hint in hints)
-        ) from error
+    empty = {column for frame in frames.values() for column, kind in frame.schema.items() if kind == pl.Null}
+    faults = []
+    # A column without any value has no type; what the query does with it shows which one is meant.
+    for kind in [pl.Null, *(GUESSES if empty else ())]:
+        lazy = {
+            source: frame.lazy().with_columns(cs.by_dtype(pl.Null).cast(kind))
+            for source, frame in frames.items()
+        }
+        try:
+            return pl.SQLContext(lazy).execute(sql, eager=False).collect()
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as fault:
+            faults.append(fault)
+    said = re.sub(r"\s+", " ", str(faults[0]).split("\n")[0])
+    hints = [note for column, note in notes.items() if _mentions(sql, column)]
+    hints += [
+        f"{column} is empty: declare its type under columns"
+        for column in sorted(empty)
+        if _mentions(sql, column)
+    ]
+    if "join keys don't match" in said:
+        hints.append("an ID that is a number in one file and text in the other is declared as text in both")
+    raise ImportFault(
+        f"The {name} query fails: {said}" + "".join(f" - {hint}." for hint in hints)
+    ) from faults[0]
+
+
+def _mentions(sql, column):
+    return re.search(rf"\b{re.escape(column)}\b", sql)
 
 
 def _parse(name, sql):

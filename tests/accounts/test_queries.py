@@ -17,6 +17,7 @@ FRAMES = {
             "n": [1, 0, 7],
             "text": ["01/02/2024", "b", None],
             "day": [datetime.date(2026, 6, 1), datetime.date(2026, 1, 1), None],
+            "empty": pl.Series([None, None, None], dtype=pl.Null),
             "price": pl.Series([Decimal("29.10"), Decimal("79.05"), None], dtype=pl.Decimal(38, 6)),
         }
     ),
@@ -55,6 +56,8 @@ REFUSED = [
     ("SELECT " + "(" * 10_000 + "1" + ")" * 10_000 + " FROM crm", "too deeply"),
     ("SELECT 1 FROM crm -- " + "x" * 50_000, "longer than"),
     ("SELECT 'unclosed FROM crm", "not readable SQL"),
+    ("SELECT a.id FROM crm a JOIN crm b ON a.id = b.text", "declared as text in both"),
+    ("SELECT LOWER(empty) + ROUND(empty, 2) FROM crm", "empty is empty: declare its type"),
 ]  # fmt: skip
 RESULTS = [
     ("SELECT n / 3 AS x FROM crm WHERE id = 1", Decimal("0.333333333333")),
@@ -70,6 +73,10 @@ RESULTS = [
     ("SELECT :as_of AS x FROM crm LIMIT 1", AS_OF),
     ("SELECT :as_of - day AS x FROM crm WHERE id = 1", datetime.timedelta(days=29)),
     ("WITH t AS (SELECT id FROM crm UNION ALL SELECT id FROM crm) SELECT COUNT(*) AS x FROM t", 6),
+    ("SELECT LOWER(empty) AS x FROM crm WHERE id = 1", None),
+    ("SELECT empty + INTERVAL '1 day' AS x FROM crm WHERE id = 1", None),
+    ("SELECT SUM(empty) AS x FROM crm", None),
+    ("SELECT COUNT(b.id) AS x FROM crm a LEFT JOIN crm b ON b.id = a.empty", 0),
     ("SELECT x FROM (SELECT COUNT(DISTINCT n) AS x FROM crm) AS t", 3),
 ]
 
