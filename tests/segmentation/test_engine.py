@@ -245,7 +245,7 @@ def test_a_number_that_does_not_fit_needs_data_and_says_which_rule():
 
 def test_128_bits_are_enough_for_long_weights():
     """Five dimensions of seven criteria with four decimals: the integers need more than 64 bits."""
-    shares = [Decimal(9_999 - 7 * n) / 10_000 for n in range(7)]
+    shares = [Decimal(1_999 - 7 * n) / 10_000 for n in range(7)]
     weights = dict(zip("abcde", ["0.1999", "0.2001", "0.1997", "0.2003", "0.2"], strict=True))
     made = scoring.composite(weights, dict.fromkeys(weights, shares))
     row = {f"{key}_{n}": (index * 7 + n * 3) % 5 + 1 for index, key in enumerate(weights) for n in range(7)}
