@@ -111,11 +111,11 @@ def clean(home):
     home = Path(home).absolute()
     if not home.is_dir():
         return False
-    for inner in home.glob("*/server.json"):  # the tests' server has its home inside the home
-        clean(inner.parent)
+    # The tests' server has its home inside the home.
+    inner = [clean(state.parent) for state in list(home.glob("*/server.json"))]
     with _locked(home):
         places = [place for place in (_outside(home), home) if place.is_dir()]
-        found = any((place / "data").is_dir() for place in places)
+        found = any(inner) or any((place / "data").is_dir() for place in places)
         for place in places:
             _stop(place / "data")
             _remove(place)

@@ -126,6 +126,13 @@ def test_clean_stops_the_server_and_leaves_what_is_not_ours(home):
     assert embedded.clean(home) is False
 
 
+def test_clean_takes_the_server_of_a_home_inside_along(home):
+    embedded.start(home / "test", fast=True)
+    assert embedded.clean(home) is True
+    assert servers_on(home) == []
+    assert not home.exists()
+
+
 @pytest.mark.skipif(not AS_ROOT, reason="only root becomes another user")
 def test_as_root_the_server_runs_unprivileged(home):
     embedded.start(home)
