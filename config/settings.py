@@ -10,6 +10,8 @@ DEMARC_QUEUE        name of the message queue, where several installations share
 DEMARC_HOME         folder of the embedded server and other local state (default .demarc)
 DEMARC_TIME_ZONE    the organisation's time zone (default UTC): days are counted and times shown in it
 DEMARC_CURRENCY     the organisation's currency (default USD)
+DEMARC_LEASE        seconds after which work whose worker was lost is taken over (default 30)
+DEMARC_SWEEP        seconds between two searches for work that nobody does (default 30)
 DEMARC_TRUST_PROXY  1: a proxy in front sets X-Forwarded-Proto, and strips the visitor's
 DEMARC_SSL_REDIRECT 0: the proxy in front already sends http to https (production only, default 1)
 DEMARC_LOG_LEVEL    default INFO
@@ -43,6 +45,14 @@ def flag(name, default):
     if value not in ("0", "1"):
         problems.append(f"{name} is {value!r}, not 0 or 1")
     return value == "1"
+
+
+def number(name, default):
+    value = text(name, default)
+    if not re.fullmatch("[1-9][0-9]{0,5}", value):
+        problems.append(f"{name} is {value!r}, not a whole number from 1")
+        return int(default)
+    return int(value)
 
 
 def listing(name, *, required=False):
@@ -91,6 +101,9 @@ CELERY_BROKER_URL = text("CELERY_BROKER_URL")
 QUEUE = text("DEMARC_QUEUE", "demarc")
 if not re.fullmatch(r"[a-z0-9_]{1,40}", QUEUE):  # pgmq allows 47 characters
     problems.append(f"DEMARC_QUEUE is {QUEUE!r}: up to 40 of a-z, 0-9 and _")
+
+LEASE_SECONDS = number("DEMARC_LEASE", "30")
+SWEEP_SECONDS = number("DEMARC_SWEEP", "30")
 
 INSTALLED_APPS = [
     "unfold",
@@ -192,6 +205,9 @@ UNFOLD = {
     "SITE_SUBHEADER": "Customer segments, explained",
     "SITE_URL": None,
     "SITE_SYMBOL": "segment",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("demarc/favicon.svg")}
+    ],
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_HISTORY": False,
     "BORDER_RADIUS": "8px",

@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
@@ -60,13 +61,20 @@ class PlainAdmin(ModelAdmin):
         }
 
     def changelist_view(self, request, extra_context=None):
+        listed = super().changelist_view
+        return self.filtered(request, lambda: listed(request, extra_context))
+
+    def filtered(self, request, answer):
+        """What `answer()` gives; where the address asks for something unknown, the whole list and a sentence."""
         try:
-            if any("\x00" in value for values in request.GET.lists() for value in [values[0], *values[1]]):
+            if any("\x00" in value for _, values in request.GET.lists() for value in values):
                 raise IncorrectLookupParameters
-            return super().changelist_view(request, extra_context)
+            return answer()
         except (DisallowedModelAdminLookup, IncorrectLookupParameters, ValueError):
             messages.warning(request, "That filter is not known here; the whole list is shown.")
-            return HttpResponseRedirect(request.path)
+            return HttpResponseRedirect(
+                reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+            )
 
 
 class GovernedAdmin(PlainAdmin):
@@ -97,7 +105,7 @@ class GovernedAdmin(PlainAdmin):
 
 
 KINDS = {"+": "Created", "~": "Changed", "-": "Deleted"}
-BOOKKEEPING = {"history_id", "history_date", "history_type", "history_change_reason"}
+MONEY = {"arr", "acv", "annual_revenue"}
 
 
 def entries(rows, before=None):
@@ -176,6 +184,8 @@ def _shown(field, value, names):
         return shown.day(value)
     if kind == "DateTimeField":
         return shown.moment(value)
+    if field.name in MONEY:
+        return shown.money(value)
     if kind == "DecimalField":
         return f"{value:,f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:,}"
     return value

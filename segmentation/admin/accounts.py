@@ -187,9 +187,11 @@ class AccountAdmin(GovernedAdmin):
         """Exactly the list as shown (search, filters, order), as CSV; the filter and the date are in each row."""
         if not request.user.has_perm("accounts.export_accounts"):
             raise PermissionDenied
-        changes = self.get_changelist_instance(request)
+        return self.filtered(request, lambda: self._export(self.get_changelist_instance(request)))
+
+    def _export(self, changes):
         filters = " & ".join(
-            f"{key}={value}" for key, value in sorted(changes.params.items()) if key not in ("p", "o")
+            f"{key}={value}" for key, value in sorted(changes.params.items()) if key not in ("p", "o", "q")
         )
         if changes.query:
             filters = f"search: {changes.query}" + (f" & {filters}" if filters else "")

@@ -20,6 +20,14 @@ function reachable(root) {
     });
 }
 
+// Icons are words in a font of pictures: nobody wants "rule Rules" read aloud.
+function unspoken(root) {
+    root.querySelectorAll(".material-symbols-outlined").forEach((icon) => {
+        const around = icon.closest("a, button, h1, h2, label");
+        if (around && around.textContent.trim() !== icon.textContent.trim()) icon.setAttribute("aria-hidden", "true");
+    });
+}
+
 // <div data-progress="url">: asks every 1.5 seconds, fills in [data-value=...], reloads once the work has ended.
 function follow(element) {
     const say = (key, value) =>
@@ -46,6 +54,7 @@ function follow(element) {
 
 document.addEventListener("DOMContentLoaded", () => {
     reachable(document);
+    unspoken(document);
     document.querySelectorAll("[data-progress]").forEach(follow);
     document.querySelectorAll("[data-submit-on-change]").forEach((element) =>
         element.addEventListener("change", () => element.form.requestSubmit())

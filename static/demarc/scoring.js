@@ -58,7 +58,8 @@
             const note = document.createElement("p");
             note.className = "error";
             note.id = `problem-${index}`;
-            note.textContent = problem.message;
+            const unchosen = field?.matches("[data-part=fact]") && !field.value;
+            note.textContent = unchosen ? "Choose a data field." : problem.message;
             if (field === null) return summary.append(note);
             if (field.matches("input, select")) {
                 field.setAttribute("aria-invalid", "true");

@@ -1,0 +1,55 @@
+"""A real browser on a real web server and a portfolio of sixty accounts."""
+
+import contextlib
+
+import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.auth.models import User
+from playwright.sync_api import sync_playwright
+from segmenting import portfolio, recompute
+from window import Window
+
+from accounts.models import Account
+from segmentation import versions
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture
+def segmented(real_db):
+    """Sixty accounts on the presets, recalculated; and somebody who may do everything (chief / secret)."""
+    # The server hashes with Django's own hasher; the tests' quick one is unknown to it.
+    password = PBKDF2PasswordHasher().encode("secret", "salt", iterations=1000)
+    User.objects.create(username="chief", password=password, is_staff=True, is_superuser=True)
+    versions.load_presets()
+    portfolio(60)
+    Account.objects.filter(external_id="c00050").update(name="Northwind Robotics", industry="SaaS")
+    recompute()
+    return real_db
+
+
+@pytest.fixture
+def browser(chromium, monkeypatch):
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # Playwright keeps an event loop in this thread
+    with (
+        sync_playwright() as playwright,
+        contextlib.closing(playwright.chromium.launch(executable_path=chromium, args=FLAGS)) as opened,
+    ):
+        yield opened
+
+
+@pytest.fixture
+def window(segmented, web_server, browser):
+    """A window in which `chief` is logged in; it must not have had problems in the end."""
+    made = Window(browser, web_server)
+    made.log_in()
+    yield made
+    assert made.problems == []

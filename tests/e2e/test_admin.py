@@ -1,0 +1,148 @@
+"""What people do in the web admin, in a real browser: look around, ask why, recalculate, import, edit rules."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import expect
+
+from accounts.models import Account, ImportBatch
+from segmentation import versions
+from segmentation.models import Definition, Layer, Run
+
+pytestmark = pytest.mark.browser
+
+RECIPE = """\
+as_of: 2026-06-01
+currency: USD
+source_system: crm
+sources:
+  crm: {file: crm.csv}
+accounts: |
+  SELECT id AS external_id, name, arr FROM crm
+"""
+ROWS = "id,name,arr\nN-1,Cobalt Foods,120000\nN-2,Birch Labs,12 apples\n"
+
+
+def test_from_logging_in_to_why_to_a_recalculation(window, spawn_worker):
+    page = window.page
+    spawn_worker()
+    expect(page.get_by_role("heading", name="The portfolio")).to_be_visible()
+    page.get_by_role("link", name="Accounts", exact=True).click()
+    page.get_by_placeholder("Name, account ID or web domain").fill("northwind")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Northwind Robotics").click()
+    expect(page.get_by_role("heading", name=re.compile("Why: Service tier, rules version 1"))).to_be_visible()
+    why = page.locator("table.why")
+    expect(why.get_by_role("row", name=re.compile("^Industry SaaS"))).to_contain_text("5")
+    expect(page.get_by_text("Overall score").first).to_be_visible()
+    page.get_by_label("as of").fill("2020-01-01")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_text("was in force on 2020-01-01")).to_be_visible()
+    page.get_by_role("link", name="Value tier", exact=False).first.click()
+    page.get_by_role("link", name="Recalculations").click()
+    page.get_by_role("link", name="Recalculate").click()
+    assert Run.objects.count() == 1  # the link asks only
+    page.get_by_role("button", name="Recalculate").click()
+    expect(page.get_by_role("heading", name="What came of it")).to_be_visible()
+    expect(page.locator("h1 .badge")).to_have_text("Finished", timeout=30_000)  # by itself: live progress
+    run = Run.objects.latest("id")
+    assert (run.started_by_label, run.channel, run.accounts) == ("chief", "admin", 60)
+
+
+def test_every_menu_page_at_both_widths_in_both_themes(window):
+    account = Account.objects.get(external_id="c00050")
+    draft = versions.create_draft(Layer.objects.get(primary=True), by=User.objects.get(username="chief"))
+    pages = window.menu()
+    assert len(pages) >= 14
+    pages += [
+        f"/admin/accounts/account/{account.pk}/change/",
+        f"/admin/accounts/account/{account.pk}/edit/",
+        f"/admin/accounts/account/{account.pk}/history/",
+        f"/admin/segmentation/run/{Run.objects.get().pk}/change/",
+        f"/admin/segmentation/definition/{draft.pk}/change/",
+        "/admin/accounts/importbatch/upload/",
+    ]
+    page, found = window.page, {}
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        for path in pages:
+            window.visit(path)
+            expect(page.locator("html.dark")).to_have_count(int(theme == "dark"))
+            for width in (1366, 390):
+                page.set_viewport_size({"width": width, "height": 900})
+                if wide := window.sideways():
+                    found[path, width, theme] = wide
+    assert found == {}
+
+
+def test_the_menu_and_the_theme_are_reached_by_keyboard(window):
+    page = window.page
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.set_viewport_size({"width": 390, "height": 900})
+    expect(page.locator("#nav-sidebar")).to_be_hidden()
+    button = page.get_by_role("button", name="Menu").locator("visible=true")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#nav-sidebar")).to_be_visible()
+
+
+def test_an_import_is_previewed_then_committed(window, spawn_worker):
+    page = window.page
+    spawn_worker()
+    page.get_by_role("link", name="Imports").click()
+    page.get_by_role("link", name="Import accounts").click()
+    page.get_by_label("Recipe").set_input_files(
+        {"name": "recipe.yaml", "mimeType": "text/yaml", "buffer": RECIPE.encode()}
+    )
+    page.get_by_label("Data files").set_input_files(
+        [{"name": "crm.csv", "mimeType": "text/csv", "buffer": ROWS.encode()}]
+    )
+    page.get_by_role("button", name="Check the files").click()
+    good = page.get_by_role("button", name="Import the good rows, leave 1 out")
+    expect(good).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("This is a preview: nothing has been saved.")).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("12 apples"))).to_be_visible()
+    assert not Account.objects.filter(external_id="N-1").exists()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download all").click()
+    assert "12 apples" in download.value.path().read_text()
+    good.click()
+    expect(page.get_by_text("The segments follow with the next recalculation.")).to_be_visible(timeout=30_000)
+    assert Account.objects.get(external_id="N-1").arr == 120_000
+    assert ImportBatch.objects.get().created_by_label == "chief"
+
+
+def test_errors_stand_at_the_cell_as_one_types(window):
+    page = window.page
+    page.get_by_role("link", name="Rules", exact=True).click()
+    page.get_by_role("button", name="Start a draft from version 1").first.click()
+    expect(page.locator("#summary")).to_have_text("Complete: these rules can be activated.")
+    page.get_by_role("button", name="Save the draft").click()
+    expect(page.get_by_text("The draft is saved.")).to_be_visible()
+    draft = Definition.objects.get(status="draft")
+    active = Definition.objects.get(status="active", layer=draft.layer)
+    assert draft.document == active.document  # loading and saving changes nothing
+
+    cell = page.locator("[name='dimensions.0.criteria.0.cells.1']")
+    cell.fill("500-99")
+    expect(cell).to_have_attribute("aria-invalid", "true")
+    note = page.locator(f"#{cell.get_attribute('aria-describedby')}")
+    expect(note).to_contain_text("starts above its end")
+    assert note.evaluate(
+        "one => one.closest('td').contains(document.querySelector(`[name='dimensions.0.criteria.0.cells.1']`))"
+    )
+    page.get_by_role("button", name="Save the draft").click()  # drafts may be incomplete
+    expect(cell).to_have_value("500-99")
+    expect(cell).to_have_attribute("aria-invalid", "true")
+    cell.fill("500-999")
+    expect(cell).not_to_have_attribute("aria-invalid", "true")
+    rule = page.locator("[name='rules.0.when']")
+    rule.fill("composite >= 3.9")
+    expect(page.locator("#summary")).to_have_text("Complete: these rules can be activated.")
+    page.get_by_role("button", name="Save and activate").click()
+    page.get_by_label("Why").fill("Fewer in the middle")
+    page.get_by_role("button", name="Activate").click()
+    expect(page.get_by_text("version 2 is active")).to_be_visible()
+    assert Definition.objects.get(status="active", layer=draft.layer).reason == "Fewer in the middle"

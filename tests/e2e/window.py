@@ -1,0 +1,47 @@
+"""A browser window that notes what no page may do."""
+
+
+class Window:
+    """`problems` collects errors on the console, requests to other hosts and answers that are not 200."""
+
+    def __init__(self, browser, site):
+        self.site, self.problems = site, []
+        self.page = browser.new_context(viewport={"width": 1366, "height": 900}).new_page()
+        self.page.set_default_timeout(20_000)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        self.page.on("request", self._request)
+
+    def _console(self, message):
+        if message.type in ("error", "warning"):
+            self.problems.append(f"{self.page.url} console: {message.text}")
+
+    def _request(self, request):
+        if not request.url.startswith((self.site, "data:", "blob:")):
+            self.problems.append(f"{self.page.url} asks {request.url}")
+
+    def visit(self, path):
+        answer = self.page.goto(self.site + path)
+        if answer.status != 200:
+            self.problems.append(f"{path} answers {answer.status}")
+
+    def log_in(self):
+        self.visit("/admin/")
+        self.page.get_by_label("Username").fill("chief")
+        self.page.get_by_label("Password").fill("secret")
+        self.page.get_by_role("button", name="Log in").click()
+        self.page.wait_for_url(f"{self.site}/admin/")
+
+    def menu(self):
+        """The addresses of the menu's entries."""
+        links = self.page.locator("#nav-sidebar a[href^='/admin/']")
+        return list(dict.fromkeys(links.evaluate_all("all => all.map(one => one.getAttribute('href'))")))
+
+    def sideways(self):
+        """The elements that make the page scroll sideways."""
+        return self.page.evaluate(
+            """() => document.documentElement.scrollWidth <= window.innerWidth ? [] :
+               [...document.querySelectorAll("body *")]
+               .filter(one => one.getBoundingClientRect().right > innerWidth + 1)
+               .slice(0, 3).map(one => `${one.tagName}.${one.className}`)"""
+        )
