@@ -189,9 +189,7 @@ def copy_layer(source, key, document):
     from segmentation import versions
     from segmentation.models import Layer, Segment
 
-    by, _ = get_user_model().objects.get_or_create(
-        username="benchmark", is_staff=True, is_superuser=True
-    )
+    by, _ = get_user_model().objects.get_or_create(username="benchmark", is_staff=True, is_superuser=True)
     layer = Layer.objects.create(key=key, name=key, policy="automatic", position=50)
     for segment in source.segments.all():
         Segment.objects.create(layer=layer, key=segment.key, name=segment.name, treatment=segment.treatment)
@@ -214,12 +212,12 @@ def statement(layer):
     """The hand-written SQL statement, on the same data; what it writes is what differs (nothing)."""
     from django.db import connection, transaction
 
-    from benchmarks import peers
+    from benchmarks.statement import sql
 
     definition = layer.definitions.get(status="active")
     with transaction.atomic(), connection.cursor() as cursor:
         started = time.perf_counter()
-        cursor.execute(peers.sql_statement(layer.pk, definition.pk))
+        cursor.execute(sql(layer.pk, definition.pk))
         seconds = time.perf_counter() - started
         changed = cursor.rowcount
         transaction.set_rollback(True)
