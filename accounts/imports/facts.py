@@ -155,18 +155,16 @@ def typed(query, frame, recipe):
     rejected, left_out = _reject(query, frame, result, faults)
     result = result.filter(~left_out)
     duplicates = _duplicates(query, result)
-    rejected += [_rejection(query, row, *_key_of(query, row), "duplicate key") for row in
-                 result.filter(duplicates).iter_rows(named=True)]  # fmt: skip
+    rejected += [_duplicate(query, row) for row in result.filter(duplicates).iter_rows(named=True)]
     return result.filter(~duplicates), rejected
 
 
-def _key_of(query, row):
+def _duplicate(query, row):
     given = [part for part in query.key if row.get(part) is not None]
-    return ", ".join(given), ", ".join(str(row[part]) for part in given)
-
-
-def _rejection(query, row, column, value, reason):
-    return Rejection(query.name, None, column, value, reason, external_id=str(row.get("external_id") or ""))
+    value = ", ".join(str(row[part]) for part in given)
+    return Rejection(
+        query.name, None, ", ".join(given), value, "duplicate key", external_id=row["external_id"]
+    )
 
 
 def _duplicates(query, frame):

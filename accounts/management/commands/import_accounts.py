@@ -17,7 +17,11 @@ IN_JSON = 1000
 
 
 class Command(BaseCommand):
-    help = "Preview what a recipe (a YAML file) and its files would import, or import them with --commit."
+    help = (
+        "Preview what a recipe (a YAML file) and its files would import, or import them with --commit. "
+        "--json prints import, name, status, as_of, files (lines = read + rejected), queries (rows = created + updated "
+        "+ unchanged + rejected), warnings, rejected (the first 1,000), rejected_total and error."
+    )
 
     def add_arguments(self, parser):
         parser.add_argument("recipe", type=Path)
@@ -31,8 +35,6 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
     def handle(self, *args, **options):
-        """JSON: import, name, status, as_of, files, queries, warnings (shapes as on ImportBatch), rejected (the
-        first 1,000), rejected_total, error."""
         path = Path(options["recipe"])
         try:
             text = path.read_text(encoding="utf-8-sig")
