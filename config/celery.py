@@ -20,7 +20,6 @@ INVISIBLE_FOR = (
     LONGEST_TASK + 5 * 60
 )  # a message is handed out again when its worker has said nothing that long
 NIGHTLY = 2  # o'clock, in the organisation's zone
-SWEEP_EVERY = 30  # seconds
 
 # Options for each kind of broker. Where they come from: docs of kombu's transports, and measurements.
 TRANSPORT_OPTIONS = {
@@ -93,7 +92,8 @@ def beat_schedule():
 
 
 def _sweep(task):
-    return {"task": task, "schedule": schedule(SWEEP_EVERY), "options": {"expires": SWEEP_EVERY}}
+    seconds = settings.SWEEP_SECONDS
+    return {"task": task, "schedule": schedule(seconds), "options": {"expires": seconds}}
 
 
 def _nightly_utc():

@@ -53,7 +53,7 @@ TALLIES = ["moves", "segments", "computed_segments", "reasons", "observed"]
 
 def lease():
     """How long a claimed chunk belongs to its worker. It only has to reach until the chunk's row is locked."""
-    return timedelta(seconds=getattr(settings, "RUN_LEASE_SECONDS", 30))
+    return timedelta(seconds=settings.LEASE_SECONDS)
 
 
 # -- starting
