@@ -9,7 +9,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from zoneinfo import ZoneInfo
 
-from celery import Celery
+from celery import Celery, signals
 from celery.schedules import crontab, schedule
 from django.conf import settings
 
@@ -105,3 +105,16 @@ def _nightly_utc():
 app = Celery("demarc")
 app.add_defaults(configuration)
 app.autodiscover_tasks()
+
+
+@signals.worker_init.connect
+@signals.beat_init.connect
+def refuse_without_guards(**_):
+    """No worker and no scheduler on a database that has lost its promises (SystemExit: Celery only logs the rest)."""
+    from accounts.refusals import Refused
+    from segmentation import guards
+
+    try:
+        guards.check()
+    except Refused as refusal:
+        raise SystemExit(str(refusal)) from None

@@ -56,7 +56,11 @@ def missing():
 
 def check():
     """Refuse to start without the guards; called by the web server, workers and the beat before they serve."""
-    if lost := missing():
+    try:
+        lost = missing()
+    finally:
+        connection.close()  # processes fork after this
+    if lost:
         raise Refused(
             f"The database has lost {len(lost)} of its guards: {', '.join(lost)}. "
             "Restore them from a dump made with its triggers, or run the migrations on an empty database."

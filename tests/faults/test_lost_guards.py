@@ -1,0 +1,24 @@
+"""A database that has lost a trigger (a dump without them, a person) is served by nobody."""
+
+import subprocess
+
+from django.db import connection
+
+PARTS = {
+    "web": ["-m", "gunicorn", "config.wsgi", "--no-control-socket", "--bind=127.0.0.1:0"],
+    "worker": ["-m", "celery", "--quiet", "-A", "config", "worker", "--without-mingle", "--without-gossip"],
+    "beat": ["-m", "celery", "--quiet", "-A", "config", "beat", "--schedule=/dev/null"],
+}
+
+
+def test_no_part_starts_without_the_guards(real_db, spawn):
+    with connection.cursor() as cursor:
+        cursor.execute("alter table segmentation_move disable trigger demarc_append_only")
+    started = {
+        name: spawn(*command, env=real_db.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for name, command in PARTS.items()
+    }
+    for name, process in started.items():
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode, name
+        assert "lost 1 of its guards: trigger demarc_append_only on segmentation_move" in said, name
