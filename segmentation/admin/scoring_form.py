@@ -45,8 +45,7 @@ def _present(values, names):
 
 def _group(group):
     found = _present(group, ("key", "name"))
-    if group.get("scale") == "points":
-        found["scale"] = "points"
+    found["scale"] = "points" if group.get("scale") == "points" else "mean"
     maturity = _present(group.get("maturity") or {}, MATURITY)
     if maturity.get("after_days") or maturity.get("needs_data_after_days"):
         found["maturity"] = maturity

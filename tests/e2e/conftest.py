@@ -5,6 +5,7 @@ import contextlib
 import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
+from django.db import connections
 from playwright.sync_api import sync_playwright
 from segmenting import portfolio, recompute
 from window import Window
@@ -43,7 +44,9 @@ def browser(chromium, monkeypatch):
         sync_playwright() as playwright,
         contextlib.closing(playwright.chromium.launch(executable_path=chromium, args=FLAGS)) as opened,
     ):
+        connections.close_all()  # within that loop Django keeps connections apart, also from test to test
         yield opened
+        connections.close_all()
 
 
 @pytest.fixture
