@@ -10,34 +10,30 @@ MOSTLY = (
 )
 
 
-def typed(source, frame, zone):
-    """(typed frame without LINE, rejections, notes) of a frame of texts.
+def typed(source, texts, zone):
+    """(typed frame without LINE, rejections, notes) of columns of text, which are taken out of `texts` one by one.
 
     A line with a value that its column's type cannot hold is rejected whole. notes: {column: sentence} on text
     columns that would have been numbers or dates but for some value.
     """
-    lines, columns, reasons, notes = frame[LINE], {}, {}, {}
-    for name in frame.columns:
-        if name == LINE:
-            continue
-        texts = frame[name]
-        kind, decimals, dates = _kind(source, name, texts)
-        values = _convert(texts, kind, decimals, dates, zone)
-        bad = texts.is_not_null() & values.is_null()
+    lines, columns, faults, notes = texts.pop(LINE), {}, [], {}
+    for name in list(texts):
+        column = texts.pop(name)  # and with it its memory
+        kind, decimals, dates = _kind(source, name, column)
+        values = columns[name] = _convert(column, kind, decimals, dates, zone)
+        bad = column.is_not_null() & values.is_null()
         if bad.any():
-            reasons[name] = (bad, _reason(kind, decimals, dates))
+            faults.append((column, bad, _reason(kind, decimals, dates)))
         elif kind == "text" and name not in source.columns:
-            _note(notes, source, name, texts, lines)
-        columns[name] = values
-        frame = frame.with_columns(pl.lit(None, pl.String).alias(name)) if not bad.any() else frame
+            _note(notes, source, name, column, lines)
     result = pl.DataFrame(columns)
-    if not reasons:
+    if not faults:
         return result, [], notes
     rejected, left_out = [], pl.repeat(False, len(result), eager=True)
-    for name, (bad, reason) in reasons.items():
+    for column, bad, reason in faults:
         first = bad & ~left_out
-        for line, value in zip(lines.filter(first), frame[name].filter(first), strict=True):
-            rejected.append(Rejection(source.name, line, name, value, reason))
+        for line, value in zip(lines.filter(first), column.filter(first), strict=True):
+            rejected.append(Rejection(source.name, line, column.name, value, reason))
         left_out = left_out | bad
     rejected.sort(key=lambda rejection: rejection.line)
     return result.filter(~left_out), rejected, notes

@@ -34,7 +34,7 @@ class Rejection:
 
 
 def read(source, stream):
-    """(frame of String columns and LINE, rejections) of a seekable binary stream; ImportFault if it is no table."""
+    """({name: texts}, LINE among them, and rejections) of a seekable binary stream; ImportFault if it is no table."""
     _check_bytes(source, stream)
     stream.seek(0)
     lines = _Lines(io.TextIOWrapper(stream, encoding=_encoding(source), newline=""))
@@ -89,7 +89,7 @@ def _records(source, reader, lines):
                     batch, numbers = [], []
         lines.next_record()
     parts.append(_frame(header, batch, numbers))
-    return pl.concat(parts, rechunk=True), rejected
+    return {column.name: column for column in pl.concat(parts).get_columns()}, rejected
 
 
 def _header(source, reader, lines):
