@@ -119,6 +119,14 @@ def test_the_provisional_period_ends_without_a_change(db):
     assert whys(acme) == [("initial", None, "high")]
 
 
+def test_lacking_data_takes_no_provisional_segment_away(crowd):
+    layer, acme = layer_with(), account(arr=120_000, employees=2_000, **NEW)
+    recompute()
+    change(acme, arr=None)
+    recompute(DAY + timedelta(days=1))
+    assert seen(acme, layer) == (None, "high", False)
+
+
 def test_moved_by_the_rules_or_by_the_customer(db):
     """Customers changed is told from: we moved the ruler."""
     layer = layer_with(BY_ARR, policy="automatic")
