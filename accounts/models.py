@@ -122,6 +122,7 @@ class Account(models.Model):
 
     class Meta:
         ordering = ["name", "external_id"]
+        indexes = [models.Index(name="account_by_name", fields=["name", "-id"])]  # the list's order
         constraints = [
             models.CheckConstraint(
                 name="account_excluded_with_reason",

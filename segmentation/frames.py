@@ -157,7 +157,8 @@ def read(query, schema, parameters):
     buffer = io.BytesIO()
     with (
         connection.cursor() as cursor,
-        cursor.copy(f"copy ({query}) to stdout (format csv)", parameters) as copy,
+        # psycopg's own cursor: the one Django wraps round it where queries are logged takes no parameters
+        cursor.cursor.copy(f"copy ({query}) to stdout (format csv)", parameters) as copy,
     ):
         for piece in copy:
             buffer.write(piece)

@@ -1,18 +1,16 @@
 """The portfolio in numbers, each with the methodology's verdict."""
 
+from collections import Counter
 from datetime import timedelta
 from fractions import Fraction
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, Min
 from django.utils import timezone
 
-from accounts import quality
-from accounts.catalogue import TYPES
-from accounts.revenue import ARR_OF_SUBSCRIPTIONS
+from accounts import catalogue, quality
 from segmentation.definitions import Document
-from segmentation.models import Cause, Move, Segment
+from segmentation.models import Move, RunLayer, Segment
 
 # The share of each tier, highest first, that the methodology calls healthy.
 BANDS = [
@@ -21,35 +19,44 @@ BANDS = [
     (Fraction(25, 100), Fraction(35, 100)),
 ]
 
-_OVERVIEW = f"""
+_HOME = "a.currency in ('', %(currency)s)"
+_ACCOUNTS = f"""
     select z.effective_id, count(*),
-           coalesce(sum(coalesce(a.arr, s.arr)) filter (where a.currency in ('', %(currency)s)), 0),
-           count(*) filter (where a.currency not in ('', %(currency)s)),
+           coalesce(sum(a.arr) filter (where {_HOME}), 0),
+           count(*) filter (where not {_HOME}),
            count(*) filter (where z.provisional),
            count(*) filter (where z.computed_id <> z.effective_id),
            count(*) filter (where z.id is not null and z.computed_id is null),
-           count(*) filter (where c.thin),
            count(*) filter (where z.id is null)
       from accounts_account a
-      left join ({ARR_OF_SUBSCRIPTIONS} group by b.account_id) s on s.account_id = a.id
       left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s
-      left join segmentation_assignmentscore c on c.assignment_id = z.id
      where {quality.ACTIVE}
      group by z.effective_id
 """
-_COUNTS = ["accounts", "arr", "other_currency", "provisional", "differs", "needs_data", "thin", "untouched"]
+_COUNTS = ["accounts", "arr", "other_currency", "provisional", "differs", "needs_data", "untouched"]
+
+# ARR of accounts for which none was imported: as the catalogue's, but summed at once and not account by account.
+_SUBSCRIPTIONS = f"""
+    select z.effective_id, sum(b.arr)
+      from accounts_subscription b
+      join accounts_account a on a.id = b.account_id
+      left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s
+     where {catalogue.ACTIVE_NOW} and a.arr is null and {_HOME} and {quality.ACTIVE}
+     group by z.effective_id
+"""
 
 
 def overview(layer, *, at):
-    """Active customers on a layer at the date: totals, and accounts and ARR per segment; two queries."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _OVERVIEW,
-            {"at": at, "layer": layer.pk if layer else None, "currency": settings.ORGANISATION_CURRENCY},
-        )
-        rows = {row[0]: dict(zip(_COUNTS, row[1:], strict=True)) for row in cursor.fetchall()}
-    total = {name: sum(row[name] for row in rows.values()) for name in _COUNTS}
+    """Active customers on a layer at the date: totals, and accounts and ARR per segment; four queries."""
+    known = {"at": at, "layer": layer.pk if layer else None, "currency": settings.ORGANISATION_CURRENCY}
     none = dict.fromkeys(_COUNTS, 0)
+    with connection.cursor() as cursor:
+        cursor.execute(_ACCOUNTS, known)
+        rows = {row[0]: dict(zip(_COUNTS, row[1:], strict=True)) for row in cursor.fetchall()}
+        cursor.execute(_SUBSCRIPTIONS, known)
+        for segment, arr in cursor.fetchall():
+            rows.setdefault(segment, dict(none))["arr"] += arr
+    total = {name: sum(row[name] for row in rows.values()) for name in _COUNTS}
     segments = [
         {"segment": segment, **rows.get(segment.pk, none)}
         for segment in Segment.objects.filter(layer=layer).order_by("position", "key")
@@ -61,7 +68,14 @@ def overview(layer, *, at):
         one["bar"] = quality.share(one["accounts"], most)
         one["arr_bar"] = one["arr"] / most_arr if most_arr else None
     without = rows.get(None, none)["accounts"]
-    return total | {"segments": segments, "without": without, "segmented": total["accounts"] - without}
+    segmented = total["accounts"] - without
+    return total | {"segments": segments, "without": without, "segmented": segmented, "thin": _thin(layer)}
+
+
+def _thin(layer):
+    """Accounts with thin data, as the layer's last recalculation counted them."""
+    last = RunLayer.objects.filter(layer=layer, running=False).order_by("-run_id").first()
+    return last.counts.get("thin", 0) if last else 0
 
 
 def distribution(segments):
@@ -113,26 +127,17 @@ def facts_of(definition):
     """The stored and derived data fields the rules use, in their order."""
     if definition is None:
         return []
-    return list(Document.parse(definition.document, types=TYPES).facts)
+    return list(Document.parse(definition.document, types=catalogue.TYPES).facts)
 
 
 def moves_since_yesterday():
-    """[{layer, why, moves}] written since yesterday 0:00 in the organisation's zone.
-
-    By the cause rows, which are few: one a transaction.
-    """
+    """[{layer, why, moves}] of the recalculations that ended since yesterday 0:00 in the organisation's zone."""
     yesterday = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
-    first = Cause.objects.filter(at__gte=yesterday).aggregate(first=Min("id"))["first"]
-    if first is None:
-        return []
-    found = (
-        Move.objects.filter(cause_id__gte=first)
-        .order_by()
-        .values("layer__name", "layer__position", "why")
-        .annotate(moves=Count("pk"))
-        .order_by("layer__position", "layer__name", "why")
-    )
+    ended = RunLayer.objects.filter(run__finished_at__gte=yesterday).select_related("layer")
+    totals = Counter()
+    for one in ended.order_by("layer__position", "layer__key"):
+        for why, number in sorted(one.counts.get("moves", {}).items()):
+            totals[one.layer.name, Move.Why(why).label] += number
     return [
-        {"layer": one["layer__name"], "why": Move.Why(one["why"]).label, "moves": one["moves"]}
-        for one in found
+        {"layer": layer, "why": why, "moves": number} for (layer, why), number in totals.items() if number
     ]

@@ -37,6 +37,7 @@ LISTS = [
 PAGES = [
     "/admin/",
     "/admin/data-dictionary/",
+    "/admin/completeness/",
     f"{S}definition/",
     f"{S}run/start/",
     f"{A}importbatch/upload/",
@@ -152,7 +153,14 @@ def more(count, first):
 def test_lists_and_home_ask_the_database_as_often_for_1000_rows_as_for_10(web):
     layer_with()
     more(10, 0)
-    urls = ["/admin/", "/admin/data-dictionary/", f"{S}definition/", f"{A}account/export/", *LISTS]
+    urls = [
+        "/admin/",
+        "/admin/completeness/",
+        "/admin/data-dictionary/",
+        f"{S}definition/",
+        f"{A}account/export/",
+        *LISTS,
+    ]
     urls += [f"{A}account/?segment=low&state=provisional&q=c0", f"{A}account/?o=3", f"{A}account/?p=1"]
     few = {url: queries(web, url) for url in urls}
     more(990, 10)
@@ -179,6 +187,7 @@ GUARDED = [
     ("get", f"{A}account/1/edit/", "change_account"),
     ("get", f"{A}account/export/", "export_accounts"),
     ("get", "/admin/data-dictionary/", "view_account"),
+    ("get", "/admin/completeness/", "view_account"),
     ("get", f"{A}importbatch/upload/", "import_accounts"),
     ("post", f"{A}importbatch/upload/", "import_accounts"),
     ("post", f"{A}importbatch/1/commit/", "import_accounts"),

@@ -1,5 +1,7 @@
 """Home: what changed, the portfolio in numbers, the last recalculation and the next step."""
 
+from django.core.exceptions import PermissionDenied
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 
@@ -26,8 +28,6 @@ def dashboard(request, context):
         "numbers": numbers,
         "tiles": _tiles(numbers),
         "tiers": portfolio.distribution(numbers["segments"]),
-        "completeness": (facts := _completeness(layer, today)),
-        "complete_tile": _complete(facts),
         "changes": portfolio.moves_since_yesterday(),
         "attention": _attention(numbers),
         "run": run,
@@ -35,6 +35,16 @@ def dashboard(request, context):
         "step": _next_step(request.user, numbers, run),
         "accounts_url": reverse("admin:accounts_account_changelist"),
     }
+
+
+def completeness_view(request):
+    """The parts of home that count every data field of every account: fetched once home itself is there."""
+    if not request.user.has_perm("accounts.view_account"):
+        raise PermissionDenied
+    rows = _completeness(Layer.objects.filter(primary=True).first(), timezone.localdate())
+    share = sum(row["share"] for row in rows) / len(rows) if rows else None
+    verdict = portfolio.completeness_verdict(share)
+    return render(request, "demarc/completeness.html", {"rows": rows, "share": share, "verdict": verdict})
 
 
 def _tiles(numbers):
@@ -57,11 +67,6 @@ def _completeness(layer, today):
         if (share := quality.share(found[name], total)) is not None
     ]
     return sorted(rows, key=lambda row: row["share"])
-
-
-def _complete(rows):
-    share = sum(row["share"] for row in rows) / len(rows) if rows else None
-    return share, portfolio.completeness_verdict(share), len(rows)
 
 
 def _attention(numbers):
