@@ -378,7 +378,7 @@ def _write(changes, pinned):
         cursor.execute(_TABLE)
         cursor.execute("delete from demarc_changes")  # what an earlier attempt of this transaction left
         frames.write(_numbered(changes, cursor), "demarc_changes")
-        cursor.execute("analyze demarc_changes")
+        cursor.execute("analyze demarc_changes (id)")
         cursor.execute(_LOCK)
         cursor.execute(_LOSE)
         lost = [layer for (layer,) in cursor.fetchall()]

@@ -136,9 +136,10 @@ def _assignments(layer, first, last, schema):
     where = "z.account_id between %(first)s and %(last)s and z.layer_id = %(layer)s"
     parameters = {"first": first, "last": last, "layer": layer}
     with connection.cursor() as cursor:
-        # Scores know no account: their range is that of the assignments.
+        # Scores know no account: their range is that of the assignments. (+ 0: else PostgreSQL looks for the ends
+        # along the primary key, past all other accounts.)
         cursor.execute(
-            f"select min(z.id), max(z.id) from segmentation_assignment z where {where}", parameters
+            f"select min(z.id + 0), max(z.id + 0) from segmentation_assignment z where {where}", parameters
         )
         parameters["low"], parameters["high"] = cursor.fetchone()
     columns = ", ".join(expression for expression, _ in ASSIGNMENTS.values())
