@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pytest
@@ -90,6 +92,16 @@ def test_to_a_file(world, tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["out.csv"]
     with pytest.raises(CommandError, match="cannot be written"):
         export("--out", str(tmp_path / "missing" / "out.csv"))
+
+
+def test_to_a_pipe(world, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        export("--out", str(pipe))
+        assert read.result(timeout=10).decode() == export()
+    assert pipe.is_fifo()
 
 
 def test_before_anything_was_computed(db):

@@ -32,12 +32,15 @@ class Command(BaseCommand):
 
 
 def save(lines, path):
-    """Write beside, then rename: a reader never meets half a file."""
-    part = path.with_name(f"{path.name}.part")
+    """Write beside, then rename: a reader never meets half a file. A pipe or a device is written to, not replaced."""
+    is_file = path.is_file() or not path.exists()
+    part = path.with_name(f"{path.name}.part") if is_file else path
     try:
         with part.open("w", encoding="utf-8", newline="") as file:
             file.writelines(lines)
-        part.replace(path)
+        if is_file:
+            part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        if is_file:
+            part.unlink(missing_ok=True)
         raise CommandError(f"{path} cannot be written: {error.strerror}") from None
