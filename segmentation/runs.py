@@ -108,7 +108,10 @@ def _busy(definitions):
     if one is None:
         return "Another recalculation has just ended. Try again."
     started = timezone.localtime(one.run.started_at)
-    return f"{one.layer.name} is being recalculated already (run {one.run_id}, since {started:%H:%M}). Wait for it to end."
+    return (
+        f"{one.layer.name} is being recalculated already (run {one.run_id}, since {started:%H:%M}). Wait for it to end; "
+        f"if its process was lost, it is taken over after {settings.LEASE_SECONDS} s."
+    )
 
 
 def _pinned(run, definition):
@@ -116,6 +119,7 @@ def _pinned(run, definition):
         document = assignments.document_of(definition.pk)
     except DocumentErrors as errors:
         raise Refused(f"{definition} cannot be used: {errors.problems[0].message}") from None
+    _check_segments(document, definition)
     left_out = _left_out(document, run.as_of)
     warnings = [_left_out_text(document, key) for key in left_out]
     if run.as_of > timezone.localdate():
@@ -123,6 +127,16 @@ def _pinned(run, definition):
     return RunLayer(
         run=run, layer=definition.layer, definition=definition, left_out=left_out, warnings=warnings
     )
+
+
+def _check_segments(document, definition):
+    """A segment that was deleted or renamed past the pages would make its accounts look as if no rule applied."""
+    known = set(definition.layer.segments.values_list("key", flat=True))
+    lost = [rule.segment for rule in document.rules if rule.segment not in known]
+    if lost:
+        raise Refused(
+            f"{definition} names the segment '{lost[0]}', which {definition.layer} does not have any more."
+        )
 
 
 def _left_out(document, at):
@@ -239,6 +253,9 @@ def _attempt(chunk, pinned):
         _evaluate(chunk, pinned)
     except Fenced:
         log.info("Chunk %s of recalculation %s was taken over", chunk.pk, chunk.run_id)
+    except KeyboardInterrupt:
+        _leave(chunk, Chunk.Status.PENDING, "Interrupted.")
+        raise
     except PASSING as error:
         log.warning("Chunk %s of recalculation %s is tried again", chunk.pk, chunk.run_id, exc_info=True)
         connection.close_if_unusable_or_obsolete()
@@ -342,7 +359,8 @@ def _close(run):
     failed = [chunk for chunk in chunks if chunk.status == Chunk.Status.FAILED]
     for one in run.layers.select_related("layer"):
         one.counts = _total([chunk.counts.get(one.layer.key, {}) for chunk in chunks])
-        one.counts["observed_median"] = _median(one.counts["observed"])
+        measured = one.counts["criteria"] > 0
+        one.counts["observed_median"] = _median(one.counts["observed"]) if measured else None
         one.counts["fallback_share"] = _share(one.counts["fallbacks"], one.counts["criteria"])
         one.warnings += _warnings(one.counts)
         one.running = False
@@ -402,6 +420,24 @@ def sweep():
             work(run.pk)
             found += 1
     return found
+
+
+def abandoned(layers=None):
+    """The running recalculations of these layers (default: of all) in which nobody holds a chunk."""
+    running = Run.objects.filter(status=Run.Status.RUNNING).order_by("pk")
+    if layers is not None:
+        running = running.filter(layers__layer__in=layers).distinct()
+    return [run for run in running if not _held(run)]
+
+
+def _held(run):
+    """Somebody works on the run: a chunk's lease has not ended, or its row is locked."""
+    claimed = run.chunks.filter(status=Chunk.Status.CLAIMED)
+    if claimed.filter(leased_until__gte=timezone.now()).exists():
+        return True
+    with transaction.atomic():
+        free = len(claimed.select_for_update(skip_locked=True))
+        return free < claimed.count()
 
 
 # -- telling

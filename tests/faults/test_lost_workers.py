@@ -14,14 +14,17 @@ from pathlib import Path
 import kombu
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from segmenting import BY_ARR, DAY, layer_with, portfolio, recompute, state
 from waiting import wait_until
 
+from segmentation import runs
 from segmentation.models import Chunk, Run
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNTS, CHUNK = 120, 10
+RECOMPUTE = ("manage.py", "recompute", "--as-of", "2026-06-01")
 
 
 @pytest.fixture
@@ -182,7 +185,7 @@ def test_the_command_works_beside_workers_and_takes_over_from_lost_ones(
     """`recompute` needs no worker, waits for what others hold, and returns when the run has ended."""
     worker = spawn_worker(env=environment)
     with standing_still("segmentation_move"):
-        command = spawn("manage.py", "recompute", "--as-of", "2026-06-01", env=environment)
+        command = spawn(*RECOMPUTE, env=environment)
         chunks = working(2)
         assert command.pid in {pid_of(chunk) for chunk in chunks}
         os.killpg(worker.pid, signal.SIGKILL)
@@ -191,15 +194,25 @@ def test_the_command_works_beside_workers_and_takes_over_from_lost_ones(
     assert state() == undisturbed
 
 
-def test_the_command_is_killed_and_can_be_run_again(undisturbed, environment, spawn):
-    """What it leaves blocks nobody for longer than a lease: the sweep ends the run, then another can start."""
-    from segmentation import tasks
-
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_the_command_is_ended_and_the_next_one_takes_over(undisturbed, environment, spawn, number):
+    """No worker anywhere: what the first command left is ended by the next, which then does its own."""
     with standing_still("segmentation_move"):
-        command = spawn("manage.py", "recompute", "--as-of", "2026-06-01", env=environment)
+        command = spawn(*RECOMPUTE, env=environment, stderr=subprocess.PIPE)
         working(1)
-        command.kill()
-    wait_until(lambda: tasks.sweep() or Run.objects.get().status == "finished", seconds=30)
-    assert Run.objects.get().status == "finished"
+        with pytest.raises(CommandError, match="is being recalculated already"):  # somebody is at it
+            call_command("recompute")
+        command.send_signal(number)
+        told = command.communicate(timeout=60)[1]
+    if number == signal.SIGINT:
+        assert command.returncode == 130
+        assert told.splitlines()[-1].startswith("CommandError: Interrupted.")
+        assert not claimed()  # given back: nobody has to wait for the lease
+    wait_until(lambda: runs.abandoned(), seconds=10)
+    another = spawn(*RECOMPUTE, env=environment, stderr=subprocess.PIPE)
+    told = another.communicate(timeout=60)[1]
+    assert another.returncode == 0, told
+    run = Run.objects.earliest("pk")
+    assert told.startswith(f"Finishing run {run.pk} as of 2026-06-01, which was interrupted")
+    assert list(Run.objects.values_list("status", flat=True)) == ["finished", "finished"]
     assert state() == undisturbed
-    assert recompute().status == "finished"

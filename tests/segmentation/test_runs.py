@@ -64,6 +64,14 @@ def test_nothing_to_run(db):
         runs.start(layers=[bare])
 
 
+def test_rules_that_name_a_lost_segment_are_not_run(db):
+    layer = layer_with()
+    layer.segments.filter(key="low").update(key="renamed")
+    with pytest.raises(Refused, match="names the segment 'low', which Tier does not have any more"):
+        runs.start()
+    assert not Run.objects.exists()
+
+
 def test_nobody_to_score(db):
     layer_with()
     run = recompute()
@@ -329,6 +337,8 @@ def test_recompute(db):
     assert set(told["layers"]) == {"tier", "arr"}
     assert (told["status"], told["as_of"], told["accounts"]) == ("finished", "2026-06-01", 10)
     assert set(json.loads(command("recompute", "--json", "--layer", "arr"))["layers"]) == {"arr"}
+    assert told["layers"]["tier"]["observed_median"] == 3
+    assert told["layers"]["arr"]["observed_median"] is None  # it has no measures
     assert "arr: 10 accounts" in command("recompute", "--layer", "arr")
     assert Run.objects.first().channel == "command"
 

@@ -21,15 +21,27 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print what was done as JSON")
 
     def handle(self, *, layer, as_of, reason, json, **options):
+        wanted, as_of = layers(layer), a_date("--as-of", as_of)
         try:
+            self.finish_abandoned(wanted)
             with acting(label="command line", channel="command"):
-                run = runs.start(layers=layers(layer), as_of=a_date("--as-of", as_of), reason=reason)
+                run = runs.start(layers=wanted, as_of=as_of, reason=reason)
             run = runs.work(run.pk, wait=True, on_chunk=self.tell)
         except Refused as refusal:
             raise CommandError(str(refusal)) from None
+        except KeyboardInterrupt:
+            raise CommandError(
+                "Interrupted. What is left is done by a worker, or by the next `recompute`.", returncode=130
+            ) from None
         self.print(runs.report(run), json)
         if run.status != Run.Status.FINISHED:
             raise CommandError(f"The recalculation {run.get_status_display().lower()}: {run.error}")
+
+    def finish_abandoned(self, wanted):
+        """A run whose process was lost would block this one; without a worker nobody else would end it."""
+        for run in runs.abandoned(wanted):
+            self.stderr.write(f"Finishing run {run.pk} as of {run.as_of}, which was interrupted")
+            runs.work(run.pk, wait=True, on_chunk=self.tell)
 
     def tell(self, run):
         done = runs.progress(run)
