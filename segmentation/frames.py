@@ -5,6 +5,7 @@ CSV keeps decimals exact and NULL apart from an empty text (which is quoted). Bo
 
 import io
 import re
+from contextlib import contextmanager
 
 import polars as pl
 from django.conf import settings
@@ -20,7 +21,8 @@ _JOINS = {
     "u": "left join accounts_usage u on u.account_id = a.id and u.product_id is null{within}",
     "s": "left join ({summary}) s on s.account_id = a.id",
     "m": "left join accounts_csm m on m.id = a.csm_id",
-    "p": "left join accounts_account p on p.id = a.parent_id",
+    # offset 0: parents are anywhere, and looked up one by one even where nested loops are off
+    "p": "left join lateral (select q.external_id from accounts_account q where q.id = a.parent_id offset 0) p on true",
 }
 # The currency of an account's money where it is not the organisation's: its own, or a running subscription's.
 _FOREIGN = "case when a.currency not in ('', %(currency)s) then a.currency else f.currency end"
@@ -51,7 +53,20 @@ def facts(names, *, at, first, last, scored=True):
         schema["foreign"] = pl.String
     where = f"a.id between %(first)s and %(last)s{f' and {SCORED}' if scored else ''}"
     query = f"select {', '.join(columns)} from accounts_account a {joins} where {where} order by a.id"
-    return read(query, schema, _parameters(at) | {"first": first, "last": last})
+    with _no_nested_loops():
+        return read(query, schema, _parameters(at) | {"first": first, "last": last})
+
+
+@contextmanager
+def _no_nested_loops():
+    """Ranges are joined whole. Right after an import PostgreSQL takes each for one row, and would walk them n x n times.
+
+    For the transaction of a run or of an explanation; without one it has no effect.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("set local enable_nestloop = off; set local jit = off")
+        yield
+        cursor.execute("set local enable_nestloop to default; set local jit to default")
 
 
 def known(names, *, at):
@@ -128,7 +143,8 @@ ASSIGNMENTS = {
 def assignments(layers, *, first, last):
     """The assignments on these layers (ids) of a range of accounts, with their scores; arrays as PostgreSQL prints them."""
     schema = {name: dtype for name, (_, dtype) in ASSIGNMENTS.items()}
-    frames = [_assignments(layer, first, last, schema) for layer in layers]
+    with _no_nested_loops():
+        frames = [_assignments(layer, first, last, schema) for layer in layers]
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
 
@@ -142,6 +158,8 @@ def _assignments(layer, first, last, schema):
             f"select min(z.id + 0), max(z.id + 0) from segmentation_assignment z where {where}", parameters
         )
         parameters["low"], parameters["high"] = cursor.fetchone()
+    if parameters["low"] is None:
+        return pl.DataFrame(schema=schema)
     columns = ", ".join(expression for expression, _ in ASSIGNMENTS.values())
     query = f"""
         select {columns} from segmentation_assignment z
