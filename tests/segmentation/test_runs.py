@@ -365,11 +365,12 @@ def test_a_date_to_come_is_warned_of(db):
 
 def test_a_broker_that_does_not_answer_stops_nothing(real_db, monkeypatch):
     from config import celery
+    from config.celery import GIVE_UP_SOON
 
     layer_with(BY_ARR)
     portfolio(3)
     monkeypatch.setattr(celery.conf, "broker_url", "redis://127.0.0.1:1/0")
-    monkeypatch.setitem(celery.conf, "broker_transport_options", {})
+    monkeypatch.setitem(celery.conf, "broker_transport_options", GIVE_UP_SOON)
     import kombu.pools
 
     kombu.pools.reset()
