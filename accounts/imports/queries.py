@@ -21,20 +21,28 @@ REFUSED = (
     exp.Into, exp.Lock, exp.Lateral, exp.Unnest, exp.Explode, exp.GenerateSeries, exp.Values, exp.TableSample,
     exp.Pivot, exp.Parameter, exp.Command, exp.ReadCSV,
 )  # fmt: skip
+# Functions that make a date of a text, with or without a guess: sqlglot's names, and those it does not know.
+GUESSED_DATES = (
+    exp.Date, exp.Datetime, exp.ParseDatetime, exp.StrToDate, exp.StrToTime, exp.Time, exp.Timestamp,
+    exp.TsOrDsToDate,
+)  # fmt: skip
+NAMED_DATES = r"(?i)(strptime|try_strptime|date_parse|parse_date)$"
+LONGEST_PADDING = 1_000  # characters that LPAD and RPAD may make of one
 _DECIMAL = exp.DataType.build("DECIMAL(38, 12)", dialect=DIALECT)
 _COMPARES = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)
 
 
 def prepare(name, sql, frames, as_of):
     """The query as it may be run, in SQL for Polars. ImportFault says what is refused, and where."""
-    tree = _parse(name, sql)
+    tree = _parse(name, sql, frames)
     _check_depth(name, tree)
     _check_nodes(name, tree)
+    _check_names(name, tree)
     _check_tables(name, tree, frames)
     dates = _date_columns(frames)
     _rewrite(name, tree, as_of)
     _check_dates(name, tree, dates)
-    return tree.sql(DIALECT)
+    return tree.sql(DIALECT, identify=True)  # quoted: a column may be called End
 
 
 def run(name, sql, frames, notes):
@@ -58,10 +66,14 @@ def run(name, sql, frames, notes):
         for column in sorted(empty)
         if _mentions(sql, column)
     ]
+    if unknown := re.search(r'unable to find column "(.+?)"', said):
+        columns = [column for frame in frames.values() for column in frame.columns]
+        hints += [f'did you mean "{near}"?' for near in _nearest(unknown[1], columns)]
     if "join keys don't match" in said:
         hints.append("an ID that is a number in one file and text in the other is declared as text in both")
     raise ImportFault(
-        f"The {name} query fails: {said}" + "".join(f" - {hint}." for hint in hints)
+        f"The {name} query fails: {said}"
+        + "".join(f" - {hint}" if hint.endswith("?") else f" - {hint}." for hint in hints)
     ) from faults[0]
 
 
@@ -69,7 +81,13 @@ def _mentions(sql, column):
     return re.search(rf"\b{re.escape(column)}\b", sql)
 
 
-def _parse(name, sql):
+def _nearest(word, words):
+    """[the word most like it, whatever the case], or []."""
+    lower = {each.lower(): each for each in words}
+    return [lower[near] for near in difflib.get_close_matches(word.lower(), lower, n=1)]
+
+
+def _parse(name, sql, frames):
     if len(sql) > LONGEST:
         raise ImportFault(f"The {name} query is longer than {LONGEST:,} characters.")
     try:
@@ -78,7 +96,9 @@ def _parse(name, sql):
         at = error.errors[0] if error.errors else {}
         place = f", line {at['line']}, column {at['col']}, at {at['highlight']!r}" if at.get("line") else ""
         said = at.get("description") or str(error)
-        raise ImportFault(f"The {name} query is not readable SQL{place}: {said}") from error
+        raise ImportFault(
+            f"The {name} query is not readable SQL{place}: {said}{_unquoted(sql, frames)}"
+        ) from error
     except sqlglot.errors.SqlglotError as error:
         raise ImportFault(f"The {name} query is not readable SQL: {error}") from error
     except RecursionError:
@@ -86,6 +106,15 @@ def _parse(name, sql):
     if len(trees) != 1 or not isinstance(trees[0], exp.Select):
         raise ImportFault(f"The {name} query must be one SELECT.")
     return trees[0]
+
+
+def _unquoted(sql, frames):
+    """A hint at the first column that SQL can only say in quotes and the query says without."""
+    for frame in frames.values():
+        for column in frame.columns:
+            if not re.fullmatch(r"\w+", column) and re.search(rf'(?<!"){re.escape(column)}(?!")', sql):
+                return f' - a column with such a name is written in double quotes: "{column}".'
+    return ""
 
 
 def _check_depth(name, tree):
@@ -102,12 +131,22 @@ def _check_nodes(name, tree):
         refused = isinstance(node, REFUSED) or (
             isinstance(node, exp.Anonymous) and re.match(r"(?i)(read_|scan_|range$|pg_)", node.name)
         )
+        if isinstance(node, exp.Pad):
+            length = node.expression
+            refused = not (length.is_int and int(length.name) <= LONGEST_PADDING)
         if refused:
             raise ImportFault(f"The {name} query may not use {node.sql(DIALECT)[:60]}{_where(node)}.")
         if isinstance(node, exp.With) and node.args.get("recursive"):
             raise ImportFault(f"The {name} query may not be recursive.")
         if isinstance(node, exp.Placeholder) and node.name != "as_of":
             raise ImportFault(f"The {name} query: unknown placeholder :{node.name}; there is :as_of.")
+
+
+def _check_names(name, tree):
+    names = tree.named_selects
+    for column in names:
+        if column != "*" and names.count(column) > 1:
+            raise ImportFault(f"The {name} query gives the column {column!r} twice.")
 
 
 def _check_tables(name, tree, frames):
@@ -122,7 +161,7 @@ def _check_tables(name, tree, frames):
                 f"The {name} query may not read from {table.sql(DIALECT)[:60]}{_where(table)}, only from its sources."
             )
         if table.name not in known:
-            near = difflib.get_close_matches(table.name, known, n=1)
+            near = _nearest(table.name, known)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
             raise ImportFault(f"The {name} query: no source {table.name!r}{_where(table)}; {hint}")
 
@@ -177,7 +216,9 @@ def _check_dates(name, tree, dates):
     for node in tree.walk():
         if isinstance(node, (exp.Cast, exp.TryCast)) and node.to.is_type(*exp.DataType.TEMPORAL_TYPES):
             _check_cast(name, node, dates)
-        elif isinstance(node, (exp.Date, exp.TsOrDsToDate, exp.StrToDate, exp.Timestamp)):
+        elif isinstance(node, GUESSED_DATES) or (
+            isinstance(node, exp.Anonymous) and re.match(NAMED_DATES, node.name)
+        ):
             raise _text_to_date(name, node)
         elif isinstance(node, exp.Sub) and _is_date(node.this, dates) and _is_date(node.expression, dates):
             around = node.find_ancestor(exp.Predicate, exp.Binary, exp.Select)

@@ -17,6 +17,8 @@ FRAMES = {
             "n": [1, 0, 7],
             "text": ["01/02/2024", "b", None],
             "day": [datetime.date(2026, 6, 1), datetime.date(2026, 1, 1), None],
+            "Closed On": ["a", "b", "c"],
+            "End": [1, 2, 3],
             "empty": pl.Series([None, None, None], dtype=pl.Null),
             "price": pl.Series([Decimal("29.10"), Decimal("79.05"), None], dtype=pl.Decimal(38, 6)),
         }
@@ -48,6 +50,15 @@ REFUSED = [
     ("SELECT TRY_CAST(text AS TIMESTAMP) FROM crm", "may not turn text into a date"),
     ("SELECT CAST('01/02/2024' AS DATE) FROM crm", "may not turn text into a date"),
     ("SELECT DATE(text) FROM crm", "may not turn text into a date"),
+    ("SELECT strptime(text, '%m/%d/%Y') FROM crm", "may not turn text into a date"),
+    ("SELECT datetime(text) FROM crm", "may not turn text into a date"),
+    ("SELECT to_timestamp(text, 'x') FROM crm", "may not turn text into a date"),
+    ("SELECT LPAD(text, 1000000000, 'x') FROM crm", "may not use LPAD"),
+    ("SELECT RPAD(text, n, 'x') FROM crm", "may not use RPAD"),
+    ("SELECT id, n AS id FROM crm", "gives the column 'id' twice"),
+    ("SELECT ID FROM crm", 'did you mean "id"?'),
+    ("SELECT id FROM Crm", "did you mean crm?"),
+    ("SELECT Closed On AS day FROM crm", 'in double quotes: "Closed On"'),
     ("SELECT id FROM crm WHERE day - DATE '2026-01-01' > 30", "compare dates with dates"),
     ("SELECT id FROM crm WHERE (:as_of - day) > 30", "compare dates with dates"),
     ("SELECT :today FROM crm", "unknown placeholder :today"),
@@ -77,6 +88,8 @@ RESULTS = [
     ("SELECT empty + INTERVAL '1 day' AS x FROM crm WHERE id = 1", None),
     ("SELECT SUM(empty) AS x FROM crm", None),
     ("SELECT COUNT(b.id) AS x FROM crm a LEFT JOIN crm b ON b.id = a.empty", 0),
+    ("SELECT End AS x FROM crm WHERE id = 1", 1),
+    ("SELECT (SELECT MAX(b.n) FROM crm b WHERE b.id = a.id) AS x FROM crm a WHERE a.id = 3", 7),
     ("SELECT x FROM (SELECT COUNT(DISTINCT n) AS x FROM crm) AS t", 3),
 ]
 
