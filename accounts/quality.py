@@ -15,8 +15,6 @@ def completeness(names, *, at):
     joins = {
         " s.": f"left join ({SUBSCRIPTION_SUMMARY} group by b.account_id) s on s.account_id = a.id",
         " u.": "left join accounts_usage u on u.account_id = a.id and u.product_id is null",
-        " m.": "left join accounts_csm m on m.id = a.csm_id",
-        " p.": "left join accounts_account p on p.id = a.parent_id",
     }
     text = " " + counts.replace("(", "( ").replace("::", " ::")
     wanted = " ".join(join for alias, join in joins.items() if alias in text)
@@ -29,7 +27,13 @@ def completeness(names, *, at):
     return total, dict(zip(names, found, strict=True))
 
 
+# Known when the link is there: no need to look up what it points to.
+_LINKS = {"parent": "a.parent_id", "csm": "a.csm_id"}
+
+
 def _filled(name):
+    if name in _LINKS:
+        return _LINKS[name]
     return f"nullif({sql(name)}, '')" if FACTS[name].type == "text" else sql(name)
 
 

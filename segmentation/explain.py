@@ -7,7 +7,7 @@ page show the same dictionary; numbers in it are text, so that nothing is lost o
 
 import re
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
 import polars as pl
@@ -94,7 +94,9 @@ def _facts(document, account, clock):
 def _then(account, layer, at):
     move = in_force(account, layer, at)
     if move is None:
-        raise Refused(f"No {layer} segment of {account} was in force on {at}: {_first_text(account, layer)}.")
+        raise Refused(
+            f"No {layer} segment of {account} was in force on {shown.day(at)}: {_first_text(account, layer)}."
+        )
     document = assignments.document_of(move.definition_id)
     return _Case(
         account=account,
@@ -115,7 +117,7 @@ def _then(account, layer, at):
 
 def _first_text(account, layer):
     first = Move.objects.filter(account_id=account.pk, layer=layer).order_by("at", "id").first()
-    return f"its first is of {first.at}" if first else "it never had one"
+    return f"its first is of {shown.day(first.at)}" if first else "it never had one"
 
 
 def _evidence_frame(document, texts):
@@ -244,7 +246,7 @@ class _Case:
         if dimension.key in self.left_out:
             return "Left out for everybody: no account has a value for any of its measures."
         if kinds == {"left out"}:
-            return f"Left out: the account is provisional until {_text(self.row['provisional_until'])}."
+            return f"Left out: the account is provisional until {shown.day(self.row['provisional_until'])}."
         if (
             dimension.maturity
             and dimension.maturity.assumed
@@ -457,7 +459,9 @@ def _next_step(case):
         one.segment for one in case.document.boundaries if one.threshold == target and one.op in (">=", ">")
     ]
     goal = case.names.get(above[0], above[0]) if above else "the next boundary"
-    gap = _shown(term, case.row["up"], case.account.currency) if term in case.facts else _gap(case.row["up"])
+    gap = _gap(case.row["up"])
+    if term in case.facts:
+        gap = _shown(term, case.row["up"], case.account.currency, ROUND_CEILING)
     step = _smallest_step(case, term) if term not in case.facts else None
     return f"{gap} to {goal}" + (f"; {step} would do" if step else "") + "."
 
@@ -554,8 +558,11 @@ def _hundredths(value):
     return None if value is None else f"{_rounded(value):f}"
 
 
-def _shown(fact, value, currency=""):
-    """A fact as people write it: $130,000, 40 %, 1.5x, 1,200."""
+def _shown(fact, value, currency="", rounding=ROUND_FLOOR):
+    """A fact as people write it: $130,000, 40 %, 1.5x, 1,200, 28 Dec 2026.
+
+    Cut off, never rounded up: 79.96 % that earned the points of 60%-79% must not read 80 %.
+    """
     if value is None:
         return None
     known = catalogue.FACTS[fact]
@@ -567,8 +574,10 @@ def _shown(fact, value, currency=""):
         return f"{value:,}"
     if isinstance(value, Decimal):
         if known.unit == "%":
-            return f"{_plain(value * 100)} %"
-        return f"{_plain(value)}{'x' if known.unit == 'x' else ''}"
+            return f"{_plain((value * 100).quantize(Decimal('0.1'), rounding))} %"
+        return f"{_plain(value.quantize(Decimal('0.01'), rounding))}{'x' if known.unit == 'x' else ''}"
+    if isinstance(value, date):
+        return shown.day(value)
     return _text(value)
 
 

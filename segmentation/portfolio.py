@@ -131,13 +131,22 @@ def facts_of(definition):
 
 
 def moves_since_yesterday():
-    """[{layer, why, moves}] of the recalculations that ended since yesterday 0:00 in the organisation's zone."""
+    """[{layer, moves, causes}] of the recalculations that ended since yesterday 0:00 in the organisation's zone.
+
+    `causes` is [(why in words, how many)], the most frequent first.
+    """
     yesterday = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
     ended = RunLayer.objects.filter(run__finished_at__gte=yesterday).select_related("layer")
-    totals = Counter()
+    totals = {}
     for one in ended.order_by("layer__position", "layer__key"):
         for why, number in sorted(one.counts.get("moves", {}).items()):
-            totals[one.layer.name, Move.Why(why).label] += number
+            totals.setdefault(one.layer.name, Counter())[Move.Why(why).label] += number
     return [
-        {"layer": layer, "why": why, "moves": number} for (layer, why), number in totals.items() if number
+        {
+            "layer": layer,
+            "moves": causes.total(),
+            "causes": [cause for cause in causes.most_common() if cause[1]],
+        }
+        for layer, causes in totals.items()
+        if causes.total()
     ]

@@ -129,7 +129,21 @@ def anything(cell):
 
 
 @register.filter
+def matched(cell, value):
+    """Of a cell that lists texts only the one that is the value; any other cell as it is."""
+    listed = [one.strip() for one in cell.split(",")]
+    same = [one for one in listed if len(listed) > 1 and one.casefold() == str(value).strip().casefold()]
+    return same[0] if same else anything(cell)
+
+
+@register.filter
+def signs(text):
+    """Comparisons as people write them: ≥ and ≤."""
+    return text.replace(">=", "≥").replace("<=", "≤")
+
+
+@register.filter
 def aftercolon(text):
     """`Not known: this measure is left out.` without what the value beside it says already."""
-    known, _, rest = text.partition(": ")
-    return rest.rstrip(".") if rest and known == "Not known" else text
+    rest = text.removeprefix("Not known").lstrip(":, ").rstrip(".")
+    return rest.removeprefix("and ") if rest and text.startswith("Not known") else text

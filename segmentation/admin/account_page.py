@@ -47,7 +47,7 @@ def context(account_id, accounts, *, layer_key="", at_text="", show=""):
         "differing": [one for one in states if _differs(one)],
         "why": why,
         "refusal": refusal,
-        "scale": _scale(why) if why else None,
+        "scale": _scale(why, layer) if why else None,
         "stale": _stale(why) if why else [],
         "renewal": renewal,
         "renewal_days": (renewal - at).days if renewal else None,
@@ -119,7 +119,7 @@ def _next_end(subscriptions, at):
     return min(ends, default=None)
 
 
-def _scale(why):
+def _scale(why, layer):
     """The deciding number against its boundaries, as shares of a bar; None where there is no one number."""
     boundaries = why.get("boundaries") or []
     terms = {one["term"] for one in boundaries}
@@ -129,7 +129,9 @@ def _scale(why):
     value, low, high = _term(why, term)
     if value is None:
         return None
-    thresholds = [Decimal(one["threshold"]) for one in boundaries]
+    names = dict(layer.segments.values_list("key", "name"))
+    above = {Decimal(one["threshold"]): names.get(one["segment"], one["segment"]) for one in boundaries}
+    thresholds = sorted(above)
     if high is None:
         low, high = Decimal(0), max([value, *thresholds]) * Decimal("1.15")
     if high <= low:
@@ -142,7 +144,8 @@ def _scale(why):
         "term": term,
         "fill": place(value),
         "ticks": [
-            {"place": place(number), "shown": _short(number, term)} for number in sorted(set(thresholds))
+            {"place": place(number), "shown": _short(number, term), "segment": above[number]}
+            for number in thresholds
         ],
     }
 
@@ -176,6 +179,8 @@ def _number(text):
 def _short(number, term):
     if term in FACTS and FACTS[term].type == "money":
         return shown.money(number)
+    if term == "composite" or term.startswith("score."):
+        return f"{number.normalize():,.1f}" if number.normalize().as_tuple().exponent >= -1 else f"{number:f}"
     return f"{number.normalize():,f}"
 
 
@@ -219,11 +224,9 @@ def _service(states):
 
 
 def _moves(account):
-    return list(
-        Move.objects.filter(account_id=account.pk)
-        .select_related("layer", "from_segment", "to_segment", "cause", "definition")
-        .order_by("-id")[:TIMELINE]
-    )
+    """The account's last moves. Cut off here: with a LIMIT the planner may walk all moves there are, newest first."""
+    moves = Move.objects.filter(account_id=account.pk).defer("evidence").order_by("-id")
+    return list(moves.select_related("layer", "from_segment", "to_segment", "cause", "definition"))[:TIMELINE]
 
 
 def _timeline(account, moves, show):

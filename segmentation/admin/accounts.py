@@ -18,7 +18,7 @@ from accounts.admin.governed import Changes, GovernedAdmin, page
 from accounts.models import Account, Csm
 from accounts.revenue import with_arr
 from accounts.templatetags import shown
-from segmentation.models import Assignment, Layer
+from segmentation.models import Assignment, Layer, Segment
 
 from . import account_page
 
@@ -31,6 +31,11 @@ CORRECTABLE = [
 ]
 
 
+def primary_layer():
+    """The id of the primary segmentation, None where there is none: a query with it needs no join to be narrow."""
+    return Layer.objects.filter(primary=True).values_list("pk", flat=True).first()
+
+
 class OfPrimary(DropdownFilter):
     """A filter over the assignment of the primary segmentation."""
 
@@ -38,7 +43,7 @@ class OfPrimary(DropdownFilter):
         wanted = self.value()
         if not wanted or wanted not in dict(self.lookup_choices):
             return queryset
-        states = Assignment.objects.filter(account=OuterRef("pk"), layer__primary=True)
+        states = Assignment.objects.filter(account=OuterRef("pk"), layer=primary_layer())
         return queryset.filter(Exists(self.narrowed(states, wanted)))
 
 
@@ -52,7 +57,9 @@ class SegmentFilter(OfPrimary):
         return [(one.key, one.name) for one in found] + [("none", "No segment")]
 
     def narrowed(self, states, wanted):
-        return states.filter(effective=None) if wanted == "none" else states.filter(effective__key=wanted)
+        if wanted == "none":
+            return states.filter(effective=None)
+        return states.filter(effective=Segment.objects.filter(layer=primary_layer(), key=wanted).first())
 
 
 class StateFilter(OfPrimary):
@@ -144,7 +151,7 @@ class AccountAdmin(GovernedAdmin):
         return False
 
     def get_queryset(self, request):
-        state = Assignment.objects.filter(layer__primary=True).select_related("effective", "computed")
+        state = Assignment.objects.filter(layer=primary_layer()).select_related("effective", "computed")
         accounts = super().get_queryset(request)
         if "o" in request.GET:  # only an order by ARR needs it of all accounts
             accounts = with_arr(accounts, timezone.localdate())
