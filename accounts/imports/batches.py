@@ -29,6 +29,7 @@ Status = ImportBatch.Status
 LOCK = 0x1147047  # advisory lock: (LOCK, batch) while it is worked on, LOCK alone while facts are written
 LONGEST_VALUE = 200  # characters kept of a rejected value
 MOST_ATTEMPTS = 3
+ACCOUNT_REJECTED = "its account is rejected"
 UPSERTS = {
     "accounts": records.upsert_accounts,
     "subscriptions": records.upsert_subscriptions,
@@ -350,10 +351,15 @@ def _upsert(name, frame, refused, recipe, batch, found):
     origin = records.Origin(recipe.source_system, recipe.as_of, recipe.currency, batch.pk)
     outcome = UPSERTS[name](frame.rename({facts.ROW: records.NR}), types, origin)
     orphans = frame.filter(frame[facts.ROW].is_in(outcome.orphans))
+    refused_accounts = {each.external_id for each in found.rejected if each.origin == "accounts"}
     found.rejected += [
-        Rejection(name, None, "external_id", external_id, records.UNKNOWN_ACCOUNT, external_id=external_id)
+        Rejection(
+            name, None, "external_id", external_id,
+            ACCOUNT_REJECTED if external_id in refused_accounts else records.UNKNOWN_ACCOUNT,
+            external_id=external_id,
+        )
         for external_id in orphans["external_id"]
-    ]
+    ]  # fmt: skip
     found.ledgers.append(
         {
             "query": name,

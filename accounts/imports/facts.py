@@ -1,6 +1,7 @@
 """Rows of a query become typed facts; a row with one value that cannot be held is rejected whole."""
 
 import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,7 +16,8 @@ from .structure import Rejection
 
 ROW = "\0row"  # position in the query's result
 LIMITS = {"money": 10**18, "ratio": 10**14, "number": 10**14}  # what numeric(20, 2) and numeric(20, 6) hold
-BIGGEST = 2**63 - 1
+TOO_LARGE = "the number is too large"
+NO_EMAIL = "not an e-mail address; join a list of names and e-mails in the recipe, or leave csm out"
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,9 @@ def check_columns(query, names):
             continue
         if name in query.refusals:
             raise ImportFault(f"The {query.name} query: {query.refusals[name]}.")
-        near = difflib.get_close_matches(name.lower(), query.fields, n=1)
+        # `id` is external_id rather than kind, `revenue` is annual_revenue
+        near = [each for each in query.fields if name.lower() in each.split("_")]
+        near = near or difflib.get_close_matches(name.lower(), query.fields, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it may give {', '.join(query.fields)}"
         raise ImportFault(f"The {query.name} query: unknown fact {name!r}; {hint}")
     for name in query.needed:
@@ -218,13 +222,13 @@ def _to_text(column, values):
     faults = [(texts.str.contains("\0", literal=True), "a NUL character")]
     if column.fix:
         texts = column.fix(texts)
-    if column.longest:
-        faults.append((texts.str.len_chars() > column.longest, f"longer than {column.longest} characters"))
     if column.choices:
         allowed = texts.is_null() | texts.is_in(column.choices)
         faults.append((~allowed, lambda value: _not_a_choice(column, str(value))))
+    elif column.longest:
+        faults.append((texts.str.len_chars() > column.longest, f"longer than {column.longest} characters"))
     if column.name == "csm":
-        faults.append((~texts.str.contains(r"^[^@\s,;<>]+@[^@\s,;<>]+$"), "not an e-mail address"))
+        faults.append((~texts.str.contains(r"^[^@\s,;<>]+@[^@\s,;<>]+$"), NO_EMAIL))
     return texts, faults
 
 
@@ -265,14 +269,12 @@ def _to_number(column, values, recipe):
     numbers, faults = _numbers(values, recipe)
     whole = column.type == "integer"
     if whole:
-        within = numbers.is_between(-BIGGEST, BIGGEST)
-        integers = pl.select(pl.when(within).then(numbers)).to_series().cast(pl.Int64, strict=False)
-        faults.append(
-            (numbers.is_not_null() & (integers.is_null() | (integers != numbers)), "not a whole number")
-        )
+        integers = numbers.cast(pl.Int64, strict=False)
+        faults.append((numbers.is_not_null() & integers.is_null(), TOO_LARGE))
+        faults.append((integers != numbers, "not a whole number"))
         numbers = integers
     else:
-        faults.append((numbers.abs() >= LIMITS[column.type], "the number is too large"))
+        faults.append((numbers.abs() >= LIMITS[column.type], TOO_LARGE))
     if column.minimum is not None:
         said = "negative" if column.minimum == 0 else f"less than {column.minimum}"
         faults.append((numbers < column.minimum, f"{column.name} may not be {said}"))
@@ -284,7 +286,10 @@ def _to_number(column, values, recipe):
 def _numbers(values, recipe):
     """Exact numbers of whatever type a query gave."""
     kind = values.dtype
-    if kind.is_integer() or kind.is_decimal():
+    if kind.is_integer():  # EXTRACT gives 32 bits, which the limits do not fit in
+        numbers = values.cast(pl.Int64, strict=False)
+        return numbers, [(values.is_not_null() & numbers.is_null(), TOO_LARGE)]
+    if kind.is_decimal():
         return values, []
     if kind.is_float():
         good = values.is_finite() & (values.abs() < 1e18)
@@ -304,6 +309,8 @@ def _numbers(values, recipe):
 def _not_a_number(value):
     if "," in value and any(character.isdigit() for character in value):
         return 'not a plain number; declare how it is written at the source, such as decimal: "1,23,456.78"'
+    if re.search(r"[$€£¥₹]|^[A-Za-z]{3} |\d [A-Za-z]{3}$", value):
+        return "not a number; take the currency away in the query, such as REPLACE(arr, '$', '')"
     return "not a number"
 
 

@@ -7,6 +7,7 @@ the file; a ragged row or an oversized cell is one rejected line.
 import codecs
 import csv
 import io
+import re
 from dataclasses import dataclass
 
 import polars as pl
@@ -71,18 +72,18 @@ class _Lines:
 
 
 def _records(source, reader, lines):
-    header = _header(source, reader, lines)
+    header, cells = _header(source, reader, lines)
     width, parts, rejected, batch, numbers = len(header), [], [], [], []
     lines.next_record()
     for record in reader:
         if record:  # an empty line is none
-            problem = _problem(source, header, record, lines) if (
-                len(record) != width or lines.huge or len(lines.inside) > 1
+            problem = _problem(source, header, cells, record, lines) if (
+                len(record) != cells or cells > width or lines.huge or len(lines.inside) > 1
             ) else None  # fmt: skip
             if problem:
                 rejected.append(problem)
             else:
-                batch.append(record)
+                batch.append(record if cells == width else record[:width])
                 numbers.append(lines.started)
                 if len(batch) == BATCH:
                     parts.append(_frame(header, batch, numbers))
@@ -93,33 +94,51 @@ def _records(source, reader, lines):
 
 
 def _header(source, reader, lines):
+    """(names, cells a record must have): a spreadsheet's empty columns at the right end have no name."""
     header = [name.strip() for name in next(reader, [])]
+    if header and (
+        said := re.fullmatch(r"(?i)sep=(.?)", source.delimiter.join(header))
+    ):  # Excel's first line
+        if said[1] != source.delimiter:
+            raise ImportFault(f'{_at(source, 1)}: {said[0]!r}; declare delimiter: "{said[1]}"')
+        header = [name.strip() for name in next(reader, [])]
+    cells = len(header)
+    while len(header) > 1 and not header[-1]:
+        header.pop()
     if not any(header):
         raise ImportFault(f"{source.file} is empty: the first line must name the columns.")
     for position, name in enumerate(header, start=1):
         if not name:
-            raise ImportFault(f"{_at(source, 1)}: column {position} has no name.")
+            raise ImportFault(f"{_at(source, lines.number)}: column {position} has no name.")
         if header.count(name) > 1:
-            raise ImportFault(f"{_at(source, 1)}: the column {name!r} is there twice.")
+            raise ImportFault(f"{_at(source, lines.number)}: the column {name!r} is there twice.")
+    if len(header) == 1 and (other := next((mark for mark in ";\t|," if mark in header[0]), "")):
+        shown = "tab" if other == "\t" else other
+        raise ImportFault(
+            f'{_at(source, lines.number)}: one column named {header[0][:80]!r}; declare delimiter: "{shown}"'
+        )
     for name in source.columns:
         if name not in header:
             raise ImportFault(f"{source.file} has no column {name!r}; it has {', '.join(header)}.")
-    return header
+    return header, cells
 
 
-def _problem(source, header, record, lines):
+def _problem(source, header, cells, record, lines):
     """The rejection of an unusual record, or None if it is only unusual."""
-    _check_swallowed(source, header, lines)
-    if len(record) != len(header):
+    _check_swallowed(source, cells, lines)
+    if len(record) != cells:
         hint = ""
-        if len(header) == 1 or len(record) == 1:
+        if cells == 1 or len(record) == 1:
             hint = "; is the delimiter declared?"
         text = source.delimiter.join(record)
         return Rejection(
             source.name, lines.started, "", text,
-            f"ragged row: {len(record)} cells where the header has {len(header)}{hint}",
+            f"ragged row: {len(record)} cells where the header has {cells}{hint}",
         )  # fmt: skip
-    for name, cell in zip(header, record, strict=True):
+    for position, cell in enumerate(record[len(header) :], start=len(header) + 1):
+        if cell.strip():
+            return Rejection(source.name, lines.started, "", cell, f"column {position} has no name")
+    for name, cell in zip(header, record, strict=False):
         if len(cell) > LARGEST_CELL:
             return Rejection(
                 source.name, lines.started, name, cell,
@@ -128,16 +147,22 @@ def _problem(source, header, record, lines):
     return None
 
 
-def _check_swallowed(source, header, lines):
+def _check_swallowed(source, cells, lines):
     """A quote that is closed by the next quote far below swallows whole rows: seen by their delimiters."""
-    if len(header) < 3:
+    if cells < 3:
         return
-    for line in lines.inside[1:-1]:
-        if line.count(source.delimiter) == len(header) - 1:
-            raise ImportFault(
-                f"{_at(source, lines.started)}: unclosed quote: the cell runs to line {lines.number} and the lines "
-                'between look like rows. A quote inside a cell is written twice ("").'
-            )
+    between = lines.inside[1:-1]
+    # Prose has a space after its commas, and not the same number of them in every line.
+    rows = [
+        line
+        for line in between
+        if line.count(source.delimiter) == cells - 1 and f"{source.delimiter} " not in line
+    ]
+    if 2 * len(rows) > len(between):
+        raise ImportFault(
+            f"{_at(source, lines.started)}: unclosed quote: the cell runs to line {lines.number} and the lines "
+            'between look like rows. A quote inside a cell is written twice ("").'
+        )
 
 
 def _frame(header, records, numbers):

@@ -17,6 +17,10 @@ FILES = [  # the file at fault, what is said about it
     (HEAD + "A-1,One,1,extra\n", "ragged row: 4 cells where the header has 3"),
     ("id,name,arr,name\nA-1,One,1,x\n", "line 1: the column 'name' is there twice"),
     ("id,,arr\nA-1,One,1\n", "line 1: column 2 has no name"),
+    ("id,name,arr,,\nA-1,One,1,,x\n", "crm 2  x column 5 has no name"),
+    ("id,name,arr,,\nA-1,One,1\n", "ragged row: 3 cells where the header has 5"),
+    ("id;name;arr\nA-1;One;1\n", "line 1: one column named 'id;name;arr'; declare delimiter: \";\""),
+    ("sep=;\nid;name;arr\nA-1;One;1\n", "line 1: 'sep=;'; declare delimiter: \";\""),
     (HEAD + ",One,1\n", "external_id  external_id is missing"),
     (HEAD + '"  ",One,1\n', "external_id is missing"),
     ("", "crm.csv is empty"),
@@ -42,6 +46,7 @@ QUERIES = [  # a cell, the fact it is read as, what is said about it
     ("2025-02-30", "contract_start", "crm 2 x 2025-02-30 not a date (YYYY-MM-DD)"),
     ("XXX", "currency", "unknown currency"),
     ("US", "currency", "unknown currency"),
+    ("EURO", "currency", "unknown currency; did you mean 'EUR'?"),
     ("actve", "status", "unknown status; did you mean 'active'?"),
     ("partner", "kind", "unknown kind; it is customer, trial, internal, test"),
     ("2.5", "employees", "not a whole number"),
@@ -49,11 +54,14 @@ QUERIES = [  # a cell, the fact it is read as, what is said about it
     ("101", "nps", "nps may not be more than 100"),
     ("-101", "nps", "nps may not be less than -100"),
     ("1.2", "feature_adoption", "feature_adoption may not be more than 1"),
-    ("not an address", "csm", "not an e-mail address"),
+    ("not an address", "csm", "not an e-mail address; join a list of names"),
+    ("$5", "arr", "take the currency away"),
+    ("9223372036854775808", "employees", "the number is too large"),
     ("maybe", "excluded", "neither true nor false"),
 ]
 RECIPES = [  # keys of the recipe, what is said about them
     ({"accounts": "SELECT id AS external_id, 1 AS industri FROM crm"}, "unknown fact 'industri'; did you mean 'industry'"),
+    ({"accounts": "SELECT id FROM crm"}, "unknown fact 'id'; did you mean 'external_id'"),
     ({"accounts": "SELECT id AS external_id, 1 AS seat_use FROM crm"}, "seat_use is computed by Demarc"),
     ({"accounts": "SELECT name FROM crm"}, "gives no column 'external_id'"),
     ({"usage": "SELECT id AS external_id, 1 AS industry FROM crm"}, "industry belongs into the accounts query"),
@@ -139,6 +147,15 @@ def test_a_fault_in_one_query_leaves_the_others_unwritten(tmp_path):
     assert refused.rejected == [("signals", "A-9", "external_id", "A-9", "no account with this ID")]
     assert "1 row is rejected" in refused.said
     assert nothing_written()
+
+
+def test_what_belongs_to_a_rejected_account_says_so(tmp_path):
+    refused = attempt(
+        tmp_path,
+        {"crm.csv": HEAD + "A-1,One,-1\nA-2,Two,2\n", "events.csv": "id,at\nA-1,2026-01-01\n"},
+        signals="SELECT id AS external_id, 'call' AS signal, at FROM events",
+    )
+    assert [row[-1] for row in refused.rejected] == ["arr may not be negative", "its account is rejected"]
 
 
 def test_a_text_column_that_is_nearly_numbers_says_which_line(tmp_path):

@@ -236,6 +236,31 @@ def test_a_byte_order_mark_is_no_part_of_the_first_header(tmp_path):
     assert attempt(tmp_path, {"crm.csv": b"\xef\xbb\xbf" + GOOD.encode()}).said == ""
 
 
+def test_what_spreadsheets_write_is_read(tmp_path):
+    """Excel's first line, columns without a name at the right end, cells of several lines, Windows line ends."""
+    text = 'sep=;\nid;name;arr;;\nA-1;"One, Inc.;\n5, Main St;\nBerlin";"1.234,56";;\nA-2;Zwei;2,5;;\n'
+    content = text.replace("\n", "\r\n").encode("cp1252")
+    done = attempt(
+        tmp_path, {"crm.csv": content}, crm={"encoding": "cp1252", "delimiter": ";", "decimal": ","}
+    )
+    assert (done.said, done.ledger()) == ("", (2, 2, 0, 0, 0))
+    assert list(Account.objects.values_list("external_id", "arr").order_by("pk")) == [
+        ("A-1", Decimal("1234.56")),
+        ("A-2", Decimal("2.50")),
+    ]
+
+
+def test_an_address_of_several_lines_is_no_unclosed_quote(tmp_path):
+    done = attempt(tmp_path, 'id,name,arr\nA-1,"Main St 5,\nBuilding 2, Floor 3, x\nBerlin, Germany",5\n')
+    assert (done.said, done.ledger()) == ("", (1, 1, 0, 0, 0))
+
+
+def test_whole_numbers_of_any_width(tmp_path):
+    sql = "SELECT id AS external_id, EXTRACT(YEAR FROM day) AS employees, EXTRACT(YEAR FROM day) AS arr FROM crm"
+    done = attempt(tmp_path, "id,day\nA-1,2024-05-01\n", accounts=sql)
+    assert (done.said, Account.objects.get().employees, Account.objects.get().arr) == ("", 2024, 2024)
+
+
 def test_a_million_dollars_are_rounded_as_on_paper(tmp_path):
     attempt(tmp_path, "id,name,arr\nA-1,One,1000000.005\n")
     assert Account.objects.get().arr == Decimal("1000000.01")
