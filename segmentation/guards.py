@@ -20,7 +20,7 @@ TRIGGERS = {
         "demarc_no_truncate",
     ),
     "segmentation_cause": (*APPEND_ONLY, "demarc_stamp_cause"),
-    "segmentation_move": APPEND_ONLY,
+    "segmentation_move": (*APPEND_ONLY, "demarc_stamp_move"),
 }
 CONSTRAINTS = {
     ("segmentation_definition", "definition_weights_bearable"),

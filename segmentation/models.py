@@ -395,7 +395,8 @@ class Move(models.Model):
     )
     why = models.CharField(max_length=12, choices=Why)
     definition = models.ForeignKey(Definition, on_delete=models.PROTECT, db_index=False)
-    cause = models.ForeignKey(Cause, on_delete=models.PROTECT)
+    # A trigger proves that it is there and of the same transaction; a foreign key would check it twice.
+    cause = models.ForeignKey(Cause, on_delete=models.PROTECT, db_constraint=False)
     at = models.DateField()  # the run's clock
     written_at = models.DateTimeField(db_default=Func(function="transaction_timestamp"))
     # {"facts": {fact: value as text}, "sources": {fact: [source, observed]}, "left_out": [dimension]}

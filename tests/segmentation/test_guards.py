@@ -102,6 +102,23 @@ def test_a_cause_of_an_earlier_transaction_is_none(world):
     assert forged.at < timezone.now()
 
 
+INSERT_MOVE = """
+    insert into segmentation_move (account_id, layer_id, to_segment_id, why, definition_id, cause_id, at, written_at, evidence)
+    select account_id, layer_id, to_segment_id, why, definition_id, {cause}, at, '2001-01-01', '{{}}' from segmentation_move
+"""
+
+
+def test_a_move_has_the_cause_of_its_transaction_and_its_time(world):
+    for attempt in (INSERT_MOVE.format(cause="cause_id"), INSERT_MOVE.format(cause="0")):
+        with pytest.raises(DatabaseError, match="needs a cause"):
+            sql(attempt)
+        with pytest.raises(DatabaseError, match="needs a cause"):
+            with_cause(attempt)  # it has one, and names another
+    before = timezone.now()
+    with_cause(INSERT_MOVE.format(cause="(select max(id) from segmentation_cause)"))
+    assert Move.objects.latest("id").written_at >= before
+
+
 def test_with_a_cause_it_goes_and_there_is_one_a_transaction(world):
     with transaction.atomic(), acting(label="ida", reason="because"):
         first, second = causes.take(Cause.Kind.DECISION), causes.take(Cause.Kind.RUN)
@@ -129,6 +146,10 @@ def test_rules_that_are_no_draft_never_change(world):
         "update segmentation_definition set document = '{}'",
         "update segmentation_definition set hash = ''",
         "update segmentation_definition set version = 7",
+        "update segmentation_definition set layer_id = layer_id + 1",
+        "update segmentation_definition set activated_by_label = 'somebody else'",
+        "update segmentation_definition set reason = 'another'",
+        "update segmentation_definition set created_at = now()",
         "delete from segmentation_definition",
         "truncate segmentation_definition cascade",
         "update segmentation_definition set status = 'draft'",
