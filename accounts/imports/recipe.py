@@ -56,6 +56,7 @@ def parse(text, *, as_of=None):
     """The recipe in a YAML text; `as_of` overrides its own. ImportFault says what is wrong and what was meant."""
     data = _load(text)
     _known(data, KEYS, "the recipe")
+    _check_single(data, ("as_of", "currency", "source_system"), "the recipe")
     for key in ("sources", "accounts"):
         if not data.get(key):
             raise ImportFault(f"The recipe has no {key}.")
@@ -78,14 +79,18 @@ def file_names(text):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error instead of a silent choice."""
+    """Safe YAML in which a key given twice is an error instead of a silent choice, and nothing multiplies itself."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                None, None, f"write it out instead of *{event.anchor}", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
-        keys = [
-            self.construct_object(key, deep=True)
-            for key, _ in node.value
-            if key.tag != "tag:yaml.org,2002:merge"
-        ]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
@@ -115,6 +120,12 @@ def _known(data, keys, where):
             near = difflib.get_close_matches(str(key), keys, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; it knows {', '.join(keys)}"
             raise ImportFault(f"Unknown key {str(key)!r} in {where}{hint}")
+
+
+def _check_single(data, keys, where):
+    for key in keys:
+        if isinstance(data.get(key), (list, dict, set)):
+            raise ImportFault(f"{where}: {key} is one value, not a list or a mapping.")
 
 
 def _as_of(value):
@@ -170,6 +181,8 @@ def _source(name, data):
     if not isinstance(data, dict):
         raise ImportFault(f"{where} is not a mapping such as {{file: accounts.csv}}.")
     _known(data, SOURCE_KEYS, where)
+    data = {key: value for key, value in data.items() if value is not None}
+    _check_single(data, ("encoding", "delimiter", "decimal", "dates"), where)
     decimals = notation.decimals(data.get("decimal", "."), where)
     dates = notation.dates(data.get("dates", "ISO"), where)
     return Source(
@@ -222,6 +235,7 @@ def _column(where, data, decimals, dates):
     if not isinstance(data, dict):
         raise ImportFault(f"{where} is not a type such as number, text or date.")
     _known(data, COLUMN_KEYS, where)
+    _check_single(data, COLUMN_KEYS, where)
     kind = SAME_TYPE.get(data.get("type"), data.get("type"))
     if kind is None:
         kind = "date" if "dates" in data else "number" if "decimal" in data else None
