@@ -6,11 +6,14 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
+from django.db.models import PROTECT
 from django.http import Http404, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
+
+from accounts.templatetags.shown import heading, plural
 
 HISTORY_PAGE = 50
 
@@ -29,6 +32,10 @@ def page(request, template, *, title, model_admin=None, status=200, **context):
 class Changes(ChangeList):
     """A list that counts once, and offers to show all only when something is filtered out."""
 
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.title = heading(self.opts.verbose_name_plural)
+
     def get_results(self, request):
         super().get_results(request)
         if not self.query and not self.has_active_filters:
@@ -36,7 +43,12 @@ class Changes(ChangeList):
 
 
 class PlainAdmin(ModelAdmin):
-    """Lists accept the filters they offer and nothing else; nothing is deleted in bulk."""
+    """Lists accept the filters they offer and nothing else; nothing is deleted in bulk, and nothing in use at all.
+
+    `empty_text` says under an empty list what to do next.
+    """
+
+    empty_text = ""
 
     list_per_page = 50
     list_filter_submit = False
@@ -64,6 +76,25 @@ class PlainAdmin(ModelAdmin):
         listed = super().changelist_view
         return self.filtered(request, lambda: listed(request, extra_context))
 
+    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        name = self.opts.verbose_name
+        title = {"title": "Edit" if object_id else f"Add {name}"}
+        return super().changeform_view(request, object_id, form_url, title | (extra_context or {}))
+
+    def delete_view(self, request, object_id, extra_context=None):
+        found = self.get_object(request, unquote(object_id))
+        if found is not None and self.has_delete_permission(request, found) and (users := in_use(found)):
+            messages.error(request, f"{found} cannot be deleted: {users} it. Change those first.")
+            return HttpResponseRedirect(self._address("change", found.pk))
+        return super().delete_view(request, object_id, extra_context)
+
+    def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
+        messages.warning(request, f"This {opts.verbose_name} is not there any more; perhaps it was deleted.")
+        return HttpResponseRedirect(self._address("changelist"))
+
+    def _address(self, page, *args):
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args)
+
     def filtered(self, request, answer):
         """What `answer()` gives; where the address asks for something unknown, the whole list and a sentence."""
         try:
@@ -72,9 +103,19 @@ class PlainAdmin(ModelAdmin):
             return answer()
         except (DisallowedModelAdminLookup, IncorrectLookupParameters, ValueError):
             messages.warning(request, "That filter is not known here; the whole list is shown.")
-            return HttpResponseRedirect(
-                reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
-            )
+            return HttpResponseRedirect(self._address("changelist"))
+
+
+def in_use(found):
+    """`12 accounts use`, or "": what refers to a row so that it cannot be deleted."""
+    for relation in found._meta.related_objects:
+        if relation.on_delete is not PROTECT:
+            continue
+        others = relation.related_model
+        if number := others._base_manager.filter(**{relation.field.name: found}).count():
+            names = f"{others._meta.verbose_name},{others._meta.verbose_name_plural}"
+            return f"{plural(number, names)} {'uses' if number == 1 else 'use'}"
+    return ""
 
 
 class GovernedAdmin(PlainAdmin):
@@ -104,6 +145,7 @@ class GovernedAdmin(PlainAdmin):
         return last[0] and last[0].prev_record
 
 
+NAMES = {"layer": "segmentation"}  # fields that are called otherwise on screen
 KINDS = {"+": "Created", "~": "Changed", "-": "Deleted"}
 MONEY = {"arr", "acv", "annual_revenue"}
 
@@ -126,7 +168,7 @@ def entries(rows, before=None):
             "kind": KINDS[row.history_type],
             "changes": [
                 {
-                    "field": field.verbose_name,
+                    "field": NAMES.get(field.name, field.verbose_name),
                     "old": _shown(field, old, names),
                     "new": _shown(field, new, names),
                 }

@@ -80,6 +80,7 @@ class ImportAdmin(PlainAdmin):
     list_filter = ["status"]
     search_fields = ["name"]
     list_before_template = "demarc/import_list_before.html"
+    empty_text = "Take an export of your CRM as CSV files, and a recipe that says what the columns mean."
 
     def has_add_permission(self, request):
         return False

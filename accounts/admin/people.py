@@ -16,6 +16,8 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, PlainAdmin):
+    """People who log in. Nobody deletes themselves: the last one would lock the door from outside."""
+
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -25,14 +27,19 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
 
     lookup_allowed = PlainAdmin.lookup_allowed
 
+    def has_delete_permission(self, request, obj=None):
+        return obj != request.user and super().has_delete_permission(request, obj)
+
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, PlainAdmin):
     actions = None
+    empty_text = "A group is a role: permissions that several people have, such as approver or auditor."
 
 
 @admin.register(Csm)
 class CsmAdmin(GovernedAdmin):
+    empty_text = "CSMs come with an import (the column csm, an e-mail address), or are added here."
     list_display = ["name", "email", "kind", "user"]
     list_filter = ["kind"]
     list_select_related = ["user"]
@@ -42,11 +49,13 @@ class CsmAdmin(GovernedAdmin):
 
 @admin.register(Product)
 class ProductAdmin(PlainAdmin):
+    empty_text = "Products come with the subscriptions of an import, or are added here."
     list_display = ["key", "name"]
     search_fields = ["key", "name"]
 
 
 @admin.register(SourceSystem)
 class SourceSystemAdmin(PlainAdmin):
+    empty_text = "The systems data comes from, such as a CRM. They come with an import, or are added here."
     list_display = ["key", "name"]
     search_fields = ["key", "name"]

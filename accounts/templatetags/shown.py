@@ -128,6 +128,23 @@ def anything(cell):
     return "anything else" if cell == "*" else cell
 
 
+# What a model is called in the menu, where that is not its plural.
+HEADINGS = {"rules versions": "Rules", "treatments": "How we serve"}
+
+
+@register.filter
+def heading(plural):
+    """A list's name as the menu has it."""
+    plural = str(plural)
+    return HEADINGS.get(plural, plural[:1].upper() + plural[1:])
+
+
+@register.filter
+def article(noun):
+    """a segment, an account."""
+    return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
+
+
 @register.filter
 def matched(cell, value):
     """Of a cell that lists texts only the one that is the value; any other cell as it is."""

@@ -136,6 +136,7 @@ class AccountAdmin(GovernedAdmin):
     ]
     list_select_related = ["csm"]
     search_fields = ["name", "external_id", "domain"]
+    empty_text = "They come from a CRM export. You see everything before it is saved."
     search_help_text = "Name, account ID or web domain"
     list_before_template = "demarc/account_list_before.html"
     ordering = ["name"]
@@ -266,7 +267,8 @@ class AccountAdmin(GovernedAdmin):
     def edit_view(self, request, object_id):
         if not self.has_change_permission(request):
             raise PermissionDenied
-        return self.changeform_view(request, object_id, "", {"show_save_and_add_another": False})
+        extra = {"title": "Correct data", "show_save_and_add_another": False}
+        return self.changeform_view(request, object_id, "", extra)
 
     def get_form(self, request, obj=None, change=False, **kwargs):
         return super().get_form(request, obj, change, form=CorrectionForm, **kwargs)

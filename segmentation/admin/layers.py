@@ -2,14 +2,25 @@
 
 from django.contrib import admin
 from django.utils.html import format_html
+from django.utils.safestring import mark_safe
 
 from accounts.admin.governed import GovernedAdmin
 from segmentation.models import Layer, Segment, ServiceModel, Treatment
 
+KEY_HELP = "The short name in exports, recipes and commands. It cannot be changed later."
+
+
+class SegmentationFilter(admin.RelatedFieldListFilter):
+    """A layer is called segmentation on screen."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.title = "segmentation"
+
 
 @admin.register(Layer)
 class LayerAdmin(GovernedAdmin):
-    list_display = ["name", "rules", "labels", "applies", "primary"]
+    list_display = ["name", "rules", "labels", "applies", "main"]
     fields = ["name", "key", "description", "policy", "primary", "position"]
     search_fields = ["name", "key"]
     prepopulated_fields = {"key": ["name"]}
@@ -25,6 +36,18 @@ class LayerAdmin(GovernedAdmin):
 
     def has_delete_permission(self, request, obj=None):
         return False
+
+    def get_form(self, request, obj=None, change=False, **options):
+        helps = {
+            "key": KEY_HELP,
+            "policy": "What happens when the rules give an account another segment.",
+            "position": "Where it stands in lists: the lowest number first.",
+        }
+        return super().get_form(request, obj, change, help_texts=helps, **options)
+
+    @admin.display(description="Primary", ordering="primary")
+    def main(self, layer):
+        return mark_safe('<span class="dm-badge brand">primary</span>') if layer.primary else ""
 
     @admin.display(description="Segments")
     def labels(self, layer):
@@ -44,19 +67,32 @@ class LayerAdmin(GovernedAdmin):
 
 @admin.register(Segment)
 class SegmentAdmin(GovernedAdmin):
-    list_display = ["name", "layer", "serves", "owner"]
-    list_filter = [("layer", admin.RelatedFieldListFilter)]
+    list_display = ["name", "segmentation", "serves", "owner"]
+    list_filter = [("layer", SegmentationFilter)]
     list_select_related = ["layer", "treatment__service_model", "owner"]
     search_fields = ["name", "key"]
     autocomplete_fields = ["layer", "treatment", "owner"]
-    fields = ["layer", "name", "key", "description", "position", "parent", "owner", "owner_role", "treatment"]
     prepopulated_fields = {"key": ["name"]}
 
     def get_prepopulated_fields(self, request, obj=None):
         return {} if obj else self.prepopulated_fields
 
     def get_readonly_fields(self, request, obj=None):
-        return ["key", "layer"] if obj else []
+        return ["key", "segmentation"] if obj else []
+
+    def get_fields(self, request, obj=None):
+        first = "segmentation" if obj else "layer"
+        return [first, "name", "key", "description", "position", "parent", "owner", "owner_role", "treatment"]
+
+    def get_form(self, request, obj=None, change=False, **options):
+        helps = {"key": KEY_HELP, "position": "Its place in the segmentation: the highest segment first."}
+        helps |= {"treatment": "What customers in this segment get."}
+        labels = {"layer": "Segmentation", "treatment": "How we serve"}
+        return super().get_form(request, obj, change, help_texts=helps, labels=labels, **options)
+
+    @admin.display(description="Segmentation", ordering="layer")
+    def segmentation(self, segment):
+        return segment.layer
 
     def has_delete_permission(self, request, obj=None):
         return False

@@ -59,6 +59,9 @@ class DefinitionAdmin(GovernedAdmin):
         layer = Layer.objects.filter(key=request.POST.get("layer", "")).first()
         if layer is None:
             raise Http404
+        if open_one := layer.definitions.filter(status=Definition.Status.DRAFT).first():
+            messages.info(request, "A draft is open already; this is it.")
+            return HttpResponseRedirect(reverse(PAGE, args=[open_one.pk]))
         try:
             draft = versions.create_draft(layer, by=request.user)
         except Refused as refusal:
@@ -119,7 +122,9 @@ class DefinitionAdmin(GovernedAdmin):
 
     def discard_view(self, request, pk):
         self._may_change(request)
-        draft = self._draft(pk)
+        draft = self._get(pk)
+        if draft.status != Definition.Status.DRAFT:
+            return self._no_draft(request, draft)
         if request.method == "POST":
             try:
                 versions.discard_draft(draft, by=request.user, seen=request.POST.get("seen", ""))
@@ -143,7 +148,9 @@ class DefinitionAdmin(GovernedAdmin):
         """Asks for the reason; the POST activates."""
         if not request.user.has_perm("segmentation.activate_definition"):
             raise PermissionDenied
-        draft = self._draft(pk)
+        draft = self._get(pk)
+        if draft.status != Definition.Status.DRAFT:
+            return self._no_draft(request, draft)
         reason, refusal = request.POST.get("reason", "").strip(), ""
         if request.method == "POST":
             try:
@@ -180,11 +187,10 @@ class DefinitionAdmin(GovernedAdmin):
             raise Http404("There is no such version.")
         return one
 
-    def _draft(self, pk):
-        one = self._get(pk)
-        if one.status != Definition.Status.DRAFT:
-            raise Http404("This version is no draft any more.")
-        return one
+    def _no_draft(self, request, one):
+        """Clicked twice, or decided by somebody else meanwhile."""
+        messages.warning(request, f"{one} is {one.get_status_display().lower()} already, no draft any more.")
+        return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
 
 
 def _layer(layer, found):

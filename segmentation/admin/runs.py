@@ -23,6 +23,7 @@ class RunAdmin(PlainAdmin):
     list_display = ["number", "state", "trigger", "as_of_shown", "started", "took", "what", "accounts_shown"]
     list_filter = ["status", "trigger"]
     list_before_template = "demarc/run_list_before.html"
+    empty_text = "The first one gives every customer its segments; it needs accounts and active rules."
 
     def has_add_permission(self, request):
         return False
@@ -130,7 +131,10 @@ class RunAdmin(PlainAdmin):
                 run = runs.start(layers=chosen, by=request.user, reason=request.POST.get("reason", "")[:400])
             except Refused as refusal:
                 messages.error(request, str(refusal))
-                return HttpResponseRedirect(request.path)
+                running = Run.objects.filter(status=Run.Status.RUNNING).first()
+                return HttpResponseRedirect(
+                    reverse("admin:segmentation_run_change", args=[running.pk]) if running else request.path
+                )
             return HttpResponseRedirect(reverse("admin:segmentation_run_change", args=[run.pk]))
         return page(
             request,

@@ -28,11 +28,32 @@ function unspoken(root) {
     });
 }
 
-// <div data-progress="url">: asks every 1.5 seconds, fills in [data-value=...], reloads once the work has ended.
+const STALLED = 15000; // milliseconds without progress after which the page says so
+
+// A double click sends a form once. Coming back to the page gives the buttons back.
+function once(event) {
+    const form = event.target;
+    if (event.defaultPrevented || form.method !== "post") return;
+    if (form.dataset.sent) return event.preventDefault();
+    form.dataset.sent = "yes";
+    window.setTimeout(() => form.querySelectorAll("button").forEach((button) => button.setAttribute("aria-disabled", "true")));
+}
+function again() {
+    document.querySelectorAll("form[data-sent]").forEach((form) => {
+        delete form.dataset.sent;
+        form.querySelectorAll("button[aria-disabled]").forEach((button) => button.removeAttribute("aria-disabled"));
+    });
+}
+
+// <div data-progress="url">: asks every 1.5 seconds, fills in [data-value=...], reloads once the work has ended,
+// shows [data-stalled] when nothing happens.
 function follow(element) {
     const say = (key, value) =>
         element.querySelectorAll(`[data-value="${key}"]`).forEach((target) => (target.textContent = value));
     const bar = element.querySelector("progress");
+    const stalled = element.querySelector("[data-stalled]");
+    let last = "";
+    let since = Date.now();
     const ask = async () => {
         try {
             const answer = await fetch(element.dataset.progress, { headers: { Accept: "application/json" } });
@@ -44,6 +65,8 @@ function follow(element) {
                 bar.value = state.done;
             }
             if (state.ended) return window.location.reload();
+            if (last !== (last = JSON.stringify(state))) since = Date.now();
+            if (stalled) stalled.hidden = Date.now() - since < STALLED;
         } catch {
             say("step", "No answer from the server; trying again.");
         }
@@ -56,6 +79,8 @@ document.addEventListener("DOMContentLoaded", () => {
     reachable(document);
     unspoken(document);
     document.querySelectorAll("[data-progress]").forEach(follow);
+    document.addEventListener("submit", once);
+    window.addEventListener("pageshow", again);
     document.querySelectorAll("[data-submit-on-change]").forEach((element) =>
         element.addEventListener("change", () => element.form.requestSubmit())
     );
