@@ -147,13 +147,13 @@ SUBSCRIPTION_SUMMARY = f"""
            sum(b.seats_licensed) filter (where {_NOW}) as seats,
            min(b.start_date) as first_start,
            min(b.end_date) filter (where {_NOW}) as next_end,
-           case when bool_or(b.status = 'past due') then 'past due'
+           case when bool_or({_NOW} and b.status = 'past due') then 'past due'
                 when bool_or({_NOW} and b.contract_type <> '') then
                     (array_agg(b.contract_type order by b.arr desc nulls last, b.id) filter (where {_NOW} and b.contract_type <> ''))[1]
                 when bool_or({_NOW} and b.end_date - b.start_date > 366) then 'multi-year'
-                when bool_or({_NOW} and b.end_date - b.start_date between 1 and 62) then 'month-to-month'
-                when bool_or({_NOW}) and bool_or(b.end_date <= %(at)s::date) then 'annual renewing'
-                when bool_or({_NOW}) and min(b.start_date) < %(at)s::date - 366 then 'annual renewing'
+                when bool_and(coalesce(b.end_date - b.start_date <= 62, false)) filter (where {_NOW}) then 'month-to-month'
+                when bool_or({_NOW}) and bool_or(b.end_date <= %(at)s::date and b.status <> 'trial') then 'annual renewing'
+                when bool_or({_NOW}) and bool_or(b.start_date < %(at)s::date - 366 and b.status <> 'trial') then 'annual renewing'
                 when bool_or({_NOW}) then 'annual new'
            end as contract_type
       from accounts_subscription b

@@ -1,0 +1,57 @@
+"""Facts that follow from subscriptions: what counts on which day."""
+
+import datetime
+
+import pytest
+from django.db import connection
+
+from accounts import catalogue
+from accounts.models import Account, Subscription
+
+pytestmark = pytest.mark.django_db
+AT = datetime.date(2026, 6, 30)
+FACTS = ("arr", "contract_type", "account_age_days", "days_to_renewal", "arr_growth_12m")
+
+CASES = [  # what it is; the account; its subscriptions as (start, end, ARR, status); the facts
+    ("nothing known", {}, [], (None, None, None, None, None)),
+    ("ended the day before", {}, [("2025-06-29", "2026-06-30", 100)], (0, None, 366, None, -1)),
+    ("ends tomorrow", {}, [("2026-01-01", "2026-07-01", 100)], (100, "annual new", 180, 1, None)),
+    ("starts today", {}, [("2026-06-30", None, 100)], (100, "annual new", 0, None, None)),
+    ("starts tomorrow", {}, [("2026-07-01", None, 100)], (0, None, -1, None, None)),
+    ("a trial", {}, [("2026-06-01", None, 100, "trial")], (0, None, 29, None, None)),
+    ("paused", {}, [("2026-06-01", None, 100, "paused")], (0, None, 29, None, None)),
+    ("past due", {}, [("2026-06-01", None, 100, "past due")], (100, "past due", 29, None, None)),
+    ("past due long ago", {}, [("2024-01-01", "2025-01-01", 9, "past due"), ("2026-01-01", None, 50)],
+     (50, "annual renewing", 911, None, None)),
+    ("after a trial", {}, [("2026-01-01", "2026-02-01", 0, "trial"), ("2026-02-01", "2027-02-01", 50)],
+     (50, "annual new", 180, 216, None)),
+    ("a monthly add-on", {}, [("2026-01-01", "2027-01-01", 900), ("2026-06-15", "2026-07-15", 12)],
+     (912, "annual new", 180, 15, None)),
+    ("monthly", {}, [("2026-06-15", "2026-07-15", 12)], (12, "month-to-month", 15, 15, None)),
+    ("several years", {}, [("2025-01-01", "2028-01-01", 12)], (12, "multi-year", 545, 550, 0)),
+    ("grown by half", {}, [("2025-01-01", "2026-01-01", 100), ("2026-01-01", "2027-01-01", 150)],
+     (150, "annual renewing", 545, 185, 0.5)),
+    ("imported ARR counts", {"arr": 7}, [("2026-01-01", None, 100)], (7, "annual new", 180, None, None)),
+    ("imported ARR without a subscription", {"arr": 7}, [], (7, None, None, None, None)),
+    ("as imported", {"contract_type": "annual new", "contract_start": "2026-06-29", "renewal_date": "2026-07-02"},
+     [("2020-01-01", "2026-12-31", 1)], (1, "annual new", 1, 2, 0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "subscriptions", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_from_subscriptions(fields, subscriptions, expected):
+    account = Account.objects.create(external_id="acme", **fields)
+    for number, (start, end, arr, *status) in enumerate(subscriptions):
+        Subscription.objects.create(
+            account=account, subscription_id=number, start_date=start, end_date=end, arr=arr,
+            status=status[0] if status else "active",
+        )  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"select {', '.join(catalogue.sql(name) for name in FACTS)} from accounts_account a left join "
+            f"({catalogue.SUBSCRIPTION_SUMMARY} group by b.account_id) s on s.account_id = a.id",
+            {"at": AT},
+        )
+        assert cursor.fetchone() == expected
