@@ -7,8 +7,7 @@ page show the same dictionary; numbers in it are text, so that nothing is lost o
 
 import re
 from datetime import date
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
-from fractions import Fraction
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import polars as pl
 from django.db import DataError, transaction
@@ -18,11 +17,9 @@ from accounts import catalogue
 from accounts.models import Account, Usage
 from accounts.refusals import Refused
 from accounts.templatetags import shown
-from segmentation import assignments, engine, frames, rubric, runs
+from segmentation import assignments, engine, frames, reasons, rubric, runs
+from segmentation.contributions import Contributions, rounded
 from segmentation.models import Assignment, Cause, Definition, Layer, Move
-
-UNIT = Fraction(1, 10**12)
-CENT = Fraction(1, 100)
 
 
 def explain(account, layer=None, *, at=None):
@@ -147,7 +144,6 @@ class _Case:
 
     def __init__(self, **known):
         self.__dict__.update(known)
-        self.at = self.clock
         [self.facts] = self.frame.iter_rows(named=True)
         [self.row] = engine.evaluate(self.document, self.frame, self.clock, left_out=self.left_out).iter_rows(
             named=True
@@ -156,7 +152,7 @@ class _Case:
 
     def told(self):
         row = self.row
-        contributions = _Contributions(self.document, row)
+        contributions = Contributions(self.document, row)
         reason = row["reason"]
         return {
             "account": {"external_id": self.account.external_id, "name": self.account.name},
@@ -174,7 +170,7 @@ class _Case:
             "provisional": row["provisional"],
             "provisional_until": _text(row["provisional_until"]),
             "unsegmented_reason": reason,
-            "reason_text": reason_text(reason, self.document) if reason else None,
+            "reason_text": reasons.text(reason, self.document) if reason else None,
             "thin_data": row["thin"],
             "composite": _text(row["composite"]),
             "composite_shown": _hundredths(row["composite"]),
@@ -361,89 +357,6 @@ class _Case:
         return _hundredths(value) if isinstance(value, Decimal) else _text(value)
 
 
-def reason_text(code, document=None):
-    """A sentence for a reason code of the engine."""
-    kind, _, what = (code or "").partition(":")
-    if kind == "missing":
-        label = catalogue.FACTS[what].label if what in catalogue.FACTS else what
-        return f"{label} is not known, and the rules need it."
-    if kind == "no facts":
-        named = [one.name for one in document.dimensions if one.key == what and one.name] if document else []
-        return f"Nothing is known for the score group {named[0] if named else what}."
-    if kind == "currency":
-        return f"Its money is in {what}, not in the organisation's currency; amounts are not converted yet."
-    if kind == "overflow":
-        return f"A number in rule {int(what) + 1} is too large to be compared."
-    return {"": "", "no rule": "No rule applies."}.get(kind, code)
-
-
-# -- contributions
-
-
-class _Contributions:
-    """How much each score group and measure adds to the composite.
-
-    Exact fractions, shared out so that the parts of 12 decimals add up to the composite, and the shown parts of two
-    decimals to the composite as shown: the largest remainders get what is left.
-    """
-
-    def __init__(self, document, row):
-        self.parts, self.used = {}, {}
-        if row["composite"] is None:
-            return
-        present = [one for one in document.dimensions if row[f"score.{one.key}"] is not None]
-        total = sum(document.weights[one.key] for one in present)
-        exact, inside = {}, {}
-        for one in present:
-            share = Fraction(document.weights[one.key]) / Fraction(total)
-            self.used[one.key] = share
-            inside[one.key] = _inside(one, row, share)
-            exact[one.key] = sum(inside[one.key].values())
-        composite = Fraction(row["composite"])
-        for place, whole in ((UNIT, composite), (CENT, Fraction(_rounded(row["composite"])))):
-            for key, units in _allot(exact, whole / place, place).items():
-                self.parts.setdefault((False, key), []).append(units * place)
-                for criterion, part in _allot(inside[key], units, place).items():
-                    self.parts.setdefault((True, criterion), []).append(part * place)
-
-    def of(self, key, *, criterion=False):
-        fine, coarse = self.parts.get((criterion, key), (None, None))
-        return {
-            "contribution": None if fine is None else f"{_decimal(fine):.12f}",
-            "contribution_shown": None if coarse is None else f"{_decimal(coarse):.2f}",
-        }
-
-    def weight_used(self, key, weights):
-        """What a score group counted after the others were left out, as text."""
-        if key not in self.used:
-            return "0" if self.used else None
-        if self.used[key] == weights[key]:
-            return _text(weights[key])
-        return f"{round(_decimal(self.used[key]), 12):f}"
-
-
-def _inside(dimension, row, share):
-    """{criterion: its exact part of the composite}; nothing for one that was skipped."""
-    points = {one.key: (row[f"points.{one.key}"], Fraction(one.weight)) for one in dimension.criteria}
-    weights = sum(weight for value, weight in points.values() if value is not None)
-    divisor = 1 if dimension.scale == "points" else weights
-    return {key: share * weight * (value or 0) / divisor for key, (value, weight) in points.items()}
-
-
-def _allot(exact, units, place):
-    """Whole units that add up to `units`, each as near to its exact part as can be."""
-    floors = {key: int(value / place) for key, value in exact.items()}
-    left = int(units) - sum(floors.values())
-    nearest = sorted(exact, key=lambda key: floors[key] - exact[key] / place)  # largest remainder first
-    for key in [key for key in nearest if exact[key]][:left]:
-        floors[key] += 1
-    return floors
-
-
-def _decimal(fraction):
-    return Decimal(fraction.numerator) / Decimal(fraction.denominator)
-
-
 # -- the next step
 
 
@@ -550,12 +463,8 @@ def _text(value):
     return str(value)
 
 
-def _rounded(value):
-    return value.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
-
-
 def _hundredths(value):
-    return None if value is None else f"{_rounded(value):f}"
+    return None if value is None else f"{rounded(value):f}"
 
 
 def _shown(fact, value, currency="", rounding=ROUND_FLOOR):

@@ -329,9 +329,7 @@ class Assignment(models.Model):
     definition = models.ForeignKey(Definition, on_delete=models.PROTECT, db_index=False)
     provisional = models.BooleanField(default=False)
     provisional_until = models.DateField(null=True)
-    reason = models.CharField(
-        max_length=200, blank=True
-    )  # why it needs data, as a code; see explain.reason_text
+    reason = models.CharField(max_length=200, blank=True)  # why it needs data, as a code; see reasons.text
     computed_since = models.DateField()  # clock of the run that first gave this computed segment
     effective_since = models.DateField(null=True)
     objects = AssignmentQuerySet.as_manager()

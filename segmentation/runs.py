@@ -22,7 +22,7 @@ from django.utils import timezone
 from accounts.history import actor
 from accounts.models import Account
 from accounts.refusals import Refused
-from segmentation import assignments, frames
+from segmentation import assignments, frames, reasons
 from segmentation.definitions import DocumentErrors
 from segmentation.models import Chunk, Definition, Layer, Quarantined, Run, RunLayer
 
@@ -386,6 +386,12 @@ def _share(part, whole):
 
 
 def _warnings(counts):
+    if counts["needs_data"] * 2 > counts["scanned"]:
+        code = max(counts["reasons"], key=counts["reasons"].get)
+        yield (
+            f"{counts['needs_data']} of {counts['scanned']} accounts need data, most of them for this reason: "
+            f"{reasons.text(code)}"
+        )
     if counts["quarantined"]:
         yield f"{counts['quarantined']} accounts could not be evaluated and were set aside, with the reason."
     if counts["scanned"] and counts["thin"] * 2 > counts["scanned"]:

@@ -11,7 +11,7 @@ from segmenting import BY_ARR, DAY, RULES, account, activate, change, layer_with
 
 from accounts.models import Account
 from accounts.refusals import Refused
-from segmentation import explain, versions
+from segmentation import explain, reasons, versions
 from segmentation.models import Assignment, Layer
 
 
@@ -271,7 +271,7 @@ def test_who_is_not_scored_and_what_cannot_be_read(layer):
     ],
 )
 def test_reasons(code, text):
-    assert explain.reason_text(code) == text
+    assert reasons.text(code) == text
 
 
 # -- the command
@@ -299,9 +299,12 @@ def test_the_command_tells_the_same(layer):
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [
-        (["nobody"], "no account with the ID or name 'nobody'"),
-        (["Twin"], "Several accounts are called 'Twin'"),
-        (["acme", "--layer", "nope"], "There is no segmentation 'nope'"),
+        (["nobody"], "no account with the ID or name 'nobody'.$"),
+        (["twin"], r"name 'twin'. Did you mean one \(Twin\) or two \(Twin\)\?"),
+        (["ACME"], r"Did you mean acme\?"),
+        (["Twin"], r"Several accounts are called 'Twin' \(such as one, two\)"),
+        (["acme", "--layer", "nope"], "There is no segmentation 'nope'. There are: tier"),
+        (["acme", "--layer", "teir"], "Did you mean 'tier'?"),
         (["acme", "--at", "yesterday"], "'yesterday' is not a date"),
         (["acme", "--at", "2020-01-01"], "it never had one"),
     ],

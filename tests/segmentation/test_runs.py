@@ -275,6 +275,19 @@ def test_a_score_group_nobody_has_facts_for_is_left_out_for_all(db):
     assert Assignment.objects.get(account=acme, layer=layer).reason == "no facts:behaviour"
 
 
+def test_when_most_need_data_the_run_says_why(db):
+    layer_with({"requires": ["employees"], "rules": [{"segment": "tech"}]})
+    account("known", employees=1)
+    for number in range(2):
+        account(f"unknown {number}")
+    [told] = recompute().layers.get().warnings
+    assert told == (
+        "2 of 3 accounts need data, most of them for this reason: Employees is not known, and the rules need it."
+    )
+    account("known too", employees=1)
+    assert recompute().layers.get().warnings == []
+
+
 def test_blank_text_is_no_fact(db):
     rules = {
         "dimensions": [{"key": "where", "criteria": [{"key": "region", "cells": ["EMEA", "*"]}]}],

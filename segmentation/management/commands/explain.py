@@ -1,6 +1,7 @@
 import json
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Q
 
 from accounts.models import Account
 from accounts.refusals import Refused
@@ -34,12 +35,20 @@ def find(text):
     """The account with this ID, else the one with this name."""
     if found := Account.objects.filter(external_id=text).first():
         return found
-    named = list(Account.objects.filter(name=text)[:2])
+    named = list(Account.objects.filter(name=text).order_by("pk")[:2])
     if len(named) == 1:
         return named[0]
     if named:
-        raise CommandError(f"Several accounts are called {text!r}. Give the account's ID.")
-    raise CommandError(f"There is no account with the ID or name {text!r}.")
+        ids = ", ".join(one.external_id for one in named)
+        raise CommandError(f"Several accounts are called {text!r} (such as {ids}). Give the account's ID.")
+    raise CommandError(f"There is no account with the ID or name {text!r}.{_nearest(text)}")
+
+
+def _nearest(text):
+    """Accounts that contain what was typed, in whatever case."""
+    near = Account.objects.filter(Q(external_id__icontains=text) | Q(name__icontains=text)).order_by("pk")[:3]
+    named = " or ".join(f"{one.external_id} ({one.name})" if one.name else one.external_id for one in near)
+    return f" Did you mean {named}?" if named else ""
 
 
 def lines(told):

@@ -1,5 +1,6 @@
 import json
 from datetime import date
+from difflib import get_close_matches
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -76,6 +77,8 @@ def layers(keys):
         return None
     found = {layer.key: layer for layer in Layer.objects.filter(key__in=keys)}
     if unknown := [key for key in keys if key not in found]:
-        known = ", ".join(Layer.objects.values_list("key", flat=True))
-        raise CommandError(f"There is no segmentation {unknown[0]!r}. There are: {known}")
+        known = list(Layer.objects.values_list("key", flat=True))
+        near = get_close_matches(unknown[0], known, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        raise CommandError(f"There is no segmentation {unknown[0]!r}. {hint}There are: {', '.join(known)}")
     return list(found.values())

@@ -1,0 +1,77 @@
+"""How much each score group and measure adds to the composite.
+
+Exact fractions, shared out so that the parts of 12 decimals add up to the composite, and the shown parts of two
+decimals to the composite as shown: the largest remainders get what is left. Pure.
+"""
+
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+
+UNIT = Fraction(1, 10**12)
+CENT = Fraction(1, 100)
+
+
+class Contributions:
+    """The contributions of a Document's parts to the composite of one row of the engine's result."""
+
+    def __init__(self, document, row):
+        self.parts, self.used = {}, {}
+        if row["composite"] is None:
+            return
+        present = [one for one in document.dimensions if row[f"score.{one.key}"] is not None]
+        total = sum(document.weights[one.key] for one in present)
+        exact, inside = {}, {}
+        for one in present:
+            share = Fraction(document.weights[one.key]) / Fraction(total)
+            self.used[one.key] = share
+            inside[one.key] = _inside(one, row, share)
+            exact[one.key] = sum(inside[one.key].values())
+        composite = Fraction(row["composite"])
+        for place, whole in ((UNIT, composite), (CENT, Fraction(rounded(row["composite"])))):
+            for key, units in _allot(exact, whole / place, place).items():
+                self.parts.setdefault((False, key), []).append(units * place)
+                for criterion, part in _allot(inside[key], units, place).items():
+                    self.parts.setdefault((True, criterion), []).append(part * place)
+
+    def of(self, key, *, criterion=False):
+        """What a score group (or a measure) adds, as texts of 12 and of 2 decimals; None where there is no composite."""
+        fine, coarse = self.parts.get((criterion, key), (None, None))
+        return {
+            "contribution": None if fine is None else f"{_decimal(fine):.12f}",
+            "contribution_shown": None if coarse is None else f"{_decimal(coarse):.2f}",
+        }
+
+    def weight_used(self, key, weights):
+        """What a score group counted after the others were left out, as text."""
+        if key not in self.used:
+            return "0" if self.used else None
+        if self.used[key] == weights[key]:
+            return f"{weights[key]:f}"
+        return f"{round(_decimal(self.used[key]), 12):f}"
+
+
+def rounded(score):
+    """A score as it is shown: two decimals."""
+    return score.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
+
+
+def _inside(dimension, row, share):
+    """{criterion: its exact part of the composite}; nothing for one that was skipped."""
+    points = {one.key: (row[f"points.{one.key}"], Fraction(one.weight)) for one in dimension.criteria}
+    weights = sum(weight for value, weight in points.values() if value is not None)
+    divisor = 1 if dimension.scale == "points" else weights
+    return {key: share * weight * (value or 0) / divisor for key, (value, weight) in points.items()}
+
+
+def _allot(exact, units, place):
+    """Whole units that add up to `units`, each as near to its exact part as can be."""
+    floors = {key: int(value / place) for key, value in exact.items()}
+    left = int(units) - sum(floors.values())
+    nearest = sorted(exact, key=lambda key: floors[key] - exact[key] / place)  # largest remainder first
+    for key in [key for key in nearest if exact[key]][:left]:
+        floors[key] += 1
+    return floors
+
+
+def _decimal(fraction):
+    return Decimal(fraction.numerator) / Decimal(fraction.denominator)
