@@ -311,6 +311,10 @@ def _not_a_number(value):
         return 'not a plain number; declare how it is written at the source, such as decimal: "1,23,456.78"'
     if re.search(r"[$€£¥₹]|^[A-Za-z]{3} |\d [A-Za-z]{3}$", value):
         return "not a number; take the currency away in the query, such as REPLACE(arr, '$', '')"
+    if value.endswith("%"):
+        return "not a number; a share is a number from 0 to 1: REPLACE(x, '%', '') / 100"
+    if not any(character.isdigit() for character in value):
+        return f"not a number; NULLIF(x, '{value[:20]}') in the query takes it as empty"
     return "not a number"
 
 

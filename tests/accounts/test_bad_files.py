@@ -55,6 +55,8 @@ QUERIES = [  # a cell, the fact it is read as, what is said about it
     ("-101", "nps", "nps may not be less than -100"),
     ("1.2", "feature_adoption", "feature_adoption may not be more than 1"),
     ("not an address", "csm", "not an e-mail address; join a list of names"),
+    ("40%", "feature_adoption", "REPLACE(x, '%', '') / 100"),
+    ("N/A", "arr", "NULLIF(x, 'N/A') in the query"),
     ("$5", "arr", "take the currency away"),
     ("9223372036854775808", "employees", "the number is too large"),
     ("maybe", "excluded", "neither true nor false"),

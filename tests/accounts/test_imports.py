@@ -261,6 +261,15 @@ def test_whole_numbers_of_any_width(tmp_path):
     assert (done.said, Account.objects.get().employees, Account.objects.get().arr) == ("", 2024, 2024)
 
 
+def test_what_the_reasons_advise_works(tmp_path):
+    sql = """SELECT id AS external_id, NULLIF(REPLACE(price, '$', ''), 'N/A') AS arr,
+                    REPLACE(share, '%', '') / 100 AS feature_adoption FROM crm"""
+    done = attempt(tmp_path, "id,price,share\nA-1,$5.50,40%\nA-2,N/A,\n", accounts=sql)
+    assert done.said == ""
+    assert list(Account.objects.order_by("pk").values_list("arr", flat=True)) == [Decimal("5.50"), None]
+    assert Usage.objects.get().feature_adoption == Decimal("0.4")
+
+
 def test_a_million_dollars_are_rounded_as_on_paper(tmp_path):
     attempt(tmp_path, "id,name,arr\nA-1,One,1000000.005\n")
     assert Account.objects.get().arr == Decimal("1000000.01")
