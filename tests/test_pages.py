@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from segmenting import DAY, RULES, account, layer_with, person, portfolio, recompute
 
 from accounts.catalogue import TYPES
-from accounts.models import Account, Csm, ImportBatch, Product, SourceSystem
+from accounts.models import Account, Csm, ImportBatch, Product, SourceSystem, Subscription
 from segmentation import versions
 from segmentation.admin.scoring_form import read, rows
 from segmentation.definitions import Document
@@ -223,6 +223,92 @@ def test_a_visitor_is_asked_to_log_in(db, url):
     answer = Client().get(url)
     assert answer.status_code in (302, 405)
     assert answer.status_code == 405 or "/admin/login/" in answer["Location"]
+
+
+def test_a_refusal_and_a_missing_page_are_sentences(web):
+    outsider = staff()
+    refused = outsider.post(f"{S}run/start/")
+    assert (refused.status_code, "no permission" in text(refused)) == (403, True)
+    missing = web.get(f"{S}run/999/change/")
+    assert (missing.status_code, "There is no such recalculation." in text(missing)) == (404, True)
+    assert "nothing at this address" in text(web.get("/admin/nope/"))
+
+
+def test_a_list_is_called_what_the_menu_calls_it(web):
+    for url, title in (
+        (f"{A}account/", "Accounts"),
+        (f"{S}treatment/", "How we serve"),
+        (f"{S}run/", "Recalculations"),
+    ):
+        page = web.get(url).content.decode()
+        assert f"<title>{title} | Demarc" in re.sub(r"\s+", " ", page).replace("<title> ", "<title>")
+        assert "to change" not in text(web.get(url))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"), [(f"{A}account/", "Import your accounts"), (f"{A}csm/", "Add a CSM")]
+)
+def test_an_empty_list_says_what_to_do_and_a_filtered_one_something_else(web, url, said):
+    empty, filtered = text(web.get(url)), text(web.get(f"{url}?q=zzz"))
+    assert said in empty
+    assert said not in filtered
+    assert "Nothing fits" in filtered
+
+
+def used_rows():
+    """One of each that something refers to: [(address, what uses it)]."""
+    layer = layer_with()
+    csm, product = Csm.objects.create(email="c@example.com", name="Cleo"), Product.objects.create(key="app")
+    one = account("acme", arr=1)
+    Account.objects.filter(pk=one.pk).update(csm=csm)
+    Subscription.objects.create(
+        account=one, subscription_id="s", product=product, start_date=DAY, arr=1, currency="USD"
+    )
+    model = ServiceModel.objects.create(key="m", name="M")
+    treatment = Treatment.objects.create(key="t", name="T", service_model=model)
+    segment = layer.segments.first()
+    segment.treatment = treatment
+    segment.save()
+    return [
+        (f"{A}csm/{csm.pk}", "1 account uses it"),
+        (f"{A}product/{product.pk}", "1 subscription uses it"),
+        (f"{S}servicemodel/{model.pk}", "1 treatment uses it"),
+        (f"{S}treatment/{treatment.pk}", "1 segment uses it"),
+    ]
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_what_is_in_use_is_not_deleted_and_says_by_what(web, method):
+    for address, by in used_rows():
+        answer = getattr(web, method)(f"{address}/delete/", {"post": "yes"}, follow=True)
+        assert f"cannot be deleted: {by}" in text(answer)
+        assert web.get(f"{address}/change/").status_code == 200
+
+
+def test_what_is_not_in_use_is_asked_about_and_deleted(web, chief):
+    one = Product.objects.create(key="old", name="Old")
+    assert "Delete product “Old”?" in text(web.get(f"{A}product/{one.pk}/delete/"))
+    web.post(f"{A}product/{one.pk}/delete/", {"post": "yes"})
+    assert not Product.objects.exists()
+    gone = web.get(f"{A}product/{one.pk}/change/", follow=True)
+    assert "This product is not there any more" in text(gone)
+    assert web.post(f"/admin/auth/user/{chief.pk}/delete/", {"post": "yes"}).status_code == 403  # oneself
+
+
+def test_a_second_click_leads_to_what_the_first_one_did(web):
+    layer = layer_with()
+    start = f"{S}definition/draft/"
+    pages = {web.post(start, {"layer": layer.key})["Location"] for _ in range(2)}
+    assert len(pages) == 1
+    draft = layer.definitions.get(status="draft")
+    sent = {"seen": draft.hash, "reason": "New year"}
+    for part in ("activate", "discard"):
+        answer = web.post(f"{S}definition/{draft.pk}/{part}/", sent, follow=True)
+    assert "is active already, no draft any more" in text(answer)
+    account("acme", arr=1)
+    runs = [web.post(f"{S}run/start/", {"layer": layer.key})["Location"] for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert Run.objects.count() == 1
 
 
 def test_following_a_link_changes_nothing(web):

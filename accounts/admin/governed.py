@@ -13,7 +13,7 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
-from accounts.templatetags.shown import heading, plural
+from accounts.templatetags.shown import article, heading, plural
 
 HISTORY_PAGE = 50
 
@@ -38,6 +38,7 @@ class Changes(ChangeList):
 
     def get_results(self, request):
         super().get_results(request)
+        self.empty_step = None if self.result_count else self.model_admin.empty_step(request)
         if not self.query and not self.has_active_filters:
             self.full_result_count = self.result_count
 
@@ -58,6 +59,12 @@ class PlainAdmin(ModelAdmin):
 
     def get_changelist(self, request, **kwargs):
         return Changes
+
+    def empty_step(self, request):
+        """(button, address) of what to do about an empty list, or None."""
+        if not self.has_add_permission(request):
+            return None
+        return f"Add {article(self.opts.verbose_name)}", self._address("add")
 
     def lookup_allowed(self, lookup, value, request=None):
         """Only the list's own filters: any other lookup of the address would reach the database as typed."""

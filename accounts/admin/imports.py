@@ -189,6 +189,7 @@ class ImportAdmin(PlainAdmin):
         return JsonResponse(
             {
                 "ended": batch.status not in WORKING,
+                "begun": bool(batch.progress.get("step")),
                 "step": batch.progress.get("step", ""),
                 "done": batch.progress.get("done", 0),
                 "of": batch.progress.get("of", 0),

@@ -145,6 +145,11 @@ class AccountAdmin(GovernedAdmin):
     def allowed_lookups(self):
         return super().allowed_lookups() | {"segment", "state", "csm"}
 
+    def empty_step(self, request):
+        if request.user.has_perm("accounts.import_accounts"):
+            return "Import your accounts", reverse("admin:accounts_importbatch_upload")
+        return None
+
     def has_add_permission(self, request):
         return False
 

@@ -28,7 +28,9 @@ function unspoken(root) {
     });
 }
 
-const STALLED = 15000; // milliseconds without progress after which the page says so
+// Milliseconds without progress after which the page says so: before anything has begun, and later.
+const UNBEGUN = 15000;
+const STALLED = 180000;
 
 // A double click sends a form once. Coming back to the page gives the buttons back.
 function once(event) {
@@ -66,7 +68,7 @@ function follow(element) {
             }
             if (state.ended) return window.location.reload();
             if (last !== (last = JSON.stringify(state))) since = Date.now();
-            if (stalled) stalled.hidden = Date.now() - since < STALLED;
+            if (stalled) stalled.hidden = Date.now() - since < (state.begun ? STALLED : UNBEGUN);
         } catch {
             say("step", "No answer from the server; trying again.");
         }
