@@ -265,6 +265,7 @@ LOGGING = {
         # Django's own handlers would print to the console a second time, and mail.
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
+        "sqlglot": {"level": "ERROR"},  # it warns of syntax that we refuse anyway
     },
 }
 structlog.configure(

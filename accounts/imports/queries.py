@@ -27,6 +27,11 @@ GUESSED_DATES = (
     exp.TsOrDsToDate,
 )  # fmt: skip
 NAMED_DATES = r"(?i)(strptime|try_strptime|date_parse|parse_date)$"
+# What says something else each time: the same import twice would change something.
+UNSTEADY = (
+    exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp, exp.CurrentDatetime, exp.Localtime, exp.Localtimestamp,
+    exp.Rand, exp.Uuid,
+)  # fmt: skip
 LONGEST_PADDING = 1_000  # characters that LPAD and RPAD may make of one
 _DECIMAL = exp.DataType.build("DECIMAL(38, 12)", dialect=DIALECT)
 _COMPARES = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)
@@ -136,6 +141,11 @@ def _check_nodes(name, tree):
             refused = not (length.is_int and int(length.name) <= LONGEST_PADDING)
         if refused:
             raise ImportFault(f"The {name} query may not use {node.sql(DIALECT)[:60]}{_where(node)}.")
+        if isinstance(node, UNSTEADY):
+            raise ImportFault(
+                f"The {name} query may not use {node.sql(DIALECT)}{_where(node)}: the same import would change from "
+                "day to day. :as_of is the import's date."
+            )
         if isinstance(node, exp.With) and node.args.get("recursive"):
             raise ImportFault(f"The {name} query may not be recursive.")
         if isinstance(node, exp.Placeholder) and node.name != "as_of":
