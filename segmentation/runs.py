@@ -122,8 +122,11 @@ def _pinned(run, definition):
     _check_segments(document, definition)
     left_out = _left_out(document, run.as_of)
     warnings = [_left_out_text(document, key) for key in left_out]
+    before = latest(definition.layer)
     if run.as_of > timezone.localdate():
         warnings.append(f"The date {run.as_of} is in the future.")
+    elif before and run.as_of < before.as_of:
+        warnings.append(f"The date {run.as_of} is before that of the last recalculation, {before.as_of}.")
     return RunLayer(
         run=run, layer=definition.layer, definition=definition, left_out=left_out, warnings=warnings
     )

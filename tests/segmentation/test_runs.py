@@ -370,8 +370,14 @@ def test_recompute_refuses(db, arguments, told):
         command("recompute", *arguments)
 
 
-def test_a_date_to_come_is_warned_of(db):
+def test_an_odd_date_is_warned_of(db):
     layer_with()
+    assert recompute().layers.get().warnings == []
+    assert recompute().layers.get().warnings == []
+    run = recompute(DAY - timedelta(days=1))
+    assert run.layers.get().warnings == [
+        "The date 2026-05-31 is before that of the last recalculation, 2026-06-01."
+    ]
     run = recompute(timezone.localdate() + timedelta(days=40))
     assert "is in the future" in run.layers.get().warnings[0]
 
