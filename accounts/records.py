@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 
 import polars as pl
+from django.conf import settings
 from django.db import connection
 
 from . import catalogue
@@ -382,6 +383,11 @@ def _account_warnings(cursor, own, origin):
         warnings += _warning(
             cursor, "customer since a date after the import's date",
             "select external_id from staged where contract_start > %(observed)s", observed=origin.observed,
+        )  # fmt: skip
+    if "currency" in own:
+        warnings += _warning(
+            cursor, f"money in another currency than {settings.ORGANISATION_CURRENCY}: no segment by money until it is converted",
+            "select external_id from staged where currency <> %(ours)s", ours=settings.ORGANISATION_CURRENCY,
         )  # fmt: skip
     return warnings
 

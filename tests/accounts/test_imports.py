@@ -332,3 +332,12 @@ def test_no_row_is_lost_between_the_ledgers(tmp_path, rows):
     assert total == file["read"] == created + updated + unchanged + rejected
     assert len(done.rejected) == file["rejected"] + rejected
     assert Account.objects.count() == held + created
+
+
+def test_money_in_another_currency_is_imported_with_a_warning(tmp_path):
+    files = {"crm.csv": "id,arr,cur\nA,100,EUR\nB,100,USD\n"}
+    done = attempt(tmp_path, files, accounts="SELECT id AS external_id, arr, cur AS currency FROM crm")
+    assert done.ledger("accounts") == (2, 2, 0, 0, 0)
+    [warning] = done.batch.warnings
+    assert warning["warning"].startswith("money in another currency than USD")
+    assert (warning["count"], warning["examples"]) == (1, ["A"])
