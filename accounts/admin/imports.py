@@ -54,7 +54,12 @@ class UploadForm(forms.Form):
         widget=forms.DateInput(attrs={"type": "date"}),
         help_text="The day the data is from. Leave empty to use the one in the recipe.",
     )
-    name = forms.CharField(label="Name", required=False, max_length=400, help_text="For the list of imports.")
+    name = forms.CharField(
+        label="Name",
+        required=False,
+        max_length=400,
+        help_text="For the list of imports; else the names of the files.",
+    )
 
     def clean_recipe(self):
         try:
@@ -147,8 +152,9 @@ class ImportAdmin(PlainAdmin):
             from accounts import tasks
 
             given = form.cleaned_data
+            name = given["name"] or ", ".join(given["files"])[:400]
             batch = imports.create(
-                given["recipe"], given["files"], by=request.user, name=given["name"], as_of=given["as_of"]
+                given["recipe"], given["files"], by=request.user, name=name, as_of=given["as_of"]
             )
             tasks.work.delay_on_commit(batch.pk)
             return HttpResponseRedirect(reverse(PAGE, args=[batch.pk]))

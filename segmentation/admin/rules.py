@@ -5,6 +5,7 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.urls import path, reverse
+from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from accounts.admin.governed import GovernedAdmin, page
@@ -158,10 +159,7 @@ class DefinitionAdmin(GovernedAdmin):
             except Refused as error:
                 refusal = str(error)
             else:
-                messages.success(
-                    request,
-                    f"{draft.layer}: version {draft.version} is active. Recalculate to see what it changes.",
-                )
+                messages.success(request, _activated(request.user, draft))
                 return HttpResponseRedirect(reverse(LIST))
         return page(
             request,
@@ -191,6 +189,15 @@ class DefinitionAdmin(GovernedAdmin):
         """Clicked twice, or decided by somebody else meanwhile."""
         messages.warning(request, f"{one} is {one.get_status_display().lower()} already, no draft any more.")
         return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
+
+
+def _activated(user, draft):
+    """The sentence after an activation, with the next step for those who may take it."""
+    said = f"{draft.layer}: version {draft.version} is active. Nothing has changed for any account yet."
+    if not user.has_perm("segmentation.recompute_layer"):
+        return f"{said} The next recalculation applies it."
+    link = reverse("admin:segmentation_run_start")
+    return format_html('{} <a href="{}" style="text-decoration:underline">Recalculate now</a>', said, link)
 
 
 def _layer(layer, found):

@@ -77,6 +77,9 @@ function follow(element) {
     window.setTimeout(ask, 800);
 }
 
+// The admin writes a chosen file's name into the next text field, which on our pages is a field of its own.
+document.addEventListener("change", (event) => event.target.matches(".dm input[type=file]") && event.stopPropagation(), true);
+
 document.addEventListener("DOMContentLoaded", () => {
     reachable(document);
     unspoken(document);

@@ -23,7 +23,15 @@
             group.querySelectorAll("[data-row]").forEach((row, r) => {
                 const key = row.querySelector("[data-part=key]");
                 const fact = row.querySelector("[data-part=fact]");
-                if (!key.value || key.dataset.of) key.value = key.dataset.of = fact.value;
+                // A measure without a key takes its data field's; one whose field is taken away has neither.
+                if (!fact.value) {
+                    key.dataset.was ||= key.value;
+                    key.value = "";
+                } else {
+                    if (key.dataset.was) key.value = key.dataset.was;
+                    delete key.dataset.was;
+                    if (!key.value || key.dataset.of) key.value = key.dataset.of = fact.value;
+                }
                 name(row, `${path}.criteria.${r}`);
             });
         });

@@ -99,6 +99,7 @@ def test_an_import_is_previewed_then_committed(window, spawn_worker):
     page.get_by_label("Data files").set_input_files(
         [{"name": "crm.csv", "mimeType": "text/csv", "buffer": ROWS.encode()}]
     )
+    expect(page.get_by_label("Name")).to_have_value("")  # choosing files fills in nothing else
     page.get_by_role("button", name="Check the files").click()
     good = page.get_by_role("button", name="Import the good rows, leave 1 out")
     expect(good).to_be_visible(timeout=30_000)
@@ -111,7 +112,8 @@ def test_an_import_is_previewed_then_committed(window, spawn_worker):
     good.click()
     expect(page.get_by_text("The segments follow with the next recalculation.")).to_be_visible(timeout=30_000)
     assert Account.objects.get(external_id="N-1").arr == 120_000
-    assert ImportBatch.objects.get().created_by_label == "chief"
+    batch = ImportBatch.objects.get()
+    assert (batch.created_by_label, batch.name) == ("chief", "crm.csv")
 
 
 def test_errors_stand_at_the_cell_as_one_types(window):
@@ -146,3 +148,28 @@ def test_errors_stand_at_the_cell_as_one_types(window):
     page.get_by_role("button", name="Activate").click()
     expect(page.get_by_text("version 2 is active")).to_be_visible()
     assert Definition.objects.get(status="active", layer=draft.layer).reason == "Fewer in the middle"
+
+
+def test_a_measure_without_its_data_field_is_not_complete(window):
+    page = window.page
+    page.get_by_role("link", name="Rules", exact=True).click()
+    page.get_by_role("button", name="Start a draft from version 1").first.click()
+    field = page.locator("[name='dimensions.0.criteria.1.fact']")
+    field.select_option("")
+    expect(page.get_by_text("Choose a data field.")).to_be_visible()
+    field.select_option("industry")
+    expect(page.locator("#summary")).to_have_text("Complete: these rules can be activated.")
+    assert page.locator("[name='dimensions.0.criteria.1.key']").input_value() == "industry"
+
+
+def test_a_recalculation_without_a_worker_says_so(window):
+    page = window.page
+    page.clock.install()
+    window.visit("/admin/segmentation/run/start/")
+    page.get_by_role("button", name="Recalculate").dblclick()
+    expect(page.get_by_text("Working: 0 of 60 accounts")).to_be_visible()
+    assert Run.objects.count() == 2  # the one of the fixture, and one for two clicks
+    for _ in range(12):
+        page.clock.run_for(2_000)
+        page.wait_for_timeout(100)
+    expect(page.get_by_text("perhaps none is running")).to_be_visible()
