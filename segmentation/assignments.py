@@ -360,7 +360,10 @@ _MOVES = """
            jsonb_build_object('facts', jsonb_strip_nulls(t.fact_values::jsonb), 'left_out', %(left_out)s::jsonb,
                'sources', coalesce((select jsonb_object_agg(p.key, p.value)
                                       from jsonb_each(a.provenance || coalesce(u.provenance, '{}')) p
-                                     where p.key = any(%(facts)s)), '{}'))
+                                     where p.key = any(%(facts)s)), '{}')
+                   || coalesce((select jsonb_build_object('subscriptions', jsonb_build_array(b.source, b.observed))
+                                  from accounts_subscription b where b.account_id = a.id
+                                 order by b.observed desc nulls last, b.id desc limit 1), '{}'))
       from demarc_changes t
       join accounts_account a on a.id = t.account_id
       left join accounts_usage u on u.account_id = a.id and u.product_id is null

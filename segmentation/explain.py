@@ -11,6 +11,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import polars as pl
 from django.db import DataError, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from accounts import catalogue
@@ -69,7 +70,7 @@ def _now(account, layer):
         definition=definition,
         document=document,
         frame=assignments.frame_for(document, facts),
-        sources=account.provenance | (usage.provenance if usage else {}),
+        sources=account.provenance | (usage.provenance if usage else {}) | _subscriptions(account),
         left_out=left_out,
         clock=clock,
         as_of=clock,
@@ -78,6 +79,14 @@ def _now(account, layer):
         assignment=assignment,
         move=in_force(account, layer, date.max),
     )
+
+
+def _subscriptions(account):
+    """The source and age of what follows from subscriptions: those of the one observed last."""
+    newest = account.subscriptions.order_by(F("observed").desc(nulls_last=True), "-id").first()
+    if newest is None:
+        return {}
+    return {"subscriptions": [newest.source, newest.observed.isoformat() if newest.observed else None]}
 
 
 def _facts(document, account, clock):
@@ -311,7 +320,10 @@ class _Case:
             return None, None
         source, observed = self.sources.get(fact) or (None, None)
         if source is None and observed is None and catalogue.FACTS[fact].sql:
-            return ("calculated" if catalogue.FACTS[fact].home == "derived" else "subscriptions"), None
+            if catalogue.FACTS[fact].home == "derived":
+                return "calculated", None
+            source, observed = self.sources.get("subscriptions") or (None, None)
+            source = f"{source}, subscriptions" if source else "subscriptions"
         return source or None, observed[:10] if observed else None
 
     # -- the rule

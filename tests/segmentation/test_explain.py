@@ -88,6 +88,22 @@ def test_now(layer):
     assert (why["move"]["cause"], why["move"]["at"], why["move"]["to"]) == ("initial", "2026-06-01", "low")
 
 
+def test_what_follows_from_subscriptions_has_their_source_and_age(layer):
+    acme = account(employees=500, usage={"nps": 10})
+    acme.subscriptions.create(
+        subscription_id="s1",
+        start_date=date(2024, 1, 1),
+        arr=90_000,
+        source="billing",
+        observed=date(2026, 5, 30),
+    )
+    recompute()
+    for why in (told(acme), told(acme, at=DAY)):
+        arr = row(why, "arr")
+        assert (arr["value_shown"], arr["source"]) == ("$90,000", "billing, subscriptions")
+        assert (arr["observed"], arr["age_days"]) == ("2026-05-30", 2)
+
+
 def test_the_smallest_step_that_is_enough(layer):
     acme = account(arr=120_000, employees=None, usage={"tickets_90d": 3})  # 5 and 4
     other = account("other", arr=30_000, employees=100, usage={"nps": None, "tickets_90d": 0})  # 3 and 5: 4.0
