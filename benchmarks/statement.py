@@ -45,6 +45,10 @@ def sql(layer_id, definition_id):
         "v4": f"coalesce({_texts('a.strategic_importance', {5: ['named logo'], 4: ['industry influencer'], 3: ['standard'], 2: ['commodity']}, 1)}, 3)",
     }
     columns = ", ".join(f"{expression} as {name}" for name, expression in points.items())
+
+    def segment(key):
+        return f"(select id from segmentation_segment where layer_id = {layer_id} and key = '{key}')"
+
     groups = {"f": 4, "b": 5, "v": 4}
     sums = ", ".join(
         f"{' + '.join(f'coalesce({g}{i}, 0)' for i in range(1, n + 1))} as {g}n, "
@@ -62,9 +66,10 @@ def sql(layer_id, definition_id):
                            100 * nullif(fd * bd * vd, 0)) / 1000000000000 as composite
               from sums),
         decided as (
-            select s.id, s.composite, g.id as segment
-              from scored s join segmentation_segment g on g.layer_id = {layer_id}
-               and g.key = case when composite >= 4 then 'high-touch' when composite >= 2.5 then 'low-touch' else 'tech-touch' end),
+            select id, composite,
+                   case when composite >= 4 then {segment("high-touch")} when composite >= 2.5 then {segment("low-touch")}
+                        when composite is not null then {segment("tech-touch")} end as segment
+              from scored),
         scores as (
             update segmentation_assignmentscore c set composite = d.composite
               from decided d join segmentation_assignment n on n.account_id = d.id and n.layer_id = {layer_id}
