@@ -314,7 +314,7 @@ def _not_a_number(value):
     if value.endswith("%"):
         return "not a number; a share is a number from 0 to 1: REPLACE(x, '%', '') / 100"
     if not any(character.isdigit() for character in value):
-        return f"not a number; NULLIF(x, '{value[:20]}') in the query takes it as empty"
+        return f"not a number; NULLIF(column, '{value[:20]}') in the query takes it as empty"
     return "not a number"
 
 

@@ -56,7 +56,7 @@ QUERIES = [  # a cell, the fact it is read as, what is said about it
     ("1.2", "feature_adoption", "feature_adoption may not be more than 1"),
     ("not an address", "csm", "not an e-mail address; join a list of names"),
     ("40%", "feature_adoption", "REPLACE(x, '%', '') / 100"),
-    ("N/A", "arr", "NULLIF(x, 'N/A') in the query"),
+    ("N/A", "arr", "NULLIF(column, 'N/A') in the query"),
     ("$5", "arr", "take the currency away"),
     ("9223372036854775808", "employees", "the number is too large"),
     ("maybe", "excluded", "neither true nor false"),

@@ -50,7 +50,8 @@ def test_what_a_person_reads(command):
     assert done.stdout.splitlines()[1:] == [
         "  crm.csv: 3 lines = 3 read + 0 rejected",
         "  accounts: 3 rows = 2 created + 0 updated + 0 unchanged + 1 rejected",
-        "  rejected, accounts, A-3: arr = 'x': not a number",
+        "  rejected, accounts, A-3: arr = 'x': not a number; "
+        "NULLIF(column, 'x') in the query takes it as empty",
     ]
     assert "as of 2026-07-01" in done.stdout
     assert "Reading crm.csv" in done.stderr

@@ -46,7 +46,8 @@ def test_parents_are_looked_up_one_by_one(db, plans):
     account("acme", parent=above)
     found = frames.facts(["parent"], at=DAY, **EVERYONE)
     assert found["parent"].to_list() == [None, "above"]
-    assert "Index Scan using accounts_account_pkey on accounts_account q" in plans[0]
+    assert "(id = a.parent_id)" in plans[0]  # once an account; how is the planner's choice
+    assert "Hash Cond: (q.id = a.parent_id)" not in plans[0]
 
 
 def test_every_fact_can_be_read(db):
