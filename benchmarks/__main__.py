@@ -344,9 +344,10 @@ def plot(results, path):
     names = ["nothing changed", "1 % changed", "100 % rescored, two workers", "100 % rescored, one worker"]
     names += ["eight layers, nothing changed", "one SQL statement, nothing changed"]
     figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
+    names = [name for name in names if all(name in rows for rows in results.values())]
     height = 0.8 / len(results)
     for index, (size, rows) in enumerate(results.items()):
-        ratios = [rows.get(name, {"seconds": 0})["seconds"] / rows["read"]["seconds"] for name in names]
+        ratios = [rows[name]["seconds"] / rows["read"]["seconds"] for name in names]
         places = [place + index * height for place in range(len(names))]
         bars = axes.barh(places, ratios, height, label=f"{int(size):,} accounts")
         axes.bar_label(bars, fmt="%.2f x", padding=3)
