@@ -9,7 +9,6 @@ from django.http import Http404, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import mark_safe
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -185,7 +184,7 @@ class AccountAdmin(GovernedAdmin):
     def segment(self, account):
         state = account.primary_state[0] if account.primary_state else None
         if state is None:
-            return mark_safe('<span class="dm-badge">not evaluated</span>')
+            return format_html('<span class="dm-badge">{}</span>', "not evaluated")
         parts = [("brand", state.effective.name)] if state.effective else []
         if state.computed is None:
             parts.append(("bad", "Needs data"))

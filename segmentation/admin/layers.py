@@ -2,7 +2,6 @@
 
 from django.contrib import admin
 from django.utils.html import format_html
-from django.utils.safestring import mark_safe
 
 from accounts.admin.governed import GovernedAdmin
 from segmentation.models import Layer, Segment, ServiceModel, Treatment
@@ -47,7 +46,7 @@ class LayerAdmin(GovernedAdmin):
 
     @admin.display(description="Primary", ordering="primary")
     def main(self, layer):
-        return mark_safe('<span class="dm-badge brand">primary</span>') if layer.primary else ""
+        return format_html('<span class="dm-badge brand">{}</span>', "primary") if layer.primary else ""
 
     @admin.display(description="Segments")
     def labels(self, layer):

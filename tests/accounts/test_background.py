@@ -7,7 +7,7 @@ import threading
 
 import psycopg
 import pytest
-from conftest import ROOT
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection
 from importing import GOOD, recipe
@@ -85,7 +85,11 @@ def test_a_killed_command_leaves_nothing_and_is_told_of(real_db, spawn, tmp_path
     wait_until(lambda: imports.sweep() and becomes(batch, Status.FAILED))
     assert "ended before it was done" in batch.error
     again = subprocess.run(
-        [sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, *map(str, command)],
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "2 created" in again.stdout
     assert Account.objects.count() == Account.history.count() == 2
@@ -146,7 +150,10 @@ def test_progress_is_seen_while_it_works(real_db):
         other.execute("lock table accounts_signal in access exclusive mode")
         thread = threading.Thread(target=lambda: (imports.preview(batch), connection.close()))
         thread.start()
-        seen = lambda: ImportBatch.objects.get(pk=batch.pk).progress.get("step") == "Saving signals"  # noqa: E731
+
+        def seen():
+            return ImportBatch.objects.get(pk=batch.pk).progress.get("step") == "Saving signals"
+
         wait_until(seen, seconds=30)
     thread.join()
     assert ImportBatch.objects.get(pk=batch.pk).progress == {}

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from django.conf import settings
 from importing import GOOD, recipe
 
 from accounts.models import Account
@@ -18,7 +18,7 @@ def command(real_db, tmp_path):
         (tmp_path / "recipe.yaml").write_text(recipe({"crm.csv": text}))
         return subprocess.run(
             [sys.executable, "manage.py", "import_accounts", str(tmp_path / "recipe.yaml"), *options],
-            cwd=ROOT, capture_output=True, text=True,
+            cwd=settings.BASE_DIR, capture_output=True, text=True,
         )  # fmt: skip
 
     return run

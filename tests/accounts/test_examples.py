@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 import yaml
-from conftest import ROOT
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
@@ -51,7 +51,9 @@ def tiers(values, floors):
 @pytest.mark.data
 @pytest.mark.parametrize(("name", "as_of", "accounts", "total", "three", "five"), SETS)
 def test_published_set(published_data, capsys, name, as_of, accounts, total, three, five):
-    call_command("import_accounts", str(ROOT / "examples" / name / "recipe.yaml"), commit=True, json=True)
+    call_command(
+        "import_accounts", str(settings.BASE_DIR / "examples" / name / "recipe.yaml"), commit=True, json=True
+    )
     told = json.loads(capsys.readouterr().out)
     assert (told["status"], told["rejected_total"]) == ("committed", 0)
     assert [(each["warning"], each["count"]) for each in told["warnings"]] == FAULTS[name]
@@ -64,7 +66,9 @@ def test_published_set(published_data, capsys, name, as_of, accounts, total, thr
 
 @pytest.fixture(scope="module")
 def generate():
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "examples" / "sample" / "generate.py")
+    spec = importlib.util.spec_from_file_location(
+        "generate", settings.BASE_DIR / "examples" / "sample" / "generate.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
