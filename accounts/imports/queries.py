@@ -32,6 +32,7 @@ UNSTEADY = (
     exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp, exp.CurrentDatetime, exp.Localtime, exp.Localtimestamp,
     exp.Rand, exp.Uuid,
 )  # fmt: skip
+MOST_NAMES = 40  # columns listed where one is not found
 LONGEST_PADDING = 1_000  # characters that LPAD and RPAD may make of one
 _DECIMAL = exp.DataType.build("DECIMAL(38, 12)", dialect=DIALECT)
 _COMPARES = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)
@@ -65,21 +66,46 @@ def run(name, sql, frames, notes):
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as fault:
             faults.append(fault)
     said = re.sub(r"\s+", " ", str(faults[0]).split("\n")[0])
+    if unknown := _unknown(sql, said, frames):
+        raise ImportFault(f"The {name} query: {unknown}") from faults[0]
     hints = [note for column, note in notes.items() if _mentions(sql, column)]
     hints += [
         f"{column} is empty: declare its type under columns"
         for column in sorted(empty)
         if _mentions(sql, column)
     ]
-    if unknown := re.search(r'unable to find column "(.+?)"', said):
-        columns = [column for frame in frames.values() for column in frame.columns]
-        hints += [f'did you mean "{near}"?' for near in _nearest(unknown[1], columns)]
     if "join keys don't match" in said:
         hints.append("an ID that is a number in one file and text in the other is declared as text in both")
     raise ImportFault(
-        f"The {name} query fails: {said}"
-        + "".join(f" - {hint}" if hint.endswith("?") else f" - {hint}." for hint in hints)
+        f"The {name} query fails: {said}" + "".join(f" - {hint}." for hint in hints)
     ) from faults[0]
+
+
+def _unknown(sql, said, frames):
+    """The sentence about a column, or a table's name, that is not there; None where Polars complains of something else."""
+    if found := re.match(r'unable to find column "(.+?)"; valid columns: \[(.*)\]', said):
+        what, word, there = "column", found[1], re.findall(r'"(.*?)"', found[2])
+    elif found := re.match(r"no column named '(.+?)' found in table '(.+?)'", said):
+        what, word, there = f"column in {found[2]}", found[1], _columns_of(sql, found[2], frames)
+    elif found := re.match(r"""no table or struct column named '"?(.+?)"?' found""", said):
+        tables = sqlglot.parse_one(sql, dialect=DIALECT).find_all(exp.Table)
+        what, word, there = "source or alias", found[1], [table.alias_or_name for table in tables]
+    else:
+        return None
+    there = list(dict.fromkeys(there))
+    near = next((f'; did you mean "{each}"?' for each in _nearest(word, there)), ".")
+    more = ", ..." if len(there) > MOST_NAMES else ""
+    listed = f" There are: {', '.join(there[:MOST_NAMES])}{more}." if there else ""
+    return f'there is no {what} "{word}"{near}{listed}'
+
+
+def _columns_of(sql, alias, frames):
+    """The columns of the source or CTE that the query calls by this name."""
+    tree = sqlglot.parse_one(sql, dialect=DIALECT)
+    names = {table.alias_or_name: table.name for table in tree.find_all(exp.Table)}
+    given = {cte.alias_or_name: cte.this.named_selects for cte in tree.find_all(exp.CTE)}
+    source = names.get(alias, alias)
+    return frames[source].columns if source in frames else given.get(source, [])
 
 
 def _mentions(sql, column):
