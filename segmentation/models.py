@@ -124,19 +124,29 @@ class Definition(models.Model):
 
     class Status(models.TextChoices):
         DRAFT = "draft", "Draft"
+        IN_REVIEW = "in_review", "In review"
         ACTIVE = "active", "Active"
         RETIRED = "retired", "Retired"
+        REJECTED = "rejected", "Rejected"
 
     layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="definitions")
     version = models.PositiveIntegerField()
     status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
     document = models.JSONField(default=dict)
     hash = models.CharField(max_length=64, blank=True)
-    reason = models.TextField(blank=True)  # why it was activated
+    reason = models.TextField(
+        blank=True
+    )  # of its last step: submitted, returned, rejected or activated because
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.IntegerField(null=True, default=actor_id)
     created_by_label = models.CharField(max_length=200, default=actor_label)
     edited_at = models.DateTimeField(auto_now=True)
+    submitted_at = models.DateTimeField(null=True, blank=True)
+    submitted_by = models.IntegerField(null=True, blank=True)
+    submitted_by_label = models.CharField(max_length=200, blank=True)
+    rejected_at = models.DateTimeField(null=True, blank=True)
+    rejected_by = models.IntegerField(null=True, blank=True)
+    rejected_by_label = models.CharField(max_length=200, blank=True)
     activated_at = models.DateTimeField(null=True, blank=True)
     activated_by = models.IntegerField(null=True, blank=True)
     activated_by_label = models.CharField(max_length=200, blank=True)
@@ -151,7 +161,9 @@ class Definition(models.Model):
             models.UniqueConstraint(
                 name="one_active_definition", fields=["layer"], condition=Q(status="active")
             ),
-            models.UniqueConstraint(name="one_draft", fields=["layer"], condition=Q(status="draft")),
+            models.UniqueConstraint(
+                name="one_open_definition", fields=["layer"], condition=Q(status__in=["draft", "in_review"])
+            ),
         ]
         permissions = [("activate_definition", "Can activate rules")]
 
