@@ -284,7 +284,7 @@ def _read_files(batch, recipe, progress, steps, found):
         progress(f"Reading {PurePath(source.file).name}", number, steps)
         try:
             with _open(batch, source) as stream:
-                texts, ragged = structure.read(source, stream)
+                texts, ragged, merged = structure.read(source, stream)
             frame, bad, said = columns.typed(source, texts, settings.TIME_ZONE)
         except ImportFault as fault:
             faults.append(str(fault))
@@ -292,6 +292,7 @@ def _read_files(batch, recipe, progress, steps, found):
         frames[source.name] = frame
         notes |= said
         found.rejected += [*ragged, *bad]
+        found.warnings += _merged_warning(source.file, merged)
         read, left_out = len(frame), len(ragged) + len(bad)
         found.files.append(
             {
@@ -305,6 +306,18 @@ def _read_files(batch, recipe, progress, steps, found):
     if faults:
         raise ImportFault("\n".join(faults))
     return frames, notes
+
+
+def _merged_warning(file, lines):
+    """Values over several lines: mostly notes and addresses, but an unclosed quote makes one row of two."""
+    if not lines:
+        return []
+    sentence = (
+        f"{PurePath(file).name}: the value in line {lines[0]} goes over several lines; "
+        "if these are two rows, a quote is not closed there"
+    )
+    examples = [f"line {line}" for line in lines[: records.EXAMPLES]]
+    return [{"query": "files", "warning": sentence, "count": len(lines), "examples": examples}]
 
 
 def _open(batch, source):

@@ -35,7 +35,10 @@ class Rejection:
 
 
 def read(source, stream):
-    """({name: texts}, LINE among them, and rejections) of a seekable binary stream; ImportFault if it is no table."""
+    """({name: texts}, LINE among them, rejections, first lines of records to look at) of a seekable binary stream.
+
+    The records to look at are rows that may be two, see `_perhaps_merged`. ImportFault if it is no table.
+    """
     _check_bytes(source, stream)
     stream.seek(0)
     lines = _Lines(io.TextIOWrapper(stream, encoding=_encoding(source), newline=""))
@@ -73,7 +76,7 @@ class _Lines:
 
 def _records(source, reader, lines):
     header, cells = _header(source, reader, lines)
-    width, parts, rejected, batch, numbers = len(header), [], [], [], []
+    width, parts, rejected, batch, numbers, merged = len(header), [], [], [], [], []
     lines.next_record()
     for record in reader:
         if record:  # an empty line is none
@@ -83,6 +86,8 @@ def _records(source, reader, lines):
             if problem:
                 rejected.append(problem)
             else:
+                if len(lines.inside) > 1 and _perhaps_merged(source, cells, record):
+                    merged.append(lines.started)
                 batch.append(record if cells == width else record[:width])
                 numbers.append(lines.started)
                 if len(batch) == BATCH:
@@ -90,7 +95,23 @@ def _records(source, reader, lines):
                     batch, numbers = [], []
         lines.next_record()
     parts.append(_frame(header, batch, numbers))
-    return {column.name: column for column in pl.concat(parts).get_columns()}, rejected
+    return {column.name: column for column in pl.concat(parts).get_columns()}, rejected, merged
+
+
+def _perhaps_merged(source, cells, record):
+    """Whether a record of several lines may be several rows, made one by a quote that is closed a line too late.
+
+    Such a cell has swallowed a row's worth of delimiters with each line break. In a file of one or two columns
+    prose with a comma looks the same, and prose without one is rare: there every such record is worth a look.
+    """
+    if cells < 3:
+        return True
+    return any(
+        "\n" in cell
+        and cell.count(source.delimiter) == cell.count("\n") * (cells - 1)
+        and f"{source.delimiter} " not in cell
+        for cell in record
+    )
 
 
 def _header(source, reader, lines):

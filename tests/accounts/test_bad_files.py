@@ -1,6 +1,9 @@
 """A clear error, at the right place, and nothing written: every fault of a file or of a recipe is one line here."""
 
+import json
+
 import pytest
+from django.core.management import call_command
 from importing import GOOD, attempt, recipe
 
 from accounts.models import Account, Csm, ImportBatch, Product
@@ -175,3 +178,38 @@ def test_a_text_column_that_is_nearly_numbers_says_which_line(tmp_path):
 
 def test_recipe_text_is_shown_as_given(tmp_path):
     assert attempt(tmp_path, commit=False).batch.recipe == recipe({"crm.csv": GOOD})
+
+
+MERGED = [  # a file, the lines in which a value begins that may be two rows
+    ('id,name\nA-1,"One\nA-2,5"\nA-3,Three\n', [2]),
+    ('id,name\nA-1,One\nA-2,"Two\nA-3,3"\nA-4,"Four\nA-5,5"\n', [3, 5]),
+    ('id,name,arr\nA-1,"One,1\nA-2,Two",2\n', [2]),
+    ('id,name\nA-1,"One\r\nA-2,5"\r\n', [2]),
+    ('id,name,arr\nA-1,"Main St 5,\nBuilding 2, x",2\n', []),
+    ('id,name,arr\nA-1,"Main St 5\nBerlin",2\n', []),
+    ('id,name\nA-1,"One, or another"\n', []),
+]
+
+
+@pytest.mark.parametrize(("content", "lines"), MERGED)
+def test_a_value_over_several_lines_may_be_two_rows(tmp_path, content, lines):
+    seen = attempt(tmp_path, content, commit=False, accounts="SELECT id AS external_id, name FROM crm")
+    assert seen.batch.status == ImportBatch.Status.PREVIEWED
+    assert [(one["query"], one["count"], one["examples"]) for one in seen.batch.warnings] == (
+        [("files", len(lines), [f"line {line}" for line in lines])] if lines else []
+    )
+    for one in seen.batch.warnings:
+        assert one["warning"].startswith(f"crm.csv: the value in line {lines[0]} goes over several lines")
+
+
+def test_values_over_several_lines_are_told_per_file(tmp_path, capsys):
+    content = 'id,name\nA-1,"One\nA-2,5"\n'
+    for name in ("crm.csv", "more.csv"):
+        (tmp_path / name).write_text(content)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe(["crm.csv", "more.csv"], accounts="SELECT id AS external_id, name FROM crm"))
+    call_command("import_accounts", str(path), json=True)
+    told = json.loads(capsys.readouterr().out)["warnings"]
+    assert [one["warning"].partition(" goes")[0] for one in told] == [
+        "crm.csv: the value in line 2", "more.csv: the value in line 2",
+    ]  # fmt: skip
