@@ -4,6 +4,7 @@ The names are the interface: recipes, rules, the API and exports use them. Pure 
 """
 
 import difflib
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -25,8 +26,9 @@ class Fact:
     """One entry of the catalogue.
 
     `home` says where the value is held: `account` (a column of Account), `usage` (a column of Usage) or
-    `derived` (`sql`, over the aliases a = account, u = its usage, s = its subscriptions' summary, m = its
-    manager (CSM), p = its parent, and the clock `%(at)s`). A stored fact with `sql` is completed by it where nothing was imported.
+    `derived` (`sql`, over the aliases a = account, u = its usage, s = its subscriptions' summary, g = its signals'
+    summary, m = its manager (CSM), p = its parent, and the clock `%(at)s`). A stored fact with `sql` is completed by it
+    where nothing was imported.
     `refresh_days`: older than this is stale. `completeness`: the share of active customers that should have it.
     `minimum` / `maximum`: what a stored value must lie within.
     """
@@ -45,11 +47,59 @@ class Fact:
     help: str = ""
 
 
+@dataclass(frozen=True)
+class Signal:
+    """A kind of account event. Its last occurrence is the fact `days_since_<key>`."""
+
+    key: str
+    label: str
+    family: str
+    help: str = ""
+
+    @property
+    def fact(self):
+        return f"days_since_{self.key}"
+
+
+SIGNAL_FAMILIES = {
+    "adoption": "Adoption and growth",
+    "risk": "Risk",
+    "recovery": "Recovery",
+    "advocacy": "Advocacy",
+}
+# Whatever else is imported is kept and shown, but no rule can speak of it.
+_SIGNALS = [
+    Signal("first_workflow", "First workflow", "adoption", "the first workflow that ran successfully"),
+    Signal("first_outcome", "First business outcome", "adoption", "the first result the customer bought it for"),
+    Signal("new_use_case", "New use case", "adoption", "used for something it was not bought for"),
+    Signal("cross_team_adoption", "Cross-team adoption", "adoption", "another team or department began to use it"),
+    Signal("sponsor_departed", "Sponsor departed", "risk", "the executive sponsor left or changed roles"),
+    Signal("executive_escalation", "Executive escalation", "risk", "the customer complained to our executives"),
+    Signal("formal_pause", "Formal pause", "risk", "the customer asked to stop the work for a while"),
+    Signal("renewal_disengaged", "Renewal disengaged", "risk", "no answer, or a refusal, about the renewal"),
+    Signal("churn_reported", "Churn reported", "risk", "the customer gave notice or was reported as lost"),
+    Signal("sponsor_replaced", "New sponsor", "recovery", "there is an executive sponsor again"),
+    Signal("escalation_resolved", "Escalation resolved", "recovery", "the customer agrees that it is settled"),
+    Signal("renewal_resumed", "Renewal conversation resumed", "recovery", "they talk about the renewal again"),
+    Signal("reference_given", "Reference given", "advocacy", "a reference call, a case study, a public review"),
+]  # fmt: skip
+SIGNALS = {signal.key: signal for signal in _SIGNALS}
+
+
+def _since(signal):
+    return Fact(
+        signal.fact, f"Days since: {signal.label.lower()}", "integer", home="derived", unit="days", family="signals",
+        refresh_days=7, completeness=0.0, sql=f"%(at)s::date - g.{signal.key}", help=signal.help,
+    )  # fmt: skip
+
+
 def _facts():
     text = {"type": "text"}
     contract = {"family": "contract", "refresh_days": 1}
     usage = {"home": "usage", "family": "usage", "refresh_days": 2}
     engagement = {"home": "usage", "family": "engagement", "refresh_days": 2}
+    # What the account team knows: with the account, so that people can correct it.
+    team = {"family": "engagement", "refresh_days": 31}
     count = {"type": "integer", "minimum": 0}
     share = {"type": "ratio", "unit": "%", "minimum": 0, "maximum": 1}
     active_users = "u.active_users"
@@ -70,6 +120,11 @@ def _facts():
         Fact("region", "Region", **text),
         Fact("growth_stage", "Growth stage", **text),
         Fact("tech_stack", "Technology", **text),
+        Fact("ownership", "Ownership", **text, refresh_days=92, help="public, private, PE-backed, ..."),
+        Fact("language", "Language", **text, refresh_days=365),
+        Fact("timezone", "Time zone", **text, refresh_days=365),
+        Fact("data_residency", "Data residency", **text, refresh_days=365, help="where its data has to be kept"),
+        Fact("fit_score", "Fit score", "number", unit="of 100", minimum=0, maximum=100),
         Fact("csm", "CSM", **text, sql="m.email", completeness=0.95),
         Fact("contract_start", "Customer since", "date", **contract),
         Fact("renewal_date", "Renewal date", "date", **contract, sql="coalesce(a.renewal_date, s.next_end)"),
@@ -81,14 +136,26 @@ def _facts():
             "expansion_ratio", "Expansion potential", "ratio", unit="x", **contract, minimum=0,
             help="potential ARR / current ARR",
         ),
+        Fact("lifetime_value", "Lifetime value", "money", **(contract | {"refresh_days": 31}), minimum=0),
+        Fact("success_package", "Success package", **text, **contract, help="the service that was bought"),
         Fact("strategic_importance", "Strategic importance", **text, refresh_days=92),
         Fact("seats_licensed", "Licensed seats", **count, unit="seats", **contract, sql=seats),
+        Fact("stakeholders", "Stakeholders", **count, unit="people", **team, help="people we are in touch with"),
+        Fact("economic_buyer_left", "Economic buyer left", "boolean", **team),
+        Fact("success_plan_active", "Success plan active", "boolean", **team),
+        Fact("last_qbr", "Last business review", "date", **(team | {"refresh_days": 92})),
         Fact("active_users", "Active users, 30 days", **count, unit="people", **usage),
+        Fact("last_active_at", "Last active", "date", **usage),
         Fact("login_days_30d", "Days with a login, 30 days", **count, unit="days", maximum=30, **usage),
         Fact("feature_adoption", "Feature adoption", **share, **usage),
         Fact("feature_breadth", "Features used", **count, unit="features", **usage),
         Fact("workflow_maturity", "Workflow maturity", "number", unit="of 5", minimum=0, maximum=5, **usage),
         Fact("integrations_live", "Integrations live", **count, **usage),
+        Fact("departments_using", "Departments using it", **count, unit="departments", **usage),
+        Fact(
+            "time_in_product", "Time in product", "number", unit="hours a user a month", minimum=0, maximum=744, **usage,
+            help="hours of an active user in the last 30 days",
+        ),
         Fact(
             "usage_change_30d", "Usage change, 30 days", "ratio", unit="%", minimum=-1, **usage,
             help="-0.4 is 40 % less than in the 30 days before",
@@ -96,9 +163,17 @@ def _facts():
         Fact("tickets_open", "Open tickets", **count, unit="tickets", **engagement),
         Fact("tickets_90d", "Tickets, 90 days", **count, unit="tickets", **engagement),
         Fact("escalations_90d", "Escalations, 90 days", **count, **engagement),
+        Fact(
+            "time_to_resolution", "Time to resolution", "number", unit="hours", minimum=0, **engagement,
+            help="of the tickets of the last 90 days, on average",
+        ),
         Fact("nps", "NPS", "integer", minimum=-100, maximum=100, **(engagement | {"refresh_days": 183})),
         Fact("csat", "CSAT", "number", unit="of 5", minimum=0, maximum=5, **(engagement | {"refresh_days": 92})),
         Fact("engagement_score", "Engagement score", "number", unit="of 100", minimum=0, maximum=100, **engagement),
+        Fact(
+            "intent_score", "Intent score", "number", unit="of 100", minimum=0, maximum=100,
+            **(engagement | {"refresh_days": 7}), help="how much they look for more, such as by a signal platform",
+        ),
         Fact("onboarding_completion", "Onboarding completed", **share, **engagement),
         Fact("missed_check_ins", "Missed check-ins", **count, **engagement),
         Fact("last_csm_contact", "Last CSM contact", "date", **engagement),
@@ -121,10 +196,24 @@ def _facts():
             family="engagement", sql="%(at)s::date - u.last_csm_contact",
         ),
         Fact(
+            "days_since_qbr", "Days since business review", "integer", home="derived", unit="days",
+            family="engagement", sql="%(at)s::date - a.last_qbr",
+        ),
+        Fact(
+            "days_since_last_active", "Days since last active", "integer", home="derived", unit="days",
+            family="usage", sql="%(at)s::date - u.last_active_at",
+        ),
+        Fact(
+            "days_since_contract_ended", "Days since contract ended", "integer", home="derived", unit="days",
+            family="contract", completeness=0.0, sql="%(at)s::date - s.ended",
+            help="since the last subscription ended; nothing while one is running",
+        ),
+        Fact(
             "arr_growth_12m", "ARR growth, 12 months", "ratio", home="derived", unit="%", family="contract",
             sql="round((s.arr - s.arr_12m_ago) / nullif(s.arr_12m_ago, 0), 6)",
             help="from subscriptions, today against a year before",
         ),
+        *[_since(signal) for signal in _SIGNALS],
     ]  # fmt: skip
 
 
@@ -147,6 +236,7 @@ SUBSCRIPTION_SUMMARY = f"""
            sum(b.seats_licensed) filter (where {_NOW}) as seats,
            min(b.start_date) as first_start,
            min(b.end_date) filter (where {_NOW}) as next_end,
+           case when not bool_or({_NOW}) then max(b.end_date) filter (where b.end_date <= %(at)s::date and b.status <> 'trial') end as ended,
            case when bool_or({_NOW} and b.status = 'past due') then 'past due'
                 when bool_or({_NOW} and b.contract_type <> '') then
                     (array_agg(b.contract_type order by b.arr desc nulls last, b.id) filter (where {_NOW} and b.contract_type <> ''))[1]
@@ -157,6 +247,14 @@ SUBSCRIPTION_SUMMARY = f"""
                 when bool_or({_NOW}) then 'annual new'
            end as contract_type
       from accounts_subscription b
+"""
+# The last occurrence of each kind of event up to the clock; what a query does not ask for, PostgreSQL leaves out.
+_LAST = ",\n           ".join(f"max(e.at) filter (where e.signal = '{key}') as {key}" for key in SIGNALS)
+SIGNAL_SUMMARY = f"""
+    select e.account_id,
+           {_LAST}
+      from accounts_signal e
+     where e.at <= %(at)s::date
 """
 
 
@@ -175,4 +273,12 @@ def sql(name):
 def nearest(name):
     """The catalogue's name closest to a mistyped one, or None."""
     found = difflib.get_close_matches(name.lower(), FACTS, n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+@cache
+def nearest_signal(key):
+    """The event in the catalogue that an unknown one was probably meant to be, or None."""
+    plain = "_".join(re.findall(r"[a-z0-9]+", key.lower()))
+    found = difflib.get_close_matches(plain, SIGNALS, n=1, cutoff=0.7)
     return found[0] if found else None

@@ -99,6 +99,11 @@ class Account(models.Model):
     region = models.CharField(max_length=400, null=True, blank=True)
     growth_stage = models.CharField(max_length=400, null=True, blank=True)
     tech_stack = models.TextField("technology", null=True, blank=True)
+    ownership = models.CharField(max_length=400, null=True, blank=True)
+    language = models.CharField(max_length=400, null=True, blank=True)
+    timezone = models.CharField("time zone", max_length=400, null=True, blank=True)
+    data_residency = models.CharField(max_length=400, null=True, blank=True)
+    fit_score = models.DecimalField(max_digits=20, decimal_places=6, null=True, blank=True)
     csm = models.ForeignKey(
         Csm, null=True, blank=True, on_delete=models.PROTECT, related_name="accounts", verbose_name="CSM"
     )
@@ -111,8 +116,14 @@ class Account(models.Model):
     expansion_ratio = models.DecimalField(
         "expansion potential", max_digits=20, decimal_places=6, null=True, blank=True
     )
+    lifetime_value = models.DecimalField(max_digits=20, decimal_places=2, null=True, blank=True)
+    success_package = models.CharField(max_length=400, null=True, blank=True)
     strategic_importance = models.CharField(max_length=400, null=True, blank=True)
     seats_licensed = models.BigIntegerField("licensed seats", null=True, blank=True)
+    stakeholders = models.BigIntegerField(null=True, blank=True)
+    economic_buyer_left = models.BooleanField(null=True, blank=True)
+    success_plan_active = models.BooleanField(null=True, blank=True)
+    last_qbr = models.DateField("last business review", null=True, blank=True)
     custom = models.JSONField(default=dict, blank=True, encoder=DjangoJSONEncoder)
     provenance = models.JSONField(default=dict, blank=True)  # {fact: [source key, date observed]}
     created_at = models.DateTimeField(auto_now_add=True)
@@ -141,8 +152,13 @@ class Account(models.Model):
                     "acv",
                     "expansion_ratio",
                     "seats_licensed",
+                    "lifetime_value",
+                    "stakeholders",
                 ]
             ],
+            models.CheckConstraint(
+                name="account_fit_score_of_100", condition=Q(fit_score__gte=0, fit_score__lte=100)
+            ),
         ]
         permissions = [
             ("import_accounts", "Can import accounts"),
@@ -200,20 +216,25 @@ class Usage(models.Model):
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="usage")
     product = models.ForeignKey(Product, null=True, blank=True, on_delete=models.PROTECT)
     active_users = models.BigIntegerField("active users, 30 days", null=True, blank=True)
+    last_active_at = models.DateField("last active", null=True, blank=True)
     login_days_30d = models.BigIntegerField("days with a login, 30 days", null=True, blank=True)
     feature_adoption = models.DecimalField(max_digits=20, decimal_places=6, null=True, blank=True)
     feature_breadth = models.BigIntegerField("features used", null=True, blank=True)
     workflow_maturity = models.DecimalField(max_digits=20, decimal_places=6, null=True, blank=True)
     integrations_live = models.BigIntegerField(null=True, blank=True)
+    departments_using = models.BigIntegerField("departments using it", null=True, blank=True)
+    time_in_product = models.DecimalField(max_digits=20, decimal_places=6, null=True, blank=True)
     usage_change_30d = models.DecimalField(
         "usage change, 30 days", max_digits=20, decimal_places=6, null=True, blank=True
     )
     tickets_open = models.BigIntegerField("open tickets", null=True, blank=True)
     tickets_90d = models.BigIntegerField("tickets, 90 days", null=True, blank=True)
     escalations_90d = models.BigIntegerField("escalations, 90 days", null=True, blank=True)
+    time_to_resolution = models.DecimalField(max_digits=20, decimal_places=6, null=True, blank=True)
     nps = models.BigIntegerField("NPS", null=True, blank=True)
     csat = models.DecimalField("CSAT", max_digits=20, decimal_places=6, null=True, blank=True)
     engagement_score = models.DecimalField(max_digits=20, decimal_places=6, null=True, blank=True)
+    intent_score = models.DecimalField(max_digits=20, decimal_places=6, null=True, blank=True)
     onboarding_completion = models.DecimalField(
         "onboarding completed", max_digits=20, decimal_places=6, null=True, blank=True
     )

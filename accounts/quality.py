@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from django.db import connection
 
-from accounts.catalogue import FACTS, SUBSCRIPTION_SUMMARY, sql
+from accounts.catalogue import FACTS, SIGNAL_SUMMARY, SUBSCRIPTION_SUMMARY, sql
 
 ACTIVE = "a.kind = 'customer' and a.status = 'active' and not a.excluded"
 
@@ -14,6 +14,7 @@ def completeness(names, *, at):
     counts = ", ".join(f"count({_filled(name)})" for name in names)
     joins = {
         " s.": f"left join ({SUBSCRIPTION_SUMMARY} group by b.account_id) s on s.account_id = a.id",
+        " g.": f"left join ({SIGNAL_SUMMARY} group by e.account_id) g on g.account_id = a.id",
         " u.": "left join accounts_usage u on u.account_id = a.id and u.product_id is null",
     }
     text = " " + counts.replace("(", "( ").replace("::", " ::")

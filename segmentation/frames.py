@@ -20,6 +20,7 @@ SCORED = (
 _JOINS = {
     "u": "left join accounts_usage u on u.account_id = a.id and u.product_id is null{within}",
     "s": "left join ({summary}) s on s.account_id = a.id",
+    "g": "left join ({events}) g on g.account_id = a.id",
     "m": "left join accounts_csm m on m.id = a.csm_id",
     # offset 0: parents are anywhere, and looked up one by one even where nested loops are off
     "p": "left join lateral (select q.external_id from accounts_account q where q.id = a.parent_id offset 0) p on true",
@@ -98,21 +99,25 @@ def _column(name):
 
 
 def _aliases(name):
-    return set(re.findall(r"\b([ausmp])\.", catalogue.sql(name)))
+    return set(re.findall(r"\b([agmpsu])\.", catalogue.sql(name)))
 
 
 def _joins(names, *, correlated=False):
     """Only the joins these facts need; `correlated` lets an EXISTS stop at the first account."""
     needed = set().union(*(_aliases(name) for name in names)) if names else set()
-    summary, joins, within = catalogue.SUBSCRIPTION_SUMMARY, dict(_JOINS), ""
+    summary, events = catalogue.SUBSCRIPTION_SUMMARY, catalogue.SIGNAL_SUMMARY
+    joins, within = dict(_JOINS), ""
     if correlated:
         joins["s"] = "left join lateral ({summary}) s on true"
+        joins["g"] = "left join lateral ({events}) g on true"
         summary += " where b.account_id = a.id group by b.account_id"
+        events += " and e.account_id = a.id group by e.account_id"
     else:
         summary += " where b.account_id between %(first)s and %(last)s group by b.account_id"
+        events += _WITHIN.format(column="e.account_id") + " group by e.account_id"
         within = _WITHIN.format(column="u.account_id")
     texts = [text for alias, text in joins.items() if alias in needed]
-    return " ".join(text.format(summary=summary, within=within) for text in texts)
+    return " ".join(text.format(summary=summary, events=events, within=within) for text in texts)
 
 
 def _parameters(at):
