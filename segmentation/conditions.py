@@ -25,11 +25,11 @@ MAX_DECIMALS = 24
 LIMIT = 2**127 - 1
 WIDE = pl.Int128
 SCORE_DECIMALS = 12
-LATER = {
-    "label": "labels of other segmentations",
-    "previous": "the previous segment",
-    "days_in_stage": "the days in a stage",
-    "from": "limiting a rule to some segments",
+# What a rule may read of other layers: label.<layer>, composite.<layer>, score.<layer>.<dimension>; `-` in a key is `_` here.
+_OTHER_LAYERS = {
+    re.compile(r"label\.[a-z0-9_]+"): "text",
+    re.compile(r"composite\.[a-z0-9_]+"): "score",
+    re.compile(r"score\.[a-z0-9_]+\.[a-z0-9_]+"): "score",
 }
 
 
@@ -62,8 +62,15 @@ class Condition:
     comparisons: tuple
 
 
+def type_of(name, names):
+    """The type of a name: one of `names` ({name: type}), or something of another layer; None for anything else."""
+    if name in names:
+        return names[name]
+    return next((type for pattern, type in _OTHER_LAYERS.items() if pattern.fullmatch(name)), None)
+
+
 def compile(text, names):
-    """Compile a condition over `names`: {name: type}, types of the catalogue and `score` (12 decimals).
+    """Compile a condition over `names`: {name: type}, types of the catalogue and `score` (12 decimals), and other layers.
 
     Raises ConditionError.
     """
@@ -173,15 +180,13 @@ class _Visitor:
         name = ".".join(part.name for part in node.parts)
         if not any(part.args.get("quoted") for part in node.parts):
             name = name.lower()
-        if name not in self.names:
+        type = type_of(name, self.names)
+        if type is None:
             self.unknown(name, node)
         self.used.add(name)
-        return _leaf(name, self.names[name])
+        return _leaf(name, type)
 
     def unknown(self, name, node):
-        later = LATER.get(name.split(".")[0])
-        if later:
-            raise ConditionError(f"'{name}': {later} cannot be used in a rule yet.", self.position(node))
         near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.6)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         message = f"There is no data field '{name}'.{hint}"

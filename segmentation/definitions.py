@@ -8,16 +8,18 @@ import difflib
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from math import gcd
 
+import polars as pl
 import yaml
 
 from accounts.catalogue import DTYPES
 from segmentation import conditions
-from segmentation.rubric import Rubric, RubricError
+from segmentation.rubric import ORDERED, Rubric, RubricError, from_bounds, to_text
 from segmentation.rubric import parse as parse_rubric
 
 AGE = "account_age_days"
@@ -29,13 +31,20 @@ KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 SEGMENT_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 _FIELDS = {
-    "document": ("weights", "requires", "dimensions", "rules"),
+    "document": ("includes", "weights", "requires", "dimensions", "rules"),
     "dimension": ("key", "name", "scale", "maturity", "criteria"),
     "maturity": ("after_days", "needs_data_after_days", "until_then"),
     "criterion": ("key", "fact", "name", "weight", "cells", "missing"),
-    "rule": ("segment", "when"),
+    "rule": ("key", "segment", "from", "when", "top"),
 }
-_LATER = {"from": "Limiting a rule to accounts coming from given segments is not available yet."}
+
+# What the frame holds beside facts: the account's state on this layer.
+STATE = {"previous": "text", "days_in_stage": "integer", "declared": "text"}
+INCLUDES = ("churned",)  # customers evaluated beside the active and the paused
+QUINTILES = "quintiles"  # instead of cells: five points for the top fifth of the population, and so on
+SCHEMA = DTYPES | {"score": pl.Decimal(38, 12)}
+_RANKED = ("integer", "money", "ratio", "number", "score")
+_TOP = re.compile(r"([0-9]{1,7})\s+by\s+([a-z][a-z0-9_.]*)")
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,9 @@ class Criterion:
     name: str | None
     weight: Decimal
     cells: tuple  # as typed
-    rubric: Rubric
+    rubric: Rubric | None  # None: quintiles that have not been pinned
     missing: Missing
+    quintiles: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,9 +107,21 @@ class Dimension:
 
 
 @dataclass(frozen=True)
+class Top:
+    """The `count` accounts with the highest values of `by` (ties together). `cutoff`: the lowest of them, once pinned."""
+
+    count: int
+    by: str
+    cutoff: Decimal | None = None
+
+
+@dataclass(frozen=True)
 class Rule:
     segment: str
     condition: conditions.Condition | None = None  # None: everything else
+    key: str = ""
+    sources: tuple = ()  # segments an account must come from; empty: from anywhere
+    top: Top | None = None
 
     @property
     def when(self):
@@ -124,7 +146,8 @@ class Document:
     requires: tuple
     dimensions: tuple
     rules: tuple
-    types: dict = field(repr=False)
+    includes: tuple
+    types: dict = field(repr=False)  # of everything an evaluation may read: facts, state, other layers
     data: dict = field(repr=False, compare=False)
     plans: dict = field(repr=False, compare=False, default_factory=dict)  # the engine's, kept between calls
 
@@ -156,8 +179,8 @@ class Document:
         return [criterion for dimension in self.dimensions for criterion in dimension.criteria]
 
     @cached_property
-    def facts(self):
-        """The facts an evaluation needs, in document order, each once."""
+    def inputs(self):
+        """The columns an evaluation reads, in document order, each once: facts, state and other layers."""
         found = list(self.requires)
         for dimension in self.dimensions:
             found += [AGE] if dimension.maturity else []
@@ -165,12 +188,72 @@ class Document:
                 found += [criterion.fact, criterion.missing.fact]
         for rule in self.rules:
             found += sorted(rule.condition.names) if rule.condition else []
-        return tuple(fact for fact in dict.fromkeys(found) if fact in self.types)
+            found += [rule.top.by] if rule.top else []
+        found += ["previous"] if self.stays else []
+        return tuple(name for name in dict.fromkeys(found) if name in self.types)
+
+    @cached_property
+    def facts(self):
+        """The facts among the inputs."""
+        return tuple(name for name in self.inputs if name not in STATE and "." not in name)
+
+    @cached_property
+    def others(self):
+        """What is read of other layers: {name: key of the layer, with `_` for `-`}."""
+        return {name: name.split(".")[1] for name in self.inputs if "." in name}
+
+    @property
+    def layers(self):
+        """The other layers these rules read, with `_` for `-` in their keys."""
+        return tuple(dict.fromkeys(self.others.values()))
+
+    @cached_property
+    def stays(self):
+        """The rules look at where an account comes from: where none applies, it stays."""
+        named = {name for rule in self.rules if rule.condition for name in rule.condition.names}
+        return any(rule.sources for rule in self.rules) or bool(named & {"previous", "days_in_stage"})
+
+    @property
+    def declared(self):
+        """People decide: some rule reads what they declared."""
+        return "declared" in self.inputs
 
     @property
     def schema(self):
-        """The Polars type of each fact an evaluation needs."""
-        return {fact: DTYPES[self.types[fact]] for fact in self.facts}
+        """The Polars type of each input."""
+        return {name: SCHEMA[self.types[name]] for name in self.inputs}
+
+    @cached_property
+    def population(self):
+        """What is measured on the whole portfolio before the first account is evaluated: {cut-off: name of the term}."""
+        found = {f"measure.{one.key}": one.fact for one in self.criteria if one.quintiles}
+        return found | {f"rule.{rule.key}": rule.top.by for rule in self.rules if rule.top}
+
+    def pinned(self, cutoffs):
+        """The same document with its cut-offs ({as in `population`: [text, ...]}) in place; those missing hold for nobody."""
+        if not self.population:
+            return self
+        dimensions = tuple(
+            replace(one, criteria=tuple(self._pinned(criterion, cutoffs) for criterion in one.criteria))
+            for one in self.dimensions
+        )
+        rules = tuple(
+            replace(rule, top=replace(rule.top, cutoff=Decimal(cutoffs[f"rule.{rule.key}"][0])))
+            if rule.top and cutoffs.get(f"rule.{rule.key}")
+            else rule
+            for rule in self.rules
+        )
+        return replace(self, dimensions=dimensions, rules=rules, plans={})
+
+    def _pinned(self, criterion, cutoffs):
+        texts = cutoffs.get(f"measure.{criterion.key}")
+        if not criterion.quintiles or not texts:
+            return criterion
+        type = self.types[criterion.fact]
+        table = from_bounds(
+            [date.fromisoformat(one) if type == "date" else Decimal(one) for one in texts], type
+        )
+        return replace(criterion, rubric=table, cells=tuple(to_text(cell, type) for cell in table.cells))
 
     @cached_property
     def boundaries(self):
@@ -196,7 +279,7 @@ def names(document_types, dimensions):
 
     `dimensions`: {dimension key: [criterion keys]}. `composite` is added where the document has one.
     """
-    found = dict(document_types)
+    found = dict(document_types) | STATE
     for dimension, criteria in dimensions.items():
         found[f"score.{dimension}"] = "score"
         found |= {f"points.{criterion}": "points" for criterion in criteria}
@@ -266,7 +349,24 @@ def _short(data):
                 criterion.pop("fact", None)
             if criterion.get("weight") == "1":
                 del criterion["weight"]
+    for rule, key in zip(data.get("rules", []), rule_keys(data.get("rules", [])), strict=True):
+        if rule.get("key") == key:
+            del rule["key"]
     return data
+
+
+def rule_keys(rules):
+    """The keys rules (plain data) have: as typed, else after their segment, numbered where it comes again."""
+    taken, keys = {rule.get("key") for rule in rules}, []
+    for rule in rules:
+        base = re.sub(r"^(?![a-z])", "s", str(rule.get("segment", "")).replace("-", "_"))[:36]
+        key, number = base, 1
+        while key in taken:
+            number += 1
+            key = f"{base}_{number}"
+        keys.append(rule.get("key") or key)
+        taken.add(keys[-1])
+    return keys
 
 
 # -- reading
@@ -278,7 +378,7 @@ class _Reader:
     def __init__(self, data, types, segments):
         self.problems = []
         self.types, self.segments = types, segments
-        self.broken = set()  # dimension keys whose criteria could not all be read
+        self.others = {}  # names of other layers that were met, with their types
         if isinstance(data, str):
             try:
                 data = from_yaml(data)
@@ -319,6 +419,7 @@ class _Reader:
             self.problem("", "The document must be a list of named parts: weights, dimensions, rules.")
             return None
         self.known(self.data, "document", "")
+        includes = self.includes()
         requires = tuple(self.requires())
         dimensions = self.dimensions()
         weights = self.weights(dimensions)
@@ -326,16 +427,16 @@ class _Reader:
         if self.problems:
             return None
         self.fits(dimensions, weights)
-        return Document(
-            weights, requires, tuple(dimensions), tuple(rules), self.types, self.frozen(dimensions)
-        )
+        types = dict(self.types) | STATE | self.others
+        data = self.frozen(dimensions, includes, rules)
+        return Document(weights, requires, tuple(dimensions), tuple(rules), includes, types, data)
 
     def known(self, data, kind, path):
         for key in data:
             if key not in _FIELDS[kind]:
                 near = difflib.get_close_matches(key, _FIELDS[kind], n=1)
                 hint = f" Did you mean '{near[0]}'?" if near else ""
-                self.problem(_join(path, key), _LATER.get(key) or f"'{key}' is not known here.{hint}")
+                self.problem(_join(path, key), f"'{key}' is not known here.{hint}")
 
     def items(self, data, name, path):
         """A list of mappings, with their paths."""
@@ -374,13 +475,21 @@ class _Reader:
         return key
 
     def fact(self, name, path):
-        """True when the catalogue knows the fact."""
-        if name in self.types:
-            return True
+        """The type of a fact (or of a label or score of another layer); None after telling that there is none."""
+        if type := conditions.type_of(name, self.types):
+            self.others |= {name: type} if name not in self.types else {}
+            return type
         near = difflib.get_close_matches(name.lower(), self.types, n=1, cutoff=0.6)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         self.problem(path, f"There is no data field '{name}'.{hint}")
-        return False
+        return None
+
+    def includes(self):
+        found = self.data.get("includes", [])
+        if not isinstance(found, list) or not all(one in INCLUDES for one in found):
+            self.problem("includes", f"'includes' is a list of: {', '.join(INCLUDES)}.")
+            return ()
+        return tuple(dict.fromkeys(found))
 
     def requires(self):
         found = self.data.get("requires", [])
@@ -447,27 +556,28 @@ class _Reader:
         self.known(data, "criterion", path)
         key = self.key(data, path, taken, "measure")
         fact = self.text(data, "fact", path) or key
-        type = (
-            self.types.get(fact)
-            if fact and self.fact(fact, f"{path}.fact" if "fact" in data else f"{path}.key")
-            else None
-        )
+        type = self.fact(fact, f"{path}.fact" if "fact" in data else f"{path}.key") if fact else None
         weight = self.weight(self.text(data, "weight", path) or "1", f"{path}.weight")
         if scale == "points" and weight not in (None, 1):
             self.problem(
                 f"{path}.weight", "In a plain sum of points every measure counts once; remove the weight."
             )
         cells = data.get("cells", [])
-        if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
-            self.problem(f"{path}.cells", "'cells' must be a list of five texts.")
+        quintiles = cells == QUINTILES
+        if quintiles:
             cells = []
-        table = self.rubric(cells, type, f"{path}.cells") if type else None
+            if type and type not in ORDERED:
+                self.problem(f"{path}.cells", f"'{fact}' has no order, so there are no quintiles of it.")
+        elif not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
+            self.problem(f"{path}.cells", "'cells' must be a list of five texts, or 'quintiles'.")
+            cells = []
+        table = self.rubric(cells, type, f"{path}.cells") if type and not quintiles else None
         missing = self.missing(self.text(data, "missing", path) or "skip", scale, f"{path}.missing")
         name = self.text(data, "name", path) or None
         if len(self.problems) > before:
             return None
         cells = (*cells, *[""] * (5 - len(cells)))
-        return Criterion(key, fact, name, weight, cells, table, missing)
+        return Criterion(key, fact, name, weight, cells, table, missing, quintiles)
 
     def weight(self, text, path):
         if WEIGHT.fullmatch(text):
@@ -495,7 +605,7 @@ class _Reader:
             return Missing("needs data", text=text)
         if match := re.fullmatch(r"assume\s+([1-5])", text):
             return Missing("assume", points=int(match[1]), text=text)
-        if match := re.fullmatch(r"rate\s+(\w+)\s*:\s*(.+)", text, re.DOTALL):
+        if match := re.fullmatch(r"rate\s+([\w.]+)\s*:\s*(.+)", text, re.DOTALL):
             return self.rate(match[1], match[2], text, path)
         self.problem(
             path,
@@ -506,7 +616,8 @@ class _Reader:
 
     def rate(self, fact, text, typed, path):
         """`rate arr: 100K+ = 5, 25K-99K = 3, < 25K = 1`: another fact's scoring table."""
-        if not self.fact(fact, path):
+        type = self.fact(fact, path)
+        if not type:
             return None
         cells, rest = [""] * 5, text.strip()
         while rest:
@@ -521,7 +632,7 @@ class _Reader:
             cells[5 - int(match[2])] = match[1].strip()
             rest = rest[match.end() :].strip()
         try:
-            return Missing("rate", fact=fact, rubric=parse_rubric(cells, self.types[fact]), text=typed)
+            return Missing("rate", fact=fact, rubric=parse_rubric(cells, type), text=typed)
         except RubricError as errors:
             for index, message in errors.problems:
                 self.problem(path, f"For {5 - index} points: {message}.")
@@ -565,32 +676,79 @@ class _Reader:
         items = self.items(self.data, "rules", "")
         if not items:
             self.problem("rules", "Add at least one rule.")
-        found = [self.rule(data, path, known, last=(data, path) == items[-1]) for data, path in items]
+        keys = rule_keys([data for data, _ in items])
+        found = []
+        for index, (data, path) in enumerate(items):
+            if keys[index] in keys[:index]:
+                self.problem(f"{path}.key", f"There are two rules with the key '{keys[index]}'.")
+            found.append(self.rule(data, path, known, keys[index], last=index == len(items) - 1))
         return found
 
-    def rule(self, data, path, known, last):
+    def rule(self, data, path, known, key, last):
         self.known(data, "rule", path)
         segment, when = self.text(data, "segment", path), self.text(data, "when", path)
+        if not KEY.fullmatch(key) and data.get("key"):
+            self.problem(
+                f"{path}.key", f"'{key}' is no key: use small letters, digits and _, a letter first."
+            )
         if not segment:
             self.problem(f"{path}.segment", "Say which segment the rule gives.")
-        elif self.segments is not None and segment not in self.segments:
-            near = difflib.get_close_matches(segment, self.segments, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            self.problem(f"{path}.segment", f"There is no segment '{segment}'.{hint}")
-        elif not SEGMENT_KEY.fullmatch(segment):
-            self.problem(f"{path}.segment", f"'{segment}' is no key: use small letters, digits and -.")
+        else:
+            self.segment(segment, f"{path}.segment")
+        sources, top = self.sources(data, path), self.top(data, path, known)
         if not when:
-            if not last:
+            if not (last or sources or top):
                 self.problem(
                     f"{path}.when", "A rule without a condition takes everyone: it can only be the last."
                 )
-            return Rule(segment)
+            return Rule(segment, None, key, sources, top)
         try:
-            return Rule(segment, conditions.compile(when, known))
+            condition = conditions.compile(when, known)
         except conditions.ConditionError as error:
             place = "" if error.position is None else f" (at character {error.position + 1})"
             self.problem(f"{path}.when", f"{error.message}{place}")
-        return Rule(segment)
+            return Rule(segment, None, key, sources, top)
+        self.others |= {
+            name: conditions.type_of(name, known) for name in condition.names if name not in known
+        }
+        return Rule(segment, condition, key, sources, top)
+
+    def segment(self, segment, path):
+        if self.segments is not None and segment not in self.segments:
+            near = difflib.get_close_matches(segment, self.segments, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            self.problem(path, f"There is no segment '{segment}'.{hint}")
+        elif not SEGMENT_KEY.fullmatch(segment):
+            self.problem(path, f"'{segment}' is no key: use small letters, digits and -.")
+
+    def sources(self, data, path):
+        """`from`: the segments a rule takes accounts from."""
+        found, path = data.get("from") or [], f"{path}.from"
+        if isinstance(found, str):
+            found = [one.strip() for one in found.split(",")]
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+            self.problem(path, "'from' is a list of segments.")
+            return ()
+        for index, one in enumerate(found):
+            self.segment(one, f"{path}.{index}")
+        return tuple(dict.fromkeys(found))
+
+    def top(self, data, path, known):
+        """`top: 50 by arr`."""
+        text, path = self.text(data, "top", path), f"{path}.top"
+        if not text:
+            return None
+        match = _TOP.fullmatch(text)
+        if not match or int(match[1]) == 0:
+            self.problem(path, f"'{text}' is not known. Write for example: 50 by arr")
+            return None
+        count, by = int(match[1]), match[2]
+        type = conditions.type_of(by, known)
+        if type not in _RANKED:
+            self.problem(path, f"'{by}' is no number that accounts can be ranked by.")
+            return None
+        self.others |= {by: type} if by not in known else {}
+        return Top(count, by)
 
     def fits(self, dimensions, weights):
         """The bit bound of the exact arithmetic."""
@@ -604,9 +762,9 @@ class _Reader:
                 "weights", "Too many score groups and measures with too long weights to score exactly."
             )
 
-    def frozen(self, dimensions):
+    def frozen(self, dimensions, includes, rules):
         """The canonical form."""
-        frozen = {}
+        frozen = {"includes": list(includes)} if includes else {}
         for name in ("weights", "requires"):
             if self.data.get(name):
                 frozen[name] = self.data[name]
@@ -618,7 +776,7 @@ class _Reader:
         if "weights" in frozen:
             frozen["weights"] = {one.key: frozen["weights"][one.key] for one in dimensions}
         frozen["rules"] = [
-            {name: rule[name] for name in _FIELDS["rule"] if rule.get(name)} for rule in self.data["rules"]
+            _frozen_rule(rule, data) for rule, data in zip(rules, self.data["rules"], strict=True)
         ]
         return frozen
 
@@ -655,9 +813,14 @@ def _frozen_criterion(criterion, data):
     if criterion.name:
         frozen["name"] = criterion.name
     frozen["weight"] = data.get("weight") or "1"
-    frozen["cells"] = list(criterion.cells)
+    frozen["cells"] = QUINTILES if criterion.quintiles else list(criterion.cells)
     frozen["missing"] = criterion.missing.text
     return frozen
+
+
+def _frozen_rule(rule, data):
+    typed = data | {"key": rule.key, "from": list(rule.sources)}
+    return {name: typed[name] for name in _FIELDS["rule"] if typed.get(name)}
 
 
 # -- the integers behind the scores

@@ -9,7 +9,7 @@ document is parsed.
 """
 
 from functools import reduce
-from operator import add, mul, or_
+from operator import add, and_, mul, or_
 
 import polars as pl
 
@@ -29,8 +29,10 @@ COUNTS, IMMATURE, NO_FACTS, LEFT_OUT = 0, 1, 2, 3
 def evaluate(document, frame, at, *, left_out=()):
     """Decide every row of `frame`.
 
-    frame: `id`, one column per fact of `document.schema` with exactly that Polars type, and optionally `blocked`
-    (String: a reason code why the account cannot be evaluated at all). at: datetime.date, the run's clock.
+    frame: `id`, one column per input of `document.schema` (facts, the account's state on the layer, labels and scores
+    of other layers) with exactly that Polars type, and optionally `blocked` (String: a reason code why the account
+    cannot be evaluated at all). at: datetime.date, the run's clock. Cut-offs over the population are pinned in the
+    document (`document.pinned`): each row is decided by itself.
     left_out: keys of dimensions for which no account at all has a fact; they count for nobody.
 
     Returns one row per row, in the same order: `id`, `segment`, `reason` (a code, where the segment is null),
@@ -94,7 +96,7 @@ def _texts(document, frame):
 
 def _text_tables(document):
     """{text fact: [the scoring tables that read it]}, in document order."""
-    tables = {fact: [] for fact in document.facts if document.types[fact] == "text"}
+    tables = {fact: [] for fact in document.inputs if document.types[fact] == "text"}
     for criterion in document.criteria:
         pairs = ((criterion.fact, criterion.rubric), (criterion.missing.fact, criterion.missing.rubric))
         for fact, rubric in pairs:
@@ -144,6 +146,8 @@ class _Dimension:
                 yield other.alias(f"_rated.{criterion.key}")
 
     def reading(self, fact, rubric):
+        if rubric is None:  # quintiles of a population of which nobody has the fact
+            return literal(None, pl.Int8)
         if fact not in self.tables:
             return rubric.points(pl.col(fact))
         index = next(index for index, one in enumerate(self.tables[fact]) if one is rubric)
@@ -303,26 +307,40 @@ def _rule(document):
     """`_rule`: the index of the first rule that holds; -1 - index where a number did not fit before that."""
     chain = pl.when(pl.col("_needs").is_not_null()).then(literal(None, pl.Int16))
     for index, rule in enumerate(document.rules):
-        if rule.condition is None:
-            chain = chain.when(True).then(literal(index, pl.Int16))
-            continue
-        if rule.condition.overflow is not None:
-            chain = chain.when(rule.condition.overflow).then(literal(-1 - index, pl.Int16))
-        chain = chain.when(rule.condition.expr).then(literal(index, pl.Int16))
+        condition, limits = rule.condition, list(_limits(rule, document))
+        if condition is not None and condition.overflow is not None:
+            overflow = reduce(and_, [condition.overflow, *limits])
+            chain = chain.when(overflow).then(literal(-1 - index, pl.Int16))
+        holds = [*limits, condition.expr] if condition else limits
+        chain = chain.when(reduce(and_, holds) if holds else True).then(literal(index, pl.Int16))
     return chain.otherwise(literal(None, pl.Int16)).alias("_rule")
+
+
+def _limits(rule, document):
+    """Whom a rule is limited to: those who come from some segments, those at the top of the population."""
+    if rule.sources:
+        yield pl.col("previous").is_in(list(rule.sources))
+    if rule.top and rule.top.cutoff is None:
+        yield pl.lit(False)
+    elif rule.top:
+        yield _as_score(rule.top.by, document) >= literal(int(rule.top.cutoff.scaleb(12)), pl.Int128)
 
 
 def _outcome(document):
     """`segment`, `rule` and `reason`."""
     rule, needs = pl.col("_rule"), pl.col("_needs")
-    segment = pl.when(rule.is_null() | (rule < 0)).then(NULL_TEXT)
+    segment = pl.when(rule < 0).then(NULL_TEXT)
     for index, one in enumerate(document.rules):
         segment = segment.when(rule == index).then(pl.lit(one.segment))
-    yield segment.otherwise(NULL_TEXT).alias("segment")
+    stays = (
+        pl.when(needs.is_null() & rule.is_null()).then(pl.col("previous")) if document.stays else NULL_TEXT
+    )
+    yield segment.otherwise(stays).alias("segment")
     yield pl.when(rule >= 0).then(rule).alias("rule")
     too_large = pl.format("overflow:{}", -1 - rule)
     reason = pl.when(needs.is_not_null()).then(needs).when(rule < 0).then(too_large)
-    yield reason.when(rule.is_null()).then(pl.lit("no rule")).otherwise(NULL_TEXT).alias("reason")
+    nothing = rule.is_null() & pl.col("previous").is_null() if document.stays else rule.is_null()
+    yield reason.when(nothing).then(pl.lit("no rule")).otherwise(NULL_TEXT).alias("reason")
 
 
 def _provisional(parts):

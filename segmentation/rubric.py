@@ -29,6 +29,7 @@ SCALES = {
     "money": 2,
     "ratio": 6,
     "number": 6,
+    "score": 12,
 }  # decimals the engine holds, as in accounts.catalogue
 ORDERED = frozenset(SCALES) | {"date"}
 MAX_CELL = 10_000
@@ -120,6 +121,11 @@ def parse(cells, type):
     if problems:
         raise RubricError(problems)
     return Rubric(type, tuple(parsed))
+
+
+def from_bounds(bounds, type):
+    """The scoring table whose cells for 5, 4, 3 and 2 points start at these values (Decimals or dates); 1 for the rest."""
+    return Rubric(type, (*(Cell(lower=bound) for bound in bounds), Cell(rest=True)))
 
 
 def parse_cell(text, type):

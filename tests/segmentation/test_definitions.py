@@ -82,7 +82,15 @@ RULES = [
     ),
     ([{"segment": "high", "when": "score.usage > 4"}], "rules.0.when", "Did you mean 'score.use'"),
     ([{"segment": "high", "when": "arr >= AND"}], "rules.0.when", "Cannot read"),
-    ([{"segment": "high", "from": ["low"]}], "rules.0.from", "not available yet"),
+    ([{"segment": "high", "from": ["lwo"]}], "rules.0.from.0", "Did you mean 'low'"),
+    ([{"segment": "high", "top": "many by arr"}], "rules.0.top", "50 by arr"),
+    ([{"segment": "high", "top": "50 by industry"}], "rules.0.top", "no number"),
+    ([{"segment": "high", "key": "High One"}], "rules.0.key", "is no key"),
+    (
+        [{"segment": "high", "key": "a", "when": "TRUE"}, {"segment": "low", "key": "a"}],
+        "rules.1.key",
+        "two rules",
+    ),
     ([{"segment": "high", "wen": "TRUE"}], "rules.0.wen", "Did you mean 'when'"),
     (["high"], "rules.0", "named parts"),
 ]
