@@ -1,10 +1,12 @@
 """What the rules say (computed) and what is in force (effective)."""
 
 from django.conf import settings
-from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import ArrayField, RangeOperators
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
-from django.db.models import F, Func, Q
+from django.db.models import F, Func, Q, Value
+from django.utils import timezone
 
 from accounts.history import actor_channel, actor_id, actor_label, tracked
 from accounts.models import Account
@@ -422,3 +424,164 @@ class Move(models.Model):
 
     def __str__(self):
         return f"{self.account}: {self.from_segment} -> {self.to_segment}"
+
+
+# Once confirmed a declaration has held, or holds: it ends by a day, never by being removed.
+CONFIRMED_ONCE = Q(status="confirmed") | Q(until_date__isnull=False)
+
+
+class DeclarationQuerySet(models.QuerySet):
+    def proposed(self):
+        return self.filter(status="proposed")
+
+    def in_force(self):
+        return self.filter(status="confirmed")
+
+    def holding(self, at):
+        """Those the rules see as `declared` at this clock (a date), at most one per account and layer."""
+        ended = Q(until_date__isnull=True) | Q(until_date__gt=at)
+        return self.filter(CONFIRMED_ONCE, ended, from_date__lte=at)
+
+
+def _id_range(column):
+    return Func(F(column), F(column), Value("[]"), function="int8range")
+
+
+class Declaration(models.Model):
+    """A segment people decided for an account: proposed by one, confirmed by another, with reason and evidence.
+
+    Confirmed, it is what the rules read as `declared` from `from_date` until the day before `until_date`.
+    What it says never changes (a trigger): another value is another declaration.
+    """
+
+    class Status(models.TextChoices):
+        PROPOSED = "proposed", "Proposed"
+        CONFIRMED = "confirmed", "Confirmed"
+        REJECTED = "rejected", "Rejected"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+        REPLACED = "replaced", "Replaced"
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="declarations")
+    layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="declarations", db_index=False)
+    segment = models.ForeignKey(Segment, on_delete=models.PROTECT, related_name="declarations")
+    status = models.CharField(max_length=10, choices=Status, default=Status.PROPOSED)
+    reason = models.TextField()
+    evidence = models.TextField(blank=True)
+    from_date = models.DateField("holds from")
+    until_date = models.DateField("until", null=True)
+    proposed_by = models.IntegerField(null=True, default=actor_id)
+    proposed_by_label = models.CharField(max_length=200, default=actor_label)
+    proposed_at = models.DateTimeField(default=timezone.now)
+    decided_by = models.IntegerField(null=True)
+    decided_by_label = models.CharField(max_length=200, blank=True)
+    decided_at = models.DateTimeField(null=True)
+    decision_reason = models.TextField(blank=True)
+    ended_by = models.IntegerField(null=True)
+    ended_by_label = models.CharField(max_length=200, blank=True)
+    ended_at = models.DateTimeField(null=True)
+    end_reason = models.TextField(blank=True)
+    objects = DeclarationQuerySet.as_manager()
+    history = tracked()
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "declared value"
+        default_permissions = ["view"]
+        permissions = [
+            ("propose_declaration", "Can propose declared values"),
+            ("confirm_declaration", "Can confirm, reject and withdraw declared values"),
+        ]
+        indexes = [
+            models.Index(name="declaration_of_account", fields=["layer", "account", "-id"]),
+            models.Index(name="declaration_proposed", fields=["id"], condition=Q(status="proposed")),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                name="one_proposed_declaration", fields=["account", "layer"], condition=Q(status="proposed")
+            ),
+            models.UniqueConstraint(
+                name="one_confirmed_declaration", fields=["account", "layer"], condition=Q(status="confirmed")
+            ),
+            ExclusionConstraint(  # a clock finds one value; ranges, so that no extension is needed
+                name="declarations_one_after_another",
+                expressions=[
+                    (_id_range("account_id"), RangeOperators.OVERLAPS),
+                    (_id_range("layer_id"), RangeOperators.OVERLAPS),
+                    (Func(F("from_date"), F("until_date"), function="daterange"), RangeOperators.OVERLAPS),
+                ],
+                condition=CONFIRMED_ONCE,
+            ),
+            models.CheckConstraint(
+                name="declaration_by_two_people",
+                condition=~Q(decided_by=F("proposed_by")),
+                violation_error_message="Somebody else than the proposer decides.",
+            ),
+            models.CheckConstraint(
+                name="declaration_decided",
+                condition=Q(status="proposed", decided_at=None)
+                | Q(status__in=["confirmed", "rejected"], decided_at__isnull=False)
+                | Q(status__in=["withdrawn", "replaced"]),
+            ),
+            models.CheckConstraint(
+                name="declaration_ended",
+                condition=Q(status__in=["proposed", "confirmed", "rejected"], ended_at=None, until_date=None)
+                | Q(status__in=["withdrawn", "replaced"], ended_at__isnull=False)
+                & (
+                    Q(decided_at=None, until_date=None)
+                    | Q(decided_at__isnull=False, until_date__gte=F("from_date"))
+                ),
+            ),
+        ]
+
+    def __str__(self):
+        return f"{self.account}: {self.layer} {self.segment}"
+
+
+class Job(models.Model):
+    """What customers of a declared segment hire the product for, and what is known about it from interviews."""
+
+    segment = models.OneToOneField(Segment, on_delete=models.PROTECT, related_name="job")
+    statement = models.CharField(
+        max_length=400, blank=True, help_text="When …, I want to …, so that …: in the customer's words."
+    )
+    success_criteria = models.TextField(blank=True, help_text="How the customer tells that the job is done.")
+    proof_points = models.TextField(blank=True, help_text="What shows that we do it: numbers, references.")
+    expansion_path = models.TextField(blank=True, help_text="What such a customer needs next.")
+    replaced_tool = models.CharField(
+        max_length=200, blank=True, help_text="What did this job before us: a tool, a spreadsheet, an agency."
+    )
+    decks_updated_on = models.DateField(
+        "decks and talk tracks updated", null=True, blank=True, help_text="When they last took up this job."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    edited_at = models.DateTimeField(auto_now=True)
+    history = tracked()
+
+    class Meta:
+        ordering = ["segment__layer__position", "segment__layer__key", "segment__position", "segment__key"]
+        verbose_name = "job to be done"
+        verbose_name_plural = "jobs to be done"
+
+    def __str__(self):
+        return str(self.segment)
+
+
+class Interview(models.Model):
+    """A conversation a job to be done was learned from."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="interviews")
+    held_on = models.DateField("date")
+    account = models.ForeignKey(
+        Account, null=True, blank=True, on_delete=models.SET_NULL, related_name="interviews"
+    )
+    person = models.CharField(max_length=200, blank=True)
+    role = models.CharField(max_length=200, blank=True)
+    notes = models.TextField(blank=True)
+    edited_at = models.DateTimeField(auto_now=True)
+    history = tracked()
+
+    class Meta:
+        ordering = ["-held_on", "-id"]
+
+    def __str__(self):
+        return " · ".join(filter(None, [str(self.held_on), self.person, self.role]))
