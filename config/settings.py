@@ -97,6 +97,9 @@ if url := text("DATABASE_URL", required=PRODUCTION):
 DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# Only figures that can be counted again are kept here, so each process may keep its own
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
 CELERY_BROKER_URL = text("CELERY_BROKER_URL")
 QUEUE = text("DEMARC_QUEUE", "demarc")
 if not re.fullmatch(r"[a-z0-9_]{1,40}", QUEUE):  # pgmq allows 47 characters
@@ -135,6 +138,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
     "config.middleware.acting_person",
+    "config.middleware.last_act",
 ]
 
 ROOT_URLCONF = "config.urls"

@@ -5,10 +5,13 @@ from datetime import timedelta
 from fractions import Fraction
 
 from django.conf import settings
+from django.core.cache import cache
 from django.db import connection
+from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from accounts import catalogue, quality
+from accounts.models import ImportBatch
 from segmentation.definitions import Document
 from segmentation.models import Move, RunLayer, Segment
 
@@ -46,16 +49,19 @@ _SUBSCRIPTIONS = f"""
 """
 
 
-def overview(layer, *, at):
-    """Active customers on a layer at the date: totals, and accounts and ARR per segment; four queries."""
-    known = {"at": at, "layer": layer.pk if layer else None, "currency": settings.ORGANISATION_CURRENCY}
+KEPT = 60  # seconds
+
+
+def overview(layer, *, at, after=0):
+    """Active customers on a layer at the date: totals, and accounts and ARR per segment; at most five queries.
+
+    The accounts are counted anew where what was counted is from before `after`; see `kept`. `counted_at` says when.
+    """
     none = dict.fromkeys(_COUNTS, 0)
-    with connection.cursor() as cursor:
-        cursor.execute(_ACCOUNTS, known)
-        rows = {row[0]: dict(zip(_COUNTS, row[1:], strict=True)) for row in cursor.fetchall()}
-        cursor.execute(_SUBSCRIPTIONS, known)
-        for segment, arr in cursor.fetchall():
-            rows.setdefault(segment, dict(none))["arr"] += arr
+    last = _last_run(layer)
+    rows, counted_at = kept(
+        "segments", lambda: _per_segment(layer, at), layer=layer, at=at, last=last, after=after
+    )
     total = {name: sum(row[name] for row in rows.values()) for name in _COUNTS}
     segments = [
         {"segment": segment, **rows.get(segment.pk, none)}
@@ -68,14 +74,68 @@ def overview(layer, *, at):
         one["bar"] = quality.share(one["accounts"], most)
         one["arr_bar"] = one["arr"] / most_arr if most_arr else None
     without = rows.get(None, none)["accounts"]
-    segmented = total["accounts"] - without
-    return total | {"segments": segments, "without": without, "segmented": segmented, "thin": _thin(layer)}
+    return total | {
+        "segments": segments,
+        "without": without,
+        "segmented": total["accounts"] - without,
+        "thin": last.counts.get("thin", 0) if last else 0,  # as the last recalculation counted them
+        "counted_at": counted_at,
+    }
 
 
-def _thin(layer):
-    """Accounts with thin data, as the layer's last recalculation counted them."""
-    last = RunLayer.objects.filter(layer=layer, running=False).order_by("-run_id").first()
-    return last.counts.get("thin", 0) if last else 0
+def _per_segment(layer, at):
+    """{id of the segment, None for those without one: its counts}; reads every account."""
+    known = {"at": at, "layer": layer.pk if layer else None, "currency": settings.ORGANISATION_CURRENCY}
+    with connection.cursor() as cursor:
+        cursor.execute(_ACCOUNTS, known)
+        rows = {row[0]: dict(zip(_COUNTS, row[1:], strict=True)) for row in cursor.fetchall()}
+        cursor.execute(_SUBSCRIPTIONS, known)
+        for segment, arr in cursor.fetchall():
+            rows.setdefault(segment, dict.fromkeys(_COUNTS, 0))["arr"] += arr
+    return rows
+
+
+def completeness(rules, *, at, after=0):
+    """(share of active customers by data field the rules use, when it was counted); at most four queries."""
+    layer = rules.layer if rules else None
+
+    def shares():
+        names = facts_of(rules)
+        total, found = quality.completeness(names, at=at)
+        return {name: quality.share(found[name], total) for name in names}
+
+    what = f"completeness-{rules.pk if rules else None}"
+    return kept(what, shares, layer=layer, at=at, last=_last_run(layer), after=after)
+
+
+def kept(what, count, *, layer, at, last, after):
+    """(what `count()` gives, when it was counted), for a minute from this process' memory.
+
+    A million accounts take a second to count, and most visits find nothing new. So figures are kept under a key that
+    changes with everything that changes accounts by the thousand: the layer's `last` recalculation and the imports,
+    both as the database has them, and the day. What one person edits is in no key: `after` is when the visitor last
+    changed something (seconds; see config.middleware): who did sees figures counted since. Others may see them a minute late, which is why a page shows the time. Kept by each process for itself, nothing has to be cleared.
+    """
+    imports = ImportBatch.objects.aggregate(
+        number=Count("pk", filter=_IMPORTED), last=Max("finished_at", filter=_IMPORTED)
+    )
+    state = [layer and layer.pk, at, last and last.run_id, last and last.run.finished_at, *imports.values()]
+    key = ":".join([what, *(one.isoformat() if hasattr(one, "isoformat") else str(one) for one in state)])
+    found = cache.get(key)
+    if found is None or found[1].timestamp() <= after:
+        counted_at = timezone.now()  # before counting: what changes meanwhile may not be in it
+        found = count(), counted_at
+        cache.set(key, found, KEPT)
+    return found
+
+
+_IMPORTED = Q(status=ImportBatch.Status.COMMITTED)
+
+
+def _last_run(layer):
+    """The layer's part of its last recalculation that ended; of one layer they end one after the other."""
+    ended = RunLayer.objects.filter(layer=layer, running=False)
+    return ended.select_related("run").order_by("-run_id").first()
 
 
 def distribution(segments):

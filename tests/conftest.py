@@ -23,6 +23,7 @@ import kombu.pools
 import psycopg
 import pytest
 from django.conf import settings
+from django.core.cache import cache
 from django.db import connection, connections
 from django.test.utils import setup_databases, teardown_databases
 from waiting import answers, free_port, wait_until
@@ -234,6 +235,12 @@ def published_data():
 def quick_passwords(settings):
     """Hashing a password well takes a quarter of a second; logging in is not what most tests are about."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    """Figures counted in one test are not shown in the next."""
+    cache.clear()
 
 
 # -- what was not run ---------------------------------------------------------------------------------------

@@ -16,12 +16,11 @@ from .runs import duration
 
 def dashboard(request, context):
     """The context of admin/index.html. The same number of queries for any number of accounts."""
-    today = timezone.localdate()
-    context |= {"title": "Home", "as_of": today, "may_view": request.user.has_perm("accounts.view_account")}
+    context |= {"title": "Home", "may_view": request.user.has_perm("accounts.view_account")}
     if not context["may_view"]:
         return context
     layer = Layer.objects.filter(primary=True).first()
-    numbers = portfolio.overview(layer, at=today)
+    numbers = portfolio.overview(layer, at=timezone.localdate(), after=_last_act(request))
     run = Run.objects.exclude(status=Run.Status.CANCELLED).first()
     return context | {
         "layer": layer,
@@ -41,10 +40,18 @@ def completeness_view(request):
     """The parts of home that count every data field of every account: fetched once home itself is there."""
     if not request.user.has_perm("accounts.view_account"):
         raise PermissionDenied
-    rows = _completeness(Layer.objects.filter(primary=True).first(), timezone.localdate())
+    rules = Definition.objects.filter(layer__primary=True, status="active").select_related("layer").first()
+    shares, counted_at = portfolio.completeness(rules, at=timezone.localdate(), after=_last_act(request))
+    rows = _completeness(shares)
     share = sum(row["share"] for row in rows) / len(rows) if rows else None
     verdict = portfolio.completeness_verdict(share)
-    return render(request, "demarc/completeness.html", {"rows": rows, "share": share, "verdict": verdict})
+    found = {"rows": rows, "share": share, "verdict": verdict, "counted_at": counted_at}
+    return render(request, "demarc/completeness.html", found)
+
+
+def _last_act(request):
+    """When the visitor last changed something, in seconds; config.middleware keeps it."""
+    return request.session.get("acted_at", 0)
 
 
 def _tiles(numbers):
@@ -56,15 +63,12 @@ def _tiles(numbers):
     }
 
 
-def _completeness(layer, today):
+def _completeness(shares):
     """[{fact, share, verdict}] for the data fields the primary segmentation's rules use, the poorest first."""
-    rules = Definition.objects.filter(layer=layer, status="active").first() if layer else None
-    names = portfolio.facts_of(rules)
-    total, found = quality.completeness(names, at=today)
     rows = [
         {"fact": FACTS[name], "share": share, "verdict": portfolio.completeness_verdict(share)}
-        for name in names
-        if (share := quality.share(found[name], total)) is not None
+        for name, share in shares.items()
+        if share is not None
     ]
     return sorted(rows, key=lambda row: row["share"])
 
