@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from accounts.history import actor_channel, actor_id, actor_label, tracked
 from accounts.models import Account
+from segmentation import treatments
 
 
 class ServiceModel(models.Model):
@@ -28,14 +29,44 @@ class ServiceModel(models.Model):
     check_in = models.CharField("check-ins", max_length=200, blank=True)
     qbr = models.CharField("business reviews", max_length=200, blank=True)
     onboarding = models.CharField(max_length=200, blank=True)
+    channels = models.CharField(max_length=200, blank=True)
+    cost_to_serve = models.DecimalField(
+        "cost to serve, per account and year", max_digits=20, decimal_places=2, null=True, blank=True
+    )  # in the organisation's currency
+    staff = models.DecimalField("CSMs there are", max_digits=7, decimal_places=1, null=True, blank=True)
     description = models.TextField(blank=True)
     history = tracked()
 
     class Meta:
         ordering = ["accounts_per_csm_min", "name"]
+        constraints = [
+            models.CheckConstraint(
+                name="service_model_band",
+                condition=Q(accounts_per_csm_min__gte=1)
+                & Q(accounts_per_csm_max__gte=F("accounts_per_csm_min"))
+                | Q(accounts_per_csm_min=None, accounts_per_csm_max__gte=1)
+                | Q(accounts_per_csm_min__gte=1, accounts_per_csm_max=None)
+                | Q(accounts_per_csm_min=None, accounts_per_csm_max=None),
+                violation_error_message="Accounts per CSM go from 1 or more to at least as many.",
+            ),
+            models.CheckConstraint(
+                name="service_model_cost_and_staff_not_negative",
+                condition=(Q(cost_to_serve=None) | Q(cost_to_serve__gte=0))
+                & (Q(staff=None) | Q(staff__gte=0)),
+                violation_error_message="Neither the cost nor the number of CSMs is negative.",
+            ),
+        ]
 
     def __str__(self):
         return self.name
+
+
+def _said(name):
+    """The column of one field of treatments.FIELDS."""
+    field = treatments.FIELDS[name]
+    if field.long:
+        return models.TextField(field.column, blank=True)
+    return models.CharField(field.column, max_length=200, blank=True)
 
 
 class Treatment(models.Model):
@@ -44,12 +75,25 @@ class Treatment(models.Model):
     key = models.SlugField(unique=True, max_length=100)
     name = models.CharField(max_length=200)
     service_model = models.ForeignKey(ServiceModel, null=True, blank=True, on_delete=models.PROTECT)
-    touch_frequency = models.CharField(max_length=200, blank=True)
-    renewal_motion = models.CharField(max_length=200, blank=True)
+    touch_frequency = _said("touch_frequency")
+    communication_cadence = _said("communication_cadence")
+    channel = _said("channel")
+    support_sla = _said("support_sla")
+    owner_role = _said("owner_role")
+    success_plan_template = _said("success_plan_template")
+    renewal_motion = _said("renewal_motion")
     renewal_lead_days = models.PositiveIntegerField("renewal starts, days before", null=True, blank=True)
-    expansion_play = models.CharField(max_length=400, blank=True)
-    channel = models.CharField(max_length=200, blank=True)
-    support_sla = models.CharField("support SLA", max_length=200, blank=True)
+    expansion_play = _said("expansion_play")
+    discount_discipline = _said("discount_discipline")
+    message = _said("message")
+    offer = _said("offer")
+    play_on_entry = _said("play_on_entry")
+    play_on_exit = _said("play_on_exit")
+    cs_engagement = _said("cs_engagement")
+    marketing_approach = _said("marketing_approach")
+    sales_model = _said("sales_model")
+    product_priority = _said("product_priority")
+    success_metrics = _said("success_metrics")
     notes = models.TextField(blank=True)
     history = tracked()
 
@@ -76,6 +120,10 @@ class Layer(models.Model):
         default=False, help_text="Exactly one segmentation is the primary one and drives coverage."
     )
     position = models.PositiveIntegerField(default=0)
+    # What its segments' treatments say and others do not, as names of treatments.FIELDS.
+    decides = ArrayField(
+        models.CharField(max_length=40, choices=treatments.CHOICES), default=list, blank=True
+    )
     history = tracked()
 
     class Meta:
@@ -87,7 +135,17 @@ class Layer(models.Model):
                 fields=["primary"],
                 condition=Q(primary=True),
                 violation_error_message="Another segmentation is the primary one.",
-            )
+            ),
+            models.CheckConstraint(
+                name="layer_decides_treatment_fields",
+                condition=Q(decides__contained_by=list(treatments.FIELDS)),
+                violation_error_message="A segmentation decides fields of a treatment.",
+            ),
+            models.CheckConstraint(
+                name="only_primary_decides_service",
+                condition=Q(primary=True) | ~Q(decides__overlap=treatments.PRIMARY),
+                violation_error_message="Only the primary segmentation decides the service model: it drives coverage.",
+            ),
         ]
         permissions = [("recompute_layer", "Can start a recalculation")]
 
