@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts import catalogue
 from accounts.history import acting, actor
 from accounts.refusals import Refused
-from segmentation import causes, definitions
+from segmentation import causes, definitions, treatments
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.models import Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
@@ -205,6 +205,7 @@ def _load(preset, position, reason):
             "policy": preset["policy"],
             "primary": primary,
             "position": position,
+            "decides": _decides(preset, primary),
         },
     )
     Layer.objects.select_for_update().get(pk=layer.pk)
@@ -214,6 +215,12 @@ def _load(preset, position, reason):
         _load_segment(layer, segment, place)
     _activate(_new_version(layer, preset["document"]), Cause.Kind.SETUP, reason)
     return True
+
+
+def _decides(preset, primary):
+    """What the preset decides of a treatment; what drives coverage only where it is the primary segmentation."""
+    names = preset.get("decides", [])
+    return [name for name in names if primary or not treatments.FIELDS[name].primary]
 
 
 def _load_segment(layer, preset, position):
