@@ -88,7 +88,7 @@ def _tail(provisional, until, reason, thin, version, computed_at):
 
 def _dimensions(layers):
     """({definition id: its dimension keys}, the keys of the active versions, which become columns)."""
-    versions = Definition.objects.filter(layer__in=layers).exclude(status=Definition.Status.DRAFT)
+    versions = Definition.objects.filter(layer__in=layers).filter(status__in=["active", "retired"])
     found, columns = {}, {}
     for version in versions.order_by("layer__position", "layer__key").only("pk", "status"):
         found[version.pk] = [one.key for one in document_of(version.pk).dimensions]

@@ -1,7 +1,9 @@
-"""The life of a layer's rules: draft, active, retired; and the presets, which come with their first version."""
+"""The life of a layer's rules, from draft to retired; and the presets, which come with their first version."""
 
 import hashlib
 import json
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 
@@ -29,6 +31,70 @@ ORDER = [
 STALE = "Somebody changed these rules since you opened them. Open them again and look at what is there now."
 
 
+# -- the status table
+
+
+@dataclass(frozen=True)
+class Step:
+    """One way a version's status may go. The database keeps the same table (demarc_guard_definition).
+
+    `permission`: who may; None where it follows from another step. `done` completes "can be ..".
+    """
+
+    verb: str
+    source: str
+    target: str
+    permission: str | None
+    label: str
+    done: str
+    needs_reason: bool = True
+
+
+_EDIT, _DECIDE = "segmentation.change_definition", "segmentation.activate_definition"
+_STATUS = Definition.Status
+STEPS = (
+    Step("submit", _STATUS.DRAFT, _STATUS.IN_REVIEW, _EDIT, "Submit for review", "submitted"),
+    Step("withdraw", _STATUS.IN_REVIEW, _STATUS.DRAFT, _EDIT, "Back to draft", "returned to draft", False),
+    Step("reject", _STATUS.IN_REVIEW, _STATUS.REJECTED, _DECIDE, "Reject", "rejected"),
+    Step("activate", _STATUS.IN_REVIEW, _STATUS.ACTIVE, _DECIDE, "Activate", "activated"),
+    Step("activate", _STATUS.DRAFT, _STATUS.ACTIVE, _DECIDE, "Activate", "activated"),
+    Step("retire", _STATUS.ACTIVE, _STATUS.RETIRED, None, "A newer one is activated", "retired", False),
+)
+
+
+def steps(definition, *, by):
+    """The steps this person may take with this version now."""
+    return [
+        step
+        for step in STEPS
+        if step.source == definition.status and step.permission and by.has_perm(step.permission)
+    ]
+
+
+def diagram():
+    """The status table as a Mermaid state diagram; docs/workflow.md shows it."""
+    ends = set(_STATUS) - {step.source for step in STEPS}
+    lines = [
+        *(f'state "{status.label}" as {status}' for status in _STATUS),
+        "[*] --> draft",
+        *(f"{step.source} --> {step.target}: {step.label}" for step in STEPS),
+        *(f"{status} --> [*]" for status in _STATUS if status in ends),
+    ]
+    return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in lines)])
+
+
+def table():
+    """The status table as Markdown; docs/workflow.md shows it."""
+    lines = ["| step | from | to | permission | reason |", "|---|---|---|---|---|"]
+    for step in STEPS:
+        permission = f"`{step.permission}`" if step.permission else "none of its own"
+        reason = "asked for" if step.needs_reason else "none needed"
+        lines.append(
+            f"| {step.label} | {step.source.label} | {step.target.label} | {permission} | {reason} |"
+        )
+    return "\n".join(lines)
+
+
 # -- drafts
 
 
@@ -52,12 +118,63 @@ def _edits_rules(verb):
 
 @_edits_rules
 def create_draft(layer, *, by):
-    """A draft that starts as a copy of the active rules (or empty). Refused when there is one."""
+    """A draft that starts as a copy of the active rules (or empty). Refused when there is one, or one in review."""
     Layer.objects.select_for_update().get(pk=layer.pk)
-    if layer.definitions.filter(status=Definition.Status.DRAFT).exists():
-        raise Refused(f"{layer} has a draft already. Continue with it, or discard it first.")
+    if found := open_version(layer):
+        raise Refused(_OPEN[found.status].format(layer=layer, version=found.version))
     active = layer.definitions.filter(status=Definition.Status.ACTIVE).first()
     return _new_version(layer, active.document if active else {})
+
+
+_OPEN = {
+    _STATUS.DRAFT: "{layer} has a draft already. Continue with it, or discard it first.",
+    _STATUS.IN_REVIEW: "Version {version} of {layer} is in review. Decide about it, or return it to draft, first.",
+}
+
+
+def open_version(layer):
+    """The layer's draft, or its version in review; None when there is neither."""
+    return layer.definitions.filter(status__in=_OPEN).first()
+
+
+def put_draft(layer, document, *, by=None):
+    """Make a document that came from outside the layer's draft; an open draft is replaced by it.
+
+    Returns (definition, done): `created`, `replaced`, or `equal` with the active version or the draft that says the
+    same already. Without a person only through the command line, where the operator's rights are the machine's.
+    """
+    if by is None and actor().channel == "command":
+        with transaction.atomic():
+            return _put_draft(layer, document)
+    return _edits_rules(lambda *, by: _put_draft(layer, document))(by=by)
+
+
+def _put_draft(layer, document):
+    Layer.objects.select_for_update().get(pk=layer.pk)
+    found = open_version(layer)
+    active = layer.definitions.filter(status=Definition.Status.ACTIVE).first()
+    for one in filter(None, (found, active)):
+        if says_the_same(layer, one.document, document):
+            return one, "equal"
+    if found is None:
+        _check_storable(document)
+        return _store(lambda: _new_version(layer, document)), "created"
+    if found.status != Definition.Status.DRAFT:
+        raise Refused(_OPEN[found.status].format(layer=layer, version=found.version))
+    return _fill(found, document), "replaced"
+
+
+def says_the_same(layer, one, other):
+    """Whether two documents come to the same, whatever defaults either of them spells out."""
+    return _canonical(layer, one) == _canonical(layer, other)
+
+
+def _canonical(layer, document):
+    keys = set(layer.segments.values_list("key", flat=True))
+    try:
+        return Document.parse(document, types=catalogue.TYPES, segments=keys).freeze()
+    except DocumentErrors:  # unfinished: as it was typed
+        return definitions.to_yaml(document)
 
 
 def _new_version(layer, document):
@@ -68,31 +185,46 @@ def _new_version(layer, document):
 @_edits_rules
 def save_draft(draft, document, *, by, seen=None):
     """Store a draft's document, finished or not. seen: the hash of what the person was looking at."""
-    draft = _locked(draft, seen)
+    return _fill(_locked_draft(draft, seen), document)
+
+
+def _fill(draft, document):
     _check_storable(document)
     draft.document, draft.hash = document, _hash(document)
+    return _store(lambda: draft.save() or draft)
+
+
+def _store(write):
     try:
         with transaction.atomic():
-            draft.save()
+            return write()
     except IntegrityError:
         raise Refused("A weight must be a number from 0; not negative, not NaN.") from None
-    return draft
 
 
 @_edits_rules
 def discard_draft(draft, *, by, seen=None):
     """Throw a draft away; its history stays."""
-    _locked(draft, seen).delete()
+    _locked_draft(draft, seen).delete()
 
 
-def _locked(draft, seen):
+def _locked_draft(draft, seen):
     """The draft as it is now, locked; Refused when it is none any more, or not what the person saw."""
-    Layer.objects.select_for_update().get(pk=draft.layer_id)
-    found = Definition.objects.select_for_update().filter(pk=draft.pk).first()
-    if found is None:
-        raise Refused("This draft has been discarded.")
+    found = _locked(draft)
     if found.status != Definition.Status.DRAFT:
         raise Refused(f"Version {found.version} is {found.get_status_display().lower()}, no draft any more.")
+    return _as_seen(found, seen)
+
+
+def _locked(version):
+    Layer.objects.select_for_update().get(pk=version.layer_id)
+    found = Definition.objects.select_for_update().filter(pk=version.pk).first()
+    if found is None:
+        raise Refused("This draft has been discarded.")
+    return found
+
+
+def _as_seen(found, seen):
     if seen is not None and found.hash != seen:
         raise Refused(STALE)
     return found
@@ -115,7 +247,7 @@ def _hash(document):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-# -- activation
+# -- review and activation
 
 
 def problems(definition):
@@ -124,21 +256,77 @@ def problems(definition):
     return definitions.problems(definition.document, types=catalogue.TYPES, segments=keys)
 
 
-def activate(draft, *, by, reason, seen=None):
-    """Make a draft the active rules; the version before it retires in the same transaction. Returns the definition.
+def submit(draft, *, by, reason, seen=None):
+    """Hand a draft without errors in for review: from now on its document is fixed. Returns the definition."""
+    with _step("submit", draft, by=by, reason=reason, seen=seen) as found:
+        _check_ready(found)
+        document = _parsed(found)
+        found.document, found.hash = document.freeze(), document.hash
+        return _enter(found, _STATUS.IN_REVIEW, "submitted")
 
-    Needs the permission segmentation.activate_definition and a reason. seen: the hash of what the person was looking at.
+
+def withdraw(version, *, by, reason="", seen=None):
+    """Take a version out of review: it is a draft again."""
+    with _step("withdraw", version, by=by, reason=reason, seen=seen) as found:
+        found.submitted_at, found.submitted_by, found.submitted_by_label = None, None, ""
+        return _enter(found, _STATUS.DRAFT)
+
+
+def reject(version, *, by, reason, seen=None):
+    """Decide against a version in review. It stays readable; the active rules are as before."""
+    with _step("reject", version, by=by, reason=reason, seen=seen) as found:
+        return _enter(found, _STATUS.REJECTED, "rejected")
+
+
+def activate(version, *, by, reason, seen=None):
+    """Make a version in review, or a draft, the active rules; the version before it retires in the same transaction.
+
+    Needs the permission segmentation.activate_definition and a reason. seen: the hash of what the person was looking
+    at. Returns the definition.
     """
-    if by is None or not by.has_perm("segmentation.activate_definition"):
-        raise Refused("You are not allowed to activate rules.")
-    if not reason.strip():
-        raise Refused("Say why these rules are activated.")
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason):
-        found = _locked(draft, seen)
+    with _step("activate", version, by=by, reason=reason, seen=seen) as found:
+        _check_ready(found)
+        return _activate(found, Cause.Kind.DECISION)
+
+
+@contextmanager
+def _step(verb, version, *, by, reason, seen):
+    """The version, locked, where this person may take this step with it now; in one transaction, in their name."""
+    ways = [step for step in STEPS if step.verb == verb]
+    if by is None or not by.has_perm(ways[0].permission):
+        raise Refused(f"You are not allowed to {verb} rules.")
+    if ways[0].needs_reason and not reason.strip():
+        raise Refused(f"Say why these rules are {ways[0].done}.")
+    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason.strip()):
+        found = _locked(version)
+        if found.status not in [step.source for step in ways]:
+            known = " or ".join(sorted(_CALLED[step.source] for step in ways))
+            status = found.get_status_display().lower()
+            raise Refused(f"Version {found.version} is {status}; only {known} can be {ways[0].done}.")
         if found.hash != _hash(found.document):  # written past save_draft
             raise Refused(STALE)
-        _check_treatments(found)
-        return _activate(found, Cause.Kind.DECISION, reason)
+        yield _as_seen(found, seen)
+
+
+_CALLED = {_STATUS.DRAFT: "a draft", _STATUS.IN_REVIEW: "rules in review"}
+
+
+def _enter(version, status, stamp=""):
+    """Give the version its new status, for the acting person's reason; `stamp`: the columns that say when and who."""
+    who, now = actor(), timezone.now()
+    causes.take(Cause.Kind.DECISION, reason=who.reason)
+    version.status, version.reason = status, who.reason
+    if stamp:
+        for name, value in ((f"{stamp}_at", now), (f"{stamp}_by", who.id), (f"{stamp}_by_label", who.label)):
+            setattr(version, name, value)
+    version.save()
+    return version
+
+
+def _check_ready(version):
+    """What has to be right before rules are reviewed or activated."""
+    _parsed(version)
+    _check_treatments(version)
 
 
 def _check_treatments(definition):
@@ -159,17 +347,16 @@ def _parsed(definition):
         raise Refused(f"These rules are not complete: {errors.problems[0].message}{more}") from None
 
 
-def _activate(draft, kind, reason):
-    document, now, who = _parsed(draft), timezone.now(), actor()
-    causes.take(kind, reason=reason)
-    for before in Definition.objects.filter(layer=draft.layer_id, status=Definition.Status.ACTIVE):
-        before.status, before.retired_at = Definition.Status.RETIRED, now
+def _activate(version, kind):
+    """Activate, for the acting person's reason. What was reviewed is taken as it is."""
+    if version.status == _STATUS.DRAFT:
+        document = _parsed(version)
+        version.document, version.hash = document.freeze(), document.hash
+    causes.take(kind, reason=actor().reason)
+    for before in Definition.objects.filter(layer=version.layer_id, status=_STATUS.ACTIVE):
+        before.status, before.retired_at = _STATUS.RETIRED, timezone.now()
         before.save()
-    draft.document, draft.hash = document.freeze(), document.hash
-    draft.status, draft.reason, draft.activated_at = Definition.Status.ACTIVE, reason, now
-    draft.activated_by, draft.activated_by_label = who.id, who.label
-    draft.save()
-    return draft
+    return _enter(version, _STATUS.ACTIVE, "activated")
 
 
 # -- presets
@@ -185,7 +372,7 @@ def load_presets():
     reason = "Preset of the library"
     with transaction.atomic(), acting(label=actor().label, channel=actor().channel, reason=reason):
         for position, key in enumerate(ORDER):
-            created = _load(definitions.from_yaml(_preset(key)), position, reason)
+            created = _load(definitions.from_yaml(_preset(key)), position)
             done["created" if created else "left"].append(key)
     return done
 
@@ -194,7 +381,7 @@ def _preset(name):
     return (PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def _load(preset, position, reason):
+def _load(preset, position):
     """Load one layer; False when it has rules already."""
     primary = preset.get("primary") == "true" and not Layer.objects.filter(primary=True).exists()
     layer, _ = Layer.objects.get_or_create(
@@ -213,7 +400,7 @@ def _load(preset, position, reason):
         return False
     for place, segment in enumerate(preset["segments"]):
         _load_segment(layer, segment, place)
-    _activate(_new_version(layer, preset["document"]), Cause.Kind.SETUP, reason)
+    _activate(_new_version(layer, preset["document"]), Cause.Kind.SETUP)
     return True
 
 
