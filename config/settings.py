@@ -10,6 +10,7 @@ DEMARC_QUEUE        name of the message queue, where several installations share
 DEMARC_HOME         folder of the embedded server and other local state (default .demarc)
 DEMARC_TIME_ZONE    the organisation's time zone (default UTC): days are counted and times shown in it
 DEMARC_CURRENCY     the organisation's currency (default USD)
+DEMARC_CHECK_...    the limits of the checks of rules: DEMARC_CHECK_ACCOUNTS_PER_SEGMENT and the others of CHECK_LIMITS
 DEMARC_LEASE        seconds after which work whose worker was lost is taken over (default 30)
 DEMARC_SWEEP        seconds between two searches for work that nobody does (default 30)
 DEMARC_TRUST_PROXY  1: a proxy in front sets X-Forwarded-Proto, and strips the visitor's
@@ -86,6 +87,21 @@ except (zoneinfo.ZoneInfoNotFoundError, ValueError):
 ORGANISATION_CURRENCY = text("DEMARC_CURRENCY", "USD")
 if not re.fullmatch("[A-Z]{3}", ORGANISATION_CURRENCY):
     problems.append(f"DEMARC_CURRENCY is {ORGANISATION_CURRENCY!r}, not a code of three capitals such as USD")
+
+# What the checks of rules measure against; the numbers are the methodology's (segments_from is ours)
+CHECK_LIMITS = {
+    name: number(f"DEMARC_CHECK_{name.upper()}", default)
+    for name, default in {
+        "accounts_per_segment": "10",
+        "completeness": "60",  # % of the active customers that have a data field
+        "fresh": "60",  # % of its values that are no older than the data dictionary asks for
+        "dimensions": "5",
+        "values_per_dimension": "6",
+        "segments_from": "3",  # of the primary segmentation: good
+        "segments_to": "8",
+        "segments_at_most": "15",  # a warning up to here
+    }.items()
+}
 
 # Database: the address given, else the embedded server, started by the first connection
 DATABASES = {"default": {"ENGINE": "config.postgres", "NAME": "demarc"}}

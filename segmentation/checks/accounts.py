@@ -1,0 +1,209 @@
+"""Checks on the live portfolio: whether the data are there, and what the rules would make of the accounts."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date
+
+import polars as pl
+from django.conf import settings
+from django.db import connection
+
+from accounts import quality
+from accounts.catalogue import FACTS
+from accounts.models import Account
+from accounts.templatetags.shown import percent, plural
+from segmentation import assignments, engine, frames
+from segmentation.checks import reach
+from segmentation.checks.findings import NotRun, found
+from segmentation.checks.subject import label_of
+from segmentation.models import ServiceModel
+
+CHUNK = 50_000  # accounts evaluated at once
+CONTACT = "csm"
+BEHAVIOUR = ("usage", "engagement")  # families of data fields that tell what a customer does
+GONE, LOW = "were not known any more", "fell to the bottom"
+
+
+@dataclass
+class Portfolio:
+    """What the accounts say about a document at the clock.
+
+    accounts: how many the rules are applied to. active, known: active customers, and how many of them have each data
+    field. aged: {stored data field: (how many observations, how many of them too old)}. left_out: keys of score groups
+    without any data. counts, contacts: accounts by the segment the rules give (None: none), and those with a CSM.
+    falls: {(what happened to usage, segment, segment after it): accounts}.
+    """
+
+    at: date
+    accounts: int
+    active: int = 0
+    known: dict = field(default_factory=dict)
+    aged: dict = field(default_factory=dict)
+    left_out: tuple = ()
+    counts: Counter = field(default_factory=Counter)
+    contacts: Counter = field(default_factory=Counter)
+    falls: Counter = field(default_factory=Counter)
+    unevaluated: str = ""  # why counts, contacts and falls are not there
+
+
+def measure(document, *, primary, at):
+    """Look at every account: seconds for a million."""
+    portfolio = Portfolio(at, Account.objects.scored().count())
+    if not portfolio.accounts or document is None:
+        return portfolio
+    portfolio.active, portfolio.known = quality.completeness(document.facts, at=at)
+    portfolio.aged = _aged(document.facts, at)
+    portfolio.left_out = tuple(
+        one.key
+        for one in document.dimensions
+        if not frames.known([criterion.fact for criterion in one.criteria], at=at)
+    )
+    if document.inputs != document.facts or document.population:
+        portfolio.unevaluated = (
+            "The rules look at other segmentations, at earlier segments or at the whole portfolio; "
+            "the impact preview tells who would be in which segment."
+        )
+        return portfolio
+    for facts in _chunks([*dict.fromkeys([*document.facts, CONTACT])], at):
+        _count(portfolio, document, facts, primary)
+    return portfolio
+
+
+def _aged(names, at):
+    """{stored data field: (observations with a date, those older than they may be)} of active customers; one query."""
+    stored = [name for name in names if FACTS[name].home in ("account", "usage")]
+    if not stored:
+        return {}
+    columns, parameters = [], {}
+    for number, name in enumerate(stored):
+        observed = f"{'u' if FACTS[name].home == 'usage' else 'a'}.provenance -> %(name{number})s ->> 1"
+        columns.append(f"count({observed})")
+        columns.append(f"count(*) filter (where ({observed})::date < %(at)s::date - %(days{number})s)")
+        parameters |= {f"name{number}": name, f"days{number}": FACTS[name].refresh_days}
+    query = f"""
+        select {", ".join(columns)} from accounts_account a
+          left join accounts_usage u on u.account_id = a.id and u.product_id is null
+         where {quality.ACTIVE}
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters | {"at": at})
+        counts = cursor.fetchone()
+    return dict(zip(stored, zip(counts[::2], counts[1::2], strict=True), strict=True))
+
+
+def _chunks(names, at):
+    ids = Account.objects.scored().order_by("pk").values_list("pk", flat=True)
+    first = ids.first()
+    while first is not None:
+        rest = ids.filter(pk__gte=first)
+        beyond = rest[CHUNK : CHUNK + 1].first()
+        last = rest.last() if beyond is None else beyond - 1
+        yield frames.facts(names, at=at, first=first, last=last)
+        first = beyond
+
+
+def _count(portfolio, document, facts, primary):
+    now = _segments(portfolio, document, facts)
+    portfolio.counts.update(now)
+    known = facts[CONTACT].is_not_null()
+    portfolio.contacts.update(now.filter(known))
+    for what, columns in _losses(document).items() if primary else ():
+        after = _segments(portfolio, document, facts.with_columns(columns))
+        portfolio.falls.update((what, *pair) for pair in zip(now, after, strict=True) if pair[0] != pair[1])
+
+
+def _segments(portfolio, document, facts):
+    frame = assignments.frame_for(document, facts)
+    return engine.evaluate(document, frame, portfolio.at, left_out=portfolio.left_out)["segment"]
+
+
+def _losses(document):
+    """The columns of accounts that lost all usage: {what happened: expressions}."""
+    behaviour = [name for name in document.facts if FACTS[name].family in BEHAVIOUR]
+    gone = [pl.lit(None, document.schema[name]).alias(name) for name in behaviour]
+    low = [
+        pl.lit(value, document.schema[name]).alias(name)
+        for name in behaviour
+        if (value := _lowest(document, name)) is not None
+    ]
+    return {what: columns for what, columns in ((GONE, gone), (LOW, low)) if columns}
+
+
+def _lowest(document, name):
+    """The value of a data field that earns least; what no scoring table rates is at its least for usage only."""
+    for criterion in document.criteria:
+        if criterion.fact == name and criterion.rubric is not None:
+            return reach.worst(name, criterion.rubric)
+    least = FACTS[name].minimum
+    return least if FACTS[name].family == "usage" else None
+
+
+# -- checks
+
+
+def incomplete_fields(subject):
+    limit = settings.CHECK_LIMITS["completeness"]
+    portfolio = subject.portfolio
+    for name, number in portfolio.known.items():
+        if FACTS[name].completeness and portfolio.active and 100 * number < limit * portfolio.active:
+            share = quality.share(number, portfolio.active)
+            yield found(name, field=label_of(name), share=percent(share), limit=f"{limit} %")
+
+
+def stale_fields(subject):
+    limit = settings.CHECK_LIMITS["fresh"]
+    for name, (observed, old) in subject.portfolio.aged.items():
+        if observed and 100 * (observed - old) < limit * observed:
+            days = plural(FACTS[name].refresh_days, "day,days")
+            yield found(name, field=label_of(name), days=days, share=percent(quality.share(old, observed)))
+
+
+def dimensions_without_data(subject):
+    for index, dimension in enumerate(subject.document.dimensions):
+        if dimension.key in subject.portfolio.left_out:
+            fields = ", ".join(label_of(one.fact) for one in dimension.criteria)
+            name = dimension.name or dimension.key
+            yield found(dimension.key, path=f"dimensions.{index}", dimension=name, fields=fields)
+
+
+def small_segments(subject):
+    _evaluated(subject)
+    limit = settings.CHECK_LIMITS["accounts_per_segment"]
+    for segment in subject.segments:
+        number = subject.portfolio.counts[segment.key]
+        if number < limit:
+            count = plural(number, "account,accounts")
+            yield found(segment.key, segments=[segment.key], segment=segment.name, count=count, limit=limit)
+
+
+def usage_lowers_coverage(subject):
+    """Accounts of the primary segmentation that less usage, and nothing else, would move to less coverage."""
+    if not subject.layer.primary:
+        raise NotRun("Only the primary segmentation decides how much coverage an account gets.")
+    _evaluated(subject)
+    rank = {one.key: coverage(one.treatment) for one in subject.segments}
+    totals = {}
+    for (what, before, after), number in subject.portfolio.falls.items():
+        if before is not None and after is not None and rank[after] < rank[before]:
+            totals.setdefault(before, Counter())[what] += number
+    for segment in subject.segments:
+        if segment.key in totals:
+            [(what, number)] = totals[segment.key].most_common(1)
+            count = plural(number, "account,accounts")
+            yield found(segment.key, segments=[segment.key], count=count, segment=segment.name, how=what)
+
+
+_KINDS = (ServiceModel.CsmKind.NONE, ServiceModel.CsmKind.POOL, ServiceModel.CsmKind.DEDICATED)
+
+
+def coverage(treatment):
+    """How much of a CSM an account gets, to compare: who it is, then how few accounts they have."""
+    model = treatment.service_model if treatment else None
+    if model is None:
+        return (-1, 0)
+    return (_KINDS.index(model.csm_kind), -(model.accounts_per_csm_min or 0))
+
+
+def _evaluated(subject):
+    if subject.portfolio.unevaluated:
+        raise NotRun(subject.portfolio.unevaluated)
