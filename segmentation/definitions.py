@@ -290,11 +290,14 @@ def names(document_types, dimensions):
 
 
 class _Loader(yaml.SafeLoader):
-    """Every scalar stays the string that was typed; no aliases, no key twice."""
+    """Every scalar stays the string that was typed; no aliases, no tags, no key twice."""
 
     def compose_node(self, parent, index):
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("references (*name) are not used here")
+        event = self.peek_event()
+        if isinstance(event, yaml.events.AliasEvent):
+            raise yaml.YAMLError(f"references (*name) are not used here (line {event.start_mark.line + 1})")
+        if event.tag not in (None, "!"):
+            raise yaml.YAMLError(f"types (!name) are not used here (line {event.start_mark.line + 1})")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
@@ -315,6 +318,16 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.yaml_implicit_resolvers = {}
+
+
+def _written(dumper, text):
+    """Texts over lines as a block; what YAML would read back as another line break in double quotes."""
+    odd = re.search("[\x85\u2028\u2029\ufeff]", text)
+    style = '"' if odd else "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _written)
 
 
 def from_yaml(text):
@@ -339,32 +352,51 @@ def to_yaml(document):
 
 
 def _short(data):
-    """Leave out what is the default anyway."""
-    data = json.loads(json.dumps(data))
-    for dimension in data.get("dimensions", []):
+    """Leave out what is the default anyway. A draft may hold anything: what is no text becomes one."""
+    data = _plain(data)
+    if not isinstance(data, dict):
+        return data
+    for dimension in _parts(data, "dimensions"):
         if dimension.get("scale") == "mean":
             del dimension["scale"]
-        for criterion in dimension.get("criteria", []):
+        for criterion in _parts(dimension, "criteria"):
             if criterion.get("fact") == criterion.get("key"):
                 criterion.pop("fact", None)
             if criterion.get("weight") == "1":
                 del criterion["weight"]
-    for rule, key in zip(data.get("rules", []), rule_keys(data.get("rules", [])), strict=True):
-        if rule.get("key") == key:
+    rules = _parts(data, "rules")
+    if rule_keys([{**rule, "key": None} for rule in rules]) == [rule.get("key") for rule in rules]:
+        for rule in rules:
             del rule["key"]
     return data
 
 
+def _plain(value):
+    """A copy with texts for scalars; nothing for null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _parts(data, name):
+    """The entries of a list that have named parts."""
+    found = data.get(name)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
 def rule_keys(rules):
     """The keys rules (plain data) have: as typed, else after their segment, numbered where it comes again."""
-    taken, keys = {rule.get("key") for rule in rules}, []
-    for rule in rules:
+    typed = [rule.get("key") if isinstance(rule.get("key"), str) else "" for rule in rules]
+    taken, keys = set(typed), []
+    for rule, own in zip(rules, typed, strict=True):
         base = re.sub(r"^(?![a-z])", "s", str(rule.get("segment", "")).replace("-", "_"))[:36]
         key, number = base, 1
         while key in taken:
             number += 1
             key = f"{base}_{number}"
-        keys.append(rule.get("key") or key)
+        keys.append(own or key)
         taken.add(keys[-1])
     return keys
 
