@@ -279,6 +279,9 @@ def nearest(name):
 @cache
 def nearest_signal(key):
     """The event in the catalogue that an unknown one was probably meant to be, or None."""
-    plain = "_".join(re.findall(r"[a-z0-9]+", key.lower()))
-    found = difflib.get_close_matches(plain, SIGNALS, n=1, cutoff=0.7)
+    words = re.findall(r"[a-z0-9]+", key.lower())
+    found = [
+        each for each in SIGNALS if words and set(words) <= set(each.split("_"))
+    ]  # escalation is executive_escalation
+    found = found or difflib.get_close_matches("_".join(words), SIGNALS, n=1, cutoff=0.7)
     return found[0] if found else None

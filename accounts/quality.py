@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from django.db import connection
 
-from accounts.catalogue import FACTS, SIGNAL_SUMMARY, SUBSCRIPTION_SUMMARY, sql
+from accounts.catalogue import FACTS, SIGNAL_SUMMARY, SIGNALS, SUBSCRIPTION_SUMMARY, sql
 
 ACTIVE = "a.kind = 'customer' and a.status = 'active' and not a.excluded"
 
@@ -26,6 +26,15 @@ def completeness(names, *, at):
         cursor.execute(query, {"at": at})
         total, *found = cursor.fetchone()
     return total, dict(zip(names, found, strict=True))
+
+
+def unknown_signals(*, at, most=50):
+    """[{key, accounts}] of events up to the date that are not in the catalogue, the most frequent first."""
+    query = """select signal, count(distinct account_id) from accounts_signal
+                where signal <> all(%s) and at <= %s group by signal order by 2 desc, signal limit %s"""
+    with connection.cursor() as cursor:
+        cursor.execute(query, [list(SIGNALS), at, most])
+        return [{"key": key, "accounts": accounts} for key, accounts in cursor.fetchall()]
 
 
 # Known when the link is there: no need to look up what it points to.

@@ -22,11 +22,17 @@ from .models import Account, Csm, Subscription
 NR = "nr"
 SLICE = 50_000  # rows of a COPY message
 EXAMPLES = 5
+UNKNOWN_SIGNALS = 20  # kinds of them told one by one
 TYPES = {
     "text": "text", "integer": "bigint", "money": "numeric(20, 2)", "ratio": "numeric(20, 6)",
     "number": "numeric(20, 6)", "date": "date", "boolean": "boolean",
 }  # fmt: skip
 NEVER_NULL = {"name", "exclusion_reason"}
+# Dates of what has happened already; none of them is after the import's.
+HAPPENED = {
+    "contract_start": "customer since a date", "last_qbr": "last business review", "last_active_at": "last active",
+    "last_csm_contact": "last CSM contact",
+}  # fmt: skip
 UNKNOWN_ACCOUNT = "no account with this ID"
 
 
@@ -71,7 +77,7 @@ def upsert_accounts(frame, types, origin):
             _make_csms(cursor)
         _run(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
         _write_accounts(cursor, own, origin)
-        warnings = _account_warnings(cursor, own, origin)
+        warnings = _account_warnings(cursor, own + behaviour, origin)
         warnings += _link_parents(cursor, origin) if "parent" in own else []
         _write_history(cursor, Account, "touched", origin)
         _run(cursor, "drop table planned, touched")
@@ -138,6 +144,7 @@ def upsert_signals(frame, types, origin):
             cursor, "event dated after the import's date",
             "select external_id from staged where at > %(observed)s", observed=origin.observed,
         )  # fmt: skip
+        warnings += _unknown_signals(cursor)
         _run(
             cursor,
             """insert into outcome select s.nr, 'created' from staged s join accounts_account a using (external_id)
@@ -152,6 +159,34 @@ def upsert_signals(frame, types, origin):
             source=origin.source,
         )
         return _finish(cursor, len(frame) - len(orphans), warnings, orphans)
+
+
+def _unknown_signals(cursor):
+    """A warning for each kind of event that is not in the catalogue; those beyond the first few together."""
+    _run(
+        cursor,
+        f"""select signal, count(*), (array_agg(external_id order by external_id))[1:{EXAMPLES}] from staged
+            where signal <> all(%(known)s) group by signal order by count(*) desc, signal""",
+        known=list(catalogue.SIGNALS),
+    )
+    kinds = cursor.fetchall()
+    warnings = [
+        {"warning": _unknown_signal(kind), "count": count, "examples": examples}
+        for kind, count, examples in kinds[:UNKNOWN_SIGNALS]
+    ]
+    if rest := kinds[UNKNOWN_SIGNALS:]:
+        said = f"{len(rest)} more kinds of events that are not in the data dictionary: kept, but rules cannot use them"
+        count = sum(count for _, count, _ in rest)
+        warnings.append(
+            {"warning": said, "count": count, "examples": [kind for kind, _, _ in rest[:EXAMPLES]]}
+        )
+    return warnings
+
+
+def _unknown_signal(kind):
+    near = catalogue.nearest_signal(kind)
+    hint = f"; did you mean {near!r}?" if near else ""
+    return f"event {kind!r} is not in the data dictionary: kept, but rules cannot use it{hint}"
 
 
 # -- staging ------------------------------------------------------------------------------------------------
@@ -374,17 +409,13 @@ def _link_parents(cursor, origin):
     )  # fmt: skip
 
 
-def _account_warnings(cursor, own, origin):
+def _account_warnings(cursor, given, origin):
     warnings = _warning(
         cursor, "older than what is known already: the newer value stays",
         "select external_id from planned where late",
     )  # fmt: skip
-    if "contract_start" in own:
-        warnings += _warning(
-            cursor, "customer since a date after the import's date",
-            "select external_id from staged where contract_start > %(observed)s", observed=origin.observed,
-        )  # fmt: skip
-    if "currency" in own:
+    warnings += _later_dates(cursor, [name for name in given if name in HAPPENED], origin)
+    if "currency" in given:
         warnings += _warning(
             cursor, f"money in another currency than {settings.ORGANISATION_CURRENCY}: no segment by money until it is converted",
             "select external_id from staged where currency <> %(ours)s", ours=settings.ORGANISATION_CURRENCY,
@@ -404,12 +435,18 @@ def _usage_warnings(cursor, behaviour, origin):
                on b.account_id = a.id
             where s.observed_at < b.first""",
     )  # fmt: skip
-    if "last_csm_contact" in behaviour:
-        warnings += _warning(
-            cursor, "last CSM contact after the import's date",
-            "select external_id from staged where last_csm_contact > %(observed)s", observed=origin.observed,
+    return warnings + _later_dates(cursor, [name for name in behaviour if name in HAPPENED], origin)
+
+
+def _later_dates(cursor, names, origin):
+    """What cannot have happened yet when it was observed."""
+    found = []
+    for name in names:
+        found += _warning(
+            cursor, f"{HAPPENED[name]} after the import's date",
+            f"select external_id from staged where {name} > %(observed)s", observed=origin.observed,
         )  # fmt: skip
-    return warnings
+    return found
 
 
 def _write_usage(cursor, behaviour, origin, observed, *, per_product, made="created"):

@@ -496,7 +496,8 @@ def _shown(fact, value, currency="", rounding=ROUND_FLOOR):
     if isinstance(value, Decimal):
         if known.unit == "%":
             return f"{_plain((value * 100).quantize(Decimal('0.1'), rounding))} %"
-        return f"{_plain(value.quantize(Decimal('0.01'), rounding))}{'x' if known.unit == 'x' else ''}"
+        unit = "x" if known.unit == "x" else " hours" if known.unit.startswith("hours") else ""
+        return f"{_plain(value.quantize(Decimal('0.01'), rounding))}{unit}"
     if isinstance(value, date):
         return shown.day(value)
     return _text(value)

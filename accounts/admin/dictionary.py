@@ -4,7 +4,7 @@ from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 
 from accounts import quality
-from accounts.catalogue import FACTS
+from accounts.catalogue import FACTS, SIGNAL_FAMILIES, SIGNALS
 
 from .governed import page
 
@@ -33,9 +33,24 @@ def dictionary_view(request):
         "demarc/dictionary.html",
         title="Data dictionary",
         families=families,
+        events=_events(found),
+        other_events=quality.unknown_signals(at=today),
         total=total,
         as_of=today,
     )
+
+
+def _events(found):
+    """The kinds of account events by family, each with the fact that rules use and how many active customers had one."""
+    return [
+        {
+            "name": label,
+            "rows": [
+                {"signal": one, "accounts": found[one.fact]} for one in SIGNALS.values() if one.family == key
+            ],
+        }
+        for key, label in SIGNAL_FAMILIES.items()
+    ]
 
 
 def _row(fact, known, total):

@@ -13,6 +13,7 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
+from accounts.catalogue import FACTS
 from accounts.templatetags.shown import article, heading, plural
 
 HISTORY_PAGE = 50
@@ -154,7 +155,7 @@ class GovernedAdmin(PlainAdmin):
 
 NAMES = {"layer": "segmentation"}  # fields that are called otherwise on screen
 KINDS = {"+": "Created", "~": "Changed", "-": "Deleted"}
-MONEY = {"arr", "acv", "annual_revenue"}
+MONEY = {fact.name for fact in FACTS.values() if fact.type == "money"}
 
 
 def entries(rows, before=None):

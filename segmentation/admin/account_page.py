@@ -7,7 +7,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.admin.governed import entries
-from accounts.catalogue import FACTS
+from accounts.catalogue import FACTS, SIGNALS
 from accounts.refusals import Refused
 from accounts.revenue import with_arr
 from accounts.templatetags import shown
@@ -16,6 +16,7 @@ from segmentation.models import Assignment, Definition, Layer, Move
 
 TIMELINE = 40
 CHANGES = 20
+EVENTS = 12
 SHOW = {"": "All", "moves": "Segment changes", "rules": "Rules", "data": "Account data"}
 
 
@@ -52,6 +53,7 @@ def context(account_id, accounts, *, layer_key="", at_text="", show=""):
         "renewal": renewal,
         "renewal_days": (renewal - at).days if renewal else None,
         "subscriptions": [{"one": one, "runs": _runs(one, at)} for one in subscriptions],
+        "signals": _signals(account, at),
         "usage": list(account.usage.select_related("product").order_by("product__key")),
         "service": _service(states),
         "timeline": _timeline(account, moves, show),
@@ -182,6 +184,16 @@ def _short(number, term):
     if term == "composite" or term.startswith("score."):
         return f"{number.normalize():,.1f}" if number.normalize().as_tuple().exponent >= -1 else f"{number:f}"
     return f"{number.normalize():,f}"
+
+
+def _signals(account, at):
+    """The account's last events, newest first; `counts` where it had happened by the date."""
+    known = account.signals.order_by("-at", "signal", "-id")[:EVENTS]
+    names = {key: signal.label for key, signal in SIGNALS.items()}
+    return [
+        {"at": one.at, "label": names.get(one.signal, one.signal), "source": one.source, "counts": one.at <= at}
+        for one in known
+    ]
 
 
 SERVED = [

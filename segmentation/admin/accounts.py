@@ -14,6 +14,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts import corrections, exports
 from accounts.admin.governed import Changes, GovernedAdmin, page
+from accounts.catalogue import ACCOUNT_FACTS
 from accounts.models import Account, Csm
 from accounts.revenue import with_arr
 from accounts.templatetags import shown
@@ -22,12 +23,8 @@ from segmentation.models import Assignment, Layer, Segment
 from . import account_page
 
 EXPORT_ROWS = 2_000
-CORRECTABLE = [
-    *["name", "domain", "parent", "kind", "status", "excluded", "exclusion_reason", "csm"],
-    *["industry", "employees", "annual_revenue", "country", "billing_country", "region", "growth_stage"],
-    *["tech_stack", "contract_start", "renewal_date", "currency", "contract_type", "arr", "acv"],
-    *["expansion_ratio", "strategic_importance", "seats_licensed"],
-]
+_FIRST = ["name", "domain", "parent", "kind", "status", "excluded", "exclusion_reason", "csm"]
+CORRECTABLE = _FIRST + [name for name in ACCOUNT_FACTS if name not in (*_FIRST, "external_id")]
 
 
 def primary_layer():

@@ -25,7 +25,7 @@ EVERYTHING = {
     "A-1,S-1,Core,2025-01-01,,7,\n",
     "product.csv": "id,product,day,users,logins\n"
     "007,,2026-06-01,9,20\n007,Core,2026-06-01,8,\n007,,2026-06-29,10,\nA-1,,2020-01-01,,3\n",
-    "events.csv": "id,what,day\n007,first workflow,2024-05-01\nA-2,escalation,2026-07-01\n",
+    "events.csv": "id,what,day\n007,first_workflow,2024-05-01\nA-2,executive_escalation,2026-07-01\n",
 }
 SQL = {
     "accounts": "SELECT id AS external_id, name, csm, parent, nps, since AS contract_start FROM crm",
