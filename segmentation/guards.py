@@ -19,6 +19,7 @@ TRIGGERS = {
         "demarc_activate_update",
         "demarc_no_truncate",
     ),
+    "segmentation_acknowledgement": ("demarc_guard_acknowledgement", "demarc_no_truncate"),
     "segmentation_declaration": ("demarc_guard_declaration", "demarc_no_truncate"),
     "segmentation_cause": (*APPEND_ONLY, "demarc_stamp_cause"),
     "segmentation_move": (*APPEND_ONLY, "demarc_stamp_move"),

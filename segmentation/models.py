@@ -231,6 +231,40 @@ class Definition(models.Model):
         return f"{self.layer} rules, version {self.version}"
 
 
+class Acknowledgement(models.Model):
+    """A warning of the checks that somebody answers for: these rules are used all the same, and why.
+
+    `check_id` and `about` say which (see segmentation.checks); `sentence` is what it said then. Fixed once the rules are
+    decided about (a trigger).
+    """
+
+    definition = models.ForeignKey(Definition, on_delete=models.CASCADE, related_name="acknowledgements")
+    check_id = models.CharField(max_length=50)
+    about = models.CharField(max_length=400, blank=True)
+    sentence = models.TextField()
+    reason = models.TextField()
+    at = models.DateTimeField(auto_now=True)
+    by = models.IntegerField(null=True, default=actor_id)
+    by_label = models.CharField(max_length=200, default=actor_label)
+    history = tracked()
+
+    class Meta:
+        ordering = ["id"]
+        default_permissions = []
+        verbose_name = "acknowledged warning"
+        constraints = [
+            models.UniqueConstraint(name="acknowledged_once", fields=["definition", "check_id", "about"]),
+            models.CheckConstraint(
+                name="acknowledged_with_reason",
+                condition=~Q(reason=""),
+                violation_error_message="Say why these rules are used all the same.",
+            ),
+        ]
+
+    def __str__(self):
+        return self.sentence
+
+
 class XactId(models.Field):
     """PostgreSQL's xid8; read as text."""
 
