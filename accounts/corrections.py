@@ -1,11 +1,13 @@
 """What a person corrects by hand: the value, who says so, and why."""
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
+from accounts import parents
 from accounts.catalogue import ACCOUNT_FACTS
 from accounts.history import acting
 from accounts.models import Account
+from accounts.refusals import Refused
 
 MANUAL = "manual"
 
@@ -16,6 +18,8 @@ def correct(account, changes, *, by, reason):
     The row is locked first, so that an import running meanwhile is not overwritten with what the page had loaded.
     """
     with transaction.atomic(), acting(by=by, channel="admin", reason=reason):
+        if changes.get("parent"):
+            _check_parent(account, changes["parent"])
         held = Account.objects.select_for_update(of=["self"]).get(pk=account.pk)
         today = timezone.localdate().isoformat()
         for name, value in changes.items():
@@ -24,3 +28,11 @@ def correct(account, changes, *, by, reason):
                 held.provenance[name] = [MANUAL, today]
         held.save()
     return held
+
+
+def _check_parent(account, parent):
+    """Once nobody else can change a parent: two people may each have been right a moment ago."""
+    with connection.cursor() as cursor:
+        parents.lock(cursor)
+    if names := parents.circle(account.pk, parent.pk):
+        raise Refused(f"{parent} cannot be the parent: {parents.told(names)}.")

@@ -1,10 +1,12 @@
 """Customer companies and what is known about them. Knows nothing of segments."""
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 
+from . import parents
 from .history import tracked
 
 
@@ -167,6 +169,11 @@ class Account(models.Model):
 
     def __str__(self):
         return self.name or self.external_id
+
+    def clean(self):
+        """The database refuses a circle too; here it is told with its names."""
+        if self.pk and self.parent_id and (names := parents.circle(self.pk, self.parent_id)):
+            raise ValidationError({"parent": f"This cannot be the parent: {parents.told(names)}."})
 
 
 class Subscription(models.Model):

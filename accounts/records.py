@@ -15,7 +15,7 @@ import polars as pl
 from django.conf import settings
 from django.db import connection
 
-from . import catalogue
+from . import catalogue, parents
 from .history import actor
 from .models import Account, Csm, Subscription
 
@@ -38,13 +38,17 @@ UNKNOWN_ACCOUNT = "no account with this ID"
 
 @dataclass
 class Outcome:
-    """What became of the rows of one upsert: numbers, and the row numbers of those that had no account."""
+    """What became of the rows of one upsert: numbers, and the row numbers of those that had no account.
+
+    refused: (row number, column, value, reason) of rows that what is stored does not allow.
+    """
 
     created: int = 0
     updated: int = 0
     unchanged: int = 0
     orphans: list[int] = field(default_factory=list)
     warnings: list[dict] = field(default_factory=list)
+    refused: list[tuple] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ def upsert_accounts(frame, types, origin):
         _stage(
             cursor, frame, {"external_id": "text", **{name: types.get(name, "text") for name in given + own}}
         )
+        refused = _refuse_circles(cursor, origin) if "parent" in own else []
         _fill_defaults(cursor, own, origin)
         if "csm" in own:
             _make_csms(cursor)
@@ -83,7 +88,9 @@ def upsert_accounts(frame, types, origin):
         _run(cursor, "drop table planned, touched")
         if behaviour:
             _write_usage(cursor, behaviour, origin, "%(observed)s::date", per_product=False, made="updated")
-        return _finish(cursor, len(frame), warnings)
+        outcome = _finish(cursor, len(frame) - len(refused), warnings)
+        outcome.refused = refused
+        return outcome
 
 
 def upsert_usage(frame, types, origin):
@@ -238,6 +245,28 @@ def _take_orphans(cursor):
            returning s.nr""",
     )
     return sorted(nr for (nr,) in cursor.fetchall())
+
+
+def _refuse_circles(cursor, origin):
+    """Remove the rows that would make an account part of itself from `staged`; (row number, column, value, reason)."""
+    _run(
+        cursor,
+        """create temp table regrouped on commit drop as
+            select s.nr, s.external_id, w.parent from staged s
+              left join (select a.external_id, b.external_id as parent, a.provenance -> 'parent' as stamp
+                           from accounts_account a left join accounts_account b on b.id = a.parent_id) h
+                using (external_id),
+              lateral (select case when h.stamp ->> 1 > %(observed)s::date::text then h.parent
+                                   when s.parent is null and h.stamp ->> 0 = %(source)s then null
+                                   when s.parent is null then h.parent
+                                   when s.parent <> s.external_id then s.parent end as parent) w
+             where w.parent is distinct from h.parent""",
+        source=origin.source, observed=origin.observed,
+    )  # fmt: skip
+    found = parents.refuse("select nr, external_id, parent from regrouped")
+    _run(cursor, "drop table regrouped")
+    _run(cursor, "delete from staged where nr = any(%(found)s)", found=[nr for nr, _, _ in found])
+    return [(nr, "parent", value, reason) for nr, value, reason in found]
 
 
 def _fill_defaults(cursor, own, origin):

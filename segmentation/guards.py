@@ -7,6 +7,7 @@ from accounts.refusals import Refused
 
 APPEND_ONLY = ("demarc_append_only", "demarc_no_truncate")
 TRIGGERS = {
+    "accounts_account": ("demarc_no_parent_circle_insert", "demarc_no_parent_circle_update"),
     "segmentation_assignment": (
         "demarc_effective_insert",
         "demarc_effective_update",

@@ -14,6 +14,7 @@ from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
 from accounts.catalogue import FACTS
+from accounts.refusals import Refused
 from accounts.templatetags.shown import article, heading, plural
 
 HISTORY_PAGE = 50
@@ -87,7 +88,11 @@ class PlainAdmin(ModelAdmin):
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         name = self.opts.verbose_name
         title = {"title": "Edit" if object_id else f"Add {name}"}
-        return super().changeform_view(request, object_id, form_url, title | (extra_context or {}))
+        try:
+            return super().changeform_view(request, object_id, form_url, title | (extra_context or {}))
+        except Refused as refusal:  # what somebody else did between the form's check and the saving
+            messages.error(request, str(refusal))
+            return HttpResponseRedirect(request.path)
 
     def delete_view(self, request, object_id, extra_context=None):
         found = self.get_object(request, unquote(object_id))

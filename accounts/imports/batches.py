@@ -363,6 +363,15 @@ def _upsert(name, frame, refused, recipe, batch, found):
     types = {column: query.fields[column].type for column in frame.columns if column in query.fields}
     origin = records.Origin(recipe.source_system, recipe.as_of, recipe.currency, batch.pk)
     outcome = UPSERTS[name](frame.rename({facts.ROW: records.NR}), types, origin)
+    ids = dict(
+        frame.filter(frame[facts.ROW].is_in([nr for nr, *_ in outcome.refused]))
+        .select(facts.ROW, "external_id")
+        .iter_rows()
+    )
+    found.rejected += [
+        Rejection(name, None, column, value, reason, external_id=ids[nr])
+        for nr, column, value, reason in sorted(outcome.refused)
+    ]
     orphans = frame.filter(frame[facts.ROW].is_in(outcome.orphans))
     refused_accounts = {each.external_id for each in found.rejected if each.origin == "accounts"}
     found.rejected += [
@@ -380,7 +389,7 @@ def _upsert(name, frame, refused, recipe, batch, found):
             "created": outcome.created,
             "updated": outcome.updated,
             "unchanged": outcome.unchanged,
-            "rejected": len(refused) + len(orphans),
+            "rejected": len(refused) + len(outcome.refused) + len(orphans),
         }
     )
     found.warnings += [{"query": name, **warning} for warning in outcome.warnings]
