@@ -1,0 +1,450 @@
+"""Values people declare for accounts: proposed by one person, confirmed by another, read by the rules as `declared`.
+
+Every verb locks the layer's row first: of two people at the same moment one is first, and the other is told. `by` is
+the acting user; `seen` is what `token` gave for the page that person was looking at; None where there was no page.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.history import acting, actor
+from accounts.refusals import Refused
+from accounts.templatetags.shown import day
+from segmentation.models import Declaration, Definition, Layer, Segment
+
+Status = Declaration.Status
+PROPOSE = "segmentation.propose_declaration"
+CONFIRM = "segmentation.confirm_declaration"
+MOST = 2_000  # accounts in one action
+LONGEST = 2_000  # characters of a reason
+STALE = "Something about this declared value changed since you opened the page. Look at what is there now."
+
+
+# -- who may send a declaration where: each answers with the sentence that refuses, or ""
+
+
+def _decides(declaration, by):
+    return "" if by.has_perm(CONFIRM) else "You are not allowed to confirm or reject declared values."
+
+
+def _decides_for_another(declaration, by):
+    """Two people, always: not even a superuser confirms what they proposed."""
+    if refusal := _decides(declaration, by):
+        return refusal
+    if declaration.proposed_by is not None and declaration.proposed_by == by.pk:
+        return "You proposed this yourself: somebody else has to decide. You may withdraw it."
+    return ""
+
+
+def _ends(declaration, by):
+    if by.has_perm(CONFIRM):
+        return ""
+    return f"{declaration.segment} is in force: only somebody who confirms declared values may end it."
+
+
+def _takes_back(declaration, by):
+    if by.has_perm(CONFIRM) or (by.has_perm(PROPOSE) and declaration.proposed_by == by.pk):
+        return ""
+    return (
+        f"Only {declaration.proposed_by_label} or somebody who confirms declared values may take this back."
+    )
+
+
+STATUSES = {
+    Status.PROPOSED: {
+        Status.CONFIRMED: _decides_for_another,
+        Status.REJECTED: _decides_for_another,
+        Status.WITHDRAWN: _takes_back,
+        Status.REPLACED: _takes_back,
+    },
+    Status.CONFIRMED: {Status.WITHDRAWN: _ends, Status.REPLACED: _ends},
+    Status.REJECTED: {},
+    Status.WITHDRAWN: {},
+    Status.REPLACED: {},
+}
+
+
+def refusal(declaration, to, *, by):
+    """Why this person may not send the declaration there, as a sentence; "" when they may."""
+    if by is None:
+        return "Nobody is logged in."
+    check = STATUSES[declaration.status].get(to)
+    if check is None:
+        return f"{declaration.segment} for {declaration.account} is {_fate(declaration)}."
+    return check(declaration, by)
+
+
+def may_propose(by):
+    return by is not None and by.has_perm(PROPOSE)
+
+
+def _fate(declaration):
+    """`rejected already, by Olga`."""
+    who = declaration.ended_by_label or declaration.decided_by_label
+    return f"{declaration.get_status_display().lower()} already" + (f", by {who}" if who else "")
+
+
+# -- what can be declared
+
+
+def reads_declared(document):
+    """The rules of this document look at what people declared (whatever other layers they read)."""
+    rules = document.get("rules", []) if isinstance(document, dict) else []
+    return any(_names_declared(rule.get("when") or "") for rule in rules if isinstance(rule, dict))
+
+
+def _names_declared(condition):
+    without_texts = re.sub(r"'[^']*'", "''", str(condition))
+    return re.search(r"(?<![.\w])declared\b", without_texts, re.IGNORECASE) is not None
+
+
+def choices(*, drafts=False):
+    """{layer: [segments people may declare]} for the layers whose active rules read `declared`, in the menu's order.
+
+    `drafts`: also the layers whose draft does.
+    """
+    statuses = [Definition.Status.ACTIVE, *([Definition.Status.DRAFT] if drafts else [])]
+    found = Definition.objects.filter(status__in=statuses, document__icontains="declared")
+    rules = {}
+    for one in found.select_related("layer").order_by("layer__position", "layer__key", "version"):
+        if reads_declared(one.document):
+            keys = {rule.get("segment") for rule in one.document["rules"] if isinstance(rule, dict)}
+            rules.setdefault(one.layer, set()).update(keys)
+    segments = {}
+    for one in Segment.objects.filter(layer__in=rules).select_related("layer").order_by("position", "key"):
+        segments.setdefault(one.layer_id, []).append(one)
+    return {
+        layer: [one for one in segments.get(layer.pk, []) if one.key in keys] for layer, keys in rules.items()
+    }
+
+
+def _check_declarable(segment):
+    offered = choices().get(segment.layer)
+    if offered is None:
+        raise Refused(f"{segment.layer} is not decided by people: its active rules read no declared values.")
+    if segment not in offered:
+        raise Refused(f"The active rules of {segment.layer} give nobody the segment {segment}.")
+
+
+# -- what there is
+
+
+@dataclass
+class State:
+    """What is proposed and in force for an account on a layer; `free_from`: the first day another value may hold."""
+
+    proposed: Declaration | None = None
+    confirmed: Declaration | None = None
+    free_from: date | None = None
+
+    def add(self, row):
+        if row.status == Status.PROPOSED:
+            self.proposed = row
+        if row.status == Status.CONFIRMED:
+            self.confirmed = row
+        until = row.from_date if row.status == Status.CONFIRMED else row.until_date
+        self.free_from = max(filter(None, [self.free_from, until]), default=None)
+
+
+def states(layer, accounts):
+    """{account id: State} of these accounts (ids); those without any declaration are there too."""
+    found = {pk: State() for pk in accounts}
+    rows = Declaration.objects.filter(layer=layer, account__in=list(found))
+    for row in rows.select_related("account", "layer", "segment"):
+        found[row.account_id].add(row)
+    return found
+
+
+def token(found):
+    """The ids of what is proposed and in force in these states, as a text that changes when one of them does."""
+    ids = sorted(
+        (row.pk, row.status)
+        for state in found.values()
+        for row in (state.proposed, state.confirmed)
+        if row is not None
+    )
+    return hashlib.sha256(repr(ids).encode()).hexdigest()[:16]
+
+
+def together(declaration):
+    """The open proposals made in the same action: the same value, by the same person, at the same moment."""
+    same = {
+        name: getattr(declaration, name) for name in ("layer_id", "segment_id", "proposed_by", "proposed_at")
+    }
+    return Declaration.objects.proposed().filter(**same)
+
+
+@dataclass
+class Outcome:
+    """What came of an action for many accounts: those done, and {why others were left as they are: how many}."""
+
+    done: list = field(default_factory=list)
+    left: Counter = field(default_factory=Counter)
+
+
+# -- proposing
+
+
+def propose(account, segment, *, by, reason, evidence="", from_date=None, seen=None):
+    """Propose that the account is in this segment, from a date (today when none is given). Returns the Declaration.
+
+    A second click returns the proposal of the first one.
+    """
+    said = _said(by, reason, evidence, from_date)
+    with _acting_on(segment.layer, by, reason):
+        found = states(segment.layer, [account.pk])
+        state = found[account.pk]
+        if state.proposed and _repeats(state.proposed, segment, said):
+            return state.proposed
+        _check_seen(found, seen)
+        _check_declarable(segment)
+        _refuse(_obstacle(state, segment, said["from_date"]))
+        return _propose(account, segment, said)
+
+
+def propose_for(accounts, segment, *, by, reason, evidence="", from_date=None):
+    """Propose the same value for many accounts, as one action. Returns an Outcome.
+
+    Accounts that are in this segment already, or have an open proposal, are left as they are.
+    """
+    said = _said(by, reason, evidence, from_date)
+    accounts = {one.pk: one for one in accounts}
+    if len(accounts) > MOST:
+        raise Refused(f"At most {MOST:,} accounts at a time; these are {len(accounts):,}.")
+    with _acting_on(segment.layer, by, reason):
+        _check_declarable(segment)
+        outcome = Outcome()
+        for pk, state in states(segment.layer, accounts).items():
+            if obstacle := _obstacle(state, segment, said["from_date"]):
+                outcome.left[obstacle] += 1
+            else:
+                outcome.done.append(_propose(accounts[pk], segment, said))
+        return outcome
+
+
+def replace(declaration, segment, *, by, reason, evidence="", from_date=None, seen=None):
+    """Another value instead of this open proposal, in one step. Returns the new proposal.
+
+    (A value in force is replaced by proposing another one: it holds on until that is confirmed.)
+    """
+    said = _said(by, reason, evidence, from_date)
+    with _acting_on(declaration.layer, by, reason):
+        found = states(declaration.layer, [declaration.account_id])
+        state = found[declaration.account_id]
+        if state.proposed and _repeats(state.proposed, segment, said):
+            return state.proposed
+        before = _fresh(declaration)
+        _check_seen(found, seen)
+        if before.status == Status.CONFIRMED:
+            raise Refused(f"{before.segment} is in force: propose another value, and it will be replaced.")
+        _refuse(refusal(before, Status.REPLACED, by=by))
+        if segment.layer_id != before.layer_id:
+            raise Refused(f"{segment} is no segment of {before.layer}.")
+        _check_declarable(segment)
+        state.proposed = None
+        _refuse(_obstacle(state, segment, said["from_date"]))
+        _end(before, Status.REPLACED, reason)
+        return _propose(before.account, segment, said)
+
+
+def _said(by, reason, evidence, from_date):
+    """What every proposal says: reason, evidence, the day it holds from, who and when."""
+    if not may_propose(by):
+        raise Refused("You are not allowed to propose declared values.")
+    from_date = from_date or timezone.localdate()
+    if from_date > timezone.localdate():
+        raise Refused("A declared value holds from today at the latest: propose it once it is so.")
+    return {
+        "reason": _text(reason),
+        "evidence": _text(evidence, needed=False),
+        "from_date": from_date,
+        "proposed_by": by.pk,
+        "proposed_by_label": by.get_username(),
+        "proposed_at": timezone.now(),
+    }
+
+
+def _text(typed, *, needed=True):
+    typed = (typed or "").strip()
+    if needed and not typed:
+        raise Refused("Say why: the reason is kept for everybody who asks later.")
+    if len(typed) > LONGEST:
+        raise Refused(f"A reason and evidence may have {LONGEST:,} characters each.")
+    if "\x00" in typed:
+        raise Refused("The text contains a character that cannot be stored.")
+    return typed
+
+
+def _repeats(before, segment, said):
+    """This proposal is the one a first click made."""
+    same = ("reason", "evidence", "from_date", "proposed_by")
+    return before.segment_id == segment.pk and all(getattr(before, name) == said[name] for name in same)
+
+
+def _obstacle(state, segment, from_date):
+    """Why the value cannot be proposed in this state, as a sentence; "" where it can."""
+    if before := state.proposed:
+        return (
+            f"{before.segment} is proposed already, by {before.proposed_by_label} on {day(before.proposed_at)}. "
+            "That is decided, replaced or withdrawn first."
+        )
+    if state.confirmed and state.confirmed.segment_id == segment.pk:
+        return f"{segment} is in force already, since {day(state.confirmed.from_date)}."
+    return _too_early(state, from_date)
+
+
+def _too_early(state, from_date):
+    """What held before stays what it was: evaluations back in time see the old values."""
+    if state.free_from and from_date < state.free_from:
+        held = f"{state.confirmed.segment} holds since" if state.confirmed else "Another value held until"
+        return f"{held} {day(state.free_from)}: a new one begins on that day at the earliest."
+    return ""
+
+
+def _propose(account, segment, said):
+    return Declaration.objects.create(account=account, layer=segment.layer, segment=segment, **said)
+
+
+# -- deciding
+
+
+def confirm(declaration, *, by, reason="", seen=None):
+    """Put a proposal in force from its date; the value in force before is replaced on that day.
+
+    Nobody confirms their own. A second click by the same person returns what the first one did.
+    """
+    with _acting_on(declaration.layer, by, reason):
+        found = states(declaration.layer, [declaration.account_id])
+        one = _fresh(declaration)
+        if one.status == Status.CONFIRMED and one.decided_by == by.pk:
+            return one
+        _refuse(refusal(one, Status.CONFIRMED, by=by))
+        _check_seen(found, seen)
+        _check_declarable(one.segment)
+        _refuse(_confirm(one, found[one.account_id], _text(reason, needed=False)))
+        return one
+
+
+def reject(declaration, *, by, reason, seen=None):
+    """Decide against a proposal; what is in force stays."""
+    with _acting_on(declaration.layer, by, reason):
+        one = _fresh(declaration)
+        if one.status == Status.REJECTED and one.decided_by == by.pk:
+            return one
+        _refuse(refusal(one, Status.REJECTED, by=by))
+        _check_seen(states(one.layer, [one.account_id]), seen)
+        _decide(one, Status.REJECTED, _text(reason))
+        return one
+
+
+def withdraw(declaration, *, by, reason, on=None, seen=None):
+    """Take back a proposal, or end a value in force: it holds until the day before `on` (today when none is given)."""
+    with _acting_on(declaration.layer, by, reason):
+        one = _fresh(declaration)
+        if one.status == Status.WITHDRAWN and one.ended_by == by.pk:
+            return one
+        _refuse(refusal(one, Status.WITHDRAWN, by=by))
+        _check_seen(states(one.layer, [one.account_id]), seen)
+        on = on or timezone.localdate()
+        if one.status == Status.CONFIRMED and not one.from_date <= on <= timezone.localdate():
+            raise Refused(f"It can end between {day(one.from_date)}, when it began, and today.")
+        _end(one, Status.WITHDRAWN, _text(reason), until=on)
+        return one
+
+
+def confirm_all(declaration, *, by, reason="", seen=None):
+    """Confirm every open proposal made in the same action as this one. Returns an Outcome."""
+    return _decide_all(declaration, Status.CONFIRMED, by=by, reason=_text(reason, needed=False), seen=seen)
+
+
+def reject_all(declaration, *, by, reason, seen=None):
+    """Reject every open proposal made in the same action as this one. Returns an Outcome."""
+    return _decide_all(declaration, Status.REJECTED, by=by, reason=_text(reason), seen=seen)
+
+
+def withdraw_all(declaration, *, by, reason, seen=None):
+    """Take back every open proposal made in the same action as this one. Returns an Outcome."""
+    return _decide_all(declaration, Status.WITHDRAWN, by=by, reason=_text(reason), seen=seen)
+
+
+def _decide_all(declaration, to, *, by, reason, seen):
+    with _acting_on(declaration.layer, by, reason):
+        rows = list(together(declaration).select_related("account", "layer", "segment").order_by("pk"))
+        if not rows:
+            raise Refused("Nothing of this is open any more: it is decided already.")
+        found = states(declaration.layer, [one.account_id for one in rows])
+        _refuse(refusal(rows[0], to, by=by))
+        _check_seen(found, seen)
+        if to == Status.CONFIRMED:
+            _check_declarable(rows[0].segment)
+        outcome = Outcome()
+        for one in rows:
+            obstacle = ""
+            if to == Status.CONFIRMED:
+                obstacle = _confirm(one, found[one.account_id], reason)
+            elif to == Status.REJECTED:
+                _decide(one, to, reason)
+            else:
+                _end(one, to, reason)
+            if obstacle:
+                outcome.left[obstacle] += 1
+            else:
+                outcome.done.append(one)
+        return outcome
+
+
+def _confirm(one, state, reason):
+    """Put it in force; or a sentence why it cannot be, and nothing is written."""
+    if obstacle := _too_early(state, one.from_date):
+        return obstacle
+    if before := state.confirmed:
+        _end(before, Status.REPLACED, f"Replaced by {one.segment}", until=one.from_date)
+    _decide(one, Status.CONFIRMED, reason)
+    return ""
+
+
+def _decide(one, status, reason):
+    one.status, one.decision_reason, one.decided_at = status, reason, timezone.now()
+    one.decided_by, one.decided_by_label = actor().id, actor().label
+    one.save()
+
+
+def _end(one, status, reason, *, until=None):
+    if one.status == Status.CONFIRMED:
+        one.until_date = until
+    one.status, one.end_reason, one.ended_at = status, reason, timezone.now()
+    one.ended_by, one.ended_by_label = actor().id, actor().label
+    one.save()
+
+
+# -- what every verb shares
+
+
+@contextmanager
+def _acting_on(layer, by, reason):
+    """In one transaction, in this person's name, alone on the layer's declarations."""
+    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=(reason or "").strip()):
+        Layer.objects.select_for_update(no_key=True).get(pk=layer.pk)
+        yield
+
+
+def _fresh(declaration):
+    rows = Declaration.objects.select_related("account", "layer", "segment")
+    return rows.select_for_update(of=["self"]).get(pk=declaration.pk)
+
+
+def _check_seen(found, seen):
+    if seen is not None and seen != token(found):
+        raise Refused(STALE)
+
+
+def _refuse(sentence):
+    if sentence:
+        raise Refused(sentence)
