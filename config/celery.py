@@ -111,12 +111,12 @@ app.autodiscover_tasks()
 
 @signals.worker_init.connect
 @signals.beat_init.connect
-def refuse_without_guards(**_):
-    """No worker and no scheduler on a database that has lost its promises (SystemExit: Celery only logs the rest)."""
+def refuse_unfit_database(**_):
+    """No worker and no scheduler on a database that is behind or has lost its guards (SystemExit: Celery only logs the rest)."""
     from accounts.refusals import Refused
-    from segmentation import guards
+    from config import schema
 
     try:
-        guards.check()
+        schema.check()
     except Refused as refusal:
         raise SystemExit(str(refusal)) from None

@@ -11,10 +11,12 @@ from pathlib import Path
 import probe
 import pytest
 from django.contrib.auth.models import Group
+from django.db import connection
 from waiting import answers, free_port, wait_until
 
 from accounts.models import Account, Subscription
 from config import celery
+from config.celery import WORKER_FLAGS
 from segmentation.models import Assignment, Move
 
 TESTS = Path(__file__).resolve().parent
@@ -40,8 +42,6 @@ def serving(real_db, spawn, tmp_path):
 
 
 def queue_exists(real_db):
-    from django.db import connection
-
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pgmq.meta WHERE queue_name = %s", [real_db.environment["DEMARC_QUEUE"]]
@@ -113,6 +113,56 @@ def test_a_taken_port_is_one_clear_line(real_db, spawn):
         _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert err.startswith(f"CommandError: port {port} on 127.0.0.1 cannot be used")
+    assert len(err.strip().splitlines()) == 1
+
+
+ALONE = {
+    "web": ["-m", "gunicorn", "config.wsgi", "--no-control-socket", "--bind=127.0.0.1:0"],
+    "worker": ["-m", "celery", "--quiet", "-A", "config", "worker", *WORKER_FLAGS],
+    "beat": ["-m", "celery", "--quiet", "-A", "config", "beat"],
+}
+
+
+@pytest.fixture
+def behind(real_db):
+    """The environment of a database that lacks the newest migration of the messages' queue."""
+    with connection.cursor() as cursor:
+        cursor.execute("delete from django_migrations where app = 'config' and name like '0002%'")
+    return real_db.environment
+
+
+SENTENCE = "The database lacks 1 migration of this version (config.0002_listen_one_at_a_time): "
+
+
+def test_serve_on_a_database_that_is_behind_is_one_clear_line(behind, spawn):
+    environment = behind | {"PORT": str(free_port())}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = spawn("manage.py", "serve", env=environment, **pipes)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (1, "")
+    assert err.startswith(f"CommandError: {SENTENCE}")
+    assert "`manage.py migrate`" in err
+    assert "`make run`" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("part", ALONE)
+def test_a_part_started_by_hand_says_the_same(behind, spawn, tmp_path, part):
+    schedule = [f"--schedule={tmp_path / 'schedule'}"] if part == "beat" else []
+    process = spawn(*ALONE[part], *schedule, env=behind, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode
+    assert SENTENCE in said
+    assert "Traceback" not in said
+
+
+def test_serve_without_a_database_is_one_clear_line(real_db, spawn):
+    url = real_db.url.rpartition("/")[0] + "/not_there"
+    environment = real_db.environment | {"PORT": str(free_port()), "DATABASE_URL": url}
+    process = spawn("manage.py", "serve", env=environment, stderr=subprocess.PIPE)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err.startswith("CommandError: the database cannot be reached: ")
     assert len(err.strip().splitlines()) == 1
 
 

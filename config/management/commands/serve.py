@@ -5,9 +5,10 @@ import socket
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
+from django.db import OperationalError
 
-from config import processes
+from accounts.refusals import Refused
+from config import processes, schema
 
 
 class Command(BaseCommand):
@@ -19,14 +20,24 @@ class Command(BaseCommand):
 
     def handle(self, *args, host, port, **options):
         refuse_taken(host, port)
-        connection.ensure_connection()  # the embedded server runs before three processes ask for it
-        connection.close()
+        check_database()
         settings.DEMARC_HOME.mkdir(parents=True, exist_ok=True)  # the scheduler keeps its state there
         self.stderr.write(f"Demarc is on http://{host}:{port}/ — Ctrl-C ends it")
         reason = processes.run(processes.commands(host, port))
         if reason:
             raise CommandError(f"stopped: {reason}")
         self.stderr.write("stopped")
+
+
+def check_database():
+    """Before anything starts, too: each of three parts would say it. Starts the embedded server for them."""
+    try:
+        schema.check()
+    except OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CommandError(f"the database cannot be reached: {reason}") from None
+    except Refused as refusal:
+        raise CommandError(str(refusal)) from None
 
 
 def refuse_taken(host, port):
