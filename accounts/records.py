@@ -136,6 +136,7 @@ def upsert_subscriptions(frame, types, origin):
         _write_subscriptions(cursor, given, origin)
         late = "select external_id from planned where late"
         warnings = _warning(cursor, "older than what is known already: left alone", late)
+        warnings += _overlap_warnings(cursor, origin)
         _write_history(cursor, Subscription, "touched", origin)
         _run(cursor, "drop table planned, touched")
         return _finish(cursor, len(frame) - len(orphans), warnings, orphans)
@@ -449,6 +450,41 @@ def _account_warnings(cursor, given, origin):
             cursor, f"money in another currency than {settings.ORGANISATION_CURRENCY}: no segment by money until it is converted",
             "select external_id from staged where currency <> %(ours)s", ours=settings.ORGANISATION_CURRENCY,
         )  # fmt: skip
+    return warnings
+
+
+def _overlap_warnings(cursor, origin):
+    """Subscriptions that may be one contract told twice: both count towards ARR, so the account looks larger than it is.
+
+    Looked for among all that the accounts of this import hold, imported before or now, and that has not ended.
+    A subscription counts once, beside those of its account and product that began before it (or that day, with a smaller ID).
+    """
+    paid = [Subscription.Status.ACTIVE.value, Subscription.Status.PAST_DUE.value]
+    _run(
+        cursor,
+        """create temp table beside on commit drop as
+           select account_id, subscription_id, start_date, product_id,
+                  row_number() over (partition by account_id, product_id, start_date, arr, currency
+                                     order by subscription_id) > 1 as double,
+                  max(coalesce(end_date, 'infinity')) over (partition by account_id, product_id
+                      order by start_date, subscription_id
+                      rows between unbounded preceding and 1 preceding) > start_date as overlaps
+             from accounts_subscription b
+            where account_id in (select account_id from planned) and status = any(%(paid)s) and arr > 0
+              and coalesce(end_date, 'infinity') > greatest(start_date, %(observed)s::date)""",
+        paid=paid, observed=origin.observed,
+    )  # fmt: skip
+    found = """select a.external_id || ': ' || b.subscription_id from beside b
+                 join accounts_account a on a.id = b.account_id where {} order by 1"""
+    warnings = _warning(
+        cursor, "the same product, start and ARR as another subscription of the account: entered twice?",
+        found.format("b.double"),
+    )  # fmt: skip
+    warnings += _warning(
+        cursor, "runs at the same time as another subscription of the account to the same product: both count towards ARR",
+        found.format("b.overlaps and not b.double and b.product_id is not null"),
+    )  # fmt: skip
+    _run(cursor, "drop table beside")
     return warnings
 
 

@@ -24,7 +24,10 @@ SETS = [  # independent of this code: computed from the CSV files
 ]
 FAULTS = {
     "ravenstack": [("usage dated before its subscription starts", 19_142), ("ticket dated before the account's sign-up", 1_077),
-                   ("usage id used more than once", 21), ("account flagged as churned", 110)],
+                   ("usage id used more than once", 21), ("account flagged as churned", 110),
+                   ("the same product, start and ARR as another subscription of the account: entered twice?", 15),
+                   ("runs at the same time as another subscription of the account to the same product: "
+                    "both count towards ARR", 2_444)],
     "flowstack": [("ticket dated after the as-of date", 2_016), ("usage dated after the as-of date", 958),
                   ("subscription that is not Active ends after the as-of date", 147)],
 }  # fmt: skip
