@@ -5,6 +5,7 @@ from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Lower
 
 from . import parents
 from .history import tracked
@@ -351,3 +352,28 @@ class RejectedRow(models.Model):
 
     def __str__(self):
         return self.reason
+
+
+class SavedView(models.Model):
+    """A list as somebody likes to see it: its search, its filters and its order, under a name.
+
+    A person is an integer and a label, as in history rows: shared views outlive who saved them.
+    """
+
+    listing = models.CharField(max_length=100)  # the list's model: accounts.account
+    query = models.CharField(max_length=2000)  # of its address, as accounts.saved_views.query writes it
+    name = models.CharField(max_length=80)
+    shared = models.BooleanField(default=False)  # with everybody who may see the list
+    owner = models.IntegerField()
+    owner_label = models.CharField(max_length=200)
+
+    class Meta:
+        default_permissions = ()  # everybody has views of their own
+        permissions = [("manage_savedviews", "Can change and delete views that others share")]
+        ordering = ["name", "id"]
+        constraints = [
+            models.UniqueConstraint("owner", "listing", Lower("name"), name="saved_view_name_once"),
+        ]
+
+    def __str__(self):
+        return self.name
