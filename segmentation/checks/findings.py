@@ -83,7 +83,7 @@ class Report:
 
     results: tuple
     acknowledged: dict = field(default_factory=dict)
-    portfolio: object = None  # what was measured on the accounts; None where that was not asked for
+    subject: object = field(default=None, repr=False)  # what was looked at
 
     @cached_property
     def findings(self):

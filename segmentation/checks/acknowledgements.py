@@ -1,0 +1,54 @@
+"""Warnings that somebody answers for: these rules are used all the same, and why."""
+
+from django.db import transaction
+
+from accounts.history import acting, actor
+from accounts.refusals import Refused
+from segmentation.models import Acknowledgement, Definition
+
+OPEN = (Definition.Status.DRAFT, Definition.Status.IN_REVIEW)
+
+
+def may_acknowledge(by):
+    return by is not None and (
+        by.has_perm("segmentation.change_definition") or by.has_perm("segmentation.activate_definition")
+    )
+
+
+def acknowledge(definition, warnings, *, reason, by):
+    """Answer for these warnings (Findings) of a version that is not decided about yet, all with one reason.
+
+    What was acknowledged before for the same warning stays in its history.
+    """
+    reason = reason.strip()
+    if not may_acknowledge(by):
+        raise Refused("You are not allowed to acknowledge warnings.")
+    if not reason:
+        raise Refused("Say why these rules are used all the same.")
+    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason):
+        found = Definition.objects.select_for_update().filter(pk=definition.pk).first()
+        if found is None or found.status not in OPEN:
+            raise Refused("These rules are decided about: what was acknowledged for them stays as it is.")
+        for warning in warnings:
+            Acknowledgement.objects.update_or_create(
+                definition=found,
+                check_id=warning.check,
+                about=warning.about,
+                defaults={
+                    "sentence": warning.message,
+                    "reason": reason,
+                    "by": by.pk,
+                    "by_label": by.get_username(),
+                },
+            )
+
+
+def earlier(definition):
+    """{key of a warning: the reason given for it last, in an earlier version}: to be given again, or not."""
+    given = Acknowledgement.objects.filter(
+        definition__layer=definition.layer_id, definition__version__lt=definition.version
+    )
+    return {
+        (one.check_id, one.about): one
+        for one in given.select_related("definition").order_by("definition__version", "id")
+    }
