@@ -12,10 +12,11 @@ import difflib
 import re
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import zip_longest
 
 import polars as pl
 import sqlglot
-from sqlglot import exp
+from sqlglot import TokenType, exp
 
 from segmentation import rubric
 
@@ -76,9 +77,14 @@ def compile(text, names):
     """
     if len(text) > MAX_LENGTH:
         raise ConditionError(f"The condition is longer than {MAX_LENGTH:,} characters.", MAX_LENGTH)
+    if found := re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]", text):
+        raise ConditionError("The condition contains a character that cannot be stored.", found.start())
     _check_depth(text)
     visitor = _Visitor(text, names)
-    node = visitor.visit(_parse(text), 0)
+    try:
+        node = visitor.visit(_parse(text, names), 0)
+    except RecursionError:
+        raise ConditionError("The condition is nested too deeply.", 0) from None
     if node.kind != "boolean":
         raise ConditionError("The condition must be true or false, such as arr >= 100000.", 0)
     overflow = (
@@ -96,20 +102,51 @@ def _check_depth(text):
             raise ConditionError(f"More than {MAX_DEPTH} parentheses inside each other.", position)
 
 
-def _parse(text):
+def _parse(text, names):
     if not text.strip():
         raise ConditionError("The condition is empty.", 0)
+    dialect = sqlglot.Dialect.get_or_raise("postgres")
     try:
-        trees = sqlglot.parse(text, dialect="postgres")
+        tokens = dialect.tokenize(text)
+        _check_tokens(tokens, names)
+        trees = dialect.parser().parse(tokens, text)
     except sqlglot.errors.ParseError as error:
         raise ConditionError(*_where(text, error)) from None
     except sqlglot.errors.SqlglotError:
         raise ConditionError("A quote is not closed, or a character does not belong here.", None) from None
-    except RecursionError:
-        raise ConditionError("The condition is nested too deeply.", 0) from None
-    if len(trees) != 1 or trees[0] is None:
-        raise ConditionError("Write one condition, without a semicolon.", text.find(";"))
+    if not trees or trees[0] is None:  # nothing but comments
+        raise ConditionError("The condition is empty.", 0)
     return trees[0]
+
+
+def _check_tokens(tokens, names):
+    """Only what a condition is made of is parsed at all: thirty times `array[` would keep the parser busy for days."""
+    words = {
+        word for name in names for word in name.split(".")
+    }  # a name may be a word of SQL, such as "name"
+    before = TokenType.L_PAREN
+    for token, after in zip_longest(tokens, tokens[1:]):
+        kind, then = token.token_type, after.token_type if after else None
+        if kind is TokenType.SEMICOLON:
+            raise ConditionError("Write one condition, without a semicolon.", token.start)
+        named = token.text.lower() in words and then is not TokenType.L_PAREN
+        dated = kind is TokenType.DATE and then is TokenType.STRING
+        # sqlglot passes over these, PostgreSQL does not: == and !, a comma too many, a plus in front.
+        alien = token.text in ("==", "!") and kind in (TokenType.EQ, TokenType.NOT)
+        alien |= kind is TokenType.COMMA and then is TokenType.R_PAREN
+        alien |= kind is TokenType.PLUS and before not in _ENDING
+        if alien or not (kind in _TOKENS or named or dated):
+            raise _unusable(token.text, token.start)
+        before = TokenType.VAR if named else kind
+
+
+def _unusable(word, position):
+    word = word if len(word) <= 40 else word[:37] + "..."
+    return ConditionError(
+        f"'{word}' cannot be used here. A condition knows AND, OR, NOT, = <> < <= > >=, IN, BETWEEN, "
+        "IS NULL, LIKE 'x%', COALESCE and + - * /.",
+        position,
+    )
 
 
 def _where(text, error):
@@ -161,13 +198,7 @@ class _Visitor:
         return visit(self, node, depth + 1)
 
     def refuse(self, node):
-        word = node.sql(dialect="postgres")
-        word = word if len(word) <= 40 else word[:37] + "..."
-        raise ConditionError(
-            f"'{word}' cannot be used here. A condition knows AND, OR, NOT, = <> < <= > >=, IN, BETWEEN, "
-            "IS NULL, LIKE 'x%', COALESCE and + - * /.",
-            self.position(node),
-        )
+        raise _unusable(node.sql(dialect="postgres"), self.position(node))
 
     def position(self, node):
         """Where the first name, literal or number of this part stands in the text."""
@@ -474,6 +505,16 @@ def _fold(parts, every):
         result = result & part.expr if every else result | part.expr
     return result
 
+
+# The words and signs of a condition.
+_TOKENS = {
+    TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.NULL, TokenType.TRUE,
+    TokenType.FALSE, TokenType.L_PAREN, TokenType.R_PAREN, TokenType.COMMA, TokenType.DOT, TokenType.EQ,
+    TokenType.NEQ, TokenType.LT, TokenType.LTE, TokenType.GT, TokenType.GTE, TokenType.PLUS, TokenType.DASH,
+    TokenType.STAR, TokenType.SLASH, TokenType.AND, TokenType.OR, TokenType.NOT, TokenType.IN, TokenType.BETWEEN,
+    TokenType.IS, TokenType.LIKE,
+}  # fmt: skip
+_ENDING = {TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.R_PAREN}
 
 # The closed list: what is accepted, and which of its arguments.
 _TWO = ("this", "expression")
