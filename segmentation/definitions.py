@@ -30,7 +30,7 @@ WEIGHT = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4})?|\.[0-9]{1,4}")
 KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 SEGMENT_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
-_FIELDS = {
+FIELDS = {
     "document": ("includes", "weights", "requires", "dimensions", "rules"),
     "dimension": ("key", "name", "scale", "maturity", "criteria"),
     "maturity": ("after_days", "needs_data_after_days", "until_then"),
@@ -347,11 +347,15 @@ def from_yaml(text):
 
 def to_yaml(document):
     """A document (or its plain data) as YAML, without the defaults; `from_yaml` reads the same back."""
-    data = document.data if isinstance(document, Document) else document
-    return yaml.dump(_short(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return dump(short(document.data if isinstance(document, Document) else document))
 
 
-def _short(data):
+def dump(data):
+    """Plain data whose scalars are texts as YAML; `from_yaml` reads the same back."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def short(data):
     """Leave out what is the default anyway. A draft may hold anything: what is no text becomes one."""
     data = _plain(data)
     if not isinstance(data, dict):
@@ -465,8 +469,8 @@ class _Reader:
 
     def known(self, data, kind, path):
         for key in data:
-            if key not in _FIELDS[kind]:
-                near = difflib.get_close_matches(key, _FIELDS[kind], n=1)
+            if key not in FIELDS[kind]:
+                near = difflib.get_close_matches(key, FIELDS[kind], n=1)
                 hint = f" Did you mean '{near[0]}'?" if near else ""
                 self.problem(_join(path, key), f"'{key}' is not known here.{hint}")
 
@@ -852,7 +856,7 @@ def _frozen_criterion(criterion, data):
 
 def _frozen_rule(rule, data):
     typed = data | {"key": rule.key, "from": list(rule.sources)}
-    return {name: typed[name] for name in _FIELDS["rule"] if typed.get(name)}
+    return {name: typed[name] for name in FIELDS["rule"] if typed.get(name)}
 
 
 # -- the integers behind the scores

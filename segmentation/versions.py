@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts import catalogue
 from accounts.history import acting, actor
 from accounts.refusals import Refused
-from segmentation import causes, definitions, treatments
+from segmentation import causes, checks, comparison, definitions, treatments
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.models import Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
@@ -164,6 +164,13 @@ def _put_draft(layer, document):
     return _fill(found, document), "replaced"
 
 
+def labels(layer=None):
+    """What people call the parts of a definition of this layer (None: one that is not here)."""
+    segments = dict(layer.segments.values_list("key", "name")) if layer else {}
+    facts = {fact.name: fact.label for fact in catalogue.FACTS.values()}
+    return comparison.Names(segments, facts, dict(Layer.objects.values_list("key", "name")))
+
+
 def says_the_same(layer, one, other):
     """Whether two documents come to the same, whatever defaults either of them spells out."""
     return _canonical(layer, one) == _canonical(layer, other)
@@ -281,11 +288,13 @@ def reject(version, *, by, reason, seen=None):
 def activate(version, *, by, reason, seen=None):
     """Make a version in review, or a draft, the active rules; the version before it retires in the same transaction.
 
-    Needs the permission segmentation.activate_definition and a reason. seen: the hash of what the person was looking
-    at. Returns the definition.
+    Refused with the first errors of the checks, and while warnings are not acknowledged. Needs the permission
+    segmentation.activate_definition and a reason. seen: the hash of what the person was looking at. Returns the
+    definition.
     """
     with _step("activate", version, by=by, reason=reason, seen=seen) as found:
         _check_ready(found)
+        _check_answered(found)
         return _activate(found, Cause.Kind.DECISION)
 
 
@@ -323,18 +332,30 @@ def _enter(version, status, stamp=""):
     return version
 
 
+def examine(definition):
+    """The checks of a version on the live portfolio, what only other segmentations tell included."""
+    return checks.examine(definition, problems=problems(definition))
+
+
 def _check_ready(version):
-    """What has to be right before rules are reviewed or activated."""
-    _parsed(version)
-    _check_treatments(version)
+    """What has to be right before rules are reviewed or activated: no check finds an error. It takes no accounts."""
+    found = checks.lint(version.document, layer=version.layer, problems=problems(version)).errors
+    if found:
+        raise Refused(f"These rules are not complete: {_first(found)}")
 
 
-def _check_treatments(definition):
-    """A segment is a group plus what is done differently for it."""
-    used = {rule.segment for rule in _parsed(definition).rules}
-    without = definition.layer.segments.filter(key__in=used, treatment=None).values_list("name", flat=True)
-    if without:
-        raise Refused(f"Say first how these segments are served (their treatment): {', '.join(without)}.")
+def _check_answered(version):
+    """Somebody answers for every warning."""
+    found = examine(version).unacknowledged
+    if found:
+        raise Refused(f"Acknowledge first, with a reason, what the checks warn of: {_first(found)}")
+
+
+def _first(findings):
+    """The first sentences, and how many more there are."""
+    rest = len(findings) - 3
+    more = f" (and {rest} more)" if rest > 0 else ""
+    return " ".join(finding.message for finding in findings[:3]) + more
 
 
 def _parsed(definition):
@@ -400,7 +421,9 @@ def _load(preset, position):
         return False
     for place, segment in enumerate(preset["segments"]):
         _load_segment(layer, segment, place)
-    _activate(_new_version(layer, preset["document"]), Cause.Kind.SETUP)
+    version = _new_version(layer, preset["document"])
+    _check_ready(version)  # its warnings are for the people who will use it
+    _activate(version, Cause.Kind.SETUP)
     return True
 
 
