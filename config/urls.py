@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
+from accounts.admin import saved_views
 from accounts.admin.dictionary import dictionary_view
 from segmentation.admin.home import completeness_view
 
@@ -11,5 +12,12 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/data-dictionary/", admin.site.admin_view(dictionary_view), name="data_dictionary"),
     path("admin/completeness/", admin.site.admin_view(completeness_view), name="home_completeness"),
+    path("admin/saved-views/", admin.site.admin_view(saved_views.views_view), name="saved_views"),
+    path("admin/saved-views/<int:pk>/", admin.site.admin_view(saved_views.change_view), name="saved_view"),
+    path(
+        "admin/saved-views/<int:pk>/delete/",
+        admin.site.admin_view(saved_views.delete_view),
+        name="saved_view_delete",
+    ),
     path("admin/", admin.site.urls),
 ]
