@@ -18,7 +18,9 @@ def navigation(request):
 
 
 def _entry(request, title, icon, name, permission):
-    allowed = permission is None or request.user.has_perm(permission)
+    """permission: one, several that are all needed, or None for everybody."""
+    needed = [permission] if isinstance(permission, str) else permission or []
+    allowed = request.user.has_perms(needed)
     return {
         "title": title,
         "icon": icon,
@@ -30,6 +32,7 @@ def _entry(request, title, icon, name, permission):
 ACCOUNTS = [
     ("Accounts", "domain", "admin:accounts_account_changelist", "accounts.view_account"),
 ]
+COVERAGE = ("accounts.view_account", "segmentation.view_servicemodel")
 RULES = [
     ("Segmentations", "layers", "admin:segmentation_layer_changelist", "segmentation.view_layer"),
     ("Segments", "category", "admin:segmentation_segment_changelist", "segmentation.view_segment"),
@@ -46,6 +49,7 @@ RULES = [
         "admin:segmentation_servicemodel_changelist",
         "segmentation.view_servicemodel",
     ),
+    ("Coverage model", "diversity_3", "coverage", COVERAGE),
 ]
 WORK = [
     ("Recalculations", "calculate", "admin:segmentation_run_changelist", "segmentation.view_run"),

@@ -60,6 +60,14 @@ class ServiceModel(models.Model):
     def __str__(self):
         return self.name
 
+    @property
+    def band(self):
+        """Accounts per CSM: 15 to 50; 200 and more; up to 50; –."""
+        low, high = self.accounts_per_csm_min, self.accounts_per_csm_max
+        if low is None:
+            return "–" if high is None else f"up to {high:,}"
+        return f"{low:,} and more" if high is None else f"{low:,} to {high:,}"
+
 
 def _said(name):
     """The column of one field of treatments.FIELDS."""

@@ -58,7 +58,7 @@ def overview(layer, *, at, after=0):
     The accounts are counted anew where what was counted is from before `after`; see `kept`. `counted_at` says when.
     """
     none = dict.fromkeys(_COUNTS, 0)
-    last = _last_run(layer)
+    last = last_run(layer)
     rows, counted_at = kept(
         "segments", lambda: _per_segment(layer, at), layer=layer, at=at, last=last, after=after
     )
@@ -105,7 +105,7 @@ def completeness(rules, *, at, after=0):
         return {name: quality.share(found[name], total) for name in names}
 
     what = f"completeness-{rules.pk if rules else None}"
-    return kept(what, shares, layer=layer, at=at, last=_last_run(layer), after=after)
+    return kept(what, shares, layer=layer, at=at, last=last_run(layer), after=after)
 
 
 def kept(what, count, *, layer, at, last, after):
@@ -132,7 +132,7 @@ def kept(what, count, *, layer, at, last, after):
 _IMPORTED = Q(status=ImportBatch.Status.COMMITTED)
 
 
-def _last_run(layer):
+def last_run(layer):
     """The layer's part of its last recalculation that ended; of one layer they end one after the other."""
     ended = RunLayer.objects.filter(layer=layer, running=False)
     return ended.select_related("run").order_by("-run_id").first()

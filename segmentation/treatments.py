@@ -77,6 +77,11 @@ MODEL = [
 ]
 
 
+# What a customer gets, line by line: what the service model says stands behind its name.
+_FIRST, *_REST = FIELDS.values()
+LINES = [_FIRST, *MODEL, *_REST]
+
+
 def grouped():
     """[(heading, [fields])], in the order of the table."""
     groups = {}

@@ -11,7 +11,7 @@ from accounts.catalogue import FACTS, SIGNALS
 from accounts.refusals import Refused
 from accounts.revenue import with_arr
 from accounts.templatetags import shown
-from segmentation import explain
+from segmentation import coverage, explain
 from segmentation.models import Assignment, Definition, Layer, Move
 
 TIMELINE = 40
@@ -34,6 +34,7 @@ def context(account_id, accounts, *, layer_key="", at_text="", show=""):
     subscriptions = list(account.subscriptions.select_related("product"))
     renewal = account.renewal_date or _next_end(subscriptions, at)
     moves = _moves(account)
+    lines = coverage.serve(account, at=at if at != today else None)
     return {
         "account": account,
         "currency": account.currency or settings.ORGANISATION_CURRENCY,
@@ -55,7 +56,8 @@ def context(account_id, accounts, *, layer_key="", at_text="", show=""):
         "subscriptions": [{"one": one, "runs": _runs(one, at)} for one in subscriptions],
         "signals": _signals(account, at),
         "usage": list(account.usage.select_related("product").order_by("product__key")),
-        "service": _service(states),
+        "service": _service(lines),
+        "decided": bool(lines or coverage.deciding_layers()),
         "timeline": _timeline(account, moves, show),
         "show": show,
         "shows": SHOW,
@@ -77,7 +79,7 @@ def _date(text, today):
 def _states(account):
     return list(
         Assignment.objects.filter(account=account)
-        .select_related("layer", "effective__treatment__service_model", "computed__treatment__service_model")
+        .select_related("layer", "effective", "computed")
         .order_by("-layer__primary", "layer__position", "layer__key")
     )
 
@@ -191,48 +193,26 @@ def _signals(account, at):
     known = account.signals.order_by("-at", "signal", "-id")[:EVENTS]
     names = {key: signal.label for key, signal in SIGNALS.items()}
     return [
-        {"at": one.at, "label": names.get(one.signal, one.signal), "source": one.source, "counts": one.at <= at}
+        {
+            "at": one.at,
+            "label": names.get(one.signal, one.signal),
+            "source": one.source,
+            "counts": one.at <= at,
+        }
         for one in known
     ]
 
 
-SERVED = [
-    ("CSM", lambda treatment, model: model and model.get_csm_kind_display()),
-    ("Touch", lambda treatment, model: treatment.touch_frequency or (model and model.check_in)),
-    ("Business reviews", lambda treatment, model: model and model.qbr),
-    ("Onboarding", lambda treatment, model: model and model.onboarding),
-    ("Renewal", lambda treatment, model: _renewal(treatment)),
-    ("Expansion", lambda treatment, model: treatment.expansion_play),
-    ("Channel", lambda treatment, model: treatment.channel),
-    ("Support", lambda treatment, model: treatment.support_sla),
-    ("Notes", lambda treatment, model: treatment.notes),
-]
-
-
-def _renewal(treatment):
-    lead = treatment.renewal_lead_days
-    parts = [treatment.renewal_motion, f"starts {lead} days before" if lead else ""]
-    return ", ".join(part for part in parts if part)
-
-
-def _service(states):
-    """What the customer gets: one card part per segmentation, the primary one first.
-
-    Each row: label, now, and what the rules' segment would give instead.
-    """
-    parts = []
-    for state in states:
-        if state.effective is None or state.effective.treatment is None:
-            continue
-        after = state.computed.treatment if _differs(state) else None
-        rows = []
-        for label, read in SERVED:
-            now = read(state.effective.treatment, state.effective.treatment.service_model)
-            then = read(after, after.service_model) if after else None
-            if now or then:
-                rows.append({"label": label, "now": now or "–", "then": then if then != now else ""})
-        parts.append({"layer": state.layer, "treatment": state.effective.treatment, "rows": rows})
-    return parts
+def _service(lines):
+    """How the customer is served, one part per segmentation that decides some of it: [{layer, segment, lines}]."""
+    parts = {}
+    for line in lines:
+        part = {"layer": line.layer, "segment": line.segment, "lines": []}
+        parts.setdefault(line.layer, part)["lines"].append(line)
+    return sorted(
+        parts.values(),
+        key=lambda part: (not part["layer"].primary, part["layer"].position, part["layer"].key),
+    )
 
 
 def _moves(account):

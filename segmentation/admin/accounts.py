@@ -18,7 +18,7 @@ from accounts.catalogue import ACCOUNT_FACTS
 from accounts.models import Account, Csm
 from accounts.revenue import with_arr
 from accounts.templatetags import shown
-from segmentation.models import Assignment, Layer, Segment
+from segmentation.models import Assignment, Layer, Segment, ServiceModel
 
 from . import account_page
 
@@ -58,6 +58,23 @@ class SegmentFilter(OfPrimary):
         return states.filter(effective=Segment.objects.filter(layer=primary_layer(), key=wanted).first())
 
 
+class ServiceModelFilter(OfPrimary):
+    title = "service model"
+    parameter_name = "service_model"
+
+    def lookups(self, request, model_admin):
+        return [*ServiceModel.objects.values_list("key", "name"), ("none", "No service model")]
+
+    def queryset(self, request, queryset):
+        if self.value() != "none":
+            return super().queryset(request, queryset)
+        served = Assignment.objects.filter(account=OuterRef("pk"), layer=primary_layer())
+        return queryset.exclude(Exists(served.filter(effective__treatment__service_model__isnull=False)))
+
+    def narrowed(self, states, wanted):
+        return states.filter(effective__treatment__service_model__key=wanted)
+
+
 class StateFilter(OfPrimary):
     title = "what needs attention"
     parameter_name = "state"
@@ -87,10 +104,12 @@ class CsmFilter(DropdownFilter):
         return [(str(one.pk), str(one)) for one in Csm.objects.all()[:500]] + [("none", "No CSM")]
 
     def queryset(self, request, queryset):
-        wanted = self.value()
-        if not wanted or wanted not in dict(self.lookup_choices):
-            return queryset
-        return queryset.filter(csm=None) if wanted == "none" else queryset.filter(csm_id=int(wanted))
+        """Any CSM there is, also one beyond those offered."""
+        wanted = self.value() or ""
+        if wanted == "none":
+            return queryset.filter(csm=None)
+        known = wanted.isdecimal() and len(wanted) < 19 and Csm.objects.filter(pk=int(wanted)).exists()
+        return queryset.filter(csm_id=int(wanted)) if known else queryset
 
 
 class CorrectionForm(forms.ModelForm):
@@ -127,8 +146,10 @@ class AccountAdmin(GovernedAdmin):
         SegmentFilter,
         StateFilter,
         CsmFilter,
+        ServiceModelFilter,
         ("kind", ChoicesDropdownFilter),
         ("status", ChoicesDropdownFilter),
+        "excluded",
     ]
     list_select_related = ["csm"]
     search_fields = ["name", "external_id", "domain"]
@@ -139,7 +160,7 @@ class AccountAdmin(GovernedAdmin):
     autocomplete_fields = ["csm", "parent"]
 
     def allowed_lookups(self):
-        return super().allowed_lookups() | {"segment", "state", "csm"}
+        return super().allowed_lookups() | {"segment", "state", "csm", "service_model"}
 
     def empty_step(self, request):
         if request.user.has_perm("accounts.import_accounts"):

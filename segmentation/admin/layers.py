@@ -1,9 +1,13 @@
 """Segmentations, segments, service models and how we serve: plain forms."""
 
+from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.utils.html import format_html
+from unfold.widgets import UnfoldAdminCheckboxSelectMultiple
 
 from accounts.admin.governed import GovernedAdmin
+from segmentation import coverage, treatments
 from segmentation.models import Layer, Segment, ServiceModel, Treatment
 
 KEY_HELP = "The short name in exports, recipes and commands. It cannot be changed later."
@@ -20,7 +24,7 @@ class SegmentationFilter(admin.RelatedFieldListFilter):
 @admin.register(Layer)
 class LayerAdmin(GovernedAdmin):
     list_display = ["name", "rules", "labels", "applies", "main"]
-    fields = ["name", "key", "description", "policy", "primary", "position"]
+    fields = ["name", "key", "description", "policy", "primary", "position", "decides"]
     search_fields = ["name", "key"]
     prepopulated_fields = {"key": ["name"]}
 
@@ -42,7 +46,21 @@ class LayerAdmin(GovernedAdmin):
             "policy": "What happens when the rules give an account another segment.",
             "position": "Where it stands in lists: the lowest number first.",
         }
-        return super().get_form(request, obj, change, help_texts=helps, **options)
+        form = super().get_form(request, obj, change, help_texts=helps, **options)
+        if "decides" in form.base_fields:  # not for who may only look
+            form.base_fields["decides"].choices = _choices(obj)
+        return form
+
+    def formfield_for_dbfield(self, db_field, request, **options):
+        if db_field.name != "decides":
+            return super().formfield_for_dbfield(db_field, request, **options)
+        return forms.MultipleChoiceField(
+            choices=treatments.CHOICES,
+            required=False,
+            widget=UnfoldAdminCheckboxSelectMultiple,
+            label="Decides",
+            help_text="Which part of “How we serve” counts for this segmentation's segments. Leave to others what they decide.",
+        )
 
     @admin.display(description="Primary", ordering="primary")
     def main(self, layer):
@@ -62,6 +80,16 @@ class LayerAdmin(GovernedAdmin):
         drafts = [one for one in layer.definitions.all() if one.status == "draft"]
         said = f"version {active[0].version}" if active else "none yet"
         return said + (", a draft is open" if drafts else "")
+
+
+def _choices(layer):
+    """The fields of a treatment, each with the other active segmentations that decide it."""
+    others = [one for one in coverage.deciding_layers() if one != layer]
+    said = {name: ", ".join(one.name for one in others if name in one.decides) for name in treatments.FIELDS}
+    return [
+        (name, f"{label} (decided by {said[name]})" if said[name] else label)
+        for name, label in treatments.CHOICES
+    ]
 
 
 @admin.register(Segment)
@@ -113,23 +141,23 @@ class ServiceModelAdmin(GovernedAdmin):
     def get_readonly_fields(self, request, obj=None):
         return ["key"] if obj else []
 
+    def get_form(self, request, obj=None, change=False, **options):
+        helps = {
+            "key": KEY_HELP,
+            "accounts_per_csm_max": "Left empty, there is no upper end.",
+            "cost_to_serve": f"In {settings.ORGANISATION_CURRENCY}. Never shown to customers.",
+            "staff": "Full-time equivalents. The coverage model and impact previews hold it against the number needed.",
+        }
+        return super().get_form(request, obj, change, help_texts=helps, **options)
+
     @admin.display(description="Accounts per CSM", ordering="accounts_per_csm_min")
     def load(self, model):
-        return between(model.accounts_per_csm_min, model.accounts_per_csm_max)
-
-
-def between(low, high):
-    """15 to 50; 200 and more; –."""
-    if low is None and high is None:
-        return "–"
-    if high is None:
-        return f"{low:,} and more"
-    return f"up to {high:,}" if low is None else f"{low:,} to {high:,}"
+        return model.band
 
 
 @admin.register(Treatment)
 class TreatmentAdmin(GovernedAdmin):
-    list_display = ["name", "service_model", "touch_frequency", "renewal_motion", "used_by"]
+    list_display = ["name", "service_model", "says", "used_by"]
     list_select_related = ["service_model"]
     search_fields = ["name", "key"]
     prepopulated_fields = {"key": ["name"]}
@@ -143,6 +171,36 @@ class TreatmentAdmin(GovernedAdmin):
     def get_readonly_fields(self, request, obj=None):
         return ["key"] if obj else []
 
+    def get_fieldsets(self, request, obj=None):
+        parts = [(None, {"fields": ["name", "key"], "description": _counting(obj)})]
+        parts += [(group, {"fields": [one.name for one in fields]}) for group, fields in treatments.grouped()]
+        return [*parts, ("For the team", {"fields": ["notes"]})]
+
+    def get_form(self, request, obj=None, change=False, **options):
+        helps = {one.name: one.help for one in treatments.FIELDS.values()} | {"key": KEY_HELP}
+        return super().get_form(request, obj, change, help_texts=helps, **options)
+
+    @admin.display(description="Says")
+    def says(self, treatment):
+        said = [
+            one.label
+            for name, one in treatments.FIELDS.items()
+            if one.shown(getattr(treatment, f"{name}_id" if one.primary else name))
+        ]
+        return ", ".join(said) or "–"
+
     @admin.display(description="Segments served so")
     def used_by(self, treatment):
         return " · ".join(f"{one.name} ({one.layer})" for one in treatment.segments.all()) or "–"
+
+
+def _counting(treatment):
+    """Which of the fields count, in a sentence."""
+    layers = {one.layer for one in treatment.segments.select_related("layer")} if treatment else set()
+    said = [
+        f"{layer}: {', '.join(treatments.FIELDS[name].column for name in layer.decides) or 'nothing yet'}"
+        for layer in sorted(layers, key=lambda layer: (not layer.primary, layer.position, layer.key))
+    ]
+    if not said:
+        return "Of what is said here counts what the segmentation of its segments decides."
+    return f"Of what is said here counts what the segmentation decides. {'; '.join(said)}."
