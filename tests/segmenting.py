@@ -7,7 +7,8 @@ from django.contrib.auth.models import Permission, User
 
 from accounts.models import Account, Usage
 from segmentation import runs, versions
-from segmentation.models import Layer, Segment, Treatment
+from segmentation.checks import acknowledgements
+from segmentation.models import Layer, Segment, ServiceModel, Treatment
 
 DAY = date(2026, 6, 1)
 
@@ -63,10 +64,19 @@ def layer_with(document=RULES, *, key="tier", policy="approval", segments=SEGMEN
     """A layer with these rules active."""
     primary = not Layer.objects.filter(primary=True).exists()
     layer = Layer.objects.create(key=key, name=key.capitalize(), policy=policy, primary=primary)
-    treatment, _ = Treatment.objects.get_or_create(key="any", name="Any service")
+    model, _ = ServiceModel.objects.get_or_create(key="any", name="Any model")
     for position, segment in enumerate(segments):
+        service = f"Service of {segment}"
+        treatment = Treatment.objects.create(
+            key=f"{key}-{segment}", name=service, service_model=model, touch_frequency=service
+        )
         Segment.objects.create(
-            layer=layer, key=segment, name=segment.capitalize(), position=position, treatment=treatment
+            layer=layer,
+            key=segment,
+            name=segment.capitalize(),
+            position=position,
+            treatment=treatment,
+            owner_role="CS Ops",
         )
     activate(layer, document)
     return layer
@@ -77,7 +87,15 @@ def activate(layer, document, *, reason="First rules"):
     olga = person()
     draft = versions.create_draft(layer, by=olga)
     draft = versions.save_draft(draft, document, by=olga, seen=draft.hash)
-    return versions.activate(draft, by=olga, reason=reason, seen=draft.hash)
+    return versions.activate(answered(draft), by=olga, reason=reason, seen=draft.hash)
+
+
+def answered(draft):
+    """The draft, after somebody has acknowledged all that the checks warn of."""
+    warnings = versions.examine(draft).unacknowledged
+    if warnings:
+        acknowledgements.acknowledge(draft, warnings, reason="Small on purpose", by=person())
+    return draft
 
 
 def account(external_id="acme", *, usage=None, **facts):

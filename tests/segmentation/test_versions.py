@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from django.db import connection
-from segmenting import BY_ARR, RULES, account, activate, layer_with, person, recompute
+from segmenting import BY_ARR, RULES, account, activate, answered, layer_with, person, recompute
 
 from accounts.refusals import Refused
 from segmentation import versions
@@ -22,7 +22,9 @@ def test_from_draft_to_active(layer):
     assert (draft.version, draft.status, draft.created_by_label) == (2, "draft", "olga")
     assert draft.document == layer.definitions.get(status="active").document
     draft = versions.save_draft(draft, BY_ARR, by=olga, seen=draft.hash)
-    active = versions.activate(draft, by=olga, reason="Simpler", seen=draft.hash)
+    with pytest.raises(Refused, match=r"Acknowledge first, with a reason, .* 2 segments, too few"):
+        versions.activate(draft, by=olga, reason="Simpler", seen=draft.hash)
+    active = versions.activate(answered(draft), by=olga, reason="Simpler", seen=draft.hash)
     assert (active.status, active.reason, active.activated_by_label) == ("active", "Simpler", "olga")
     assert [rule | {"key": None} for rule in active.document["rules"]] == [
         rule | {"key": None} for rule in BY_ARR["rules"]
@@ -51,7 +53,7 @@ def test_drafts_may_be_incomplete_but_not_become_active(layer):
     }
     draft = versions.save_draft(draft, broken, by=olga)
     assert {problem.path for problem in versions.problems(draft)} == {"weights", "rules.0.segment"}
-    with pytest.raises(Refused, match=r"not complete: The weights add up to 1\.1"):
+    with pytest.raises(Refused, match=r"not complete: .*The weights add up to 1\.1"):
         versions.activate(draft, by=olga, reason="Try")
     assert layer.definitions.get(status="active").version == 1
 
@@ -92,10 +94,10 @@ def test_outsiders(layer):
 def test_a_segment_needs_a_treatment(layer):
     Segment.objects.filter(key="low").update(treatment=None)
     draft = versions.create_draft(layer, by=person())
-    with pytest.raises(Refused, match=r"how these segments are served .*: Low\."):
+    with pytest.raises(Refused, match="not complete: Low does not say how its customers are served"):
         versions.activate(draft, by=person(), reason="x")
     draft = versions.save_draft(draft, BY_ARR, by=person())  # which does not use it
-    versions.activate(draft, by=person(), reason="x")
+    versions.activate(answered(draft), by=person(), reason="x")
 
 
 def test_one_draft_at_a_time(layer):
