@@ -6,12 +6,15 @@ from django.views.generic import RedirectView
 
 from accounts.admin import saved_views
 from accounts.admin.dictionary import dictionary_view
+from segmentation.admin.coverage_page import coverage_view, customers_view
 from segmentation.admin.home import completeness_view
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/data-dictionary/", admin.site.admin_view(dictionary_view), name="data_dictionary"),
     path("admin/completeness/", admin.site.admin_view(completeness_view), name="home_completeness"),
+    path("admin/coverage/", admin.site.admin_view(coverage_view), name="coverage"),
+    path("admin/coverage/customers/", admin.site.admin_view(customers_view), name="coverage_customers"),
     path("admin/saved-views/", admin.site.admin_view(saved_views.views_view), name="saved_views"),
     path("admin/saved-views/<int:pk>/", admin.site.admin_view(saved_views.change_view), name="saved_view"),
     path(
