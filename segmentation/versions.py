@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts import catalogue
 from accounts.history import acting, actor
 from accounts.refusals import Refused
-from segmentation import causes, checks, comparison, definitions, treatments
+from segmentation import causes, checks, comparison, definitions, jobs, treatments
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.models import Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
@@ -437,8 +437,11 @@ def _load_segment(layer, preset, position):
     if layer.segments.filter(key=preset["key"]).exists():
         return
     preset = dict(preset)
+    job = preset.pop("job", None)
     treatment = _load_treatment(preset.pop("treatment"))
-    Segment.objects.create(layer=layer, position=position, treatment=treatment, **preset)
+    segment = Segment.objects.create(layer=layer, position=position, treatment=treatment, **preset)
+    if job:
+        jobs.load(segment, job)
 
 
 def _load_treatment(preset):
