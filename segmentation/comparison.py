@@ -249,7 +249,9 @@ class _Comparer:
                 )
 
     def weights(self):
-        for key in _either(self.old.weights, self.new.weights):
+        groups = _either(self.old.groups, self.new.groups)
+        found = _either(self.old.weights, self.new.weights)
+        for key in sorted(found, key=lambda key: groups.index(key) if key in groups else len(groups)):
             old, new = self.old.weights.get(key), self.new.weights.get(key)
             if old != new:
                 name = (self.new if key in self.new.groups else self.old).group(key)

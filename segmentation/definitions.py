@@ -356,10 +356,12 @@ def dump(data):
 
 
 def short(data):
-    """Leave out what is the default anyway. A draft may hold anything: what is no text becomes one."""
+    """Leave out what is the default anyway, in the order of FIELDS (the database keeps none). A draft may hold
+    anything: what is no text becomes one."""
     data = _plain(data)
     if not isinstance(data, dict):
         return data
+    data = _ordered(data, "document")
     for dimension in _parts(data, "dimensions"):
         if dimension.get("scale") == "mean":
             del dimension["scale"]
@@ -382,6 +384,25 @@ def _plain(value):
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _ordered(data, kind):
+    """Known parts first, in their order; weights in the order of the score groups."""
+    data = {name: data[name] for name in _first(FIELDS[kind], data)}
+    for name, inner in (("dimensions", "dimension"), ("criteria", "criterion"), ("rules", "rule")):
+        if isinstance(data.get(name), list):
+            data[name] = [_ordered(one, inner) if isinstance(one, dict) else one for one in data[name]]
+    if isinstance(data.get("maturity"), dict):
+        data["maturity"] = _ordered(data["maturity"], "maturity")
+    if isinstance(data.get("weights"), dict):
+        groups = [str(one.get("key")) for one in _parts(data, "dimensions")]
+        data["weights"] = {key: data["weights"][key] for key in _first(groups, data["weights"])}
+    return data
+
+
+def _first(wanted, data):
+    """The keys of data: the wanted ones in their order, then the others."""
+    return list(dict.fromkeys([*(key for key in wanted if key in data), *sorted(data)]))
 
 
 def _parts(data, name):

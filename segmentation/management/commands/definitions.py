@@ -83,6 +83,9 @@ class Command(BaseCommand):
                 "equal": f"Nothing to do: version {made.version} of {layer} ({status}) says the same.",
             }[done]
         )
+        draft = versions.open_version(layer)
+        if draft and draft != made:
+            self.stderr.write(f"Version {draft.version}, the open draft, stays as it is.")
         if done != "equal" and (wrong := versions.problems(made)):
             self.stderr.write(f"To be mended before it can be activated ({len(wrong)}):")
             for problem in wrong:
