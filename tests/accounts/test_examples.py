@@ -5,6 +5,7 @@ import importlib.util
 import json
 from decimal import Decimal
 
+import polars as pl
 import pytest
 import yaml
 from django.conf import settings
@@ -12,7 +13,8 @@ from django.core.management import call_command
 from django.db import connection
 
 from accounts import catalogue
-from accounts.models import Account, ImportBatch
+from accounts.models import Account, ImportBatch, RejectedRow, Signal, Usage
+from segmentation import frames
 
 pytestmark = pytest.mark.django_db
 
@@ -88,6 +90,66 @@ def test_sample(tmp_path, generate):
     assert active.count() >= 500
     assert active.filter(contract_start__gt=datetime.date(2026, 1, 30)).count() == generate.SORTS["new"]
     assert {account.csm.email.partition("@")[2] for account in active.exclude(csm=None)} == {"example.com"}
+
+
+# What later segmentations need to tell accounts apart: (a condition over the facts today, how many at least).
+VARIETY = [
+    ("account_age_days <= 30", 15),
+    ("account_age_days <= 150 and days_since_first_workflow is not null", 10),
+    ("days_since_first_outcome is not null", 100),
+    ("days_since_new_use_case <= 90", 10),
+    ("days_since_cross_team_adoption <= 90", 10),
+    ("days_since_reference_given is not null and nps >= 50", 5),
+    ("days_since_sponsor_departed <= 90", 10),
+    ("days_since_sponsor_replaced < days_since_sponsor_departed", 5),
+    ("economic_buyer_left", 10),
+    ("usage_change_30d <= -0.3", 10),
+    ("tickets_90d >= 15", 10),
+    ("days_since_formal_pause <= 90", 10),
+    ("days_since_renewal_disengaged <= 60", 3),
+    ("days_since_executive_escalation <= 60", 3),
+    ("days_since_renewal_resumed <= 60", 3),
+    ("status = 'churned' and days_since_contract_ended <= 60", 5),
+    ("status = 'churned' and days_since_contract_ended > 60", 5),
+    ("days_since_churn_reported is not null and status = 'active' and arr > 0", 8),
+    ("login_days_30d = 0 and days_since_last_active > 30", 10),
+    ("login_days_30d >= 20 and days_since_last_active <= 3", 50),
+    ("login_days_30d >= 20 and days_since_last_active >= 9 and arr >= 100000", 3),
+    ("login_days_30d <= 5 and days_since_last_active <= 2 and arr <= 16000", 2),
+    ("feature_breadth >= 25 and seat_use >= 0.6 and workflow_maturity >= 3 and integrations_live >= 3", 40),
+    ("arr_growth_12m > 0.05", 30),
+    ("arr_growth_12m < -0.05", 30),
+    ("abs(arr_growth_12m) <= 0.05", 30),
+    ("fit_score >= 60 and intent_score >= 60", 30),
+    ("fit_score >= 60 and intent_score < 60", 30),
+    ("fit_score < 60 and intent_score >= 60", 30),
+    ("fit_score < 60 and intent_score < 60", 30),
+    ("arr >= 50000 and engagement_score >= 60", 30),
+    ("arr >= 50000 and engagement_score < 40", 10),
+    ("arr < 25000 and engagement_score >= 60", 10),
+    ("arr < 25000 and engagement_score < 40", 30),
+    ("ownership = 'public'", 20),
+    ("ownership = 'PE-backed'", 20),
+    ("tech_stack like '%Salesforce%'", 50),
+    ("region = 'EMEA' and data_residency = 'EU'", 30),
+    ("success_plan_active and days_since_qbr <= 90", 30),
+    ("missed_check_ins >= 2", 10),
+    ("time_to_resolution > 48", 10),
+]
+
+
+def test_the_sample_has_something_for_every_segmentation(tmp_path, generate):
+    day = datetime.date(2026, 3, 1)
+    for recipe in generate.write(tmp_path, day):
+        call_command("import_accounts", str(recipe), commit=True, verbosity=0)
+    frame = frames.facts(list(catalogue.FACTS), at=day, first=0, last=2**62, scored=False)
+    customers = frame.filter(pl.col.kind == "customer")
+    counts = {text: customers.sql(f"select * from self where {text}").height for text, _ in VARIETY}
+    assert {text: counts[text] for text, least in VARIETY if counts[text] < least} == {}
+    products = Usage.objects.exclude(product=None).values_list("product__key", flat=True)
+    assert set(products) == {"Platform", "Analytics", "Automation"}
+    assert not set(Signal.objects.values_list("signal", flat=True)) - set(catalogue.SIGNALS)
+    assert not RejectedRow.objects.exists()
 
 
 def test_the_sample_is_the_same_for_the_same_date(tmp_path, generate):
