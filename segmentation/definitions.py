@@ -340,6 +340,7 @@ def from_yaml(text):
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
         what = getattr(error, "problem", None) or str(error)
+        what = f"{error.context}, {what}" if what.startswith("but ") else what
         raise DocumentErrors([Problem("", f"The YAML cannot be read{where}: {what}.")]) from None
     except RecursionError:
         raise DocumentErrors([Problem("", "The YAML is nested too deeply.")]) from None
