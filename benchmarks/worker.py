@@ -25,7 +25,8 @@ def read(keys):
     names = dict.fromkeys(fact for one in active for fact in document_of(one.pk).facts)
     everyone = {"first": 0, "last": 2**62}
     facts = frames.facts(names, at=AT, **everyone)
-    frames.assignments([one.layer_id for one in active], **everyone)
+    for one in active:
+        frames.assignments(one.layer_id, **everyone)
     return {"accounts": len(facts)}
 
 

@@ -1,17 +1,22 @@
 """The only writer of Assignment and Move: evaluates a range of accounts and writes what changed.
 
-Everything here happens in the caller's transaction. Rows are compared in Polars, written through COPY into a temporary
-table and from there with a few statements for the whole range.
+Everything here happens in the caller's transaction. All layers are evaluated in one pass over the facts, those that others
+read first. Each assignment carries a fingerprint of its last evaluation: where it is the same, nothing else is read back.
+What differs is compared in Polars, written through COPY into a temporary table and from there with a few statements for
+the whole range.
 """
 
+import json
+import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 
 import polars as pl
 from django.db import connection
 
 from accounts import catalogue
-from segmentation import causes, engine, frames
+from segmentation import causes, cutoffs, engine, frames
 from segmentation.definitions import Document
 from segmentation.models import Assignment, Cause, Definition, Layer, Move
 
@@ -26,36 +31,69 @@ class PinnedLayer:
     key: str
     automatic: bool
     definition: int
-    document: Document = field(repr=False)
+    document: Document = field(repr=False)  # with its cut-offs
     left_out: tuple
     segments: dict  # {segment key: id}
+    cutoffs: dict = field(default_factory=dict)  # those in the document, as pinned on the run
+    products: bool = False  # one row for each product of an account
+
+    @property
+    def keys(self):
+        """What tells its rows apart."""
+        return ["id", "product"] if self.products else ["id"]
+
+    @property
+    def name(self):
+        """What the rules of others call it."""
+        return spoken(self.key)
 
 
 @dataclass(frozen=True)
 class Pinned:
-    """A run as its workers see it."""
+    """A run as its workers see it; the layers in the order in which they are evaluated."""
 
     run: object  # Run
     layers: tuple
 
+    @property
+    def which(self):
+        """The accounts it is about, as `frames.facts` takes it."""
+        return accounts_of(layer.document for layer in self.layers)
+
 
 def pin(run):
     """What `evaluate` needs of a run."""
-    layers = []
-    for one in run.layers.select_related("layer", "definition").order_by("layer_id"):
-        segments = dict(one.layer.segments.values_list("key", "id"))
-        layers.append(
-            PinnedLayer(
-                id=one.layer_id,
-                key=one.layer.key,
-                automatic=one.layer.policy == Layer.Policy.AUTOMATIC,
-                definition=one.definition_id,
-                document=document_of(one.definition_id),
-                left_out=tuple(one.left_out),
-                segments=segments,
-            )
-        )
-    return Pinned(run, tuple(layers))
+    return Pinned(run, ordered(pin_layer(one) for one in run.layers.select_related("layer")))
+
+
+def pin_layer(one):
+    """A layer of a run (a RunLayer) with its rules, cut-offs and segments."""
+    return PinnedLayer(
+        id=one.layer_id,
+        key=one.layer.key,
+        automatic=one.layer.policy == Layer.Policy.AUTOMATIC,
+        definition=one.definition_id,
+        document=document_of(one.definition_id).pinned(one.cutoffs or {}),
+        left_out=tuple(one.left_out),
+        segments=dict(one.layer.segments.values_list("key", "id")),
+        cutoffs=one.cutoffs or {},
+        products=one.layer.scope == Layer.Scope.PRODUCT,
+    )
+
+
+def ordered(layers):
+    """Pinned layers in dependency order: a layer after those it reads. The activation of rules refuses circles."""
+    layers = {layer.name: layer for layer in sorted(layers, key=lambda layer: layer.id)}
+    reads = {name: [one for one in layer.document.layers if one in layers] for name, layer in layers.items()}
+    try:
+        return tuple(layers[name] for name in TopologicalSorter(reads).static_order())
+    except CycleError:  # rules written past the verbs: each reads what was stored
+        return tuple(layers.values())
+
+
+def spoken(key):
+    """A layer's key as rules write it: `value_tier`."""
+    return key.replace("-", "_")
 
 
 @lru_cache(maxsize=200)
@@ -69,66 +107,246 @@ def document_of(definition):
     return _parsed(Definition.objects.values_list("hash", flat=True).get(pk=definition), definition)
 
 
+def accounts_of(documents):
+    """Which accounts some rules are about, as `frames.facts` takes it."""
+    churned = any("churned" in document.includes for document in documents)
+    return frames.SCORED_OR_CHURNED if churned else frames.SCORED
+
+
+# -- what the engine is given
+
+
+class Range:
+    """A range of accounts at a clock: their facts, read once for all layers, and what layers say of them."""
+
+    def __init__(self, layers, *, at, first, last, which=None):
+        self.layers, self.at, self.first, self.last = layers, at, first, last
+        self.which = which or accounts_of(layer.document for layer in layers)
+        self._facts, self._said = {}, {}
+
+    def facts(self, products):
+        if products not in self._facts:
+            documents = [layer.document for layer in self.layers if layer.products == products]
+            names = dict.fromkeys(fact for document in documents for fact in document.facts)
+            self._facts[products] = self._read(names, products)
+        return self._facts[products]
+
+    def _read(self, names, products):
+        known = {"at": self.at, "first": self.first, "last": self.last}
+        return frames.facts(names, which=self.which, products=products, **known)
+
+    def inputs(self, layer, standing=None, document=None):
+        """The engine's frame for a layer: facts, the account's state on it, and labels and scores of others.
+
+        document: other rules than the layer's own, such as those before.
+        """
+        document = document or layer.document
+        facts = self.facts(layer.products)
+        if not set(document.facts) <= set(facts.columns):
+            facts = self._read(document.facts, layer.products)
+        if "churned" not in document.includes and self.which == frames.SCORED_OR_CHURNED:
+            facts = facts.filter(~pl.col("churned"))
+        frame = frame_for(document, facts)
+        if document.stays:
+            frame = frame.join(
+                self._before(layer, standing), on=layer.keys, how="left", maintain_order="left"
+            )
+        if document.declared:
+            declared = frames.declared(layer.id, at=self.at, first=self.first, last=self.last)
+            frame = frame.join(declared, on="id", how="left", maintain_order="left")
+        for key in document.layers:
+            frame = frame.join(self._terms(document, key), on="id", how="left", maintain_order="left")
+        return frame
+
+    def standing(self, layer):
+        """What is in force on a layer, as `frames.standing`."""
+        known = {"first": self.first, "last": self.last, "products": layer.products}
+        return frames.standing(layer.id, since=layer.document.stays, **known)
+
+    def _before(self, layer, standing):
+        """`previous` and `days_in_stage`: what was in force before the clock, so that a second evaluation says the same."""
+        if standing is None or "old_effective_since" not in standing.columns:
+            known = {"first": self.first, "last": self.last, "products": layer.products}
+            standing = frames.standing(layer.id, since=True, **known)
+        now = standing.select(*layer.keys, segment="old_effective", since="old_effective_since")
+        moved = now.filter(pl.col("since") >= self.at)
+        rest = now.filter(pl.col("since") < self.at)
+        if len(moved):
+            accounts = moved["id"].unique().to_list()
+            then = frames.before(layer.id, accounts, at=self.at, products=layer.products)
+            kept = then.join(moved, on=layer.keys, how="semi").select(rest.columns)
+            rest = pl.concat([rest, kept])
+        names = {id: key for key, id in layer.segments.items()}
+        previous = pl.col("segment").replace_strict(names, default=None, return_dtype=pl.String)
+        days = (pl.lit(self.at, pl.Date) - pl.col("since")).dt.total_days()
+        rest = rest.filter(pl.col("segment").is_not_null())
+        return rest.select(*layer.keys, previous=previous, days_in_stage=days)
+
+    def said(self, layer, decided):
+        """Keep what a layer says, for those that read it."""
+        names = {id: key for key, id in layer.segments.items()}
+        label = pl.col("effective").replace_strict(names, default=None, return_dtype=pl.String)
+        scores = [f"score.{dimension.key}" for dimension in layer.document.dimensions]
+        self._said[layer.name] = decided.select("id", "composite", *scores, label=label)
+
+    def _terms(self, document, key):
+        """What a document reads of another layer, by account: as evaluated in this pass, else as stored."""
+        if key not in self._said:
+            self._said[key] = self._stored(key)
+        said, columns = self._said[key], []
+        for name in (name for name, layer in document.others.items() if layer == key):
+            part, _, *dimension = name.split(".")
+            column = f"score.{dimension[0]}" if dimension else part
+            known = pl.col(column) if column in said.columns else pl.lit(None)
+            columns.append(known.cast(document.schema[name]).alias(name))
+        return said.select("id", *columns)
+
+    def _stored(self, key):
+        known = {"first": self.first, "last": self.last}
+        active = Definition.objects.filter(status=Definition.Status.ACTIVE).select_related("layer")
+        for one in active:
+            if spoken(one.layer.key) == key:
+                dimensions = [dimension.key for dimension in document_of(one.pk).dimensions]
+                return frames.scores(one.layer_id, dimensions=dimensions, definition=one.pk, **known)
+        return frames.scores(0, dimensions=[], definition=0, **known)  # no such layer: nobody has a label
+
+
+def frame_for(document, facts):
+    """The engine's frame out of a frame of facts: the columns it needs, and who cannot be evaluated at all."""
+    frame = facts.select("id", *(["product"] if "product" in facts.columns else []), *document.facts)
+    if catalogue.MONEY_FACTS & set(document.facts):
+        frame = frame.with_columns(blocked=pl.format("currency:{}", facts["foreign"]))
+    return frame
+
+
+def measure(layer, values):
+    """The cut-offs of a layer ({as in `Document.population`: [text]}); {} where it needs none.
+
+    values: a function that gives, for a document, frames of the values over the whole portfolio (see `values`).
+    """
+    found = {}
+    for kind in ("measure.", "rule."):  # quintiles first: an overall score over them is only known with them
+        keys = [key for key in layer.document.population if key.startswith(kind)]
+        parts = values(layer.document.pinned(found)) if keys else []
+        if parts:
+            measured = cutoffs.measure(layer.document, pl.concat(parts))
+            found |= {key: measured[key] for key in keys if key in measured}
+    return found
+
+
+def values(layer, document, layers, *, at, first, last):
+    """The values that a document's cut-offs are taken from, for a range of accounts: a frame, a column a term.
+
+    layers: those of the run, in order, for what the layer reads of them.
+    """
+    before = _read_by(layer, layers)
+    part = Range([*before, layer], at=at, first=first, last=last)
+    for one in before:
+        part.said(one, decide(one, part).everyone)
+    inputs = part.inputs(layer, document=document)
+    return cutoffs.take(document, inputs, engine.evaluate(document, inputs, at, left_out=layer.left_out))
+
+
+def _read_by(layer, layers):
+    """Those of the layers that a layer reads, directly or through others, in their order."""
+    wanted = {layer.name}
+    for one in reversed(layers):
+        if one.name in wanted:
+            wanted |= set(one.document.layers)
+    return [one for one in layers if one.name in wanted and one.name != layer.name]
+
+
+# -- deciding
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What an evaluation gives: the engine's inputs, every account, and those whose assignment differs."""
+
+    inputs: pl.DataFrame
+    everyone: pl.DataFrame
+    differing: pl.DataFrame
+
+
 def evaluate(pinned, *, first, last):
-    """Evaluate the scored accounts with ids from `first` to `last` on every layer of a run, and write what changed.
+    """Evaluate the accounts with ids from `first` to `last` on every layer of a run, and write what changed.
 
     Returns {layer key: counts}. Raises what the data make PostgreSQL or Polars raise: the caller finds the account.
     """
-    at = pinned.run.as_of
-    current = frames.assignments([layer.id for layer in pinned.layers], first=first, last=last)
-    known = {layer.id: current.filter(pl.col("layer") == layer.id) for layer in pinned.layers}
-    former = {layer.id: _former(layer, known[layer.id]) for layer in pinned.layers}
-    documents = [layer.document for layer in pinned.layers]
-    documents += [document for old in former.values() for document in old.values()]
-    names = dict.fromkeys(fact for document in documents for fact in document.facts)
-    facts = frames.facts(names, at=at, first=first, last=last)
+    part = Range(pinned.layers, at=pinned.run.as_of, first=first, last=last)
     counts, changes = {}, []
     for layer in pinned.layers:
-        decided = _decide(layer, facts, known[layer.id], at)
-        decided = _why(decided, layer, facts, former[layer.id], at)
-        changes.append(_changes(decided, layer, facts, at))
-        counts[layer.key] = _counts(decided, layer)
+        decided = decide(layer, part)
+        part.said(layer, decided.everyone)
+        differing = _why(decided.differing, layer, part)
+        changes.append(_changes(differing, layer, decided.inputs, part.at))
+        counts[layer.key] = _counts(decided.everyone, differing, layer)
     lost = _write(pl.concat(changes), pinned)
     for layer in pinned.layers:
         counts[layer.key]["lost"] = lost.get(layer.id, 0)
     return counts
 
 
-def _former(layer, current):
-    """{definition id: document} of the older rules under which some of these assignments were last evaluated."""
-    ids = current["evaluated"].drop_nulls().unique().to_list()
-    return {one: document_of(one) for one in ids if one != layer.definition}
-
-
-def frame_for(document, facts):
-    """The engine's frame out of a frame of facts: the columns it needs, and who cannot be evaluated at all."""
-    frame = facts.select("id", *document.facts)
-    if catalogue.MONEY_FACTS & set(document.facts):
-        frame = frame.with_columns(blocked=pl.format("currency:{}", facts["foreign"]))
-    return frame
-
-
-# -- deciding
-
-
-def _decide(layer, facts, current, at):
-    """The engine's result beside the assignments: what would be in force, and what is different."""
-    result = engine.evaluate(layer.document, frame_for(layer.document, facts), at, left_out=layer.left_out)
+def decide(layer, part):
+    """What a layer's rules say of a range of accounts, and what would be in force; nothing is written."""
+    standing = part.standing(layer)
+    inputs = part.inputs(layer, standing)
+    result = engine.evaluate(layer.document, inputs, part.at, left_out=layer.left_out)
     ids = pl.col("segment").replace_strict(layer.segments, default=None, return_dtype=pl.Int64)
-    decided = result.with_columns(computed=ids).join(current, on="id", how="left", maintain_order="left")
-    decided = decided.with_columns(
+    result = result.with_columns(
+        *([inputs["product"]] if layer.products else []),
+        computed=ids,
+        reason=pl.col("reason").fill_null(""),
+    )
+    result = result.with_columns(fingerprint=_fingerprint(layer))
+    result = result.join(standing, on=layer.keys, how="left", maintain_order="left")
+    result = result.with_columns(same=_same(layer))
+    same = result.filter("same").with_columns(effective="old_effective")
+    differing = _against(layer, result.filter(~pl.col("same")), part)
+    everyone = pl.concat([same, differing.select(same.columns)])
+    return Decided(inputs, everyone, differing)
+
+
+def _fingerprint(layer):
+    """One number for all that an evaluation says of an account; scores follow from points, rules and what is left out.
+
+    Polars keeps it the same within one of its versions; after an upgrade every score is written once more.
+    """
+    seed = zlib.crc32(f"{layer.definition}:{layer.left_out}".encode())
+    columns = ["computed", "reason", "provisional", "provisional_until", "rule", "thin"]
+    columns += [f"points.{criterion.key}" for criterion in layer.document.criteria]
+    return pl.struct(*columns, pl.col("distance").to_physical()).hash(seed).reinterpret(signed=True)
+
+
+def _same(layer):
+    """True where nothing is to be written: evaluated as before, and in force is what that evaluation puts in force."""
+    computed, old = pl.col("computed"), pl.col("old_effective")
+    follows = (
+        pl.lit(True) if layer.automatic else old.is_null() | (pl.col("provisional") & computed.is_not_null())
+    )
+    settled = ~follows | computed.eq_missing(old)
+    return pl.col("fingerprint").eq_missing(pl.col("old_fingerprint")) & settled
+
+
+def _against(layer, rows, part):
+    """Rows beside their assignments: what would be in force, and what is different."""
+    most = len(rows) * 4 > part.last - part.first  # then the range as a whole is read faster than its parts
+    only = None if most else rows["id"].unique().to_list()
+    known = {"first": part.first, "last": part.last, "only": only, "products": layer.products}
+    rows = rows.join(frames.assignments(layer.id, **known), on=layer.keys, how="left", maintain_order="left")
+    rows = rows.with_columns(
         new=pl.col("assignment").is_null(),
         was_provisional=pl.col("old_provisional").fill_null(0) == 1,
-        reason=pl.col("reason").fill_null(""),
         scores=_array([f"score.{dimension.key}" for dimension in layer.document.dimensions]),
         points=_array([f"points.{criterion.key}" for criterion in layer.document.criteria]),
+        scored=pl.col("fingerprint").ne_missing(pl.col("old_fingerprint")),
     )
-    decided = decided.with_columns(effective=_effective(layer))
-    decided = decided.with_columns(
+    rows = rows.with_columns(effective=_effective(layer))
+    rows = rows.with_columns(
         moved=pl.col("effective").ne_missing(pl.col("old_effective")),
         recomputed=pl.col("new") | pl.col("computed").ne_missing(pl.col("old_computed")),
     )
-    return decided.with_columns(tracked=_tracked(), scored=_scored(layer))
+    return rows.with_columns(tracked=_tracked())
 
 
 def _array(columns):
@@ -161,19 +379,7 @@ def _tracked():
     )
 
 
-def _scored(layer):
-    """Under the same rules the scores follow from the points, so they need not be read back."""
-    return (
-        pl.col("evaluated").ne_missing(layer.definition)
-        | pl.col("composite").ne_missing(pl.col("old_composite"))
-        | pl.col("points").ne_missing(pl.col("old_points"))
-        | pl.col("rule").ne_missing(pl.col("old_rule"))
-        | pl.col("distance").ne_missing(pl.col("old_distance"))
-        | pl.col("thin").cast(pl.Int8).ne_missing(pl.col("old_thin"))
-    )
-
-
-def _why(decided, layer, facts, former, at):
+def _why(rows, layer, part):
     """`why` of each move. The rules changed, rather than the customer, where the old rules would still say the same."""
     first = pl.col("old_effective_since").is_null()
     ended = pl.col("was_provisional") & ~pl.col("provisional")
@@ -188,44 +394,45 @@ def _why(decided, layer, facts, former, at):
         .then(pl.lit(Move.Why.PROVISIONAL))
         .otherwise(pl.lit(Move.Why.DATA))
     )
-    decided = decided.with_columns(why=why.cast(pl.String))
-    candidates = decided.filter(
+    rows = rows.with_columns(why=why.cast(pl.String))
+    candidates = rows.filter(
         (pl.col("why") == Move.Why.DATA)
         & pl.col("old_effective").is_not_null()
         & (pl.col("evaluated") != layer.definition)
     )
-    ruler = [
-        _unmoved(candidates.filter(pl.col("evaluated") == id), document, layer, facts, at)
-        for id, document in former.items()
+    by_rules = [
+        _unmoved(some, document_of(former), layer, part)
+        for (former,), some in candidates.group_by("evaluated")
     ]
-    ids = pl.concat(ruler) if ruler else pl.Series("id", [], dtype=pl.Int64)
-    by_rules = pl.col("id").is_in(ids.implode()) & pl.col("why").is_not_null()
-    return decided.with_columns(
-        why=pl.when(by_rules).then(pl.lit(Move.Why.DEFINITION)).otherwise(pl.col("why"))
-    )
+    if not by_rules:
+        return rows
+    by_rules = pl.concat(by_rules).with_columns(by_rules=True)
+    rows = rows.join(by_rules, on=layer.keys, how="left", maintain_order="left")
+    ruler = pl.when("by_rules").then(pl.lit(Move.Why.DEFINITION))
+    return rows.with_columns(why=ruler.otherwise(pl.col("why")))
 
 
-def _unmoved(rows, document, layer, facts, at):
-    """The ids of those accounts that the old rules, on today's facts, would have left where they were."""
-    if rows.is_empty():
-        return pl.Series("id", [], dtype=pl.Int64)
+def _unmoved(rows, document, layer, part):
+    """Those accounts (their keys) that the old rules, on today's facts, would have left where they were."""
     dimensions = {dimension.key for dimension in document.dimensions}
     left_out = [key for key in layer.left_out if key in dimensions]
-    frame = frame_for(document, facts.filter(pl.col("id").is_in(rows["id"].implode())))
+    inputs = part.inputs(layer, document=document).join(rows, on=layer.keys, how="semi")
+    again = engine.evaluate(document, inputs, part.at, left_out=left_out)
     ids = pl.col("segment").replace_strict(layer.segments, default=None, return_dtype=pl.Int64)
-    again = engine.evaluate(document, frame, at, left_out=left_out).select("id", again=ids)
-    both = rows.join(again, on="id")
-    return both.filter(pl.col("again").eq_missing(pl.col("old_computed")))["id"]
+    again = again.with_columns(*([inputs["product"]] if layer.products else []), again=ids)
+    both = rows.join(again.select(*layer.keys, "again"), on=layer.keys)
+    return both.filter(pl.col("again").eq_missing(pl.col("old_computed"))).select(layer.keys)
 
 
-def _changes(decided, layer, facts, at):
+def _changes(rows, layer, inputs, at):
     """The rows to be written, as the temporary table holds them."""
-    rows = decided.filter(pl.col("tracked") | pl.col("scored"))
     clock, moved = pl.lit(at, pl.Date), pl.col("moved")
+    product = pl.col("product") if layer.products else pl.lit(None, pl.Int64)
     rows = rows.select(
         pl.col("assignment").alias("id"),
         pl.col("id").alias("account_id"),
         pl.lit(layer.id, pl.Int64).alias("layer_id"),
+        product.alias("product_id"),
         pl.col("computed").alias("computed_id"),
         pl.col("effective").alias("effective_id"),
         pl.when("tracked")
@@ -239,6 +446,7 @@ def _changes(decided, layer, facts, at):
         pl.when(moved).then(clock).otherwise("old_effective_since").alias("effective_since"),
         pl.col("old_effective").alias("read_effective_id"),
         pl.lit(layer.definition, pl.Int64).alias("evaluated_id"),
+        "fingerprint",
         "composite",
         "scores",
         "points",
@@ -251,25 +459,30 @@ def _changes(decided, layer, facts, at):
         pl.col("evaluated").is_null().alias("unscored"),
         "why",
     )
-    return rows.join(_evidence(rows, layer, facts), on="account_id", how="left", maintain_order="left")
+    evidence = _evidence(rows, layer, inputs)
+    return rows.join(
+        evidence, on=["account_id", "product_id"], how="left", maintain_order="left", nulls_equal=True
+    )
 
 
-def _evidence(rows, layer, facts):
-    """The raw facts behind each move, as JSON text {fact: value as text}."""
+def _evidence(rows, layer, inputs):
+    """What each move was decided on, as JSON text {input: value as text}."""
     moved = rows.filter(pl.col("why").is_not_null())["account_id"]
-    held = facts.filter(pl.col("id").is_in(moved.implode()))
-    names = layer.document.facts
-    if "foreign" in facts.columns and catalogue.MONEY_FACTS & set(names):
-        names = (*names, "foreign")
-    texts = [pl.col(name).cast(pl.String) for name in names]
+    held = inputs.filter(pl.col("id").is_in(moved.implode()))
+    texts = [pl.col(name).cast(pl.String) for name in layer.document.inputs]
+    if "blocked" in inputs.columns:
+        texts.append(pl.col("blocked").str.strip_prefix("currency:").alias("foreign"))
     values = pl.struct(texts).struct.json_encode() if texts else pl.lit("{}")
-    return held.select(pl.col("id").alias("account_id"), values.alias(EVIDENCE_FACTS))
+    product = pl.col("product") if layer.products else pl.lit(None, pl.Int64)
+    return held.select(
+        pl.col("id").alias("account_id"), product.alias("product_id"), values.alias(EVIDENCE_FACTS)
+    )
 
 
 # -- counting
 
 
-def _counts(decided, layer):
+def _counts(everyone, differing, layer):
     """What a run reports of a layer; every number can be summed over chunks."""
 
     def total(expr):
@@ -277,11 +490,11 @@ def _counts(decided, layer):
 
     computed, effective = pl.col("computed"), pl.col("effective")
     counted = pl.col("observed") + pl.col("fallbacks")
-    counts = decided.select(
+    counts = differing.select(
+        changed=total(pl.col("tracked")), rescored=total(pl.col("scored")), moved=total(pl.col("moved"))
+    ).row(0, named=True)
+    counts |= everyone.select(
         scanned=pl.len().cast(pl.Int64),
-        changed=total(pl.col("tracked")),
-        rescored=total(pl.col("scored")),
-        moved=total(pl.col("moved")),
         differs=total(computed != effective),
         needs_data=total(computed.is_null()),
         provisional=total(pl.col("provisional")),
@@ -290,11 +503,11 @@ def _counts(decided, layer):
         fallbacks=pl.col("fallbacks").sum().cast(pl.Int64),
     ).row(0, named=True)
     names = {id: key for key, id in layer.segments.items()}
-    counts["moves"] = _tally(decided.filter("moved")["why"])
-    counts["segments"] = {names[id]: count for id, count in _tally(decided["effective"]).items()}
-    counts["computed_segments"] = _tally(decided["segment"])
-    counts["reasons"] = _tally(decided.filter(computed.is_null())["reason"])
-    counts["observed"] = {str(key): count for key, count in _tally(decided["observed"]).items()}
+    counts["moves"] = _tally(differing.filter("moved")["why"])
+    counts["segments"] = {names[id]: count for id, count in _tally(everyone["effective"]).items()}
+    counts["computed_segments"] = _tally(everyone["segment"])
+    counts["reasons"] = _tally(everyone.filter(computed.is_null())["reason"])
+    counts["observed"] = {str(key): count for key, count in _tally(everyone["observed"]).items()}
     return counts
 
 
@@ -306,9 +519,9 @@ def _tally(series):
 
 _TABLE = """
     create temporary table if not exists demarc_changes (
-        id bigint, account_id bigint, layer_id bigint, computed_id bigint, effective_id bigint, definition_id bigint,
+        id bigint, account_id bigint, layer_id bigint, product_id bigint, computed_id bigint, effective_id bigint, definition_id bigint,
         provisional boolean, provisional_until date, reason text, computed_since date, effective_since date,
-        read_effective_id bigint, evaluated_id bigint, composite numeric, scores numeric[], points smallint[],
+        read_effective_id bigint, evaluated_id bigint, fingerprint bigint, composite numeric, scores numeric[], points smallint[],
         rule smallint, distance numeric, thin boolean, new boolean, tracked boolean, scored boolean,
         unscored boolean, why text, fact_values text
     ) on commit delete rows
@@ -326,15 +539,19 @@ _LOSE = """
 """
 _COLUMNS = [
     "computed_id", "effective_id", "definition_id", "provisional", "provisional_until", "reason", "computed_since",
-    "effective_since",
+    "effective_since", "fingerprint",
 ]  # fmt: skip
 _UPDATE = f"""
     update segmentation_assignment z set {", ".join(f"{column} = t.{column}" for column in _COLUMNS)}
       from demarc_changes t where z.id = t.id and t.tracked and not t.new
 """
 _INSERT = f"""
-    insert into segmentation_assignment (id, account_id, layer_id, {", ".join(_COLUMNS)})
-    select id, account_id, layer_id, {", ".join(_COLUMNS)} from demarc_changes where new order by id
+    insert into segmentation_assignment (id, account_id, layer_id, product_id, {", ".join(_COLUMNS)})
+    select id, account_id, layer_id, product_id, {", ".join(_COLUMNS)} from demarc_changes where new order by id
+"""
+_MARK = """
+    update segmentation_assignment z set fingerprint = t.fingerprint
+      from demarc_changes t where z.id = t.id and t.scored and not t.tracked and not t.new
 """
 _SCORE = ["composite", "scores", "points", "rule", "distance", "thin"]
 _UPDATE_SCORE = f"""
@@ -354,10 +571,10 @@ _HISTORY = """
       from demarc_changes where tracked order by id
 """
 _MOVES = """
-    insert into segmentation_move (account_id, layer_id, from_segment_id, to_segment_id, why, definition_id,
+    insert into segmentation_move (account_id, layer_id, product_id, from_segment_id, to_segment_id, why, definition_id,
                                    cause_id, at, evidence)
-    select t.account_id, t.layer_id, t.read_effective_id, t.effective_id, t.why, t.evaluated_id, %(cause)s, %(at)s,
-           jsonb_build_object('facts', jsonb_strip_nulls(t.fact_values::jsonb), 'left_out', %(left_out)s::jsonb,
+    select t.account_id, t.layer_id, t.product_id, t.read_effective_id, t.effective_id, t.why, t.evaluated_id, %(cause)s, %(at)s,
+           %(pinned)s::jsonb || jsonb_build_object('facts', jsonb_strip_nulls(t.fact_values::jsonb),
                'sources', coalesce((select jsonb_object_agg(p.key, p.value)
                                       from jsonb_each(a.provenance || coalesce(u.provenance, '{}')) p
                                      where p.key = any(%(facts)s)), '{}')
@@ -366,7 +583,7 @@ _MOVES = """
                                  order by b.observed desc nulls last, b.id desc limit 1), '{}'))
       from demarc_changes t
       join accounts_account a on a.id = t.account_id
-      left join accounts_usage u on u.account_id = a.id and u.product_id is null
+      left join accounts_usage u on u.account_id = a.id and u.product_id is not distinct from t.product_id
      where t.layer_id = %(layer)s and t.why is not null
      order by t.id
 """
@@ -389,6 +606,7 @@ def _write(changes, pinned):
         cause = causes.take(Cause.Kind.RUN, run=run) if len(moved) else None
         cursor.execute(_UPDATE)
         cursor.execute(_INSERT)
+        cursor.execute(_MARK)
         clock = {"at": run.as_of}
         cursor.execute(_UPDATE_SCORE, clock)
         cursor.execute(_INSERT_SCORE, clock)
@@ -412,7 +630,8 @@ def _numbered(changes, cursor):
 
 
 def _history():
-    tracked = [one.column for one in Assignment._meta.concrete_fields]
+    excluded = Assignment.history.model._history_excluded_fields
+    tracked = [one.column for one in Assignment._meta.concrete_fields if one.name not in excluded]
     return _HISTORY.format(table=Assignment.history.model._meta.db_table, columns=", ".join(tracked))
 
 
@@ -427,11 +646,11 @@ def _history_parameters(run):
 
 
 def _move_parameters(run, layer, cause):
-    left_out = "[" + ",".join(f'"{key}"' for key in layer.left_out) + "]"
+    pinned = {"left_out": layer.left_out} | ({"cutoffs": layer.cutoffs} if layer.cutoffs else {})
     return {
         "layer": layer.id,
         "cause": cause.pk,
         "at": run.as_of,
         "facts": list(layer.document.facts),
-        "left_out": left_out,
+        "pinned": json.dumps(pinned),
     }

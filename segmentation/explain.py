@@ -92,7 +92,7 @@ def _subscriptions(account):
 def _facts(document, account, clock):
     try:
         with transaction.atomic():
-            return frames.facts(document.facts, at=clock, first=account.pk, last=account.pk, scored=False)
+            return frames.facts(document.facts, at=clock, first=account.pk, last=account.pk, which="true")
     except (DataError, pl.exceptions.PolarsError) as error:  # what a run sets aside
         raise Refused(f"The data of {account} cannot be evaluated: {str(error).splitlines()[0]}") from None
 

@@ -13,9 +13,9 @@ from django.db import connection
 
 from accounts import catalogue
 
-SCORED = (
-    "a.kind = 'customer' and not a.excluded and a.status in ('active', 'paused')"  # Account.objects.scored()
-)
+_CUSTOMER = "a.kind = 'customer' and not a.excluded and a.status in ({statuses})"
+SCORED = _CUSTOMER.format(statuses="'active', 'paused'")  # Account.objects.scored()
+SCORED_OR_CHURNED = _CUSTOMER.format(statuses="'active', 'paused', 'churned'")
 
 _JOINS = {
     "u": "left join accounts_usage u on u.account_id = a.id and u.product_id is null{within}",
@@ -25,6 +25,18 @@ _JOINS = {
     # offset 0: parents are anywhere, and looked up one by one even where nested loops are off
     "p": "left join lateral (select q.external_id from accounts_account q where q.id = a.parent_id offset 0) p on true",
 }
+# Per product: the same with the product in each join. x comes first, the others name it.
+_OF_PRODUCTS = {
+    "x": """join (select account_id, product_id from accounts_usage
+                   where product_id is not null and account_id between %(first)s and %(last)s
+                   union select account_id, product_id from accounts_subscription
+                          where product_id is not null and account_id between %(first)s and %(last)s) x
+                on x.account_id = a.id""",
+    "u": "left join accounts_usage u on u.account_id = a.id and u.product_id = x.product_id{within}",
+    "s": "left join ({summary}) s on s.account_id = a.id and s.product_id = x.product_id",
+}
+# What was imported for the whole account says nothing about one product of it.
+_OF_THE_WHOLE = re.compile(r"\ba\.(arr|acv|seats_licensed|renewal_date|contract_type|contract_start)\b")
 # The currency of an account's money where it is not the organisation's: its own, or a running subscription's.
 _FOREIGN = "case when a.currency not in ('', %(currency)s) then a.currency else f.currency end"
 _FOREIGN_SUBSCRIPTIONS = """
@@ -38,22 +50,27 @@ _FOREIGN_SUBSCRIPTIONS = """
 _WITHIN = " and {column} between %(first)s and %(last)s"
 
 
-def facts(names, *, at, first, last, scored=True):
+def facts(names, *, at, first, last, which=SCORED, products=False):
     """The facts `names` of the accounts with ids from `first` to `last` at the clock `at` (a date), by id.
 
-    Columns: `id`, each fact in its catalogue type, and `foreign` (a currency, or null) where money is among them.
-    `scored=False` reads the accounts the rules are not applied to as well.
+    Columns: `id`, `churned`, each fact in its catalogue type, and `foreign` (a currency, or null) where money is among
+    them. which: SCORED, SCORED_OR_CHURNED, or "true" for everybody. products: a row for each product an account has
+    usage or a subscription of, with `product` (its id); usage and contract facts are then those of the product.
     """
     names = list(names)
-    columns = ["a.id"] + [_column(name) for name in names]
-    schema = {"id": pl.Int64} | {name: catalogue.dtype(name) for name in names}
-    joins = _joins(names)
+    columns = ["a.id", "(a.status = 'churned')::int"] + [_column(name, products=products) for name in names]
+    schema = {"id": pl.Int64, "churned": pl.Boolean} | {name: catalogue.dtype(name) for name in names}
+    joins, order = _joins(names, products=products), "a.id"
+    if products:
+        columns.append("x.product_id")
+        schema["product"] = pl.Int64
+        order += ", x.product_id"
     if catalogue.MONEY_FACTS & set(names):
         columns.append(_FOREIGN)
         joins += _FOREIGN_SUBSCRIPTIONS
         schema["foreign"] = pl.String
-    where = f"a.id between %(first)s and %(last)s{f' and {SCORED}' if scored else ''}"
-    query = f"select {', '.join(columns)} from accounts_account a {joins} where {where} order by a.id"
+    where = f"a.id between %(first)s and %(last)s and {which}"
+    query = f"select {', '.join(columns)} from accounts_account a {joins} where {where} order by {order}"
     with _no_nested_loops():
         return read(query, schema, _parameters(at) | {"first": first, "last": last})
 
@@ -94,19 +111,20 @@ def _is_known(name):
     return f"{expression} is not null"
 
 
-def _column(name):
-    return f"({catalogue.sql(name)}){'::int' if catalogue.TYPES[name] == 'boolean' else ''}"
+def _column(name, *, products=False):
+    expression = _OF_THE_WHOLE.sub("null", catalogue.sql(name)) if products else catalogue.sql(name)
+    return f"({expression}){'::int' if catalogue.TYPES[name] == 'boolean' else ''}"
 
 
 def _aliases(name):
     return set(re.findall(r"\b([agmpsu])\.", catalogue.sql(name)))
 
 
-def _joins(names, *, correlated=False):
+def _joins(names, *, correlated=False, products=False):
     """Only the joins these facts need; `correlated` lets an EXISTS stop at the first account."""
     needed = set().union(*(_aliases(name) for name in names)) if names else set()
     summary, events = catalogue.SUBSCRIPTION_SUMMARY, catalogue.SIGNAL_SUMMARY
-    joins, within = dict(_JOINS), ""
+    joins, within = (_OF_PRODUCTS | _JOINS | _OF_PRODUCTS if products else dict(_JOINS)), ""
     if correlated:
         joins["s"] = "left join lateral ({summary}) s on true"
         joins["g"] = "left join lateral ({events}) g on true"
@@ -114,9 +132,12 @@ def _joins(names, *, correlated=False):
         events += " and e.account_id = a.id group by e.account_id"
     else:
         summary += " where b.account_id between %(first)s and %(last)s group by b.account_id"
+        summary += ", b.product_id" if products else ""
         events += _WITHIN.format(column="e.account_id") + " group by e.account_id"
         within = _WITHIN.format(column="u.account_id")
-    texts = [text for alias, text in joins.items() if alias in needed]
+    if products:
+        summary = summary.replace("b.account_id,", "b.account_id, b.product_id,", 1)
+    texts = [text for alias, text in joins.items() if alias in needed or alias == "x"]
     return " ".join(text.format(summary=summary, events=events, within=within) for text in texts)
 
 
@@ -124,12 +145,17 @@ def _parameters(at):
     return {"at": at, "currency": settings.ORGANISATION_CURRENCY}
 
 
+_STANDING = {
+    "id": ("z.account_id", pl.Int64),
+    "old_effective": ("z.effective_id", pl.Int64),
+    "old_fingerprint": ("z.fingerprint", pl.Int64),
+}
+_PRODUCT = {"product": ("z.product_id", pl.Int64)}
+_SINCE = {"old_effective_since": ("z.effective_since", pl.Date)}
 ASSIGNMENTS = {
     "id": ("z.account_id", pl.Int64),
-    "layer": ("z.layer_id", pl.Int64),
     "assignment": ("z.id", pl.Int64),
     "old_computed": ("z.computed_id", pl.Int64),
-    "old_effective": ("z.effective_id", pl.Int64),
     "old_definition": ("z.definition_id", pl.Int64),
     "old_provisional": ("z.provisional::int", pl.Int8),
     "old_until": ("z.provisional_until", pl.Date),
@@ -137,25 +163,27 @@ ASSIGNMENTS = {
     "old_computed_since": ("z.computed_since", pl.Date),
     "old_effective_since": ("z.effective_since", pl.Date),
     "evaluated": ("c.definition_id", pl.Int64),
-    "old_composite": ("c.composite", pl.Decimal(38, 12)),
-    "old_points": ("c.points", pl.String),
-    "old_rule": ("c.rule", pl.Int16),
-    "old_distance": ("c.distance", pl.Decimal(38, 12)),
-    "old_thin": ("c.thin::int", pl.Int8),
 }
+_RANGE = "z.account_id between %(first)s and %(last)s and z.layer_id = %(layer)s"
 
 
-def assignments(layers, *, first, last):
-    """The assignments on these layers (ids) of a range of accounts, with their scores; arrays as PostgreSQL prints them."""
-    schema = {name: dtype for name, (_, dtype) in ASSIGNMENTS.items()}
-    with _no_nested_loops():
-        frames = [_assignments(layer, first, last, schema) for layer in layers]
-    return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+def standing(layer, *, first, last, products=False, since=False):
+    """What is in force on a layer (its id) for a range of accounts, and the fingerprint of how they were evaluated last.
+
+    Columns: `id`, with `products` also `product`, `old_effective`, `old_fingerprint`, with `since` also
+    `old_effective_since`. Little, because every evaluation reads it for everybody.
+    """
+    columns = _STANDING | (_PRODUCT if products else {}) | (_SINCE if since else {})
+    return _select(
+        columns, f"segmentation_assignment z where {_RANGE}", {"first": first, "last": last, "layer": layer}
+    )
 
 
-def _assignments(layer, first, last, schema):
-    where = "z.account_id between %(first)s and %(last)s and z.layer_id = %(layer)s"
-    parameters = {"first": first, "last": last, "layer": layer}
+def assignments(layer, *, first, last, only=None, products=False):
+    """The assignments on a layer (its id) of a range of accounts, or of `only` these among them (ids)."""
+    columns = ASSIGNMENTS | (_PRODUCT if products else {})
+    parameters = {"first": first, "last": last, "layer": layer, "only": only}
+    where = _RANGE + (" and z.account_id = any(%(only)s)" if only is not None else "")
     with connection.cursor() as cursor:
         # Scores know no account: their range is that of the assignments. (+ 0: else PostgreSQL looks for the ends
         # along the primary key, past all other accounts.)
@@ -164,15 +192,65 @@ def _assignments(layer, first, last, schema):
         )
         parameters["low"], parameters["high"] = cursor.fetchone()
     if parameters["low"] is None:
-        return pl.DataFrame(schema=schema)
-    columns = ", ".join(expression for expression, _ in ASSIGNMENTS.values())
-    query = f"""
-        select {columns} from segmentation_assignment z
+        return pl.DataFrame(schema={name: dtype for name, (_, dtype) in columns.items()})
+    tables = f"""segmentation_assignment z
           left join segmentation_assignmentscore c
             on c.assignment_id = z.id and c.assignment_id between %(low)s and %(high)s
-         where {where}
+         where {where}"""
+    return _select(columns, tables, parameters)
+
+
+def before(layer, accounts, *, at, products=False):
+    """What was in force on a layer before a date, by the moves: `id`, `product`, `segment` (id), `since`.
+
+    For accounts that moved on that date or later: others have it in their assignment.
     """
-    return read(query, schema, parameters)
+    columns = {
+        "id": ("m.account_id", pl.Int64),
+        "product": ("m.product_id", pl.Int64),
+        "segment": ("m.to_segment_id", pl.Int64),
+        "since": ("m.at", pl.Date),
+    }
+    tables = """(select distinct on (account_id, product_id) account_id, product_id, to_segment_id, at
+                   from segmentation_move
+                  where account_id = any(%(accounts)s) and layer_id = %(layer)s and at < %(at)s
+                  order by account_id, product_id, id desc) m"""
+    found = _select(columns, tables, {"accounts": accounts, "layer": layer, "at": at})
+    return found if products else found.drop("product")
+
+
+def declared(layer, *, at, first, last):
+    """What people declared (and others confirmed) on a layer for a range of accounts: `id`, `declared` (segment's key)."""
+    columns = {"id": ("d.account_id", pl.Int64), "declared": ("g.key", pl.String)}
+    tables = """segmentation_declaration d join segmentation_segment g on g.id = d.segment_id
+         where d.account_id between %(first)s and %(last)s and d.layer_id = %(layer)s and d.from_date <= %(at)s
+           and (d.until_date is null or d.until_date > %(at)s)
+           and (d.status = 'confirmed' or d.until_date is not null)"""
+    return _select(columns, tables, {"first": first, "last": last, "layer": layer, "at": at})
+
+
+def scores(layer, *, first, last, dimensions, definition):
+    """What a layer's stored evaluation says of a range of accounts: `id`, `label`, `composite`, `score.<dimension>`.
+
+    dimensions: the keys in the order of the document of `definition` (its id); scores under other rules are left out.
+    """
+    columns = {"id": ("z.account_id", pl.Int64), "label": ("g.key", pl.String)}
+    columns["composite"] = ("c.composite", pl.Decimal(38, 12))
+    for place, key in enumerate(dimensions):
+        score = f"case when c.definition_id = %(definition)s then c.scores[{place + 1}] end"
+        columns[f"score.{key}"] = (score, pl.Decimal(38, 12))
+    tables = f"""segmentation_assignment z
+          left join segmentation_segment g on g.id = z.effective_id
+          left join segmentation_assignmentscore c on c.assignment_id = z.id
+         where {_RANGE} and z.product_id is null"""
+    return _select(columns, tables, {"first": first, "last": last, "layer": layer, "definition": definition})
+
+
+def _select(columns, tables, parameters):
+    schema = {name: dtype for name, (_, dtype) in columns.items()}
+    expressions = ", ".join(expression for expression, _ in columns.values())
+    with _no_nested_loops():
+        return read(f"select {expressions} from {tables}", schema, parameters)
 
 
 def read(query, schema, parameters):

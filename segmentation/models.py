@@ -9,7 +9,7 @@ from django.db.models import F, Func, Q, Value
 from django.utils import timezone
 
 from accounts.history import actor_channel, actor_id, actor_label, tracked
-from accounts.models import Account
+from accounts.models import Account, Product
 from segmentation import treatments
 
 
@@ -120,9 +120,19 @@ class Layer(models.Model):
         AUTOMATIC = "automatic", "Applies by itself"
         APPROVAL = "approval", "Needs approval"
 
+    class Scope(models.TextChoices):
+        ACCOUNT = "account", "Accounts"
+        PRODUCT = "product", "Products of accounts"
+
     key = models.SlugField(unique=True)
     name = models.CharField(max_length=100)
     description = models.TextField(blank=True)
+    scope = models.CharField(
+        max_length=10,
+        choices=Scope,
+        default=Scope.ACCOUNT,
+        help_text="What gets a label: an account, or each product an account has (adoption tags).",
+    )
     policy = models.CharField(max_length=10, choices=Policy, default=Policy.AUTOMATIC)
     primary = models.BooleanField(
         default=False, help_text="Exactly one segmentation is the primary one and drives coverage."
@@ -143,6 +153,11 @@ class Layer(models.Model):
                 fields=["primary"],
                 condition=Q(primary=True),
                 violation_error_message="Another segmentation is the primary one.",
+            ),
+            models.CheckConstraint(
+                name="primary_is_of_accounts",
+                condition=Q(primary=False) | Q(scope="account"),
+                violation_error_message="The primary segmentation is one of accounts.",
             ),
             models.CheckConstraint(
                 name="layer_decides_treatment_fields",
@@ -349,6 +364,8 @@ class RunLayer(models.Model):
     definition = models.ForeignKey(Definition, on_delete=models.PROTECT)
     running = models.BooleanField(default=True)
     left_out = models.JSONField(default=list)  # keys of dimensions for which no account has a fact
+    # Measured on the whole portfolio before the first account is evaluated; null until then. As Document.population.
+    cutoffs = models.JSONField(null=True)
     counts = models.JSONField(default=dict)  # summed over the chunks when the run ends
     warnings = models.JSONField(default=list)
 
@@ -434,6 +451,9 @@ class Assignment(models.Model):
     # No index of their own: each would be written with every change, and those below serve the queries.
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="assignments", db_index=False)
     layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="assignments", db_index=False)
+    product = models.ForeignKey(  # on a layer of products; else none
+        Product, null=True, on_delete=models.PROTECT, related_name="assignments", db_index=False
+    )
     computed = models.ForeignKey(
         Segment, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
     )
@@ -446,11 +466,20 @@ class Assignment(models.Model):
     reason = models.CharField(max_length=200, blank=True)  # why it needs data, as a code; see reasons.text
     computed_since = models.DateField()  # clock of the run that first gave this computed segment
     effective_since = models.DateField(null=True)
+    # Of the last evaluation: the same number, the same result. Untracked, like the scores.
+    fingerprint = models.BigIntegerField(null=True, editable=False)
     objects = AssignmentQuerySet.as_manager()
-    history = tracked(no_db_index=["account", "layer", "computed", "effective", "definition"])
+    history = tracked(
+        excluded_fields=["fingerprint"],
+        no_db_index=["account", "layer", "product", "computed", "effective", "definition"],
+    )
 
     class Meta:
-        constraints = [models.UniqueConstraint(name="assignment_once", fields=["account", "layer"])]
+        constraints = [
+            models.UniqueConstraint(
+                name="assignment_once", fields=["account", "layer", "product"], nulls_distinct=False
+            )
+        ]
         indexes = [
             models.Index(name="assignment_effective", fields=["layer", "effective"]),
             models.Index(
@@ -499,6 +528,9 @@ class Move(models.Model):
         Account, on_delete=models.DO_NOTHING, related_name="moves", db_constraint=False, db_index=False
     )
     layer = models.ForeignKey(Layer, on_delete=models.PROTECT, db_index=False)
+    product = models.ForeignKey(
+        Product, null=True, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
     from_segment = models.ForeignKey(
         Segment, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
     )

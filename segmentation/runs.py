@@ -19,6 +19,7 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, Operational
 from django.db.models import F, Q
 from django.utils import timezone
 
+from accounts import catalogue
 from accounts.history import actor
 from accounts.models import Account
 from accounts.refusals import Refused
@@ -74,7 +75,8 @@ def start(*, layers=None, as_of=None, trigger=Run.Trigger.MANUAL, by=None, reaso
                 RunLayer.objects.bulk_create(_pinned(run, definition) for definition in definitions)
         except IntegrityError:
             raise Refused(_busy(definitions)) from None
-        run.accounts = _cut(run, chunk)
+        documents = [assignments.document_of(definition.pk) for definition in definitions]
+        run.accounts = _cut(run, chunk, assignments.accounts_of(documents))
         run.save(update_fields=["accounts"])
         chunks = run.chunks.count()
         transaction.on_commit(partial(_wake, run.pk, min(chunks, WAKE)))
@@ -128,7 +130,12 @@ def _pinned(run, definition):
     elif before and run.as_of < before.as_of:
         warnings.append(f"The date {run.as_of} is before that of the last recalculation, {before.as_of}.")
     return RunLayer(
-        run=run, layer=definition.layer, definition=definition, left_out=left_out, warnings=warnings
+        run=run,
+        layer=definition.layer,
+        definition=definition,
+        left_out=left_out,
+        cutoffs=None if document.population else {},
+        warnings=warnings,
     )
 
 
@@ -152,6 +159,8 @@ def _left_out(document, at):
 
 
 def _known(names, at):
+    if set(names) - set(catalogue.FACTS):  # what other layers say
+        return True
     try:
         with transaction.atomic():
             return frames.known(names, at=at) or not Account.objects.scored().exists()
@@ -167,17 +176,18 @@ def _left_out_text(document, key):
     )
 
 
-def _cut(run, size):
-    """Cut the scored accounts into chunks of `size`; returns how many accounts there are."""
-    total = Account.objects.scored().count()
-    size = size or min(CHUNK, max(SMALL_CHUNK, -(-total // 8)))
+def _cut(run, size, which):
+    """Cut the accounts it is about into chunks of `size`; returns how many accounts there are."""
     with connection.cursor() as cursor:
+        cursor.execute(f"select count(*) from accounts_account a where {which}")
+        total = cursor.fetchone()[0]
+        size = size or min(CHUNK, max(SMALL_CHUNK, -(-total // 8)))
         cursor.execute(
             f"""
             insert into segmentation_chunk (run_id, first_id, last_id, status, token, attempts, worker, counts, error)
             select %s, min(id), max(id), 'pending', 0, 0, '', '{{}}', ''
               from (select a.id, (row_number() over (order by a.id) - 1) / %s as part
-                      from accounts_account a where {frames.SCORED}) numbered
+                      from accounts_account a where {which}) numbered
              group by part order by part
             """,
             [run.pk, size],
@@ -211,7 +221,7 @@ def work(run_id, *, wait=False, on_chunk=None):
     """
     pinned, pause = None, 0.05
     while not close(run_id):
-        chunk = _claim(run_id)
+        chunk = _claim(run_id) if _settle(run_id) else None
         if chunk is None:
             if not wait:
                 break
@@ -224,6 +234,51 @@ def work(run_id, *, wait=False, on_chunk=None):
         if on_chunk:
             on_chunk(pinned.run)
     return Run.objects.get(pk=run_id)
+
+
+def _settle(run_id):
+    """Measure the cut-offs that rules need of the whole portfolio; False while another process measures them.
+
+    No chunk is claimed before they are pinned. Who measures holds the rows locked: if it is lost, the next one does it.
+    """
+    if not RunLayer.objects.filter(run=run_id, cutoffs=None).exists():
+        return True
+    try:
+        with transaction.atomic():
+            run = Run.objects.select_for_update(skip_locked=True).filter(pk=run_id).first()
+            if run is None:
+                return False
+            if run.status == Run.Status.RUNNING:
+                _measure(run)
+            return run.status == Run.Status.RUNNING
+    except PASSING:
+        raise
+    except Exception as error:  # the same again next time: no use in trying
+        log.exception("The cut-offs of recalculation %s cannot be measured", run_id)
+        Chunk.objects.filter(run=run_id).update(status=Chunk.Status.FAILED, error=_reason(error))
+        return False
+
+
+def _measure(run):
+    layers = {one.layer_id: one for one in run.layers.select_related("layer")}
+    ranges = list(run.chunks.order_by("first_id").values_list("first_id", "last_id"))
+    for layer in assignments.pin(run).layers:
+        if layers[layer.id].cutoffs is None:
+            pinned = assignments.pin(run)  # with what was measured just now for those before it
+            layers[layer.id].cutoffs = assignments.measure(layer, partial(_values, pinned, layer, ranges))
+            layers[layer.id].save(update_fields=["cutoffs"])
+
+
+def _values(pinned, layer, ranges, document):
+    """The values of all accounts but those that cannot be evaluated: their chunk tells of them."""
+    parts = []
+
+    def work(first, last):
+        return assignments.values(layer, document, pinned.layers, at=pinned.run.as_of, first=first, last=last)
+
+    for first, last in ranges:
+        _divided(work, first, last, pinned.which, parts, lambda account, error: None)
+    return parts
 
 
 def _claim(run_id):
@@ -281,7 +336,9 @@ def _evaluate(chunk, pinned):
         if held.token != chunk.token or held.status != Chunk.Status.CLAIMED:
             raise Fenced
         bad, parts = [], []
-        _range(pinned, chunk.first_id, chunk.last_id, parts, bad)
+        work = partial(_work, pinned)
+        quarantine = partial(_quarantine, pinned, parts, bad)
+        _divided(work, chunk.first_id, chunk.last_id, pinned.which, parts, quarantine)
         held.counts = {layer.key: _total([part[layer.key] for part in parts]) for layer in pinned.layers}
         for layer in pinned.layers:
             held.counts[layer.key]["quarantined"] = len(bad)
@@ -289,32 +346,40 @@ def _evaluate(chunk, pinned):
         held.save()
 
 
-def _range(pinned, first, last, parts, bad):
-    """Evaluate a range of accounts; its counts are added to `parts`.
+def _work(pinned, first, last):
+    return assignments.evaluate(pinned, first=first, last=last)
 
-    An account that cannot be evaluated is found by halving, added to `bad` and quarantined.
+
+def _divided(work, first, last, which, parts, bad):
+    """Add to `parts` what `work(first, last)` gives of a range of accounts.
+
+    An account that cannot be worked is found by halving the range; bad(its id, the error) is told of it.
     """
     try:
         with transaction.atomic():
-            parts.append(assignments.evaluate(pinned, first=first, last=last))
+            parts.append(work(first, last))
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:  # whatever a value of somebody's makes PostgreSQL or Polars say
-        ids = _ids(first, last)
+        ids = _ids(first, last, which)
         if len(ids) == 1:
-            _quarantine(pinned, ids[0], error, parts, bad)
+            bad(ids[0], error)
         elif ids:
             middle = ids[len(ids) // 2]
-            _range(pinned, first, middle - 1, parts, bad)
-            _range(pinned, middle, last, parts, bad)
+            _divided(work, first, middle - 1, which, parts, bad)
+            _divided(work, middle, last, which, parts, bad)
 
 
-def _ids(first, last):
-    scored = Account.objects.scored().filter(pk__range=(first, last))
-    return list(scored.order_by("pk").values_list("pk", flat=True))
+def _ids(first, last, which):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"select a.id from accounts_account a where {which} and a.id between %s and %s order by a.id",
+            [first, last],
+        )
+        return [id for (id,) in cursor.fetchall()]
 
 
-def _quarantine(pinned, account, error, parts, bad):
+def _quarantine(pinned, parts, bad, account, error):
     if len(bad) >= (QUARANTINE_LIMIT if parts else ALL_BAD):
         raise error
     log.warning("Account %s cannot be evaluated: %s", account, error)

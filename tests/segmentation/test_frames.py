@@ -32,8 +32,10 @@ def test_ranges_are_joined_whole_right_after_an_import(db, plans):
     recompute()
     plans.clear()
     frames.facts(["arr", "nps", "contract_type", "csm"], at=DAY, **EVERYONE)
-    assert frames.assignments([layer.pk, layer.pk + 1], **EVERYONE).height == 300
-    assert len(plans) == 2  # nothing is read of a layer without assignments
+    assert frames.standing(layer.pk, **EVERYONE).height == 300
+    assert frames.assignments(layer.pk, **EVERYONE).height == 300
+    assert frames.assignments(layer.pk + 1, **EVERYONE).height == 0
+    assert len(plans) == 3  # nothing is read of a layer without assignments
     assert not any("Nested Loop" in plan for plan in plans)
     with connection.cursor() as cursor:  # and nobody else is concerned
         cursor.execute("show enable_nestloop")
