@@ -37,6 +37,7 @@ RULES = [
     ("Segmentations", "layers", "admin:segmentation_layer_changelist", "segmentation.view_layer"),
     ("Segments", "category", "admin:segmentation_segment_changelist", "segmentation.view_segment"),
     ("Rules", "rule", "admin:segmentation_definition_changelist", "segmentation.view_definition"),
+    ("Jobs to be done", "task_alt", "admin:segmentation_job_changelist", "segmentation.view_job"),
     (
         "How we serve",
         "volunteer_activism",
@@ -52,6 +53,12 @@ RULES = [
     ("Coverage model", "diversity_3", "coverage", COVERAGE),
 ]
 WORK = [
+    (
+        "Declared values",
+        "how_to_reg",
+        "admin:segmentation_declaration_changelist",
+        "segmentation.view_declaration",
+    ),
     ("Recalculations", "calculate", "admin:segmentation_run_changelist", "segmentation.view_run"),
     ("Imports", "upload_file", "admin:accounts_importbatch_changelist", "accounts.view_importbatch"),
     ("Data dictionary", "menu_book", "data_dictionary", "accounts.view_account"),

@@ -82,7 +82,7 @@ def compile(text, names):
     _check_depth(text)
     visitor = _Visitor(text, names)
     try:
-        node = visitor.visit(_parse(text, names), 0)
+        node = visitor.visit(parse(text, names), 0)
     except RecursionError:
         raise ConditionError("The condition is nested too deeply.", 0) from None
     if node.kind != "boolean":
@@ -102,7 +102,8 @@ def _check_depth(text):
             raise ConditionError(f"More than {MAX_DEPTH} parentheses inside each other.", position)
 
 
-def _parse(text, names):
+def parse(text, names):
+    """The tree of a condition. Raises ConditionError where it cannot be read as one at all."""
     if not text.strip():
         raise ConditionError("The condition is empty.", 0)
     dialect = sqlglot.Dialect.get_or_raise("postgres")

@@ -31,6 +31,7 @@ LISTS = [
     f"{S}treatment/",
     f"{S}servicemodel/",
     f"{S}run/",
+    f"{S}job/",
     "/admin/auth/user/",
     "/admin/auth/group/",
 ]
@@ -39,6 +40,7 @@ PAGES = [
     "/admin/data-dictionary/",
     "/admin/completeness/",
     f"{S}definition/",
+    f"{S}declaration/",
     f"{S}run/start/",
     f"{A}importbatch/upload/",
     f"{A}account/export/",

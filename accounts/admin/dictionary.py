@@ -57,8 +57,20 @@ def _row(fact, known, total):
     share = quality.share(known, total)
     return {
         "fact": fact,
+        "range": _range(fact),
         "known": known,
         "share": share,
         "wanted": fact.completeness,
         "short": share is not None and share < fact.completeness,
     }
+
+
+def _range(fact):
+    """What a value must lie within, as people say it: a share from 0 to 1 is a percentage."""
+    if fact.minimum is None:
+        return ""
+    sign = " %" if fact.unit == "%" else ""
+    low, high = (
+        None if one is None else f"{one * 100 if sign else one}{sign}" for one in (fact.minimum, fact.maximum)
+    )
+    return f"{low} or more" if high is None else f"{low} to {high}"

@@ -9,13 +9,15 @@ from django.core.paginator import Paginator
 from django.db.models import PROTECT
 from django.http import Http404, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
 from accounts.catalogue import FACTS
 from accounts.refusals import Refused
 from accounts.templatetags.shown import article, heading, plural
+
+from . import list_exports
 
 HISTORY_PAGE = 50
 
@@ -80,6 +82,16 @@ class PlainAdmin(ModelAdmin):
             if isinstance(name, str)
             for suffix in ("__exact", "__id__exact")
         }
+
+    def get_urls(self):
+        name = f"{self.opts.app_label}_{self.opts.model_name}_export"
+        export = path("export/", self.admin_site.admin_view(self.export_view), name=name)
+        return [export, *super().get_urls()]
+
+    def export_view(self, request):
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        return self.filtered(request, lambda: list_exports.answer(self.get_changelist_instance(request)))
 
     def changelist_view(self, request, extra_context=None):
         listed = super().changelist_view

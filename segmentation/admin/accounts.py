@@ -18,9 +18,11 @@ from accounts.catalogue import ACCOUNT_FACTS
 from accounts.models import Account, Csm
 from accounts.revenue import with_arr
 from accounts.templatetags import shown
+from segmentation import declarations
 from segmentation.models import Assignment, Layer, Segment, ServiceModel
 
 from . import account_page
+from .declarations import of_account, propose_page
 
 EXPORT_ROWS = 2_000
 _FIRST = ["name", "domain", "parent", "kind", "status", "excluded", "exclusion_reason", "csm"]
@@ -158,6 +160,7 @@ class AccountAdmin(GovernedAdmin):
     list_before_template = "demarc/account_list_before.html"
     ordering = ["name"]
     autocomplete_fields = ["csm", "parent"]
+    actions = ["declare"]
 
     def allowed_lookups(self):
         return super().allowed_lookups() | {"segment", "state", "csm", "service_model"}
@@ -261,6 +264,20 @@ class AccountAdmin(GovernedAdmin):
         answer["Content-Disposition"] = f'attachment; filename="accounts-{today}.csv"'
         return answer
 
+    def has_declare_permission(self, request):
+        return declarations.may_propose(request.user)
+
+    @admin.action(description="Propose a declared value", permissions=["declare"])
+    def declare(self, request, queryset):
+        """The page that asks; what is sent from there proposes."""
+        accounts = list(queryset.order_by("name", "pk")[: declarations.MOST + 1])
+        if len(accounts) > declarations.MOST:
+            messages.error(
+                request, f"At most {declarations.MOST:,} accounts at a time: narrow the list first."
+            )
+            return None
+        return propose_page(request, accounts)
+
     # -- the page that says why
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
@@ -283,6 +300,7 @@ class AccountAdmin(GovernedAdmin):
             model_admin=self,
             original=found["account"],
             may_edit=self.has_change_permission(request),
+            declared=of_account(found["account"], request.user),
             **found,
         )
 

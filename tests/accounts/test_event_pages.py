@@ -67,3 +67,12 @@ def test_the_dictionary_tells_every_event_and_how_many_had_it(page):
     assert "Advocacy days_since_reference_given 2" in words
     assert "Risk days_since_formal_pause 0" in words
     assert "moved office imported, not known here moved office Other not usable 1" in words
+
+
+def test_the_dictionary_tells_what_a_value_must_lie_within(page):
+    words = page("/admin/data-dictionary/")
+    assert "feature_adoption ratio, % 0 % to 100 %" in words
+    assert "usage_change_30d ratio, % -100 % or more" in words
+    assert "time_in_product number, hours a user a month 0 to 744" in words
+    assert "nps integer -100 to 100" in words
+    assert "last_qbr date given" in words

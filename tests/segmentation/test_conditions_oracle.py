@@ -21,7 +21,7 @@ from random_conditions import SQL, TYPES, Writer, accounts, frame
 from segmentation import conditions
 from segmentation.conditions import ConditionError
 
-ACCOUNTS = 50
+ACCOUNTS = 50  # times the number of conditions: 30,000 pairs, and 500,000 in `make test-long`
 BATCH = 40
 
 # floor(a / b x 10^12) / 10^12 without rounding on the way, found by PostgreSQL wherever a text says numeric / numeric.
@@ -123,7 +123,7 @@ class Comparison:
 
 @pytest.mark.parametrize(
     "count",
-    [pytest.param(600, id="600"), pytest.param(50_000, id="50000", marks=pytest.mark.long)],
+    [pytest.param(600, id="600"), pytest.param(10_000, id="10000", marks=pytest.mark.long)],
 )
 def test_random_conditions_agree_with_postgresql(count, db):
     chance = random.Random(20261122 + count)
@@ -135,7 +135,6 @@ def test_random_conditions_agree_with_postgresql(count, db):
         for _ in range(0, count, BATCH):
             comparison.compare([writer.condition() for _ in range(BATCH)])
     counts = comparison.counts
-
     assert counts["compared"] >= count * ACCOUNTS * 0.75, counts
     # The three answers all occur often, and what is excluded is rare.
     assert min(counts[True], counts[False], counts[None]) > counts["compared"] / 20, counts
@@ -151,5 +150,5 @@ def test_every_kind_of_node_is_tried():
     for _ in range(500):
         text = writer.condition().ours
         if len(text) <= conditions.MAX_LENGTH:
-            met |= {type(node) for node in conditions._parse(text, TYPES).walk()}
+            met |= {type(node) for node in conditions.parse(text, TYPES).walk()}
     assert set(conditions._VISITS) - met <= {conditions.exp.Null}  # NULL itself is refused

@@ -31,19 +31,26 @@ def world(real_db):
     from datetime import date
 
     from accounts.models import Csm, Subscription
-    from segmentation.models import ServiceModel
+    from segmentation.models import Acknowledgement, Declaration, Interview, Job, ServiceModel
 
     Csm.objects.create(email="csm@example.com")
     ServiceModel.objects.create(key="high", name="High")
     layer = layer_with()
     acme = account(arr=120_000, employees=2_000, usage={"nps": 60})
     Subscription.objects.create(account=acme, subscription_id="s", start_date=date(2024, 1, 1), arr=1)
+    draft = Definition.objects.create(layer=layer, version=2)
+    Acknowledgement.objects.create(definition=draft, check_id="small-segment", sentence="Few.", reason="New")
+    draft.delete()
+    high = layer.segments.first()
+    Declaration.objects.create(account=acme, layer=layer, segment=high, reason="Named", from_date=DAY)
+    job = Job.objects.create(segment=high)
+    Interview.objects.create(job=job, held_on=DAY)
     recompute(DAY)
     return layer
 
 
 def test_every_history_table_is_watched():
-    assert len(APPEND_ONLY) == 11
+    assert len(APPEND_ONLY) == 15
     assert {"segmentation_move", "segmentation_cause", "accounts_historicalaccount"} < set(APPEND_ONLY)
 
 

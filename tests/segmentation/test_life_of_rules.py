@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from django.db import DatabaseError, connection, transaction
-from segmenting import BY_ARR, layer_with, person
+from segmenting import BY_ARR, answered, layer_with, person
 
 from accounts.refusals import Refused
 from segmentation import causes, versions
@@ -43,7 +43,7 @@ def version_at(status, layer):
 
 def filled_draft(layer):
     draft = versions.create_draft(layer, by=person())
-    return versions.save_draft(draft, BY_ARR, by=person())
+    return answered(versions.save_draft(draft, BY_ARR, by=person()))
 
 
 def take(verb, version, *, by, reason="Because"):
@@ -200,7 +200,7 @@ def test_only_complete_rules_are_reviewed(layer):
         versions.submit(draft, by=person(), reason="x")
     Segment.objects.filter(key="low").update(treatment=None)
     draft = versions.save_draft(draft, {"rules": [{"segment": "low"}]}, by=person())
-    with pytest.raises(Refused, match="how these segments are served"):
+    with pytest.raises(Refused, match="how its customers are served"):
         versions.submit(draft, by=person(), reason="x")
 
 

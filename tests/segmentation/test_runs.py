@@ -290,7 +290,9 @@ def test_when_most_need_data_the_run_says_why(db):
 
 def test_blank_text_is_no_fact(db):
     rules = {
-        "dimensions": [{"key": "where", "criteria": [{"key": "region", "cells": ["EMEA", "*"]}]}],
+        "dimensions": [
+            {"key": "where", "criteria": [{"key": "region", "cells": ["EMEA", "*"], "missing": "skip"}]}
+        ],
         "rules": [{"segment": "high", "when": "composite > 4"}, {"segment": "tech"}],
     }
     layer_with(rules)
