@@ -42,11 +42,14 @@ class ServiceModel(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="service_model_band",
-                condition=Q(accounts_per_csm_min__gte=1)
-                & Q(accounts_per_csm_max__gte=F("accounts_per_csm_min"))
-                | Q(accounts_per_csm_min=None, accounts_per_csm_max__gte=1)
-                | Q(accounts_per_csm_min__gte=1, accounts_per_csm_max=None)
-                | Q(accounts_per_csm_min=None, accounts_per_csm_max=None),
+                # Each part is true where a number is not known: a check that comes to NULL holds.
+                condition=(Q(accounts_per_csm_min=None) | Q(accounts_per_csm_min__gte=1))
+                & (Q(accounts_per_csm_max=None) | Q(accounts_per_csm_max__gte=1))
+                & (
+                    Q(accounts_per_csm_min=None)
+                    | Q(accounts_per_csm_max=None)
+                    | Q(accounts_per_csm_max__gte=F("accounts_per_csm_min"))
+                ),
                 violation_error_message="Accounts per CSM go from 1 or more to at least as many.",
             ),
             models.CheckConstraint(

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
+from segmenting import portfolio
 
 from accounts.models import Csm, ImportBatch
 from segmentation.models import Run
@@ -79,6 +80,17 @@ def test_a_file_holds_what_the_list_shows_on_all_its_pages(web, url, query, said
     for row, cells in zip(rows, shown, strict=False):
         for cell, text in zip(row[:-2], cells, strict=True):
             assert cell.removeprefix("'") == text or text in ("-", "–")
+
+
+@pytest.mark.parametrize("query", ["o=-3", "o=3&kind__exact=customer", "q=c", ""])
+def test_accounts_come_in_the_order_of_their_list(web, query):
+    portfolio(30)
+    _, [header, *rows] = exported(web, "/admin/accounts/account/", query)
+    shown = [row[-1] for row in listed(web, "/admin/accounts/account/", query)]
+    assert [row[header.index("external_id")] for row in rows] == shown
+    assert len(shown) == 30
+    said = {row[header.index("filter")] for row in rows}
+    assert said == {{"q=c": "search: c", "o=-3": "all accounts", "": "all accounts"}.get(query, query[4:])}
 
 
 def test_the_list_leads_to_its_export_with_what_is_asked_of_it(web):
