@@ -22,7 +22,7 @@ from segmentation.models import Declaration, Definition, Layer, Segment
 Status = Declaration.Status
 PROPOSE = "segmentation.propose_declaration"
 CONFIRM = "segmentation.confirm_declaration"
-MOST = 2_000  # accounts in one action
+MOST = 1_000  # accounts in one action
 LONGEST = 2_000  # characters of a reason
 STALE = "Something about this declared value changed since you opened the page. Look at what is there now."
 

@@ -16,7 +16,7 @@ from accounts.admin.governed import GovernedAdmin, page
 from accounts.models import Account
 from accounts.refusals import Refused
 from accounts.templatetags.shown import plural
-from segmentation import declarations
+from segmentation import declarations, jobs
 from segmentation.models import Declaration, Layer, Segment
 
 LIST = "admin:segmentation_declaration_changelist"
@@ -82,6 +82,7 @@ class DeclarationAdmin(GovernedAdmin):
             waiting=Paginator(_requests(waiting), PER_PAGE).get_page(request.GET.get("w")),
             in_force=Paginator(in_force, PER_PAGE).get_page(request.GET.get("p")),
             drafts=[one for one in declarations.choices(drafts=True) if one not in choices],
+            unused=_unused() if request.user.has_perm("segmentation.view_job") else [],
         )
 
     # -- proposing
@@ -270,6 +271,11 @@ def _decision(one, user, found):
         "why_not": why_not if one.status in (Status.PROPOSED, Status.CONFIRMED) else "",
         "seen": declarations.token(found),
     }
+
+
+def _unused():
+    today = timezone.localdate()
+    return [one for one in jobs.listed() if jobs.unused(one, at=today)]
 
 
 def _filtered(layer, text):

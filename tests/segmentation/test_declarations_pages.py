@@ -351,5 +351,6 @@ def test_an_unused_job_is_flagged_in_the_list(layer, chief):
     assert "Not used since" not in text(chief.get(f"{S}job/"))
     Job.objects.filter(pk=one.pk).update(edited_at=timezone.now() - timedelta(days=31))
     assert "Not used since" in text(chief.get(f"{S}job/"))
+    assert "not used for 30 days: Strategic ." in text(chief.get(LIST))
     Interview.objects.create(job=one, held_on="2026-05-01")
     assert "Not used since" not in text(chief.get(f"{S}job/"))
