@@ -160,6 +160,12 @@ def signs(text):
 
 
 @register.filter
+def arrows(text):
+    """A sentence about a change: `4.0 → 3.8`."""
+    return signs(text.replace(" -> ", " → "))
+
+
+@register.filter
 def aftercolon(text):
     """`Not known: this measure is left out.` without what the value beside it says already."""
     rest = text.removeprefix("Not known").lstrip(":, ").rstrip(".")

@@ -1,9 +1,9 @@
-"""Rules: every version, and the draft as a scoring table with errors at the cell."""
+"""Rules: every version, the draft as a scoring table with errors at the cell, its steps, comparison and files."""
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
@@ -11,7 +11,8 @@ from django.views.decorators.http import require_POST
 from accounts.admin.governed import GovernedAdmin, page
 from accounts.catalogue import FACTS, TYPES
 from accounts.refusals import Refused
-from segmentation import definitions, versions
+from segmentation import definitions, files, versions
+from segmentation.comparison import compare
 from segmentation.models import Definition, Layer
 
 from .scoring_form import read, rows
@@ -33,9 +34,16 @@ class DefinitionAdmin(GovernedAdmin):
         name = "segmentation_definition_{}".format
         return [
             path("draft/", wrap(require_POST(self.draft_view)), name=name("draft")),
+            path("compare/", wrap(self.compare_view), name=name("compare")),
+            path("import/", wrap(self.import_view), name=name("import")),
+            path("<int:pk>/export/", wrap(self.export_view), name=name("export")),
             path("<int:pk>/check/", wrap(require_POST(self.check_view)), name=name("check")),
             path("<int:pk>/discard/", wrap(self.discard_view), name=name("discard")),
             path("<int:pk>/activate/", wrap(self.activate_view), name=name("activate")),
+            *[
+                path(f"<int:pk>/{verb}/", wrap(self.step_view), {"verb": verb}, name=name(verb))
+                for verb in ("submit", "withdraw", "reject")
+            ],
             *super().get_urls(),
         ]
 
@@ -60,8 +68,9 @@ class DefinitionAdmin(GovernedAdmin):
         layer = Layer.objects.filter(key=request.POST.get("layer", "")).first()
         if layer is None:
             raise Http404
-        if open_one := layer.definitions.filter(status=Definition.Status.DRAFT).first():
-            messages.info(request, "A draft is open already; this is it.")
+        if open_one := versions.open_version(layer):
+            status = "A draft is open" if open_one.status == "draft" else "A version is in review"
+            messages.info(request, f"{status} already; this is it.")
             return HttpResponseRedirect(reverse(PAGE, args=[open_one.pk]))
         try:
             draft = versions.create_draft(layer, by=request.user)
@@ -85,10 +94,9 @@ class DefinitionAdmin(GovernedAdmin):
             except Refused as error:
                 refusal = str(error)
             else:
-                if "activate" in request.POST:
-                    return HttpResponseRedirect(
-                        reverse("admin:segmentation_definition_activate", args=[one.pk])
-                    )
+                for step in versions.steps(one, by=request.user):
+                    if step.verb in request.POST:
+                        return HttpResponseRedirect(_address(step.verb, one))
                 messages.success(request, "The draft is saved.")
                 return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
         return self._table(request, one, document, seen, refusal)
@@ -107,7 +115,9 @@ class DefinitionAdmin(GovernedAdmin):
             seen=seen,
             refusal=refusal,
             editable=draft and self.has_change_permission(request),
+            steps=[_offered(step, one) for step in versions.steps(one, by=request.user)],
             may_activate=request.user.has_perm("segmentation.activate_definition"),
+            others=one.layer.definitions.exclude(pk=one.pk).exists(),
             segments=segments,
             facts=sorted(FACTS.values(), key=lambda fact: (fact.family, fact.label)),
             problems=_problems(document, segments) if draft else [],
@@ -149,31 +159,145 @@ class DefinitionAdmin(GovernedAdmin):
         """Asks for the reason; the POST activates."""
         if not request.user.has_perm("segmentation.activate_definition"):
             raise PermissionDenied
-        draft = self._get(pk)
-        if draft.status != Definition.Status.DRAFT:
-            return self._no_draft(request, draft)
+        one = self._get(pk)
+        if "activate" not in [step.verb for step in versions.steps(one, by=request.user)]:
+            return self._no_step(request, one)
         reason, refusal = request.POST.get("reason", "").strip(), ""
         if request.method == "POST":
             try:
-                versions.activate(draft, by=request.user, reason=reason, seen=request.POST.get("seen", ""))
+                versions.activate(one, by=request.user, reason=reason, seen=request.POST.get("seen", ""))
             except Refused as error:
                 refusal = str(error)
             else:
-                messages.success(request, _activated(request.user, draft))
+                messages.success(request, _activated(request.user, one))
                 return HttpResponseRedirect(reverse(LIST))
+        active = one.layer.definitions.filter(status="active").first()
         return page(
             request,
             "demarc/rules_activate.html",
             title="Activate",
             model_admin=self,
-            original=draft,
-            draft=draft,
-            active=draft.layer.definitions.filter(status="active").first(),
-            problems=versions.problems(draft),
+            original=one,
+            draft=one,
+            active=active,
+            changes=_compared(active, one).sentences if active else (),
+            problems=versions.problems(one),
             reason=reason,
             refusal=refusal,
             status=409 if refusal else 200,
         )
+
+    def step_view(self, request, pk, verb):
+        """Asks for the reason; the POST takes the step: submit, withdraw or reject."""
+        if not any(step.verb == verb and request.user.has_perm(step.permission) for step in versions.STEPS):
+            raise PermissionDenied
+        one = self._get(pk)
+        step = next((step for step in versions.steps(one, by=request.user) if step.verb == verb), None)
+        if step is None:
+            return self._no_step(request, one)
+        reason, refusal = request.POST.get("reason", "").strip(), ""
+        if request.method == "POST":
+            try:
+                take = getattr(versions, verb)
+                take(one, by=request.user, reason=reason, seen=request.POST.get("seen", ""))
+            except Refused as error:
+                refusal = str(error)
+            else:
+                messages.success(request, _TAKEN[verb].format(layer=one.layer, version=one.version))
+                return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
+        active = one.layer.definitions.filter(status="active").first()
+        return page(
+            request,
+            "demarc/rules_step.html",
+            title=step.label,
+            model_admin=self,
+            original=one,
+            definition=one,
+            step=step,
+            active=active,
+            changes=_compared(active, one).sentences if active else (),
+            problems=versions.problems(one) if verb == "submit" else [],
+            reason=reason,
+            refusal=refusal,
+            status=409 if refusal else 200,
+        )
+
+    def compare_view(self, request):
+        """What is different between two versions of a segmentation: sentences first, rows second."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        new = self._named(request, "new")
+        old = self._named(request, "old") if "old" in request.GET else _before(new)
+        if old.layer_id != new.layer_id:
+            messages.warning(request, "These are rules of two segmentations; choose two versions of one.")
+            return HttpResponseRedirect(reverse(LIST))
+        return page(
+            request,
+            "demarc/rules_compare.html",
+            title="Compare",
+            model_admin=self,
+            layer=new.layer,
+            old=old,
+            new=new,
+            versions=new.layer.definitions.defer("document"),
+            comparison=_compared(old, new),
+        )
+
+    def _named(self, request, name):
+        number = request.GET.get(name, "")
+        return self._get(int(number) if number.isdecimal() and len(number) < 10 else 0)
+
+    def export_view(self, request, pk):
+        """The version as a file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        one = self._get(pk)
+        answer = HttpResponse(
+            files.write(one.layer.key, one.document), content_type="application/yaml; charset=utf-8"
+        )
+        answer["Content-Disposition"] = f'attachment; filename="{one.layer.key}-{one.version}.yaml"'
+        return answer
+
+    def import_view(self, request):
+        """A file becomes a draft."""
+        self._may_change(request)
+        problems = []
+        if request.method == "POST":
+            upload = request.FILES.get("file")
+            try:
+                if upload is None:
+                    raise Refused("Choose a file first.")
+                draft = self._import(request, files.read(upload.read(files.MAX_BYTES + 1)))
+            except files.FileErrors as errors:
+                problems = [{"line": line, "message": message} for line, _, message in errors.problems]
+            except Refused as refusal:
+                problems = [{"line": None, "message": str(refusal)}]
+            else:
+                return HttpResponseRedirect(reverse(PAGE, args=[draft.pk]))
+        return page(
+            request,
+            "demarc/rules_import.html",
+            title="Import rules",
+            model_admin=self,
+            problems=problems,
+            status=409 if problems else 200,
+        )
+
+    def _import(self, request, file):
+        layer = Layer.objects.filter(key=file.key).first()
+        if layer is None:
+            keys = ", ".join(Layer.objects.values_list("key", flat=True))
+            raise Refused(f"There is no segmentation '{file.key}'. There are: {keys or 'none'}.")
+        made, done = versions.put_draft(layer, file.document, by=request.user)
+        if done == "equal":
+            status = made.get_status_display().lower()
+            messages.info(
+                request, f"Nothing to do: version {made.version} of {layer} ({status}) says the same."
+            )
+        else:
+            what = "a new draft" if done == "created" else "the draft, in place of what it said before"
+            messages.success(request, f"The file is version {made.version} of {layer} now, {what}.")
+        return made
 
     def _may_change(self, request):
         if not self.has_change_permission(request):
@@ -190,6 +314,38 @@ class DefinitionAdmin(GovernedAdmin):
         messages.warning(request, f"{one} is {one.get_status_display().lower()} already, no draft any more.")
         return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
 
+    def _no_step(self, request, one):
+        messages.warning(
+            request, f"{one} is {one.get_status_display().lower()}; this step is not open any more."
+        )
+        return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
+
+
+_TAKEN = {
+    "submit": "{layer}: version {version} is in review. Its rules are fixed until somebody decides.",
+    "withdraw": "{layer}: version {version} is a draft again.",
+    "reject": "{layer}: version {version} is rejected; the active rules are as before.",
+}
+
+
+def _offered(step, one):
+    return {"verb": step.verb, "label": step.label, "address": _address(step.verb, one)}
+
+
+def _address(verb, one):
+    return reverse(f"admin:segmentation_definition_{verb}", args=[one.pk])
+
+
+def _compared(old, new):
+    return compare(old.document, new.document, names=versions.labels(new.layer))
+
+
+def _before(one):
+    """What a version is compared with when nobody says: the active one, else the one before, else itself."""
+    others = one.layer.definitions.exclude(pk=one.pk)
+    active = others.filter(status=Definition.Status.ACTIVE).first()
+    return active or others.filter(version__lt=one.version).first() or one
+
 
 def _activated(user, draft):
     """The sentence after an activation, with the next step for those who may take it."""
@@ -204,8 +360,9 @@ def _layer(layer, found):
     return {
         "layer": layer,
         "active": next((one for one in found if one.status == "active"), None),
-        "draft": next((one for one in found if one.status == "draft"), None),
-        "retired": [one for one in found if one.status == "retired"][:10],
+        "open": next((one for one in found if one.status in ("draft", "in_review")), None),
+        "past": [one for one in found if one.status in ("retired", "rejected")][:10],
+        "all": found,
     }
 
 
