@@ -231,6 +231,8 @@ REFUSED = [
     ("industry = '\ud800'", "cannot be stored", 12),
     ("array[" * 60 + "arr" + "]" * 60, "cannot be used here", 0),
     ("struct(" * 30 + "arr" + ")" * 30, "cannot be used here", 0),
+    ("(" * 14 + "flag" + " IN (flag, TRUE))" * 14, "inside each other", 0),
+    ("arr / (" * 14 + "arr" + ")" * 14 + " > 0", "inside each other", 0),
     ("arr." * 490 + "arr > 0", "nested too deeply", None),
     ("label.health > 'good'", "cannot be compared with >", 0),
     ("label.health.more = 'good'", "There is no 'label.health.more'", 0),
