@@ -22,6 +22,8 @@ from .models import Account, Csm, Subscription
 NR = "nr"
 SLICE = 50_000  # rows of a COPY message
 EXAMPLES = 5
+SEVERAL = 1_000  # rows written after which the planner has to be told within the import
+MANY = 10_000  # rows written after which the planner's figures are no longer true
 UNKNOWN_SIGNALS = 20  # kinds of them told one by one
 TYPES = {
     "text": "text", "integer": "bigint", "money": "numeric(20, 2)", "ratio": "numeric(20, 6)",
@@ -61,6 +63,25 @@ class Origin:
     batch: int | None = None
 
 
+def analyze(written):
+    """Renew the planner's figures of the tables that an import has changed much. written: {query: rows written}.
+
+    PostgreSQL does so by itself a minute or more later; the recalculation and the pages people open next come sooner.
+    Outside the import's transaction: a table's figures are locked until the transaction ends.
+    """
+    tables = {
+        "accounts": ["accounts_account", "accounts_historicalaccount", "accounts_usage"],
+        "subscriptions": ["accounts_subscription", "accounts_historicalsubscription"],
+        "usage": ["accounts_usage"],
+        "signals": ["accounts_signal"],
+    }
+    found = {table for query, rows in written.items() if rows >= MANY for table in tables[query]}
+    if found:
+        with connection.cursor() as cursor:
+            _run(cursor, f"analyze {', '.join(sorted(found))}")
+    return sorted(found)
+
+
 def upsert_accounts(frame, types, origin):
     """Accounts by external_id, with any account and usage facts. types: {column: catalogue type}."""
     given = [name for name in frame.columns if name in types and name != "external_id"]
@@ -82,6 +103,9 @@ def upsert_accounts(frame, types, origin):
             _make_csms(cursor)
         _run(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
         _write_accounts(cursor, own, origin)
+        if len(frame) >= SEVERAL:  # else the planner takes them for the few that there were before
+            _run(cursor, "analyze accounts_account (id, external_id, parent_id)")
+            _run(cursor, "analyze touched")
         warnings = _account_warnings(cursor, own + behaviour, origin)
         warnings += _link_parents(cursor, origin) if "parent" in own else []
         _write_history(cursor, Account, "touched", origin)

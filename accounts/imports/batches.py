@@ -4,13 +4,14 @@ import contextlib
 import datetime
 import io
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from accounts import exports, records
@@ -246,6 +247,22 @@ def _work_on(batch, *, commit):
         if connection.is_usable():
             _fail(batch, f"Unexpected: {error}".split("\n")[0][:1000] + " Nothing was imported.")
         raise
+    if batch.status == Status.COMMITTED:
+        _analyze(batch, found)
+
+
+def _analyze(batch, found):
+    """After the import, which has succeeded whatever becomes of this: autovacuum would do it later."""
+    written = {ledger["query"]: ledger["created"] + ledger["updated"] for ledger in found.ledgers}
+    began = time.monotonic()
+    try:
+        tables = records.analyze(written)
+    except DatabaseError as error:
+        log.warning("Statistics not renewed", batch=batch.pk, error=str(error))
+    else:
+        log.info(
+            "Statistics renewed", batch=batch.pk, tables=tables, seconds=round(time.monotonic() - began, 2)
+        )
 
 
 @contextlib.contextmanager

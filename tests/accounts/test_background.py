@@ -7,13 +7,14 @@ import threading
 
 import psycopg
 import pytest
+import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection
 from importing import GOOD, recipe
 from waiting import wait_until
 
-from accounts import imports, tasks
+from accounts import imports, records, tasks
 from accounts.models import Account, ImportBatch
 
 Status = ImportBatch.Status
@@ -157,3 +158,43 @@ def test_progress_is_seen_while_it_works(real_db):
         wait_until(seen, seconds=30)
     thread.join()
     assert ImportBatch.objects.get(pk=batch.pk).progress == {}
+
+
+def analyzed():
+    """How often each table was analysed by command, not by autovacuum; accounts are within an import, too."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select relname, analyze_count from pg_stat_user_tables where analyze_count > 0 and relname <> 'accounts_account'"
+        )
+        return dict(cursor.fetchall())
+
+
+def test_a_large_import_renews_what_the_planner_knows(real_db):
+    def imported(first, last, *, commit=True):
+        rows = "".join(f"A-{n},Account {n},{n}\n" for n in range(first, last))
+        batch = upload("id,name,arr\n" + rows)
+        (imports.commit if commit else imports.preview)(batch)
+        return analyzed()
+
+    before = imported(0, 5)
+    assert imported(0, records.MANY + 5, commit=False) == before
+    after = imported(0, records.MANY + 5)
+    tables = ["accounts_historicalaccount", "accounts_usage"]
+    assert after == before | {table: before.get(table, 0) + 1 for table in tables}
+    assert imported(0, records.MANY + 5) == after  # nothing written, nothing to count
+
+
+def test_statistics_that_cannot_be_renewed_undo_no_import(real_db, monkeypatch):
+    monkeypatch.setattr(records, "MANY", 1)
+    with connection.cursor() as cursor:  # an index whose expression fails while it is analysed
+        cursor.execute(
+            "create function fails(text) returns text language plpgsql immutable as $$ begin "
+            "if current_query() like 'analyze%' then raise 'disk full'; end if; return $1; end $$"
+        )
+        cursor.execute("create index on accounts_account (fails(external_id))")
+    batch = upload()
+    with structlog.testing.capture_logs() as logs:
+        imports.commit(batch)
+    batch.refresh_from_db()
+    assert (batch.status, batch.error) == (Status.COMMITTED, "")
+    assert any("disk full" in entry.get("error", "") for entry in logs)
