@@ -18,18 +18,21 @@ from accounts import catalogue
 from accounts.models import Account, Usage
 from accounts.refusals import Refused
 from accounts.templatetags import shown
-from segmentation import assignments, engine, frames, reasons, rubric, runs
+from segmentation import assignments, engine, reasons, rubric, runs, terms
 from segmentation.contributions import Contributions, rounded
-from segmentation.models import Assignment, Cause, Definition, Layer, Move
+from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
 
 
-def explain(account, layer=None, *, at=None):
+def explain(account, layer=None, *, at=None, product=None):
     """Why `account` is where it is on `layer` (default: the primary one), now or on the date `at`.
 
-    Returns a JSON-safe dictionary. Raises Refused when the layer has no rules, or nothing was in force on that date.
+    product: which of the account's products, on a layer of products. Returns a JSON-safe dictionary. Raises Refused
+    when the layer has no rules, or nothing was in force on that date.
     """
     layer = layer or primary_layer()
-    case = _now(account, layer) if at is None else _then(account, layer, at)
+    if (layer.scope == Layer.Scope.PRODUCT) != (product is not None):
+        raise Refused(f"{layer} labels {layer.get_scope_display().lower()}: {'name' if product is None else 'do not name'} a product.")
+    case = _now(account, layer, product) if at is None else _then(account, layer, product, at)
     return case.told()
 
 
@@ -40,44 +43,49 @@ def primary_layer():
     return layer
 
 
-def in_force(account, layer, at):
+def in_force(account, layer, at, product=None):
     """The move in force on a date: the last written one dated on or before it. None before the first."""
-    moves = Move.objects.filter(account_id=account.pk, layer=layer, at__lte=at)
+    moves = Move.objects.filter(account_id=account.pk, layer=layer, product=product, at__lte=at)
     return moves.select_related("cause", "definition", "from_segment", "to_segment").order_by("-id").first()
 
 
 # -- the two cases
 
 
-def _now(account, layer):
+def _now(account, layer, product):
     definition = Definition.objects.filter(layer=layer, status=Definition.Status.ACTIVE).first()
     if definition is None:
         raise Refused(f"{layer} has no active rules.")
     run = runs.latest(layer)
     clock = run.as_of if run else timezone.localdate()
-    left_out = run.layers.get(layer=layer).left_out if run else []
-    document = assignments.document_of(definition.pk)
-    facts = _facts(document, account, clock)
+    pinned = run.layers.get(layer=layer) if run else RunLayer(layer=layer)
+    pinned.definition = definition  # newer, where they were activated since
+    rules = assignments.pin_layer(pinned)
+    inputs = _inputs(rules, account, clock)
+    if product is not None:
+        inputs = inputs.filter(pl.col("product") == product.pk)
+        if inputs.is_empty():
+            raise Refused(f"{account} has nothing of {product}.")
     assignment = (
-        Assignment.objects.filter(account=account, layer=layer)
+        Assignment.objects.filter(account=account, layer=layer, product=product)
         .select_related("effective", "computed")
         .first()
     )
-    usage = Usage.objects.filter(account=account, product=None).first()
+    usage = Usage.objects.filter(account=account, product=product).first()
     return _Case(
         account=account,
         layer=layer,
         definition=definition,
-        document=document,
-        frame=assignments.frame_for(document, facts),
+        document=rules.document,
+        frame=inputs,
         sources=account.provenance | (usage.provenance if usage else {}) | _subscriptions(account),
-        left_out=left_out,
+        left_out=rules.left_out,
         clock=clock,
         as_of=clock,
         effective=assignment.effective if assignment else None,
         effective_since=assignment.effective_since if assignment else None,
         assignment=assignment,
-        move=in_force(account, layer, date.max),
+        move=in_force(account, layer, date.max, product),
     )
 
 
@@ -89,21 +97,22 @@ def _subscriptions(account):
     return {"subscriptions": [newest.source, newest.observed.isoformat() if newest.observed else None]}
 
 
-def _facts(document, account, clock):
+def _inputs(rules, account, clock):
+    part = assignments.Range([rules], at=clock, first=account.pk, last=account.pk, which="true")
     try:
         with transaction.atomic():
-            return frames.facts(document.facts, at=clock, first=account.pk, last=account.pk, which="true")
+            return part.inputs(rules)
     except (DataError, pl.exceptions.PolarsError) as error:  # what a run sets aside
         raise Refused(f"The data of {account} cannot be evaluated: {str(error).splitlines()[0]}") from None
 
 
-def _then(account, layer, at):
-    move = in_force(account, layer, at)
+def _then(account, layer, product, at):
+    move = in_force(account, layer, at, product)
     if move is None:
         raise Refused(
             f"No {layer} segment of {account} was in force on {shown.day(at)}: {_first_text(account, layer)}."
         )
-    document = assignments.document_of(move.definition_id)
+    document = assignments.document_of(move.definition_id).pinned(move.evidence.get("cutoffs", {}))
     return _Case(
         account=account,
         layer=layer,
@@ -130,7 +139,7 @@ def _evidence_frame(document, texts):
     """The engine's frame out of a move's evidence."""
     columns = {"id": pl.Series([0], dtype=pl.Int64)}
     for fact, dtype in document.schema.items():
-        columns[fact] = pl.Series([_read(texts.get(fact), catalogue.TYPES[fact])], dtype=dtype)
+        columns[fact] = pl.Series([_read(texts.get(fact), document.types[fact])], dtype=dtype)
     if catalogue.MONEY_FACTS & set(document.facts):
         foreign = texts.get("foreign")
         columns["blocked"] = pl.Series([f"currency:{foreign}" if foreign else None], dtype=pl.String)
@@ -296,8 +305,10 @@ class _Case:
         named = list(self.document.requires)
         for rule in self.document.rules:
             named += sorted(rule.condition.names) if rule.condition else []
+            named += [rule.top.by] if rule.top else []
+        named += ["previous"] if self.document.stays else []
         return [
-            fact for fact in dict.fromkeys(named) if fact in catalogue.FACTS and fact not in shown_already
+            name for name in dict.fromkeys(named) if name in self.document.types and name not in shown_already
         ]
 
     def fact_row(self, fact):
@@ -305,19 +316,35 @@ class _Case:
         source, observed = self.source(fact, value)
         return {
             "key": fact,
-            "name": catalogue.FACTS[fact].label,
+            "name": terms.label(fact),
             "fact": fact,
             "value": None if value is None else _text(value),
-            "value_shown": _shown(fact, value, self.account.currency),
+            "value_shown": self.shown(fact, value),
             "source": source,
             "observed": observed,
             "age_days": (self.clock - date.fromisoformat(observed)).days if observed else None,
         }
 
+    def shown(self, name, value, rounding=ROUND_FLOOR):
+        """A value as people write it; a segment of this layer by its name."""
+        if value is None:
+            return None
+        if name in ("previous", "declared"):
+            return self.names.get(value, value)
+        if name in catalogue.FACTS:
+            return _shown(name, value, self.account.currency, rounding)
+        if name.startswith("label."):
+            return terms.words(value)
+        return _hundredths(value) if isinstance(value, Decimal) else f"{value:,}"
+
     def source(self, fact, value):
         """Who told us, and when it was observed (ISO text)."""
         if value is None:
             return None, None
+        if fact == "declared":
+            return "declared", None
+        if fact not in catalogue.FACTS:
+            return "calculated", None
         source, observed = self.sources.get(fact) or (None, None)
         if source is None and observed is None and catalogue.FACTS[fact].sql:
             if catalogue.FACTS[fact].home == "derived":
@@ -330,10 +357,23 @@ class _Case:
 
     def rule(self):
         index = self.row["rule"]
+        if index is None and self.row["segment"]:
+            return {
+                "index": None,
+                "segment": self.row["segment"],
+                "when": None,
+                "text": "no rule applies, so it stays where it was",
+            }
         if index is None:
             return None
         rule = self.document.rules[index]
-        text = self.rule_text(rule.condition) if rule.condition else "no rule before applies: everything else"
+        parts = [self.rule_text(rule.condition)] if rule.condition else []
+        if rule.sources:
+            parts.insert(0, f"coming from {', '.join(self.names.get(one, one) for one in rule.sources)}")
+        if rule.top:
+            value = self.term_shown(rule.top.by)
+            parts.append(f"among the {rule.top.count:,} highest by {self.term_name(rule.top.by)} ({value})")
+        text = ", and ".join(parts) or "no rule before applies: everything else"
         return {
             "index": index,
             "segment": rule.segment,
@@ -352,17 +392,15 @@ class _Case:
 
     def term_name(self, term):
         kind, _, key = term.partition(".")
-        if term == "composite":
-            return "Overall score"
-        if kind == "score":
+        if kind == "score" and "." not in key:
             return next((one.name or key for one in self.document.dimensions if one.key == key), key)
         if kind == "points":
             return f"points for {key}"
-        return catalogue.FACTS[term].label
+        return terms.label(term)
 
     def term_shown(self, term):
         if term in self.facts:
-            return _shown(term, self.facts[term], self.account.currency) or "not known"
+            return self.shown(term, self.facts[term]) or "not known"
         value = self.row[term]
         if value is None:
             return "none"
@@ -386,7 +424,7 @@ def _next_step(case):
     goal = case.names.get(above[0], above[0]) if above else "the next boundary"
     gap = _gap(case.row["up"])
     if term in case.facts:
-        gap = _shown(term, case.row["up"], case.account.currency, ROUND_CEILING)
+        gap = case.shown(term, case.row["up"], ROUND_CEILING)
     step = _smallest_step(case, term) if term not in case.facts else None
     return f"{gap} to {goal}" + (f"; {step} would do" if step else "") + "."
 
@@ -422,13 +460,15 @@ def _smallest_step(case, term):
     if not crossing:
         return None
     criterion, points, _ = steps[min(crossing)[1]]
-    name = criterion.name or catalogue.FACTS[criterion.fact].label
+    name = criterion.name or terms.label(criterion.fact)
     verb = "answered with" if case.facts[criterion.fact] is None else "of"
     return f"{name} {verb} {criterion.cells[5 - points]}"
 
 
 def _better(criterion, points):
     """Values that would earn more: (points, value)."""
+    if criterion.rubric is None:  # quintiles of a portfolio in which nobody has a value
+        return
     for earned, cell in zip(rubric.POINTS, criterion.rubric.cells, strict=True):
         if cell and (points is None or earned > points):
             value = _sample(cell, criterion.rubric)

@@ -1,14 +1,13 @@
 """Why an account needs data: the engine's reason codes as sentences."""
 
-from accounts import catalogue
+from segmentation import terms
 
 
 def text(code, document=None):
     """A sentence for a reason code of the engine."""
     kind, _, what = (code or "").partition(":")
     if kind == "missing":
-        label = catalogue.FACTS[what].label if what in catalogue.FACTS else what
-        return f"{label} is not known, and the rules need it."
+        return f"{terms.label(what)} is not known, and the rules need it."
     if kind == "no facts":
         named = [one.name for one in document.dimensions if one.key == what and one.name] if document else []
         return f"Nothing is known for the score group {named[0] if named else what}."

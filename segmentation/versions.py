@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts import catalogue
 from accounts.history import acting, actor
 from accounts.refusals import Refused
-from segmentation import causes, checks, comparison, definitions, jobs, treatments
+from segmentation import causes, checks, comparison, definitions, dependencies, jobs, treatments
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.models import Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
@@ -27,6 +27,23 @@ ORDER = [
     "value-tier",
     "value-tier-five",
     "value-tier-size",
+    "lifecycle",
+    "health",
+    "lifecycle-five",
+    "usage-behaviour",
+    "revenue-health",
+    "fit-intent",
+    "rfm",
+    "trajectory",
+    "account-tier",
+    "value-micro",
+    "product-adoption",
+    "strategic-operational",
+    "job-to-be-done",
+    "psychographic",
+    "technographic",
+    "geographic",
+    "ownership",
 ]
 STALE = "Somebody changed these rules since you opened them. Open them again and look at what is there now."
 
@@ -260,7 +277,11 @@ def _hash(document):
 def problems(definition):
     """Everything that keeps these rules from becoming active, as definitions.Problem; the segments are the layer's."""
     keys = set(definition.layer.segments.values_list("key", flat=True))
-    return definitions.problems(definition.document, types=catalogue.TYPES, segments=keys)
+    try:
+        document = Document.parse(definition.document, types=catalogue.TYPES, segments=keys)
+    except DocumentErrors as errors:
+        return errors.problems
+    return dependencies.problems(definition.layer, document)
 
 
 def submit(draft, *, by, reason, seen=None):
@@ -384,9 +405,10 @@ def _activate(version, kind):
 
 
 def load_presets():
-    """Create the layers of the preset library, each with its first version active, where they are not there yet.
+    """Create the layers of the preset library where they are not there yet, each with a first version of its rules.
 
-    Never touches what is there: a layer that has a version of its rules is left as people made it.
+    That version is active, or a draft to be looked at where the preset says `inactive: true`. Never touches what is
+    there: a layer that has a version of its rules is left as people made it.
     Returns {"created": [layer keys], "left": [layer keys]}.
     """
     done = {"created": [], "left": []}
@@ -411,6 +433,7 @@ def _load(preset, position):
             "name": preset["name"],
             "description": preset.get("description", ""),
             "policy": preset["policy"],
+            "scope": preset.get("scope", Layer.Scope.ACCOUNT),
             "primary": primary,
             "position": position,
             "decides": _decides(preset, primary),
@@ -422,8 +445,9 @@ def _load(preset, position):
     for place, segment in enumerate(preset["segments"]):
         _load_segment(layer, segment, place)
     version = _new_version(layer, preset["document"])
-    _check_ready(version)  # its warnings are for the people who will use it
-    _activate(version, Cause.Kind.SETUP)
+    if preset.get("inactive") != "true":
+        _check_ready(version)  # its warnings are for the people who will use it
+        _activate(version, Cause.Kind.SETUP)
     return True
 
 
@@ -439,6 +463,9 @@ def _load_segment(layer, preset, position):
     preset = dict(preset)
     job = preset.pop("job", None)
     treatment = _load_treatment(preset.pop("treatment"))
+    if above := preset.pop("parent", None):  # a segment of a layer loaded before: "value-tier/enterprise"
+        layer_key, _, key = above.rpartition("/")
+        preset["parent"] = Segment.objects.filter(layer__key=layer_key or layer.key, key=key).first()
     segment = Segment.objects.create(layer=layer, position=position, treatment=treatment, **preset)
     if job:
         jobs.load(segment, job)

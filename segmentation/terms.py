@@ -1,0 +1,30 @@
+"""What rules may read, in words: data fields, the account's state on the layer, labels and scores of other layers. Pure."""
+
+from accounts import catalogue
+
+_STATE = {
+    "previous": "Segment before",
+    "days_in_stage": "Days in that segment",
+    "declared": "Declared value",
+    "composite": "Overall score",
+}
+
+
+def label(name):
+    """A term of rules as people read it."""
+    if name in catalogue.FACTS:
+        return catalogue.FACTS[name].label
+    if name in _STATE:
+        return _STATE[name]
+    part, _, rest = name.partition(".")
+    layer, _, group = rest.partition(".")
+    if part == "label":
+        return words(layer)
+    if part == "composite":
+        return f"{words(layer)}: overall score"
+    return f"{words(layer)}: {words(group)}" if group else words(layer)
+
+
+def words(key):
+    """A key as words: `value_tier` is Value tier."""
+    return key.replace("_", " ").replace("-", " ").capitalize()
