@@ -15,6 +15,7 @@ from segmentation import definitions, files, versions
 from segmentation.comparison import compare
 from segmentation.models import Definition, Layer
 
+from . import checks
 from .scoring_form import read, rows
 
 LIST = "admin:segmentation_definition_changelist"
@@ -44,6 +45,7 @@ class DefinitionAdmin(GovernedAdmin):
                 path(f"<int:pk>/{verb}/", wrap(self.step_view), {"verb": verb}, name=name(verb))
                 for verb in ("submit", "withdraw", "reject")
             ],
+            *checks.urls(self, wrap),
             *super().get_urls(),
         ]
 

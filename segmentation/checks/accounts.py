@@ -143,9 +143,15 @@ def _lowest(document, name):
 
 def incomplete_fields(subject):
     limit = settings.CHECK_LIMITS["completeness"]
-    portfolio = subject.portfolio
+    portfolio, document = subject.portfolio, subject.document
+    needed = set(document.requires) | {criterion.fact for criterion in document.criteria}
+    needed |= {name for rule in document.rules if rule.condition for name in rule.condition.names}
     for name, number in portfolio.known.items():
-        if FACTS[name].completeness and portfolio.active and 100 * number < limit * portfolio.active:
+        if (
+            name not in needed or not FACTS[name].completeness
+        ):  # it only stands in, or is there for few by nature
+            continue
+        if portfolio.active and 100 * number < limit * portfolio.active:
             share = quality.share(number, portfolio.active)
             yield found(name, field=label_of(name), share=percent(share), limit=f"{limit} %")
 

@@ -136,4 +136,17 @@
 
     number();
     show(JSON.parse(document.getElementById("problems").textContent));
+
+    // "Go there" of a check: the field it is about, on this page or coming from another.
+    function go(path) {
+        const field = place(path);
+        field?.scrollIntoView({ block: "center" });
+        field?.focus?.();
+        return field;
+    }
+    document.addEventListener("click", (event) => {
+        const link = event.target.closest("[data-goto]");
+        if (link && go(link.dataset.goto)) event.preventDefault();
+    });
+    if (/^#[a-z]+(\.|$)/.test(window.location.hash)) go(decodeURIComponent(window.location.hash.slice(1)));
 }
