@@ -11,7 +11,7 @@ from django.utils import timezone
 from segmenting import BY_ARR, account, layer_with, person
 
 from accounts.refusals import Refused
-from segmentation import declarations, jobs
+from segmentation import declarations, definitions, jobs, versions
 from segmentation.models import Declaration, Interview, Job
 
 Status = Declaration.Status
@@ -515,3 +515,38 @@ def test_jobs_and_interviews_are_counted_with_a_verdict(count, talks, levels):
         one.talks = None
     found[0].talks = talks
     assert [one.level for one in jobs.verdicts(found)] == levels
+
+
+# -- presets
+
+
+PRESETS = ["strategic-operational", "job-to-be-done", "psychographic"]
+
+
+@pytest.mark.parametrize("key", PRESETS)
+def test_a_declared_preset_loads_with_all_it_says(db, key):
+    preset = definitions.from_yaml(versions._preset(key))
+    with transaction.atomic():
+        assert versions._load(preset, 0)
+    [(layer, offered)] = declarations.choices().items()
+    assert (layer.key, layer.decides) == (key, preset["decides"])
+    assert [one.key for one in offered] == [one["key"] for one in preset["segments"]]
+    told = [
+        tuple(getattr(one.treatment, name) for name in layer.decides) for one in offered
+    ]  # what it decides is said for each segment, and differs
+    assert all(all(one) for one in told)
+    assert len(set(told)) == len(offered)
+    declared = declarations.propose(account(), offered[0], by=cleo(), reason=WHY)
+    assert declarations.confirm(declared, by=otto()).status == "confirmed"
+
+
+def test_the_jobs_of_the_preset_are_complete(db):
+    with transaction.atomic():
+        versions._load(definitions.from_yaml(versions._preset("job-to-be-done")), 0)
+    found = list(jobs.listed())
+    assert [verdict.level for verdict in jobs.verdicts(found)] == ["ok", "warn"]  # the interviews are yours
+    assert all(getattr(one, name) for one in found for name in jobs.FIELDS)
+    one = found[0]
+    Job.objects.filter(pk=one.pk).update(replaced_tool="Ours")
+    jobs.load(one.segment, {"replaced_tool": "Other"})
+    assert Job.objects.get(pk=one.pk).replaced_tool == "Ours"
