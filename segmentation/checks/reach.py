@@ -207,6 +207,8 @@ class _Domains:
         return self.document.types[name]
 
     def values(self, name, constants):
+        if name.startswith("points."):
+            return [*sorted(self.points(self.criteria[name.removeprefix("points.")])), None]
         type = self.type(name)
         low, high = self.bounds(name)
         known = name == "composite" or name in self.document.requires
@@ -219,9 +221,6 @@ class _Domains:
             return min(low for low, _ in each), max(high for _, high in each)
         if head == "score" and rest in self.dimensions:
             return self.score(self.dimensions[rest])
-        if head == "points":
-            earned = self.points(self.criteria[rest])
-            return Decimal(min(earned)), Decimal(max(earned))
         return limits(name)
 
     def score(self, dimension):
