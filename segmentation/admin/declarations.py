@@ -7,11 +7,12 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, Min, Q
-from django.http import Http404, HttpResponseRedirect
+from django.http import Http404, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from accounts import exports
 from accounts.admin.governed import GovernedAdmin, page
 from accounts.models import Account
 from accounts.refusals import Refused
@@ -26,6 +27,10 @@ ACCOUNT = "admin:accounts_account_change"
 PER_PAGE = 50
 NAMED = 20  # accounts named on a page about many
 BADGES = {"proposed": "warn", "confirmed": "ok", "rejected": "bad", "withdrawn": "", "replaced": ""}
+
+EXPORT_ROWS = 2_000
+EXPORTED = ["Account ID", "Account", "Segmentation", "Value", "Status", "Holds from", "Why", "Evidence"]
+EXPORTED += ["Proposed by", "Proposed at", "Confirmed by", "Confirmed at"]
 
 Status = Declaration.Status
 DECIDE = {  # button: the status it leads to, the verb for one, the verb for all of one action, and what is said after
@@ -67,8 +72,7 @@ class DeclarationAdmin(GovernedAdmin):
         choices = declarations.choices()
         layers = Layer.objects.filter(Q(pk__in=[one.pk for one in choices]) | Q(declarations__isnull=False))
         layers = list(layers.distinct().order_by("position", "key"))
-        layer = next((one for one in layers if one.key == request.GET.get("layer")), None)
-        text = request.GET.get("q", "").replace("\x00", "")[:100].strip()
+        layer, text = _asked(request, layers)
         waiting, in_force = _filtered(layer, text)
         return page(
             request,
@@ -84,6 +88,27 @@ class DeclarationAdmin(GovernedAdmin):
             drafts=[one for one in declarations.choices(drafts=True) if one not in choices],
             unused=_unused() if request.user.has_perm("segmentation.view_job") else [],
         )
+
+    def export_view(self, request):
+        """What the page shows, all of its pages, as CSV; each row tells the filter and the date."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        layer, text = _asked(request, Layer.objects.all())
+        today = timezone.localdate().isoformat()
+        said = " & ".join(
+            filter(None, [f"search: {text}" if text else "", f"layer={layer.key}" if layer else ""])
+        )
+        waiting, in_force = _filtered(layer, text)
+        waiting = waiting.select_related("account", "layer", "segment").order_by("proposed_at", "pk")
+        rows = (
+            [*_exported(one), today, said or "everything"]
+            for found in (waiting, in_force)
+            for one in found.iterator(chunk_size=EXPORT_ROWS)
+        )
+        lines = exports.lines([*EXPORTED, "As of", "Filter"], rows)
+        answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+        answer["Content-Disposition"] = f'attachment; filename="declared-values-{today}.csv"'
+        return answer
 
     # -- proposing
 
@@ -276,6 +301,22 @@ def _decision(one, user, found):
 def _unused():
     today = timezone.localdate()
     return [one for one in jobs.listed() if jobs.unused(one, at=today)]
+
+
+def _asked(request, layers):
+    """(layer or None, text searched for) of the list's address."""
+    layer = next((one for one in layers if one.key == request.GET.get("layer")), None)
+    return layer, request.GET.get("q", "").replace("\x00", "")[:100].strip()
+
+
+def _exported(one):
+    said = [one.account.external_id, one.account.name, one.layer, one.segment, one.get_status_display()]
+    said += [one.from_date, one.reason, one.evidence, one.proposed_by_label, _minute(one.proposed_at)]
+    return [*map(str, said), one.decided_by_label, _minute(one.decided_at)]
+
+
+def _minute(moment):
+    return timezone.localtime(moment).isoformat(timespec="minutes") if moment else ""
 
 
 def _filtered(layer, text):

@@ -8,11 +8,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from segmenting import BY_ARR, account, layer_with, person
+from segmenting import BY_ARR, account, layer_with, person, recompute
 
 from accounts.refusals import Refused
 from segmentation import declarations, definitions, jobs, versions
-from segmentation.models import Declaration, Interview, Job
+from segmentation.models import Assignment, Declaration, Interview, Job
 
 Status = Declaration.Status
 RULES = {
@@ -318,6 +318,25 @@ def test_a_declaration_begins_as_a_proposal_on_a_segment_of_its_layer(layer):
             transaction.atomic(),
         ):
             Declaration.objects.create(**rows, **wrong)
+
+
+def test_the_rules_see_what_held_on_their_day(layer):
+    acme, bolt = account("acme"), account("bolt")
+    declarations.confirm(propose(layer, acme, from_date=days_ago(30)), by=otto())
+    declarations.confirm(propose(layer, acme, "operational", from_date=days_ago(10)), by=otto())
+    propose(layer, bolt)  # waits
+
+    def segments(at):
+        recompute(at=at)
+        found = Assignment.objects.filter(layer=layer).values_list("account__external_id", "effective__key")
+        return dict(found)
+
+    assert segments(days_ago(31)) == {"acme": None, "bolt": None}
+    assert segments(days_ago(11)) == {"acme": "strategic", "bolt": None}
+    assert segments(days_ago(10)) == {"acme": "operational", "bolt": None}
+    declarations.withdraw(Declaration.objects.in_force().get(), by=otto(), reason="Sold", on=days_ago(2))
+    assert segments(days_ago(3)) == {"acme": "operational", "bolt": None}
+    assert segments(days_ago(2))["bolt"] is None
 
 
 # -- second clicks and stale pages

@@ -284,6 +284,27 @@ def test_proposals_come_first_and_a_filter_narrows_both(layer):
     assert "Nothing here waits for a decision." in narrowed
 
 
+def test_an_export_is_the_list_as_shown(layer):
+    acme, bolt = account("acme", name="=cmd()"), account("bolt", name="Bolt")
+    proposed(layer, acme)
+    declarations.confirm(proposed(layer, bolt), by=person("otto", "confirm_declaration"))
+    ops = oskar()
+
+    def rows(query=""):
+        answer = ops.get(f"{LIST}export/{query}")
+        return b"".join(answer.streaming_content).decode().splitlines()[1:]
+
+    assert [row.split(",")[:5] for row in rows()] == [
+        ["acme", "'=cmd()", "Importance", "Strategic", "Proposed"],
+        ["bolt", "Bolt", "Importance", "Strategic", "Confirmed"],
+    ]
+    [row] = rows("?q=bolt&layer=importance")
+    assert row.endswith("search: bolt & layer=importance")
+    assert web("vera").get(f"{LIST}export/").status_code == 403
+    page = ops.get(f"{LIST}?q=bolt&p=1").content.decode()
+    assert f'href="{LIST}export/?q=bolt"' in page
+
+
 def test_without_a_declared_segmentation_the_list_says_what_to_do(db):
     assert "No active segmentation goes by what people declare." in text(oskar().get(LIST))
 
