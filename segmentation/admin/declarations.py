@@ -83,7 +83,7 @@ class DeclarationAdmin(GovernedAdmin):
             layer=layer,
             q=text,
             ready=bool(choices),
-            waiting=Paginator(_requests(waiting), PER_PAGE).get_page(request.GET.get("w")),
+            waiting=_with_totals(Paginator(_requests(waiting), PER_PAGE).get_page(request.GET.get("w"))),
             in_force=Paginator(in_force, PER_PAGE).get_page(request.GET.get("p")),
             drafts=[one for one in declarations.choices(drafts=True) if one not in choices],
             unused=_unused() if request.user.has_perm("segmentation.view_job") else [],
@@ -334,6 +334,19 @@ def _requests(proposals):
     rows = proposals.order_by().values(*together, "from_date", "evidence", "segment_id")
     rows = rows.annotate(first=Min("pk"), accounts=Count("pk"), name=Min("account__name"))
     return rows.annotate(external_id=Min("account__external_id")).order_by("proposed_at", "first")
+
+
+def _with_totals(rows):
+    """Each row's `all`: how many accounts its action is about; a search may find only some of them."""
+    action = ("segment_id", "proposed_by", "proposed_at")
+    whole = Declaration.objects.proposed().filter(proposed_at__in=[row["proposed_at"] for row in rows])
+    totals = {
+        tuple(one[name] for name in action): one["total"]
+        for one in whole.order_by().values(*action).annotate(total=Count("pk"))
+    }
+    for row in rows:
+        row["all"] = totals.get(tuple(row[name] for name in action), row["accounts"])
+    return rows
 
 
 def _declaration(pk):

@@ -266,6 +266,12 @@ def test_one_of_many_is_decided_alone_and_the_rest_is_looked_at_again(layer):
     assert Declaration.objects.proposed().count() == 2
 
 
+def test_a_search_does_not_make_a_decision_about_many_look_small(layer):
+    accounts = [account(f"a{number}", name=f"Firm {number}") for number in range(3)]
+    declarations.propose_for(accounts, segment(layer), by=person("cleo", "propose_declaration"), reason=WHY)
+    assert "1 of 3 accounts" in text(oskar().get(f"{LIST}?q=Firm 1"))
+
+
 def test_the_selection_is_offered_to_who_may_propose_only(layer):
     account("acme")
     assert 'value="declare"' in cleo().get(A).content.decode()
