@@ -76,13 +76,13 @@ def _report(request, definition):
     """(what the checks say, when the accounts were looked at): kept as long as nothing they read has changed."""
     looked_at = []
 
-    def look(document, *, primary, at):
+    def look(document, *, layer, at):
         found, when = portfolio.kept(
             f"checks-{definition.hash}",
-            lambda: accounts.measure(document, primary=primary, at=at),
-            layer=definition.layer,
+            lambda: accounts.measure(document, layer=layer, at=at),
+            layer=layer,
             at=at,
-            last=portfolio.last_run(definition.layer),
+            last=portfolio.last_run(layer),
             after=request.session.get("acted_at", 0),
         )
         looked_at.append(when)

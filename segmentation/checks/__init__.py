@@ -41,7 +41,7 @@ def examine(definition, *, problems=None, at=None, look=accounts.measure):
     layer = definition.layer
     subject = Subject.read(definition.document, layer=layer, problems=problems, labels=_labels())
     clock = at or clock_of(layer)
-    subject.portfolio = look(subject.document, primary=layer.primary, at=clock)
+    subject.portfolio = look(subject.document, layer=layer, at=clock)
     acknowledged = {(one.check_id, one.about): one for one in definition.acknowledgements.all()}
     return _report(subject, acknowledged)
 

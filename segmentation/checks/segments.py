@@ -156,9 +156,7 @@ class Tests:
 
 def tests(subject):
     """The four tests of every segment the rules give."""
-    counted = (
-        subject.portfolio is not None and subject.portfolio.accounts and not subject.portfolio.unevaluated
-    )
+    counted = subject.portfolio is not None and subject.portfolio.accounts and subject.portfolio.counted
     served = {one.key: one.treatment and served_as(one.treatment) for one in subject.segments}
     for segment in subject.segments:
         like = [

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from django.urls import reverse
-from segmenting import person
+from segmenting import BY_ARR, layer_with, person, recompute
 
 from accounts.models import Account, Csm, Usage
 from accounts.refusals import Refused
-from segmentation import causes, checks, definitions, versions
+from segmentation import causes, checks, definitions, frames, versions
 from segmentation.checks.acknowledgements import acknowledge, earlier
 from segmentation.checks.segments import says_no_play
 from segmentation.checks.segments import tests as four_tests
@@ -416,3 +416,43 @@ def test_rules_that_are_over_tell_what_was_acknowledged(client, draft, admin_use
     shown = client.get(page("checks", draft)).content.decode()
     assert "Two is enough" in shown
     assert "passed" not in shown
+
+
+# -- rules that look at more than facts
+
+
+def test_segments_are_counted_whatever_the_rules_look_at(db):
+    other = layer_with(BY_ARR, key="worth", policy="automatic")
+    told = {
+        "primary": "false",
+        "document": {
+            "rules": [
+                {"segment": "named", "top": "2 by arr"},
+                {"segment": "returning", "from": ["named"]},
+                {"segment": "rich", "when": "label.worth = 'high'"},
+                {"segment": "others"},
+            ]
+        },
+        "accounts": [
+            {"count": "3", "arr": "500"},
+            {"count": "4", "arr": "200000"},
+            {"count": "2", "arr": "300000"},
+        ],
+    }
+    draft = world(told)
+    recompute(DAY, layers=[other])
+    portfolio = checks.examine(draft, at=DAY).subject.portfolio
+    assert portfolio.counts == {"named": 2, "rich": 4, "others": 3}
+    assert portfolio.contacts == portfolio.counts
+
+
+def test_an_account_whose_values_cannot_be_computed_stops_no_check(db, monkeypatch):
+    def broken(*args, **options):
+        with connection.cursor() as cursor:
+            cursor.execute("select 1 / 0")
+
+    draft = world(example("small-segment.bad"))
+    monkeypatch.setattr(frames, "facts", broken)
+    report = checks.examine(draft, at=DAY)
+    assert report.findings == []
+    assert {"small-segment", "usage-lowers-coverage"} <= {result.check.id for result in report.not_run}
