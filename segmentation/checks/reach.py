@@ -310,7 +310,10 @@ class _Rules:
         """All combinations of values that these rules tell apart."""
         constants = {}
         for index in indices:
-            for name, values_ in (self.constants[index] or {}).items():
+            known, sources = self.constants[index], self.rules[index].sources
+            if known is None:  # of what is too complicated, at least where it takes accounts from
+                known = {"previous": set(sources)} if sources else {}
+            for name, values_ in known.items():
                 constants.setdefault(name, set()).update(values_)
         columns, rows = [], 1
         for name, values_ in constants.items():
