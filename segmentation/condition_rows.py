@@ -158,9 +158,10 @@ class _Writer:
         name, operator = row["field"], row["operator"]
         if not name:
             return self.problem(path, "Choose a data field.")
-        if name not in self.names:
-            return self.problem(path, f"There is no data field '{name}'.")
-        kind = kind_of(self.names[name])
+        type = conditions.type_of(name, self.names)
+        if type is None:
+            return self.problem(path, f"There is no data field '{name[:40]}'.")
+        kind = kind_of(type)
         if operator not in dict(OPERATORS[kind]):
             return self.problem(path, "Choose what is asked of the field.")
         if operator in _WITHOUT_VALUE:

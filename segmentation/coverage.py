@@ -29,6 +29,11 @@ def deciding_layers():
     return list(layers.order_by("-primary", "position", "key"))
 
 
+def order(layer):
+    """Sorts layers as deciding_layers does."""
+    return (not layer.primary, layer.position, layer.key)
+
+
 def contested(layers):
     """{field name: the layers that decide it}, of those that more than one of these layers decides."""
     deciding = {name: [layer for layer in layers if name in layer.decides] for name in treatments.FIELDS}
@@ -99,8 +104,10 @@ def _held(account, layers):
 
 def _held_on(account, layers, at):
     """As _held on a date: the move written last of those dated on or before it."""
-    moves = Move.objects.filter(account_id=account.pk, layer__in=layers, at__lte=at).order_by("layer", "-id")
-    ids = dict(moves.distinct("layer").values_list("layer_id", "to_segment_id"))
+    moves = Move.objects.filter(account_id=account.pk, layer__in=layers, at__lte=at).order_by(
+        "layer_id", "-id"
+    )
+    ids = dict(moves.distinct("layer_id").values_list("layer_id", "to_segment_id"))
     segments = Segment.objects.select_related(_SERVED).in_bulk([one for one in ids.values() if one])
     return {layer: (segments.get(ids[layer.pk]),) * 2 for layer in layers if layer.pk in ids}
 

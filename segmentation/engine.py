@@ -307,17 +307,17 @@ def _rule(document):
     """`_rule`: the index of the first rule that holds; -1 - index where a number did not fit before that."""
     chain = pl.when(pl.col("_needs").is_not_null()).then(literal(None, pl.Int16))
     for index, rule in enumerate(document.rules):
-        condition, limits = rule.condition, list(_limits(rule, document))
+        condition, limited = rule.condition, list(limits(rule, document))
         if condition is not None and condition.overflow is not None:
-            overflow = reduce(and_, [condition.overflow, *limits])
+            overflow = reduce(and_, [condition.overflow, *limited])
             chain = chain.when(overflow).then(literal(-1 - index, pl.Int16))
-        holds = [*limits, condition.expr] if condition else limits
+        holds = [*limited, condition.expr] if condition else limited
         chain = chain.when(reduce(and_, holds) if holds else True).then(literal(index, pl.Int16))
     return chain.otherwise(literal(None, pl.Int16)).alias("_rule")
 
 
-def _limits(rule, document):
-    """Whom a rule is limited to: those who come from some segments, those at the top of the population."""
+def limits(rule, document):
+    """Whom a rule is limited to, as expressions: those from some segments, those at the top of the population."""
     if rule.sources:
         yield pl.col("previous").is_in(list(rule.sources))
     if rule.top and rule.top.cutoff is None:

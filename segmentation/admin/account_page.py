@@ -204,15 +204,19 @@ def _signals(account, at):
 
 
 def _service(lines):
-    """How the customer is served, one part per segmentation that decides some of it: [{layer, segment, lines}]."""
+    """How the customer is served, one part per segmentation that decides some of it, the one that counts first first.
+
+    Each: layer, segment, the segment it becomes after an open change or None, and its lines.
+    """
     parts = {}
     for line in lines:
-        part = {"layer": line.layer, "segment": line.segment, "lines": []}
-        parts.setdefault(line.layer, part)["lines"].append(line)
-    return sorted(
-        parts.values(),
-        key=lambda part: (not part["layer"].primary, part["layer"].position, part["layer"].key),
-    )
+        part = parts.setdefault(
+            line.layer, {"layer": line.layer, "segment": line.segment, "becomes": None, "lines": []}
+        )
+        part["lines"].append(line)
+        if line.because and line.because.layer_id == line.layer.pk:
+            part["becomes"] = line.because
+    return [parts[layer] for layer in sorted(parts, key=coverage.order)]
 
 
 def _moves(account):

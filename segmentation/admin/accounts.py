@@ -25,6 +25,7 @@ from . import account_page
 from .declarations import of_account, propose_page
 
 EXPORT_ROWS = 2_000
+FEW_FOUND = 500  # accounts found by a search that are put in order by themselves
 _FIRST = ["name", "domain", "parent", "kind", "status", "excluded", "exclusion_reason", "csm"]
 CORRECTABLE = _FIRST + [name for name in ACCOUNT_FACTS if name not in (*_FIRST, "external_id")]
 
@@ -161,6 +162,15 @@ class AccountAdmin(GovernedAdmin):
     ordering = ["name"]
     autocomplete_fields = ["csm", "parent"]
     actions = ["declare"]
+
+    def get_search_results(self, request, queryset, search_term):
+        """What is found is looked up before it is put in order: PostgreSQL may else walk all accounts in that order."""
+        found, several = super().get_search_results(request, queryset, search_term)
+        if search_term:
+            ids = list(found.order_by().values_list("pk", flat=True)[: FEW_FOUND + 1])
+            if len(ids) <= FEW_FOUND:
+                found = queryset.filter(pk__in=ids)
+        return found, several
 
     def allowed_lookups(self):
         return super().allowed_lookups() | {"segment", "state", "csm", "service_model"}

@@ -7,11 +7,12 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, Min, Q
-from django.http import Http404, HttpResponseRedirect
+from django.http import Http404, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from accounts import exports
 from accounts.admin.governed import GovernedAdmin, page
 from accounts.models import Account
 from accounts.refusals import Refused
@@ -26,6 +27,10 @@ ACCOUNT = "admin:accounts_account_change"
 PER_PAGE = 50
 NAMED = 20  # accounts named on a page about many
 BADGES = {"proposed": "warn", "confirmed": "ok", "rejected": "bad", "withdrawn": "", "replaced": ""}
+
+EXPORT_ROWS = 2_000
+EXPORTED = ["Account ID", "Account", "Segmentation", "Value", "Status", "Holds from", "Why", "Evidence"]
+EXPORTED += ["Proposed by", "Proposed at", "Confirmed by", "Confirmed at"]
 
 Status = Declaration.Status
 DECIDE = {  # button: the status it leads to, the verb for one, the verb for all of one action, and what is said after
@@ -67,8 +72,7 @@ class DeclarationAdmin(GovernedAdmin):
         choices = declarations.choices()
         layers = Layer.objects.filter(Q(pk__in=[one.pk for one in choices]) | Q(declarations__isnull=False))
         layers = list(layers.distinct().order_by("position", "key"))
-        layer = next((one for one in layers if one.key == request.GET.get("layer")), None)
-        text = request.GET.get("q", "").replace("\x00", "")[:100].strip()
+        layer, text = _asked(request, layers)
         waiting, in_force = _filtered(layer, text)
         return page(
             request,
@@ -79,11 +83,32 @@ class DeclarationAdmin(GovernedAdmin):
             layer=layer,
             q=text,
             ready=bool(choices),
-            waiting=Paginator(_requests(waiting), PER_PAGE).get_page(request.GET.get("w")),
+            waiting=_with_totals(Paginator(_requests(waiting), PER_PAGE).get_page(request.GET.get("w"))),
             in_force=Paginator(in_force, PER_PAGE).get_page(request.GET.get("p")),
             drafts=[one for one in declarations.choices(drafts=True) if one not in choices],
             unused=_unused() if request.user.has_perm("segmentation.view_job") else [],
         )
+
+    def export_view(self, request):
+        """What the page shows, all of its pages, as CSV; each row tells the filter and the date."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        layer, text = _asked(request, Layer.objects.all())
+        today = timezone.localdate().isoformat()
+        said = " & ".join(
+            filter(None, [f"search: {text}" if text else "", f"layer={layer.key}" if layer else ""])
+        )
+        waiting, in_force = _filtered(layer, text)
+        waiting = waiting.select_related("account", "layer", "segment").order_by("proposed_at", "pk")
+        rows = (
+            [*_exported(one), today, said or "everything"]
+            for found in (waiting, in_force)
+            for one in found.iterator(chunk_size=EXPORT_ROWS)
+        )
+        lines = exports.lines([*EXPORTED, "As of", "Filter"], rows)
+        answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+        answer["Content-Disposition"] = f'attachment; filename="declared-values-{today}.csv"'
+        return answer
 
     # -- proposing
 
@@ -278,6 +303,22 @@ def _unused():
     return [one for one in jobs.listed() if jobs.unused(one, at=today)]
 
 
+def _asked(request, layers):
+    """(layer or None, text searched for) of the list's address."""
+    layer = next((one for one in layers if one.key == request.GET.get("layer")), None)
+    return layer, request.GET.get("q", "").replace("\x00", "")[:100].strip()
+
+
+def _exported(one):
+    said = [one.account.external_id, one.account.name, one.layer, one.segment, one.get_status_display()]
+    said += [one.from_date, one.reason, one.evidence, one.proposed_by_label, _minute(one.proposed_at)]
+    return [*map(str, said), one.decided_by_label, _minute(one.decided_at)]
+
+
+def _minute(moment):
+    return timezone.localtime(moment).isoformat(timespec="minutes") if moment else ""
+
+
 def _filtered(layer, text):
     """(proposals, those in force) of this layer and these accounts; all of them where nothing is asked for."""
     rows = Declaration.objects.filter(layer=layer) if layer else Declaration.objects.all()
@@ -293,6 +334,19 @@ def _requests(proposals):
     rows = proposals.order_by().values(*together, "from_date", "evidence", "segment_id")
     rows = rows.annotate(first=Min("pk"), accounts=Count("pk"), name=Min("account__name"))
     return rows.annotate(external_id=Min("account__external_id")).order_by("proposed_at", "first")
+
+
+def _with_totals(rows):
+    """Each row's `all`: how many accounts its action is about; a search may find only some of them."""
+    action = ("segment_id", "proposed_by", "proposed_at")
+    whole = Declaration.objects.proposed().filter(proposed_at__in=[row["proposed_at"] for row in rows])
+    totals = {
+        tuple(one[name] for name in action): one["total"]
+        for one in whole.order_by().values(*action).annotate(total=Count("pk"))
+    }
+    for row in rows:
+        row["all"] = totals.get(tuple(row[name] for name in action), row["accounts"])
+    return rows
 
 
 def _declaration(pk):

@@ -3,8 +3,9 @@
 from django import forms
 from django.conf import settings
 from django.contrib import admin
+from django.db import models
 from django.utils.html import format_html
-from unfold.widgets import UnfoldAdminCheckboxSelectMultiple
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.admin.governed import GovernedAdmin
 from segmentation import coverage, treatments
@@ -57,7 +58,7 @@ class LayerAdmin(GovernedAdmin):
         return forms.MultipleChoiceField(
             choices=treatments.CHOICES,
             required=False,
-            widget=UnfoldAdminCheckboxSelectMultiple,
+            widget=UnfoldAdminCheckboxSelectMultipleWidget,
             label="Decides",
             help_text="Which part of “How we serve” counts for this segmentation's segments. Leave to others what they decide.",
         )
@@ -180,6 +181,12 @@ class TreatmentAdmin(GovernedAdmin):
         helps = {one.name: one.help for one in treatments.FIELDS.values()} | {"key": KEY_HELP}
         return super().get_form(request, obj, change, help_texts=helps, **options)
 
+    def formfield_for_dbfield(self, db_field, request, **options):
+        field = super().formfield_for_dbfield(db_field, request, **options)
+        if isinstance(db_field, models.TextField):
+            field.widget.attrs["rows"] = 3  # there are many of them
+        return field
+
     @admin.display(description="Says")
     def says(self, treatment):
         said = [
@@ -199,7 +206,7 @@ def _counting(treatment):
     layers = {one.layer for one in treatment.segments.select_related("layer")} if treatment else set()
     said = [
         f"{layer}: {', '.join(treatments.FIELDS[name].column for name in layer.decides) or 'nothing yet'}"
-        for layer in sorted(layers, key=lambda layer: (not layer.primary, layer.position, layer.key))
+        for layer in sorted(layers, key=coverage.order)
     ]
     if not said:
         return "Of what is said here counts what the segmentation of its segments decides."

@@ -3,19 +3,23 @@
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError
 from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from accounts.admin.governed import GovernedAdmin, page
 from accounts.catalogue import FACTS, TYPES
 from accounts.refusals import Refused
-from segmentation import definitions, files, versions
+from accounts.templatetags import shown
+from segmentation import definitions, files, rule_counts, versions
 from segmentation.comparison import compare
 from segmentation.models import Definition, Layer
 
-from .scoring_form import read, rows
+from . import checks
+from .scoring_form import fields, operators, read, row_problems, rows
 
 LIST = "admin:segmentation_definition_changelist"
 PAGE = "admin:segmentation_definition_change"
@@ -38,12 +42,14 @@ class DefinitionAdmin(GovernedAdmin):
             path("import/", wrap(self.import_view), name=name("import")),
             path("<int:pk>/export/", wrap(self.export_view), name=name("export")),
             path("<int:pk>/check/", wrap(require_POST(self.check_view)), name=name("check")),
+            path("<int:pk>/counts/", wrap(require_POST(self.counts_view)), name=name("counts")),
             path("<int:pk>/discard/", wrap(self.discard_view), name=name("discard")),
             path("<int:pk>/activate/", wrap(self.activate_view), name=name("activate")),
             *[
                 path(f"<int:pk>/{verb}/", wrap(self.step_view), {"verb": verb}, name=name(verb))
                 for verb in ("submit", "withdraw", "reject")
             ],
+            *checks.urls(self, wrap),
             *super().get_urls(),
         ]
 
@@ -90,6 +96,8 @@ class DefinitionAdmin(GovernedAdmin):
             self._may_change(request)
             document, seen = read(request.POST), request.POST.get("seen", "")
             try:
+                if wrong := row_problems(request.POST, document):
+                    raise Refused(f"A row of a condition is not finished: {wrong[0]['message']}")
                 versions.save_draft(one, document, by=request.user, seen=seen)
             except Refused as error:
                 refusal = str(error)
@@ -104,6 +112,8 @@ class DefinitionAdmin(GovernedAdmin):
     def _table(self, request, one, document, seen, refusal):
         draft = one.status == Definition.Status.DRAFT
         segments = list(one.layer.segments.order_by("position", "key"))
+        typed = request.POST if request.method == "POST" else None
+        offered = fields(document, one.layer, _others(one.layer)) if draft else []
         return page(
             request,
             "demarc/scoring.html",
@@ -111,7 +121,9 @@ class DefinitionAdmin(GovernedAdmin):
             model_admin=self,
             original=one,
             definition=one,
-            table=rows(document),
+            table=rows(document, typed),
+            rows={"fields": offered, "operators": operators()},
+            numbers=[field for field in offered if field["kind"] == "number"],
             seen=seen,
             refusal=refusal,
             editable=draft and self.has_change_permission(request),
@@ -120,16 +132,37 @@ class DefinitionAdmin(GovernedAdmin):
             others=one.layer.definitions.exclude(pk=one.pk).exists(),
             segments=segments,
             facts=sorted(FACTS.values(), key=lambda fact: (fact.family, fact.label)),
-            problems=_problems(document, segments) if draft else [],
+            problems=_all_problems(typed, document, segments) if draft else [],
             yaml=definitions.to_yaml(one.document) if one.document and not draft else "",
             status=409 if refusal else 200,
         )
 
     def check_view(self, request, pk):
-        """What is wrong with what is typed now; nothing is saved."""
+        """What is wrong with what is typed now, and its conditions as text and as rows; nothing is saved."""
         self._may_change(request)
-        one = self._get(pk)
-        return JsonResponse({"problems": _problems(read(request.POST), one.layer.segments.all())})
+        one, document = self._get(pk), read(request.POST)
+        segments = list(one.layer.segments.all())
+        return JsonResponse({
+            "problems": _all_problems(request.POST, document, segments),
+            "rules": [{"when": rule.get("when", ""), "rows": rule["rows"]} for rule in rows(document)["rules"]],
+            "fields": fields(document, one.layer, _others(one.layer)),
+        })  # fmt: skip
+
+    def counts_view(self, request, pk):
+        """How many accounts each rule of what is typed now is about; nothing is saved."""
+        self._may_change(request)
+        one, at = self._get(pk), timezone.localdate()
+        try:
+            found = rule_counts.count(read(request.POST), one.layer, at=at)
+        except DatabaseError:
+            return JsonResponse({"said": "The accounts could not be counted.", "rules": []})
+        if found is None:
+            return JsonResponse(
+                {"said": "Accounts are counted once the scoring table is complete.", "rules": []}
+            )
+        return JsonResponse(
+            {"said": _counted(found, at), "rules": [_said(found, rule) for rule in found.rules]}
+        )
 
     def discard_view(self, request, pk):
         self._may_change(request)
@@ -364,6 +397,51 @@ def _layer(layer, found):
         "past": [one for one in found if one.status in ("retired", "rejected")][:10],
         "all": found,
     }
+
+
+def _others(layer):
+    """The other layers, which rules may read."""
+    return Layer.objects.exclude(pk=layer.pk).prefetch_related("segments").order_by("position", "key")
+
+
+def _counted(found, at):
+    """What the counts are of, in a sentence."""
+    if not found.total:
+        return "There are no accounts to count."
+    unit = "products of accounts" if found.products else "accounts"
+    of = (
+        f"Counted on {found.total:,} accounts"
+        if not found.sampled
+        else (f"Estimated from a sample of {found.counted:,} of {found.total:,} accounts")
+    )
+    said = f"{of} as of {shown.day(at)}."
+    if found.rest:
+        said += f" No rule applies to {_number(found, found.rest)} {unit}."
+    return said + (f" {_number(found, found.needs)} {unit} need data first." if found.needs else "")
+
+
+def _said(found, rule):
+    """What is said beside a rule, or "" where it is not complete."""
+    if rule is None or not found.total:
+        return ""
+    matches, decides = (_number(found, one) for one in rule)
+    unit = "product of an account,products of accounts" if found.products else "account,accounts"
+    said = f"Matches {matches} {shown.plural(rule[0], unit).split(' ', 1)[1]}"
+    return said if rule[0] == rule[1] else f"{said}, decides {decides}: the rules before it take the rest"
+
+
+def _number(found, count):
+    if not found.sampled:
+        return f"{count:,}"
+    about = round(count * found.total / found.counted) if found.counted else 0
+    return f"about {about:,}"
+
+
+def _all_problems(typed, document, segments):
+    """Those of rows in place of what their unfinished text would give."""
+    wrong = row_problems(typed, document) if typed else []
+    unfinished = {f"{one['path'].split('.rows')[0]}.when" for one in wrong}
+    return [one for one in _problems(document, segments) if one["path"] not in unfinished] + wrong
 
 
 def _problems(document, segments):

@@ -1,9 +1,22 @@
-"""The scoring table as a form: field names are paths into the document, such as `dimensions.0.criteria.2.cells.1`."""
+"""The scoring table as a form: field names are paths into the document, such as `dimensions.0.criteria.2.cells.1`.
+
+A rule's condition is typed as text (`rules.0.when`) or, with JavaScript, as rows (`rules.0.rows`, JSON): rows win.
+"""
+
+import json
+
+from accounts.catalogue import FACTS, TYPES
+from segmentation import definitions
+from segmentation.condition_rows import OPERATORS, RowErrors, kind_of, to_rows, to_text
 
 CELLS = range(5)
 POINTS = (5, 4, 3, 2, 1)
 LIMIT = 5_000  # fields of one form
 MATURITY = ("after_days", "needs_data_after_days", "until_then")
+UNFINISHED = (
+    "(unfinished rows)"  # a condition whose rows are no condition yet; never accepted, so never active
+)
+KINDS = {"points": "Points", "score": "Scores", "state": "Where it stands", "other": "Other segmentations"}
 
 
 def read(post):
@@ -21,8 +34,133 @@ def read(post):
         document["requires"] = requires
     if groups:
         document["dimensions"] = [_group(group) for group in groups]
-    document["rules"] = [_present(rule, ("segment", "when")) for rule in _list(tree.get("rules"))]
+    if post.get("includes"):
+        document["includes"] = [name.strip() for name in post["includes"].split(",") if name.strip()]
+    rules = _list(tree.get("rules"))
+    document["rules"] = [_rule(rule) for rule in rules]
+    known = names(document) if any(rule.get("rows") for rule in rules) else {}
+    for rule, typed in zip(document["rules"], rules, strict=True):
+        if typed.get("rows"):
+            _put_rows(rule, typed["rows"], known)
     return document
+
+
+def _rule(typed):
+    rule = _present(typed, ("key", "segment", "when"))
+    if isinstance(typed.get("from"), dict) and (sources := [one for one in typed["from"].values() if one]):
+        rule["from"] = sources
+    top = typed.get("top")
+    if isinstance(top, dict) and (top.get("count") or top.get("by")):
+        rule["top"] = f"{top.get('count', '')} by {top.get('by', '')}"
+    return rule
+
+
+def _put_rows(rule, text, known):
+    try:
+        rule["when"] = to_text(_group_of_rows(text), known)
+    except RowErrors:
+        rule["when"] = UNFINISHED
+    if not rule["when"]:
+        del rule["when"]
+
+
+def _group_of_rows(text):
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def row_problems(post, document):
+    """What is wrong with rows: [{"path": "rules.0.rows.1", "message": sentence}]; with them, nothing can be saved."""
+    found, known = [], names(document)
+    for index, typed in enumerate(_typed_rules(post)):
+        if typed.get("rows"):
+            try:
+                to_text(_group_of_rows(typed["rows"]), known)
+            except RowErrors as errors:
+                found += [
+                    {"path": f"rules.{index}.rows{f'.{path}' if path else ''}", "message": message}
+                    for path, message in errors.problems
+                ]
+    return found
+
+
+def _typed_rules(post):
+    tree = {}
+    for name in list(post)[:LIMIT]:
+        if name.startswith("rules."):
+            _put(tree, name.split("."), post[name].strip())
+    return _list(tree.get("rules"))
+
+
+def names(document):
+    """What the rules of a document may speak of, as far as it is typed: {name: type}."""
+    dimensions = {
+        group["key"]: [key for one in group.get("criteria", []) if (key := one.get("key") or one.get("fact"))]
+        for group in document.get("dimensions") or []
+        if group.get("key")
+    }
+    known = definitions.names(TYPES, dimensions)
+    if document.get("weights") or len(dimensions) == 1:
+        known["composite"] = "score"
+    return known
+
+
+def fields(document, layer, others):
+    """What a row may ask about: [{name, label, kind, family, choices}]; `others` are the other layers."""
+    labels = {"composite": "Overall score", "previous": "Segment until now", "declared": "Declared segment"}
+    labels["days_in_stage"] = "Days in the segment"
+    own = _choices(layer)
+    found = []
+    for name, type in names(document).items():
+        family, _, part = name.partition(".")
+        fact = FACTS.get(name)
+        found.append({
+            "name": name, "kind": kind_of(type),
+            "label": fact.label if fact else labels.get(name) or f"{KINDS[family]}: {_label(part, document)}",
+            "family": fact.family.capitalize() if fact else KINDS["state" if name in definitions.STATE else "score"],
+            "unit": fact.unit if fact else "",
+            "choices": own if name in ("previous", "declared") else [],
+        })  # fmt: skip
+    for one in others:
+        key = one.key.replace("-", "_")
+        shared = {"family": KINDS["other"], "unit": ""}
+        found.append(
+            {
+                "name": f"label.{key}",
+                "kind": "text",
+                "label": f"{one.name}: segment",
+                "choices": _choices(one),
+            }
+            | shared
+        )
+        found.append(
+            {"name": f"composite.{key}", "kind": "number", "label": f"{one.name}: score", "choices": []}
+            | shared
+        )
+    return found
+
+
+def _choices(layer):
+    return [[one.key, str(one)] for one in layer.segments.all()]
+
+
+def _label(key, document):
+    """The name of a score group or of a measure's data field."""
+    for group in document.get("dimensions") or []:
+        if group.get("key") == key:
+            return group.get("name") or key
+        for one in group.get("criteria", []):
+            if (one.get("key") or one.get("fact")) == key:
+                fact = FACTS.get(one.get("fact") or key)
+                return one.get("name") or (fact.label if fact else key)
+    return key
+
+
+def operators():
+    """The operators of each kind, as the page offers them: {kind: [[code, words]]}."""
+    return {kind: [list(one) for one in found] for kind, found in OPERATORS.items()}
 
 
 def _put(tree, path, value):
@@ -57,34 +195,68 @@ def _criterion(one):
     found = _present(one, ("key", "fact", "name", "weight"))
     cells = one.get("cells") or {}
     found["cells"] = [cells.get(str(index), "") for index in CELLS]
+    if found["cells"] == [definitions.QUINTILES, "", "", "", ""]:  # typed into the first cell
+        found["cells"] = definitions.QUINTILES
     return found | _present(one, ("missing",))
 
 
-def rows(document):
-    """The document as the page shows it: groups with their share, five cells in each row."""
+def rows(document, post=None):
+    """The document as the page shows it: groups with their share, five cells in each row.
+
+    post: what was typed, where it is shown again: rows that are no condition yet stand in no document.
+    """
     document = document if isinstance(document, dict) else {}
     weights = document.get("weights") or {}
     groups = [
         {
             **group,
+            "path": f"dimensions.{index}",
             "share": weights.get(group.get("key"), ""),
             "maturity": group.get("maturity") or {},
-            "criteria": [_row(one) for one in group.get("criteria", [])],
+            "criteria": [
+                _row(one, f"dimensions.{index}.criteria.{place}")
+                for place, one in enumerate(group.get("criteria", []))
+            ],
         }
-        for group in document.get("dimensions") or []
+        for index, group in enumerate(document.get("dimensions") or [])
     ]
+    known, typed = names(document), _typed_rules(post) if post else []
     return {
         "groups": groups,
-        "rules": document.get("rules") or [],
+        "rules": [
+            _shown_rule(rule, f"rules.{index}", known, typed[index] if index < len(typed) else {})
+            for index, rule in enumerate(document.get("rules") or [])
+        ],
         "requires": ", ".join(document.get("requires") or []),
-        "blank_row": _row({}),
+        "includes": ", ".join(document.get("includes") or []),
+        "blank_row": _row({}, ""),
+        "blank_rule": _shown_rule({}, "", known, {}),
     }
 
 
-def _row(one):
-    cells = [*one.get("cells", []), *[""] * 5][:5]
+def _row(one, path):
+    cells = one.get("cells", [])
+    cells = [cells] if isinstance(cells, str) else cells
     return {
         **one,
+        "path": path,
         "fact": one.get("fact") or one.get("key", ""),
-        "cells": list(zip(POINTS, cells, strict=True)),
+        "cells": list(zip(POINTS, [*cells, *[""] * 5][:5], strict=True)),
+    }
+
+
+def _shown_rule(rule, path, known, typed):
+    sources = rule.get("from") or []
+    if isinstance(sources, str):
+        sources = [one.strip() for one in sources.split(",") if one.strip()]
+    count, _, by = str(rule.get("top") or "").partition(" by ")
+    return {
+        **rule,
+        "path": path,
+        "sources": sources,
+        "count": count.strip(),
+        "by": by.strip(),
+        "limited": bool(sources or count),
+        "rows": _group_of_rows(typed.get("rows")) or to_rows(str(rule.get("when") or ""), known),
+        "edited": typed.get("rows", ""),
     }

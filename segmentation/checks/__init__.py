@@ -32,16 +32,16 @@ def lint(data, *, layer=None, segments=None, problems=None, types=catalogue.TYPE
     return _report(Subject.read(data, layer=layer, segments=segments, problems=problems, types=types))
 
 
-def examine(definition, *, problems=None, at=None):
+def examine(definition, *, problems=None, at=None, look=accounts.measure):
     """Everything about a version, on the live portfolio: seconds for a million accounts.
 
     problems: of its text, with what only other segmentations tell (versions.problems). at: the clock, a date; that of
-    the layer's last recalculation when not given.
+    the layer's last recalculation when not given. look: how the accounts are looked at; for who keeps what was found.
     """
     layer = definition.layer
     subject = Subject.read(definition.document, layer=layer, problems=problems, labels=_labels())
     clock = at or clock_of(layer)
-    subject.portfolio = accounts.measure(subject.document, primary=layer.primary, at=clock)
+    subject.portfolio = look(subject.document, layer=layer, at=clock)
     acknowledged = {(one.check_id, one.about): one for one in definition.acknowledgements.all()}
     return _report(subject, acknowledged)
 

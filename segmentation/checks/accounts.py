@@ -1,12 +1,12 @@
 """Checks on the live portfolio: whether the data are there, and what the rules would make of the accounts."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import polars as pl
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 
 from accounts import quality
 from accounts.catalogue import FACTS
@@ -16,7 +16,7 @@ from segmentation import assignments, engine, frames
 from segmentation.checks import reach
 from segmentation.checks.findings import NotRun, found
 from segmentation.checks.subject import label_of
-from segmentation.models import ServiceModel
+from segmentation.models import Layer, ServiceModel
 
 CHUNK = 50_000  # accounts evaluated at once
 CONTACT = "csm"
@@ -43,30 +43,63 @@ class Portfolio:
     counts: Counter = field(default_factory=Counter)
     contacts: Counter = field(default_factory=Counter)
     falls: Counter = field(default_factory=Counter)
-    unevaluated: str = ""  # why counts, contacts and falls are not there
+    counted: bool = True  # False: some account's values cannot be computed, so nobody knows the last three
 
 
-def measure(document, *, primary, at):
-    """Look at every account: seconds for a million."""
-    portfolio = Portfolio(at, Account.objects.scored().count())
+def measure(document, *, layer, at):
+    """Look at every account: seconds for a million. document: None where the rules cannot be read yet."""
+    everyone = (
+        Account.objects.customers()
+        if document and "churned" in document.includes
+        else Account.objects.scored()
+    )
+    portfolio = Portfolio(at, everyone.count())
     if not portfolio.accounts or document is None:
         return portfolio
     portfolio.active, portfolio.known = quality.completeness(document.facts, at=at)
     portfolio.aged = _aged(document.facts, at)
-    portfolio.left_out = tuple(
-        one.key
-        for one in document.dimensions
-        if not frames.known([criterion.fact for criterion in one.criteria], at=at)
-    )
-    if document.inputs != document.facts or document.population:
-        portfolio.unevaluated = (
-            "The rules look at other segmentations, at earlier segments or at the whole portfolio; "
-            "the impact preview tells who would be in which segment."
-        )
-        return portfolio
-    for facts in _chunks([*dict.fromkeys([*document.facts, CONTACT])], at):
-        _count(portfolio, document, facts, primary)
+    portfolio.left_out = tuple(one.key for one in document.dimensions if _empty(one, document, at))
+    ranges = list(_ranges(everyone))
+    try:
+        with transaction.atomic():  # what frames set for the planner holds within one
+            pinned = _pinned(document, layer, portfolio, ranges)
+            for first, last in ranges:
+                part = assignments.Range([pinned], at=at, first=first, last=last)
+                _count(portfolio, pinned, part, lost=layer.primary)
+    except (
+        DatabaseError,
+        pl.exceptions.PolarsError,
+    ):  # a recalculation sets such accounts aside, and says which
+        portfolio.counted = False
     return portfolio
+
+
+def _empty(dimension, document, at):
+    """No account has any of its data fields. What other segmentations say is not counted as data."""
+    names = [one.fact for one in dimension.criteria if one.fact in document.facts]
+    return bool(names) and not frames.known(names, at=at)
+
+
+def _pinned(document, layer, portfolio, ranges):
+    """The draft as a recalculation would have pinned it, with its cut-offs over the whole portfolio."""
+    pinned = assignments.PinnedLayer(
+        id=layer.pk,
+        key=layer.key,
+        automatic=layer.policy == Layer.Policy.AUTOMATIC,
+        definition=0,
+        document=document,
+        left_out=portfolio.left_out,
+        segments=dict(layer.segments.values_list("key", "id")),
+        products=layer.scope == Layer.Scope.PRODUCT,
+    )
+
+    def values(rules):
+        return [
+            assignments.values(pinned, rules, (), at=portfolio.at, first=first, last=last)
+            for first, last in ranges
+        ]
+
+    return replace(pinned, document=document.pinned(assignments.measure(pinned, values)))
 
 
 def _aged(names, at):
@@ -91,30 +124,31 @@ def _aged(names, at):
     return dict(zip(stored, zip(counts[::2], counts[1::2], strict=True), strict=True))
 
 
-def _chunks(names, at):
-    ids = Account.objects.scored().order_by("pk").values_list("pk", flat=True)
+def _ranges(everyone):
+    """(first id, last id) of some accounts at a time."""
+    ids = everyone.order_by("pk").values_list("pk", flat=True)
     first = ids.first()
     while first is not None:
         rest = ids.filter(pk__gte=first)
         beyond = rest[CHUNK : CHUNK + 1].first()
-        last = rest.last() if beyond is None else beyond - 1
-        yield frames.facts(names, at=at, first=first, last=last)
+        yield first, rest.last() if beyond is None else beyond - 1
         first = beyond
 
 
-def _count(portfolio, document, facts, primary):
-    now = _segments(portfolio, document, facts)
+def _count(portfolio, pinned, part, *, lost):
+    inputs = part.inputs(pinned)
+    now = _segments(portfolio, pinned.document, inputs)
+    csm = frames.facts([CONTACT], at=part.at, first=part.first, last=part.last, which=part.which)
+    met = inputs.select("id").join(csm, on="id", how="left", maintain_order="left")[CONTACT].is_not_null()
     portfolio.counts.update(now)
-    known = facts[CONTACT].is_not_null()
-    portfolio.contacts.update(now.filter(known))
-    for what, columns in _losses(document).items() if primary else ():
-        after = _segments(portfolio, document, facts.with_columns(columns))
+    portfolio.contacts.update(now.filter(met))
+    for what, columns in _losses(pinned.document).items() if lost else ():
+        after = _segments(portfolio, pinned.document, inputs.with_columns(columns))
         portfolio.falls.update((what, *pair) for pair in zip(now, after, strict=True) if pair[0] != pair[1])
 
 
-def _segments(portfolio, document, facts):
-    frame = assignments.frame_for(document, facts)
-    return engine.evaluate(document, frame, portfolio.at, left_out=portfolio.left_out)["segment"]
+def _segments(portfolio, document, inputs):
+    return engine.evaluate(document, inputs, portfolio.at, left_out=portfolio.left_out)["segment"]
 
 
 def _losses(document):
@@ -143,9 +177,15 @@ def _lowest(document, name):
 
 def incomplete_fields(subject):
     limit = settings.CHECK_LIMITS["completeness"]
-    portfolio = subject.portfolio
+    portfolio, document = subject.portfolio, subject.document
+    needed = set(document.requires) | {criterion.fact for criterion in document.criteria}
+    needed |= {name for rule in document.rules if rule.condition for name in rule.condition.names}
     for name, number in portfolio.known.items():
-        if FACTS[name].completeness and portfolio.active and 100 * number < limit * portfolio.active:
+        if (
+            name not in needed or not FACTS[name].completeness
+        ):  # it only stands in, or is there for few by nature
+            continue
+        if portfolio.active and 100 * number < limit * portfolio.active:
             share = quality.share(number, portfolio.active)
             yield found(name, field=label_of(name), share=percent(share), limit=f"{limit} %")
 
@@ -167,7 +207,7 @@ def dimensions_without_data(subject):
 
 
 def small_segments(subject):
-    _evaluated(subject)
+    _counted(subject)
     limit = settings.CHECK_LIMITS["accounts_per_segment"]
     for segment in subject.segments:
         number = subject.portfolio.counts[segment.key]
@@ -180,7 +220,7 @@ def usage_lowers_coverage(subject):
     """Accounts of the primary segmentation that less usage, and nothing else, would move to less coverage."""
     if not subject.layer.primary:
         raise NotRun("Only the primary segmentation decides how much coverage an account gets.")
-    _evaluated(subject)
+    _counted(subject)
     rank = {one.key: coverage(one.treatment) for one in subject.segments}
     totals = {}
     for (what, before, after), number in subject.portfolio.falls.items():
@@ -204,6 +244,8 @@ def coverage(treatment):
     return (_KINDS.index(model.csm_kind), -(model.accounts_per_csm_min or 0))
 
 
-def _evaluated(subject):
-    if subject.portfolio.unevaluated:
-        raise NotRun(subject.portfolio.unevaluated)
+def _counted(subject):
+    if not subject.portfolio.counted:
+        raise NotRun(
+            "The values of some account cannot be computed. A recalculation sets it aside and says why."
+        )

@@ -207,6 +207,8 @@ class _Domains:
         return self.document.types[name]
 
     def values(self, name, constants):
+        if name.startswith("points."):
+            return [*sorted(self.points(self.criteria[name.removeprefix("points.")])), None]
         type = self.type(name)
         low, high = self.bounds(name)
         known = name == "composite" or name in self.document.requires
@@ -219,9 +221,6 @@ class _Domains:
             return min(low for low, _ in each), max(high for _, high in each)
         if head == "score" and rest in self.dimensions:
             return self.score(self.dimensions[rest])
-        if head == "points":
-            earned = self.points(self.criteria[rest])
-            return Decimal(min(earned)), Decimal(max(earned))
         return limits(name)
 
     def score(self, dimension):
@@ -311,7 +310,10 @@ class _Rules:
         """All combinations of values that these rules tell apart."""
         constants = {}
         for index in indices:
-            for name, values_ in (self.constants[index] or {}).items():
+            known, sources = self.constants[index], self.rules[index].sources
+            if known is None:  # of what is too complicated, at least where it takes accounts from
+                known = {"previous": set(sources)} if sources else {}
+            for name, values_ in known.items():
                 constants.setdefault(name, set()).update(values_)
         columns, rows = [], 1
         for name, values_ in constants.items():

@@ -1,12 +1,14 @@
 """Checks of the segments the rules give: who answers for them, how they are served, what they are called."""
 
 import re
+from dataclasses import dataclass
 
 from django.conf import settings
 
+from accounts import quality
 from segmentation import treatments
 from segmentation.checks.findings import NotRun, found
-from segmentation.models import Definition, Layer
+from segmentation.models import Definition, Layer, Segment
 
 
 def _of(segment):
@@ -111,3 +113,70 @@ def segment_count(subject):
     else:
         return
     yield found(count, count=count, good=good, why=why, next=next)
+
+
+# -- the four tests of a segment
+
+
+@dataclass(frozen=True)
+class Tests:
+    """Whether a segment is worth having: measurable, substantial, accessible, actionable.
+
+    accounts, contacts: how many accounts the rules give it, and how many of those have a CSM; None where nobody looked.
+    channel: where its customers are met; "" where nobody said. like: the segments that are served in the same way.
+    """
+
+    segment: Segment
+    accounts: int | None
+    contacts: int | None
+    channel: str
+    like: tuple
+    minimum: int
+
+    @property
+    def measurable(self):
+        return self.accounts is not None
+
+    @property
+    def substantial(self):
+        return self.accounts is not None and self.accounts >= self.minimum
+
+    @property
+    def accessible(self):
+        return bool(self.channel)
+
+    @property
+    def contact_share(self):
+        return quality.share(self.contacts or 0, self.accounts)
+
+    @property
+    def actionable(self):
+        return self.segment.treatment is not None and not self.like
+
+
+def tests(subject):
+    """The four tests of every segment the rules give."""
+    counted = subject.portfolio is not None and subject.portfolio.accounts and subject.portfolio.counted
+    served = {one.key: one.treatment and served_as(one.treatment) for one in subject.segments}
+    for segment in subject.segments:
+        like = [
+            other.name
+            for other in subject.segments
+            if other is not segment and served[segment.key] and served[other.key] == served[segment.key]
+        ]
+        yield Tests(
+            segment=segment,
+            accounts=subject.portfolio.counts[segment.key] if counted else None,
+            contacts=subject.portfolio.contacts[segment.key] if counted else None,
+            channel=_channel(segment.treatment),
+            like=tuple(like),
+            minimum=settings.CHECK_LIMITS["accounts_per_segment"],
+        )
+
+
+def _channel(treatment):
+    """What the treatment says, else its service model."""
+    if treatment is None:
+        return ""
+    model = treatment.service_model
+    return treatment.channel or (getattr(model, treatments.FIELDS["channel"].model) if model else "")

@@ -36,6 +36,7 @@
             });
         });
         form.querySelectorAll("[data-rule]").forEach((rule, r) => name(rule, `rules.${r}`));
+        form.dispatchEvent(new CustomEvent("demarc:numbered"));
     }
 
     // The field a problem is about, else the nearest thing around it.
@@ -50,7 +51,7 @@
         if (path === "weights") return form.querySelector("[data-share]");
         for (let parts = path.split("."); parts.length; parts.pop()) {
             const found = form.querySelector(`[data-path="${CSS.escape(parts.join("."))}"]`);
-            if (found?.type === "hidden") return found.closest("td").querySelector("select");
+            if (found?.type === "hidden") return found.closest("td, [data-rule]").querySelector("select");
             if (found) return found;
         }
         return null;
@@ -78,6 +79,7 @@
                 field.closest(".scroll").insertAdjacentElement("afterend", note);
             } else {
                 field.append(note);
+                field.closest("details")?.setAttribute("open", "");
             }
         });
         const count = problems.length;
@@ -91,8 +93,10 @@
         const mine = ++asked;
         try {
             const answer = await fetch(form.dataset.check, { method: "POST", body: new FormData(form) });
-            const { problems } = await answer.json();
-            if (mine === asked) show(problems);
+            const found = await answer.json();
+            if (mine !== asked) return;
+            form.dispatchEvent(new CustomEvent("demarc:checked", { detail: found }));
+            show(found.problems);
         } catch {
             if (mine === asked) summary.firstChild.textContent = "Could not be checked: no answer from the server.";
         }
@@ -136,4 +140,17 @@
 
     number();
     show(JSON.parse(document.getElementById("problems").textContent));
+
+    // "Go there" of a check: the field it is about, on this page or coming from another.
+    function go(path) {
+        const field = place(path);
+        field?.scrollIntoView({ block: "center" });
+        field?.focus?.();
+        return field;
+    }
+    document.addEventListener("click", (event) => {
+        const link = event.target.closest("[data-goto]");
+        if (link && go(link.dataset.goto)) event.preventDefault();
+    });
+    if (/^#[a-z]+(\.|$)/.test(window.location.hash)) go(decodeURIComponent(window.location.hash.slice(1)));
 }

@@ -8,11 +8,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from segmenting import BY_ARR, account, layer_with, person
+from segmenting import BY_ARR, account, layer_with, person, recompute
 
 from accounts.refusals import Refused
-from segmentation import declarations, jobs
-from segmentation.models import Declaration, Interview, Job
+from segmentation import declarations, definitions, jobs, versions
+from segmentation.models import Assignment, Declaration, Interview, Job
 
 Status = Declaration.Status
 RULES = {
@@ -320,6 +320,25 @@ def test_a_declaration_begins_as_a_proposal_on_a_segment_of_its_layer(layer):
             Declaration.objects.create(**rows, **wrong)
 
 
+def test_the_rules_see_what_held_on_their_day(layer):
+    acme, bolt = account("acme"), account("bolt")
+    declarations.confirm(propose(layer, acme, from_date=days_ago(30)), by=otto())
+    declarations.confirm(propose(layer, acme, "operational", from_date=days_ago(10)), by=otto())
+    propose(layer, bolt)  # waits
+
+    def segments(at):
+        recompute(at=at)
+        found = Assignment.objects.filter(layer=layer).values_list("account__external_id", "effective__key")
+        return dict(found)
+
+    assert segments(days_ago(31)) == {"acme": None, "bolt": None}
+    assert segments(days_ago(11)) == {"acme": "strategic", "bolt": None}
+    assert segments(days_ago(10)) == {"acme": "operational", "bolt": None}
+    declarations.withdraw(Declaration.objects.in_force().get(), by=otto(), reason="Sold", on=days_ago(2))
+    assert segments(days_ago(3)) == {"acme": "operational", "bolt": None}
+    assert segments(days_ago(2))["bolt"] is None
+
+
 # -- second clicks and stale pages
 
 
@@ -515,3 +534,38 @@ def test_jobs_and_interviews_are_counted_with_a_verdict(count, talks, levels):
         one.talks = None
     found[0].talks = talks
     assert [one.level for one in jobs.verdicts(found)] == levels
+
+
+# -- presets
+
+
+PRESETS = ["strategic-operational", "job-to-be-done", "psychographic"]
+
+
+@pytest.mark.parametrize("key", PRESETS)
+def test_a_declared_preset_loads_with_all_it_says(db, key):
+    preset = definitions.from_yaml(versions._preset(key))
+    with transaction.atomic():
+        assert versions._load(preset, 0)
+    [(layer, offered)] = declarations.choices().items()
+    assert (layer.key, layer.decides) == (key, preset["decides"])
+    assert [one.key for one in offered] == [one["key"] for one in preset["segments"]]
+    told = [
+        tuple(getattr(one.treatment, name) for name in layer.decides) for one in offered
+    ]  # what it decides is said for each segment, and differs
+    assert all(all(one) for one in told)
+    assert len(set(told)) == len(offered)
+    declared = declarations.propose(account(), offered[0], by=cleo(), reason=WHY)
+    assert declarations.confirm(declared, by=otto()).status == "confirmed"
+
+
+def test_the_jobs_of_the_preset_are_complete(db):
+    with transaction.atomic():
+        versions._load(definitions.from_yaml(versions._preset("job-to-be-done")), 0)
+    found = list(jobs.listed())
+    assert [verdict.level for verdict in jobs.verdicts(found)] == ["ok", "warn"]  # the interviews are yours
+    assert all(getattr(one, name) for one in found for name in jobs.FIELDS)
+    one = found[0]
+    Job.objects.filter(pk=one.pk).update(replaced_tool="Ours")
+    jobs.load(one.segment, {"replaced_tool": "Other"})
+    assert Job.objects.get(pk=one.pk).replaced_tool == "Ours"

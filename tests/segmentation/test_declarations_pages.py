@@ -266,6 +266,12 @@ def test_one_of_many_is_decided_alone_and_the_rest_is_looked_at_again(layer):
     assert Declaration.objects.proposed().count() == 2
 
 
+def test_a_search_does_not_make_a_decision_about_many_look_small(layer):
+    accounts = [account(f"a{number}", name=f"Firm {number}") for number in range(3)]
+    declarations.propose_for(accounts, segment(layer), by=person("cleo", "propose_declaration"), reason=WHY)
+    assert "1 of 3 accounts" in text(oskar().get(f"{LIST}?q=Firm 1"))
+
+
 def test_the_selection_is_offered_to_who_may_propose_only(layer):
     account("acme")
     assert 'value="declare"' in cleo().get(A).content.decode()
@@ -282,6 +288,27 @@ def test_proposals_come_first_and_a_filter_narrows_both(layer):
     narrowed = text(ops.get(f"{LIST}?q=bolt&layer=importance"))
     assert "Acme" not in narrowed
     assert "Nothing here waits for a decision." in narrowed
+
+
+def test_an_export_is_the_list_as_shown(layer):
+    acme, bolt = account("acme", name="=cmd()"), account("bolt", name="Bolt")
+    proposed(layer, acme)
+    declarations.confirm(proposed(layer, bolt), by=person("otto", "confirm_declaration"))
+    ops = oskar()
+
+    def rows(query=""):
+        answer = ops.get(f"{LIST}export/{query}")
+        return b"".join(answer.streaming_content).decode().splitlines()[1:]
+
+    assert [row.split(",")[:5] for row in rows()] == [
+        ["acme", "'=cmd()", "Importance", "Strategic", "Proposed"],
+        ["bolt", "Bolt", "Importance", "Strategic", "Confirmed"],
+    ]
+    [row] = rows("?q=bolt&layer=importance")
+    assert row.endswith("search: bolt & layer=importance")
+    assert web("vera").get(f"{LIST}export/").status_code == 403
+    page = ops.get(f"{LIST}?q=bolt&p=1").content.decode()
+    assert f'href="{LIST}export/?q=bolt"' in page
 
 
 def test_without_a_declared_segmentation_the_list_says_what_to_do(db):

@@ -268,8 +268,8 @@ def test_presets_are_complete(key):
     }
 
 
-def test_there_are_six_presets():
-    assert {path.stem for path in scoring.PRESETS.glob("*.yaml")} == {*PRESETS, "service-models"}
+def test_the_six_presets_of_old_are_there():
+    assert {path.stem for path in scoring.PRESETS.glob("*.yaml")} >= {*PRESETS, "service-models"}
 
 
 # -- YAML
