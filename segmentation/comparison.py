@@ -250,8 +250,9 @@ class _Comparer:
 
     def weights(self):
         groups = _either(self.old.groups, self.new.groups)
+        place = {key: number for number, key in enumerate(groups)}
         found = _either(self.old.weights, self.new.weights)
-        for key in sorted(found, key=lambda key: groups.index(key) if key in groups else len(groups)):
+        for key in sorted(found, key=lambda key: place.get(key, len(groups))):
             old, new = self.old.weights.get(key), self.new.weights.get(key)
             if old != new:
                 name = (self.new if key in self.new.groups else self.old).group(key)
@@ -259,9 +260,10 @@ class _Comparer:
                 self.say(f"Weight of {name} {old or 'none'} -> {new or 'none'}")
 
     def requires(self):
+        before, after = set(self.old.requires), set(self.new.requires)
         for fact in _either(self.old.requires, self.new.requires):
-            if (fact in self.old.requires) != (fact in self.new.requires):
-                now = fact in self.new.requires
+            if (fact in before) != (fact in after):
+                now = fact in after
                 self.row("requires", "Required data field", None if now else fact, fact if now else None)
                 self.say(f"{self.new.fact(fact)} {'is required now' if now else 'is no longer required'}")
         self.order("requires", "Required data fields", self.old.requires, self.new.requires)
@@ -372,7 +374,8 @@ class _Comparer:
 
     def order(self, path, place, old, new):
         """Told where nothing but the order of what is in both differs; it changes no result."""
-        both = [[key for key in keys if key in other] for keys, other in ((old, new), (new, old))]
+        shared = set(old) & set(new)
+        both = [[key for key in keys if key in shared] for keys in (old, new)]
         if both[0] != both[1]:
             self.row(path, f"{place} › order", ", ".join(both[0]), ", ".join(both[1]), MOVED)
             self.say(f"{place}: in another order")

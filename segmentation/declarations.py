@@ -27,16 +27,19 @@ LONGEST = 2_000  # characters of a reason
 STALE = "Something about this declared value changed since you opened the page. Look at what is there now."
 
 
-# -- who may send a declaration where: each answers with the sentence that refuses, or ""
+# -- who may send a declaration where: each answers with the sentence that refuses, or ""; its first line tells who
 
 
-def _decides(declaration, by):
+def _decides(by):
     return "" if by.has_perm(CONFIRM) else "You are not allowed to confirm or reject declared values."
 
 
 def _decides_for_another(declaration, by):
-    """Two people, always: not even a superuser confirms what they proposed."""
-    if refusal := _decides(declaration, by):
+    """somebody else than the proposer, with `confirm_declaration`
+
+    Two people, always: not even a superuser confirms what they proposed.
+    """
+    if refusal := _decides(by):
         return refusal
     if declaration.proposed_by is not None and declaration.proposed_by == by.pk:
         return "You proposed this yourself: somebody else has to decide. You may withdraw it."
@@ -44,12 +47,14 @@ def _decides_for_another(declaration, by):
 
 
 def _ends(declaration, by):
+    """somebody with `confirm_declaration`"""
     if by.has_perm(CONFIRM):
         return ""
     return f"{declaration.segment} is in force: only somebody who confirms declared values may end it."
 
 
 def _takes_back(declaration, by):
+    """the proposer, or somebody with `confirm_declaration`"""
     if by.has_perm(CONFIRM) or (by.has_perm(PROPOSE) and declaration.proposed_by == by.pk):
         return ""
     return (
@@ -79,6 +84,40 @@ def refusal(declaration, to, *, by):
     if check is None:
         return f"{declaration.segment} for {declaration.account} is {_fate(declaration)}."
     return check(declaration, by)
+
+
+LABELS = {
+    (Status.PROPOSED, Status.CONFIRMED): "Confirm",
+    (Status.PROPOSED, Status.REJECTED): "Reject",
+    (Status.PROPOSED, Status.WITHDRAWN): "Withdraw",
+    (Status.PROPOSED, Status.REPLACED): "Propose another value",
+    (Status.CONFIRMED, Status.WITHDRAWN): "End it",
+    (Status.CONFIRMED, Status.REPLACED): "Another value is confirmed",
+}
+
+
+def _steps():
+    return [(source, target, check) for source, ways in STATUSES.items() for target, check in ways.items()]
+
+
+def diagram():
+    """The table of statuses as a Mermaid state diagram; docs/workflow.md shows it."""
+    lines = [
+        *(f'state "{status.label}" as {status}' for status in Status),
+        "[*] --> proposed: Propose",
+        *(f"{source} --> {target}: {LABELS[source, target]}" for source, target, _ in _steps()),
+        *(f"{status} --> [*]" for status, ways in STATUSES.items() if not ways),
+    ]
+    return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in lines)])
+
+
+def table():
+    """The table of statuses as Markdown; docs/workflow.md shows it."""
+    lines = ["| step | from | to | who |", "|---|---|---|---|"]
+    for source, target, check in _steps():
+        who = check.__doc__.splitlines()[0]
+        lines.append(f"| {LABELS[source, target]} | {source.label} | {target.label} | {who} |")
+    return "\n".join(lines)
 
 
 def may_propose(by):

@@ -163,7 +163,12 @@ def put_draft(layer, document, *, by=None):
     if by is None and actor().channel == "command":
         with transaction.atomic():
             return _put_draft(layer, document)
-    return _edits_rules(lambda *, by: _put_draft(layer, document))(by=by)
+    return _put_draft_as(layer, document, by=by)
+
+
+@_edits_rules
+def _put_draft_as(layer, document, *, by):
+    return _put_draft(layer, document)
 
 
 def _put_draft(layer, document):

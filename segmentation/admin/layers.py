@@ -78,9 +78,11 @@ class LayerAdmin(GovernedAdmin):
     @admin.display(description="Rules")
     def rules(self, layer):
         active = [one for one in layer.definitions.all() if one.status == "active"]
-        drafts = [one for one in layer.definitions.all() if one.status == "draft"]
+        open_ones = {one.status for one in layer.definitions.all()} & {"draft", "in_review"}
         said = f"version {active[0].version}" if active else "none yet"
-        return said + (", a draft is open" if drafts else "")
+        if "in_review" in open_ones:
+            return f"{said}, one is in review"
+        return f"{said}, a draft is open" if open_ones else said
 
 
 def _choices(layer):

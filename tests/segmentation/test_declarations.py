@@ -3,6 +3,7 @@
 import threading
 from datetime import date, timedelta
 from itertools import product
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -139,6 +140,12 @@ def test_the_database_keeps_the_same_table(layer, source, target):
     else:
         with pytest.raises(DatabaseError), transaction.atomic():
             row.update(**changes)
+
+
+def test_the_documents_say_what_the_table_says():
+    said = (Path(__file__).parents[2] / "docs" / "workflow.md").read_text()
+    assert declarations.diagram() in said
+    assert declarations.table() in said
 
 
 @pytest.mark.parametrize(

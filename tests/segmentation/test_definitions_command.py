@@ -5,6 +5,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 from segmenting import BY_ARR, layer_with, person
+from test_files import AWKWARD
 
 from accounts.refusals import Refused
 from segmentation import files, versions
@@ -24,7 +25,7 @@ def next_file(tmp_path):
 
 
 def written(path, document, key="tier"):
-    path.write_text(files.write(key, document), encoding="utf-8")
+    path.write_bytes(files.write(key, document).encode())
     return str(path)
 
 
@@ -109,6 +110,15 @@ def test_export_and_import_and_export_is_the_same_byte_by_byte(layer, tmp_path):
     path.write_text(first.replace("100000", "1e5").replace(">= 0", ">= 0.40"), encoding="utf-8")
     run("import", path)
     assert run("export", "tier", "--draft")[0] == path.read_text(encoding="utf-8")
+
+
+def test_the_database_keeps_every_text_as_typed(layer, tmp_path):
+    rules = [{"segment": text, "when": text, "from": [text]} for text in AWKWARD]
+    document = {"weights": dict.fromkeys(AWKWARD, "0.40"), "requires": AWKWARD, "rules": rules}
+    path = written(tmp_path / "t.yaml", document)
+    run("import", path)
+    assert run("export", "tier", "--draft")[0].encode() == (tmp_path / "t.yaml").read_bytes()
+    assert "says the same" in run("import", path)[1]
 
 
 def test_an_unfinished_file_becomes_a_draft_and_says_what_is_missing(layer, tmp_path):

@@ -170,6 +170,13 @@ def test_what_was_reviewed_is_what_becomes_active(layer):
     assert layer.definitions.get(version=1).status == "retired"
 
 
+def test_what_was_reviewed_stays_even_where_it_would_be_written_otherwise_today(layer):
+    draft = filled_draft(layer)  # without the rules' keys, which the canonical form has
+    sql("update segmentation_definition set status = 'in_review' where id = %s", draft.pk)
+    active = versions.activate(draft, by=person(), reason="Agreed")
+    assert (active.document, active.hash) == (BY_ARR, draft.hash)
+
+
 def test_back_to_draft_and_in_again(layer):
     sent = versions.submit(filled_draft(layer), by=person(), reason="Simpler")
     draft = versions.withdraw(sent, by=person())

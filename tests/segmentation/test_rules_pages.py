@@ -94,8 +94,12 @@ def test_steps_are_offered_to_who_may_take_them(client, draft, permission, allow
 
 def test_looking_at_a_step_takes_none(web, draft):
     for verb in ("submit", "activate"):
-        web.get(f"{S}{draft.pk}/{verb}/", {"reason": "x"})
+        assert web.get(f"{S}{draft.pk}/{verb}/", {"reason": "x"}).status_code == 200
     assert Definition.objects.get(pk=draft.pk).status == "draft"
+    versions.submit(draft, by=person(), reason="Softer")
+    for verb in ("withdraw", "reject", "activate"):
+        assert web.get(f"{S}{draft.pk}/{verb}/", {"reason": "x"}).status_code == 200
+    assert Definition.objects.get(pk=draft.pk).status == "in_review"
 
 
 def test_any_two_versions_are_compared(web, layer, draft):
