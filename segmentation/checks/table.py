@@ -93,10 +93,10 @@ CHECKS = (
         "Choose the service model.", segments.no_service_model,
     ),
     Check(
-        "contested-field", WARNING, LAYER,
+        "contested-field", ERROR, LAYER,
         "No two segmentations decide the same thing",
-        "Both {layer} and {other} decide the {field}, so that customers would get two answers; the segmentation that "
-        "comes first counts. Take it from what one of the two decides.", segments.contested_fields,
+        "Both {layer} and {other} decide the {field}, so that customers would get two answers. "
+        "Take it from what one of the two decides.", segments.contested_fields,
     ),
     Check(
         "equal-treatments", WARNING, LAYER,
