@@ -323,7 +323,7 @@ def limits(rule, document):
     if rule.top and rule.top.cutoff is None:
         yield pl.lit(False)
     elif rule.top:
-        yield _as_score(rule.top.by, document) >= literal(int(rule.top.cutoff.scaleb(12)), pl.Int128)
+        yield as_score(rule.top.by, document) >= literal(int(rule.top.cutoff.scaleb(12)), pl.Int128)
 
 
 def _outcome(document):
@@ -388,7 +388,7 @@ def _distances(document):
     terms = {boundary.term for boundary in boundaries}
     if len(terms) != 1 or any(boundary.op in ("=", "<>") for boundary in boundaries):
         return [NULL_SCORE.alias(name) for name in ("up", "down")]
-    value = _as_score(terms.pop(), document)
+    value = as_score(terms.pop(), document)
     value = pl.when(pl.col("segment").is_not_null()).then(value)
     above, below = [], []
     for boundary in boundaries:
@@ -403,7 +403,7 @@ def _distances(document):
     ]
 
 
-def _as_score(term, document):
+def as_score(term, document):
     """A term's exact integer of 10^-12; null where it would not fit."""
     if term.startswith("points."):
         return pl.col(term).cast(pl.Int128) * ONE

@@ -152,6 +152,10 @@ _STANDING = {
 }
 _PRODUCT = {"product": ("z.product_id", pl.Int64)}
 _SINCE = {"old_effective_since": ("z.effective_since", pl.Date)}
+_RULED = {
+    "old_computed": ("z.computed_id", pl.Int64),
+    "old_provisional": ("z.provisional::int", pl.Boolean),
+}
 ASSIGNMENTS = {
     "id": ("z.account_id", pl.Int64),
     "assignment": ("z.id", pl.Int64),
@@ -167,13 +171,15 @@ ASSIGNMENTS = {
 _RANGE = "z.account_id between %(first)s and %(last)s and z.layer_id = %(layer)s"
 
 
-def standing(layer, *, first, last, products=False, since=False):
+def standing(layer, *, first, last, products=False, since=False, ruled=False):
     """What is in force on a layer (its id) for a range of accounts, and the fingerprint of how they were evaluated last.
 
     Columns: `id`, with `products` also `product`, `old_effective`, `old_fingerprint`, with `since` also
-    `old_effective_since`. Little, because every evaluation reads it for everybody.
+    `old_effective_since`, with `ruled` what the rules said last, `old_computed` and `old_provisional`. Little, because
+    every evaluation reads it for everybody.
     """
     columns = _STANDING | (_PRODUCT if products else {}) | (_SINCE if since else {})
+    columns |= _RULED if ruled else {}
     return _select(
         columns, f"segmentation_assignment z where {_RANGE}", {"first": first, "last": last, "layer": layer}
     )

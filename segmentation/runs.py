@@ -122,8 +122,8 @@ def _pinned(run, definition):
     except DocumentErrors as errors:
         raise Refused(f"{definition} cannot be used: {errors.problems[0].message}") from None
     _check_segments(document, definition)
-    left_out = _left_out(document, run.as_of)
-    warnings = [_left_out_text(document, key) for key in left_out]
+    left_out = without_facts(document, run.as_of)
+    warnings = [left_out_text(document, key) for key in left_out]
     before = latest(definition.layer)
     if run.as_of > timezone.localdate():
         warnings.append(f"The date {run.as_of} is in the future.")
@@ -149,7 +149,7 @@ def _check_segments(document, definition):
         )
 
 
-def _left_out(document, at):
+def without_facts(document, at):
     """The dimensions for which no scored account has any fact; none while there are no accounts."""
     return [
         dimension.key
@@ -168,7 +168,7 @@ def _known(names, at):
         return True
 
 
-def _left_out_text(document, key):
+def left_out_text(document, key):
     [dimension] = [dimension for dimension in document.dimensions if dimension.key == key]
     return (
         f"{dimension.name or key} is left out for everybody: no account has a value for any of its measures. "
@@ -178,21 +178,30 @@ def _left_out_text(document, key):
 
 def _cut(run, size, which):
     """Cut the accounts it is about into chunks of `size`; returns how many accounts there are."""
+    total, ranges = cut(which, size)
+    Chunk.objects.bulk_create(Chunk(run=run, first_id=first, last_id=last) for first, last in ranges)
+    return total
+
+
+def cut(which, size=None):
+    """(how many accounts there are, the ranges of ids [(first, last)] that hold `size` of them each).
+
+    which: as `frames.facts` takes it. size: chosen by the size of the portfolio when not given.
+    """
     with connection.cursor() as cursor:
         cursor.execute(f"select count(*) from accounts_account a where {which}")
         total = cursor.fetchone()[0]
         size = size or min(CHUNK, max(SMALL_CHUNK, -(-total // 8)))
         cursor.execute(
             f"""
-            insert into segmentation_chunk (run_id, first_id, last_id, status, token, attempts, worker, counts, error)
-            select %s, min(id), max(id), 'pending', 0, 0, '', '{{}}', ''
+            select min(id), max(id)
               from (select a.id, (row_number() over (order by a.id) - 1) / %s as part
                       from accounts_account a where {which}) numbered
              group by part order by part
             """,
-            [run.pk, size],
+            [size],
         )
-    return total
+        return total, cursor.fetchall()
 
 
 def _wake(run, messages):
@@ -255,7 +264,7 @@ def _settle(run_id):
         raise
     except Exception as error:  # the same again next time: no use in trying
         log.exception("The cut-offs of recalculation %s cannot be measured", run_id)
-        Chunk.objects.filter(run=run_id).update(status=Chunk.Status.FAILED, error=_reason(error))
+        Chunk.objects.filter(run=run_id).update(status=Chunk.Status.FAILED, error=told(error))
         return False
 
 
@@ -277,7 +286,7 @@ def _values(pinned, layer, ranges, document):
         return assignments.values(layer, document, pinned.layers, at=pinned.run.as_of, first=first, last=last)
 
     for first, last in ranges:
-        _divided(work, first, last, pinned.which, parts, lambda account, error: None)
+        divided(work, first, last, pinned.which, parts, lambda account, error: None)
     return parts
 
 
@@ -317,10 +326,10 @@ def _attempt(chunk, pinned):
     except PASSING as error:
         log.warning("Chunk %s of recalculation %s is tried again", chunk.pk, chunk.run_id, exc_info=True)
         connection.close_if_unusable_or_obsolete()
-        _leave(chunk, Chunk.Status.PENDING, _reason(error))
+        _leave(chunk, Chunk.Status.PENDING, told(error))
     except Exception as error:  # the same again next time: no use in trying
         log.exception("Chunk %s of recalculation %s failed", chunk.pk, chunk.run_id)
-        _leave(chunk, Chunk.Status.FAILED, _reason(error))
+        _leave(chunk, Chunk.Status.FAILED, told(error))
 
 
 def _leave(chunk, status, error):
@@ -338,7 +347,7 @@ def _evaluate(chunk, pinned):
         bad, parts = [], []
         work = partial(_work, pinned)
         quarantine = partial(_quarantine, pinned, parts, bad)
-        _divided(work, chunk.first_id, chunk.last_id, pinned.which, parts, quarantine)
+        divided(work, chunk.first_id, chunk.last_id, pinned.which, parts, quarantine)
         held.counts = {layer.key: _total([part[layer.key] for part in parts]) for layer in pinned.layers}
         for layer in pinned.layers:
             held.counts[layer.key]["quarantined"] = len(bad)
@@ -350,7 +359,7 @@ def _work(pinned, first, last):
     return assignments.evaluate(pinned, first=first, last=last)
 
 
-def _divided(work, first, last, which, parts, bad):
+def divided(work, first, last, which, parts, bad):
     """Add to `parts` what `work(first, last)` gives of a range of accounts.
 
     An account that cannot be worked is found by halving the range; bad(its id, the error) is told of it.
@@ -366,8 +375,8 @@ def _divided(work, first, last, which, parts, bad):
             bad(ids[0], error)
         elif ids:
             middle = ids[len(ids) // 2]
-            _divided(work, first, middle - 1, which, parts, bad)
-            _divided(work, middle, last, which, parts, bad)
+            divided(work, first, middle - 1, which, parts, bad)
+            divided(work, middle, last, which, parts, bad)
 
 
 def _ids(first, last, which):
@@ -385,11 +394,11 @@ def _quarantine(pinned, parts, bad, account, error):
     log.warning("Account %s cannot be evaluated: %s", account, error)
     bad.append(account)
     Quarantined.objects.update_or_create(
-        run=pinned.run, layer=None, account_id=account, defaults={"reason": _reason(error)}
+        run=pinned.run, layer=None, account_id=account, defaults={"reason": told(error)}
     )
 
 
-def _reason(error):
+def told(error):
     return f"{type(error).__name__}: {error}".split("\n\n")[0][:1000]
 
 
