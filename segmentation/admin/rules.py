@@ -1,5 +1,7 @@
 """Rules: every version, the draft as a scoring table with errors at the cell, its steps, comparison and files."""
 
+from difflib import get_close_matches
+
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
@@ -130,6 +132,7 @@ class DefinitionAdmin(GovernedAdmin):
             steps=[_offered(step, one) for step in versions.steps(one, by=request.user)],
             may_activate=request.user.has_perm("segmentation.activate_definition"),
             others=one.layer.definitions.exclude(pk=one.pk).exists(),
+            may_change=self.has_change_permission(request),
             segments=segments,
             facts=sorted(FACTS.values(), key=lambda fact: (fact.family, fact.label)),
             problems=_all_problems(typed, document, segments) if draft else [],
@@ -153,16 +156,16 @@ class DefinitionAdmin(GovernedAdmin):
         self._may_change(request)
         one, at = self._get(pk), timezone.localdate()
         try:
-            found = rule_counts.count(read(request.POST), one.layer, at=at)
+            document = read(request.POST)
+            found = rule_counts.count(document, one.layer, at=at)
         except DatabaseError:
             return JsonResponse({"said": "The accounts could not be counted.", "rules": []})
         if found is None:
             return JsonResponse(
                 {"said": "Accounts are counted once the scoring table is complete.", "rules": []}
             )
-        return JsonResponse(
-            {"said": _counted(found, at), "rules": [_said(found, rule) for rule in found.rules]}
-        )
+        pairs = zip(document["rules"], found.rules, strict=True)
+        return JsonResponse({"said": _counted(found, at), "rules": [_said(found, *pair) for pair in pairs]})
 
     def discard_view(self, request, pk):
         self._may_change(request)
@@ -319,8 +322,11 @@ class DefinitionAdmin(GovernedAdmin):
     def _import(self, request, file):
         layer = Layer.objects.filter(key=file.key).first()
         if layer is None:
-            keys = ", ".join(Layer.objects.values_list("key", flat=True))
-            raise Refused(f"There is no segmentation '{file.key}'. There are: {keys or 'none'}.")
+            keys = list(Layer.objects.values_list("key", flat=True))
+            near = get_close_matches(file.key, keys, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            there = ", ".join(keys) or "none"
+            raise Refused(f"There is no segmentation '{file.key}'.{hint} There are: {there}.")
         made, done = versions.put_draft(layer, file.document, by=request.user)
         if done == "equal":
             status = made.get_status_display().lower()
@@ -408,26 +414,33 @@ def _counted(found, at):
     """What the counts are of, in a sentence."""
     if not found.total:
         return "There are no accounts to count."
-    unit = "products of accounts" if found.products else "accounts"
-    of = (
-        f"Counted on {found.total:,} accounts"
-        if not found.sampled
-        else (f"Estimated from a sample of {found.counted:,} of {found.total:,} accounts")
-    )
+    of = f"Counted on {shown.plural(found.total, 'account,accounts')}"
+    if found.sampled:
+        of = f"Estimated from a sample of {found.counted:,} of {found.total:,} accounts"
     said = f"{of} as of {shown.day(at)}."
     if found.rest:
-        said += f" No rule applies to {_number(found, found.rest)} {unit}."
-    return said + (f" {_number(found, found.needs)} {unit} need data first." if found.needs else "")
+        said += f" No rule applies to {_amount(found, found.rest)}."
+    return said + (
+        f" Without enough data for any rule: {_amount(found, found.needs)}." if found.needs else ""
+    )
 
 
-def _said(found, rule):
+def _said(found, rule, counts):
     """What is said beside a rule, or "" where it is not complete."""
-    if rule is None or not found.total:
+    if counts is None or not found.total:
         return ""
-    matches, decides = (_number(found, one) for one in rule)
+    matches, decides = counts
+    if not {"when", "from", "top"} & set(rule):
+        return f"Takes the rest: {_amount(found, decides)}"
+    said = f"Matches {_amount(found, matches)}"
+    if matches == decides:
+        return said
+    return f"{said}, decides {_number(found, decides)}: the rules before it take the others"
+
+
+def _amount(found, count):
     unit = "product of an account,products of accounts" if found.products else "account,accounts"
-    said = f"Matches {matches} {shown.plural(rule[0], unit).split(' ', 1)[1]}"
-    return said if rule[0] == rule[1] else f"{said}, decides {decides}: the rules before it take the rest"
+    return f"{_number(found, count)} {shown.plural(count, unit).split(' ', 1)[1]}"
 
 
 def _number(found, count):

@@ -145,7 +145,10 @@ def upload(web, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"key: teir\ndocument: {}\n", "There is no segmentation &#x27;teir&#x27;. There are: tier."),
+        (
+            b"key: teir\ndocument: {}\n",
+            "There is no segmentation &#x27;teir&#x27;. Did you mean &#x27;tier&#x27;? There are: tier.",
+        ),
         (b"key: tier\ndocument:\n  rules: x\n", "Line 3: &#x27;rules&#x27; must be a list."),
         (b"\xff", "not UTF-8"),
         (b"a" * 5_000_000, "larger than"),
