@@ -4,7 +4,7 @@ from django.conf import settings
 
 from segmentation.checks import reach
 from segmentation.checks.findings import Undecided, found
-from segmentation.checks.subject import label_of, rule_name
+from segmentation.checks.subject import label_of
 from segmentation.definitions import STATE
 
 # Which check tells a problem of the text: by its place, or by what is said about it.
@@ -51,9 +51,7 @@ def missing_policy(subject):
             if not typed.get("missing"):
                 criterion = subject.document.dimensions[place].criteria[index]
                 path = f"dimensions.{place}.criteria.{index}.missing"
-                yield found(
-                    criterion.key, path=path, measure=_measure(criterion), field=label_of(criterion.fact)
-                )
+                yield found(criterion.key, path=path, measure=_measure(criterion))
 
 
 def unguarded_fields(subject):
@@ -73,7 +71,7 @@ def unguarded_fields(subject):
                     path=f"rules.{index}.when",
                     field=label_of(name),
                     name=name,
-                    last=document.rules[-1].segment,
+                    last=subject.name_of(document.rules[-1].segment),
                 )
 
 
@@ -108,7 +106,6 @@ def _cell(criterion, fact, text, cell, path):
         f"{criterion.key}:{fact}:{5 - cell}",
         path=path,
         measure=_measure(criterion),
-        field=label_of(fact),
         points=5 - cell,
         cell=f"'{text}'" if text else "of the fallback",
         limits=reach.limits_text(fact),
@@ -128,7 +125,7 @@ def always_true(subject):
         yield found(
             index,
             path=f"rules.{index}.when",
-            message=f"{rule_name(subject.document, index).capitalize()} holds for every account, so the rules "
+            message=f"{_capital(subject.rule_name(index))} holds for every account, so the rules "
             "after it never decide.",
         )
     yield from _undecided(subject, reached)
@@ -140,8 +137,8 @@ def same_rules(subject):
         yield found(
             index,
             path=f"rules.{index}.when",
-            rule=rule_name(subject.document, index).capitalize(),
-            other=rule_name(subject.document, other),
+            rule=_capital(subject.rule_name(index)),
+            other=subject.rule_name(other),
         )
     yield from _undecided(subject, reached)
 
@@ -152,7 +149,7 @@ def unreachable_rules(subject):
         yield found(
             index,
             path=f"rules.{index}.when",
-            rule=rule_name(subject.document, index).capitalize(),
+            rule=_capital(subject.rule_name(index)),
             why="its condition can never hold"
             if why == reach.NEVER
             else "the rules before it take every account it holds for",
@@ -160,11 +157,13 @@ def unreachable_rules(subject):
     yield from _undecided(subject, reached)
 
 
+def _capital(text):
+    return text[:1].upper() + text[1:]
+
+
 def _undecided(subject, reached):
     for index in reached.undecided:
-        yield Undecided(
-            f"{rule_name(subject.document, index)} compares more than data fields with given values"
-        )
+        yield Undecided(f"{subject.rule_name(index)} compares more than data fields with given values")
 
 
 def unreachable_stages(subject):
@@ -178,8 +177,8 @@ def unreachable_stages(subject):
                 f"{rule.key}:{source}",
                 path=f"rules.{index}.from",
                 segments=[source],
-                rule=rule_name(document, index).capitalize(),
-                stage=source,
+                rule=_capital(subject.rule_name(index)),
+                stage=subject.name_of(source),
             )
 
 

@@ -64,12 +64,19 @@ class Subject:
             one for one in self.layer.segments.select_related("treatment__service_model") if one.key in given
         ]
 
+    def name_of(self, segment):
+        """A segment (its key) as people call it."""
+        return self.names.get(segment, segment)
+
+    @cached_property
+    def names(self):
+        return dict(self.layer.segments.values_list("key", "name")) if self.layer else {}
+
+    def rule_name(self, index):
+        """`rule 2 (Low-Touch)`."""
+        return f"rule {index + 1} ({self.name_of(self.document.rules[index].segment)})"
+
 
 def label_of(fact):
     """A data field as people call it."""
     return catalogue.FACTS[fact].label if fact in catalogue.FACTS else fact
-
-
-def rule_name(document, index):
-    """`rule 2 (low-touch)`."""
-    return f"rule {index + 1} ({document.rules[index].segment})"

@@ -24,14 +24,14 @@ CHECKS = (
     Check(
         "missing-policy", ERROR, RULES,
         "Every measure says what happens without data",
-        "{measure} does not say what happens where {field} is not known. "
+        "The measure {measure} does not say what happens where its data field is not known. "
         "Choose skip, assume 3, needs data or another data field to rate instead.", rules.missing_policy,
     ),
     Check(
         "unreachable-cell", ERROR, RULES,
         "Every cell of a scoring table can be reached",
-        "{measure}: no {field} earns {points} points, because no value {limits} falls into the cell {cell}. "
-        "Change the cell, or empty it.", rules.unreachable_cells,
+        "{measure}: no value {limits} falls into the cell {cell}, for {points} points. Change the cell, or empty it.",
+        rules.unreachable_cells,
     ),
     Check(
         "always-true", ERROR, TEXT,
@@ -52,13 +52,13 @@ CHECKS = (
     Check(
         "unreachable-stage", ERROR, RULES,
         "Some rule leads to every stage",
-        "{rule} takes accounts from '{stage}', but from the first stage no rules lead there. "
-        "Add a rule that gives '{stage}', or take it from another stage.", rules.unreachable_stages,
+        "{rule} takes accounts from {stage}, but from the first stage no rules lead there. "
+        "Add a rule that gives {stage}, or take them from another stage.", rules.unreachable_stages,
     ),
     Check(
         "unguarded-field", WARNING, RULES,
         "Accounts without data do not fall into the last segment",
-        "Where {field} is not known, an account gets '{last}', the segment of the last rule. "
+        "Where {field} is not known, an account gets {last}, the segment of the last rule. "
         "Name {name} among the data fields without which an account needs data, or write what holds when {name} IS NULL.",
         rules.unguarded_fields,
     ),
@@ -93,10 +93,10 @@ CHECKS = (
         "Choose the service model.", segments.no_service_model,
     ),
     Check(
-        "contested-field", ERROR, LAYER,
+        "contested-field", WARNING, LAYER,
         "No two segmentations decide the same thing",
-        "Both {layer} and {other} decide the {field}, so that customers would get two answers. "
-        "Take it from what one of the two decides.", segments.contested_fields,
+        "Both {layer} and {other} decide the {field}, so that customers would get two answers; the segmentation that "
+        "comes first counts. Take it from what one of the two decides.", segments.contested_fields,
     ),
     Check(
         "equal-treatments", WARNING, LAYER,

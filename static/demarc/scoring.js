@@ -143,9 +143,10 @@
 
     // "Go there" of a check: the field it is about, on this page or coming from another.
     function go(path) {
-        const field = place(path);
+        let field = place(path);
+        if (field && !field.offsetParent) field = field.closest("[data-rule], [data-row]")?.querySelector("select"); // shown as rows
         field?.scrollIntoView({ block: "center" });
-        field?.focus?.();
+        field?.focus();
         return field;
     }
     document.addEventListener("click", (event) => {

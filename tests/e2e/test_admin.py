@@ -5,6 +5,7 @@ import re
 import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import expect
+from segmenting import answered
 
 from accounts.models import Account, ImportBatch
 from segmentation import versions
@@ -140,11 +141,13 @@ def test_errors_stand_at_the_cell_as_one_types(window):
     expect(cell).to_have_attribute("aria-invalid", "true")
     cell.fill("500-999")
     expect(cell).not_to_have_attribute("aria-invalid", "true")
-    rule = page.locator("[name='rules.0.when']")
-    rule.fill("composite >= 3.9")
+    page.locator("[data-rule]").first.get_by_role("button", name="Advanced (SQL)").click()
+    page.locator("[name='rules.0.when']").fill("composite >= 3.9")
     expect(page.locator("#summary")).to_have_text("Complete: these rules can be activated.")
     page.get_by_role("button", name="Save and activate").click()
-    page.get_by_label("Why").fill("Fewer in the middle")
+    expect(page.locator("#checks").get_by_text("to acknowledge")).to_be_visible()
+    answered(Definition.objects.get(pk=draft.pk))
+    page.get_by_label("Why", exact=True).fill("Fewer in the middle")
     page.get_by_role("button", name="Activate").click()
     expect(page.get_by_text("version 2 is active")).to_be_visible()
     assert Definition.objects.get(status="active", layer=draft.layer).reason == "Fewer in the middle"
