@@ -22,6 +22,8 @@ TRIGGERS = {
     ),
     "segmentation_acknowledgement": ("demarc_guard_acknowledgement", "demarc_no_truncate"),
     "segmentation_declaration": ("demarc_guard_declaration", "demarc_no_truncate"),
+    "segmentation_simulation": ("demarc_guard_simulation", "demarc_no_truncate"),
+    "segmentation_simulationpart": ("demarc_guard_simulation_part", "demarc_no_truncate"),
     "segmentation_cause": (*APPEND_ONLY, "demarc_stamp_cause"),
     "segmentation_move": (*APPEND_ONLY, "demarc_stamp_move"),
 }

@@ -417,6 +417,94 @@ class Chunk(models.Model):
         return f"{self.run}: accounts {self.first_id} to {self.last_id}"
 
 
+class Simulation(models.Model):
+    """An impact preview: what a version of the rules, as it said then, would change on the accounts as of a date.
+
+    It belongs to what it was made of, not to the version's row: a draft is edited and discarded. What it is of never
+    changes, and a frozen one is kept as it is (triggers).
+    """
+
+    class Status(models.TextChoices):
+        RUNNING = "running", "Running"
+        FINISHED = "finished", "Finished"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+
+    layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="simulations")
+    definition = models.ForeignKey(
+        Definition, null=True, on_delete=models.DO_NOTHING, related_name="simulations", db_constraint=False
+    )
+    version = models.PositiveIntegerField(null=True)  # none: rules of a file
+    document = models.JSONField()
+    hash = models.CharField(max_length=64)  # of the document in its canonical form, as it would be activated
+    as_of = models.DateField()
+    status = models.CharField(max_length=10, choices=Status, default=Status.RUNNING)
+    accounts = models.BigIntegerField(default=0)  # to evaluate, counted at the start
+    left_out = models.JSONField(default=list)  # as of a RunLayer
+    cutoffs = models.JSONField(null=True)
+    warnings = models.JSONField(default=list)
+    result = models.JSONField(default=dict)  # see impact.result
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField(auto_now_add=True)
+    started_by = models.IntegerField(null=True, default=actor_id)
+    started_by_label = models.CharField(max_length=200, default=actor_label)
+    finished_at = models.DateTimeField(null=True)
+    frozen_at = models.DateTimeField(null=True)
+    frozen_by = models.IntegerField(null=True)
+    frozen_by_label = models.CharField(max_length=200, blank=True)
+    note = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "impact preview"
+        default_permissions = ["view"]
+        permissions = [("preview_rules", "Can preview the impact of rules")]
+        constraints = [
+            models.CheckConstraint(
+                name="frozen_when_finished",
+                condition=Q(frozen_at=None, note="") | Q(frozen_at__isnull=False, status="finished"),
+                violation_error_message="Only an impact preview that has ended well can be frozen.",
+            ),
+        ]
+
+    def __str__(self):
+        return f"Impact preview {self.pk}"
+
+
+class SimulationPart(models.Model):
+    """A range of accounts of an impact preview, and what came out; who works it holds its row locked.
+
+    Those whose segment would change are kept as arrays side by side: a million of them are forty rows.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "Pending"
+        DONE = "done", "Done"
+        FAILED = "failed", "Failed"
+
+    simulation = models.ForeignKey(Simulation, on_delete=models.CASCADE, related_name="parts")
+    first_id = models.BigIntegerField()
+    last_id = models.BigIntegerField()
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
+    attempts = models.PositiveIntegerField(default=0)
+    figures = models.JSONField(default=dict)  # see impact.Figures
+    error = models.TextField(blank=True)
+    movers = ArrayField(models.BigIntegerField(), default=list)  # ids of accounts
+    products = ArrayField(models.BigIntegerField(null=True), default=list)
+    from_segments = ArrayField(models.BigIntegerField(null=True), default=list)
+    to_segments = ArrayField(models.BigIntegerField(null=True), default=list)
+    arr = ArrayField(models.DecimalField(max_digits=20, decimal_places=2, null=True), default=list)
+
+    class Meta:
+        default_permissions = []
+        constraints = [
+            models.UniqueConstraint(name="simulation_part_once", fields=["simulation", "first_id"])
+        ]
+
+    def __str__(self):
+        return f"{self.simulation}: accounts {self.first_id} to {self.last_id}"
+
+
 class Quarantined(models.Model):
     """An account a run could not evaluate, with the reason; the rest of the run went on."""
 
