@@ -2,7 +2,8 @@
 
 Each active segmentation decides some fields of a treatment (`Layer.decides`). Where two say the same field, the one that
 stands first counts: the primary one, then by position. The primary segmentation decides the service model, and so who
-looks after how many accounts.
+looks after how many accounts. A segmentation of products says what is done for each of an account's products: it stands
+beside the answer for the account and contests nothing.
 """
 
 from dataclasses import dataclass
@@ -23,9 +24,9 @@ from segmentation.models import Assignment, Definition, Layer, Move, Segment, Se
 _ACTIVE = Definition.objects.filter(layer=OuterRef("pk"), status=Definition.Status.ACTIVE)
 
 
-def deciding_layers():
-    """The active segmentations that decide something, the one that counts first first."""
-    layers = Layer.objects.filter(Exists(_ACTIVE)).exclude(decides=[])
+def deciding_layers(*, scope=Layer.Scope.ACCOUNT):
+    """The active segmentations of accounts (or of products) that decide something, the one that counts first first."""
+    layers = Layer.objects.filter(Exists(_ACTIVE), scope=scope).exclude(decides=[])
     return list(layers.order_by("-primary", "position", "key"))
 
 
@@ -180,16 +181,17 @@ class Offer:
 
 
 def offers(*, for_customers=False):
-    """What every segment gets, one Offer per deciding layer; two queries.
+    """What every segment gets, one Offer per deciding layer, those of products last; three queries.
 
     For customers: without internal fields, only what counts, and only what is said.
     """
-    layers = deciding_layers()
+    of_accounts = deciding_layers()
+    layers = of_accounts + deciding_layers(scope=Layer.Scope.PRODUCT)
     segments = {layer.pk: [] for layer in layers}
     known = Segment.objects.filter(layer__in=layers).select_related(_SERVED, "owner")
     for segment in known.order_by("position", "key"):
         segments[segment.layer_id].append(segment)
-    first = {name: found[0] for name, found in contested(layers).items()}
+    first = {name: found[0] for name, found in contested(of_accounts).items()}
     found = [
         Offer(layer, segments[layer.pk], list(_rows(layer, segments[layer.pk], first))) for layer in layers
     ]
@@ -210,7 +212,7 @@ def _rows(layer, segments, first):
                 (segment, _text(one, segment) or (left and _of_its_model(segment, left)))
                 for segment in segments
             ]
-            before = first.get(one.name, layer)
+            before = first.get(one.name, layer) if layer.scope == Layer.Scope.ACCOUNT else layer
             yield Row(one, cells, first=None if before == layer else before)
 
 

@@ -134,7 +134,17 @@ class SegmentAdmin(GovernedAdmin):
 
 @admin.register(ServiceModel)
 class ServiceModelAdmin(GovernedAdmin):
-    list_display = ["name", "csm_kind", "load", "check_in", "qbr", "onboarding"]
+    list_display = ["name", "csm_kind", "load", "check_in", "qbr", "onboarding", "staff"]
+    fields = [
+        "name",
+        "key",
+        "csm_kind",
+        "accounts_per_csm_min",
+        "accounts_per_csm_max",
+        "staff",
+        "cost_to_serve",
+    ]
+    fields += ["check_in", "qbr", "onboarding", "channels", "description"]
     search_fields = ["name", "key"]
     prepopulated_fields = {"key": ["name"]}
 

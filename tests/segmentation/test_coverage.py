@@ -217,6 +217,18 @@ def cells(offer):
     return {row.field.name: [text for _, text in row.cells] for row in offer.rows}
 
 
+def test_a_segmentation_of_products_stands_beside_the_answer_for_the_account(db):
+    first = serving("tier", decides=["offer"], high={"offer": "All"})
+    tags = serving("tags", decides=["offer"], position=1, high={"offer": "A workshop"})
+    Layer.objects.filter(pk=tags.pk).update(scope="product")
+    one = account(arr=500_000)
+    recompute(layers=[first])
+    [line] = coverage.serve(one)
+    assert (line.text, line.overruled) == ("All", ())
+    assert [cells(offer)["offer"] for offer in coverage.offers()] == [["All", ""], ["A workshop", ""]]
+    assert [row.first for offer in coverage.offers() for row in offer.rows] == [None, None]
+
+
 def test_customers_see_nothing_internal(web):
     internal = [one for one in treatments.FIELDS.values() if not one.customer]
     assert {"discount_discipline", "expansion_play", "play_on_entry", "owner_role"} <= {
