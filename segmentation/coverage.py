@@ -304,7 +304,11 @@ class CsmLoad:
         if not banded:
             return ("", "no band is said")
         if self.csm.kind == Csm.Kind.POOL:
-            return ("", f"a pool: {needed(banded)} CSMs needed")
+            number = needed(banded)
+            return (
+                "",
+                f"a pool that takes {number} CSM{'' if number.endswith(' 1') or number == '1' else 's'}",
+            )
         return _against(banded[0]) if len(banded) == 1 else _against_all(banded)
 
 
@@ -331,9 +335,9 @@ def _against_all(weights):
     least = sum(one.least for one in weights)
     most = None if any(one.most is None for one in weights) else sum(one.most for one in weights)
     if least > 1:
-        return ("bad", f"over the bands: the work of {_tenths(least)} CSMs at least")
+        return ("bad", f"over: the work of {_tenths(least)} CSMs at least")
     if most is not None and most < 1:
-        return ("warn", f"under the bands: {_tenths(most)} of a CSM’s work at most")
+        return ("warn", f"under: {_tenths(most)} of a CSM’s work at most")
     return ("ok", "within the bands together")
 
 
