@@ -244,6 +244,9 @@ def _shown(field, value, names):
         return names.get((field.related_model, value), f"no longer there ({value})")
     if field.choices:
         return dict(field.flatchoices).get(value, value)
+    if isinstance(value, list) and hasattr(field, "base_field"):  # an array of chosen ones
+        labels = dict(field.base_field.flatchoices)
+        return ", ".join(str(labels.get(one, one)) for one in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     kind = field.get_internal_type()

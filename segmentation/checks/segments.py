@@ -65,7 +65,9 @@ def served_as(treatment):
 def contested_fields(subject):
     """What another segmentation in use says it decides as well: nobody could tell which answer counts."""
     mine = set(subject.layer.decides)
-    others = Layer.objects.filter(definitions__status=Definition.Status.ACTIVE).exclude(pk=subject.layer.pk)
+    others = Layer.objects.filter(
+        definitions__status=Definition.Status.ACTIVE, scope=subject.layer.scope
+    ).exclude(pk=subject.layer.pk)
     for other in others.distinct():
         for name in treatments.FIELDS:
             if name in mine and name in other.decides:

@@ -564,6 +564,7 @@ def test_a_segmentation_chooses_what_it_decides_on_its_form(web):
     layer.refresh_from_db()
     assert layer.decides == ["offer", "message"]
     assert layer.history.first().decides == ["offer", "message"]
+    assert "Offer, Message" in web.get(url.replace("change", "history")).content.decode()
     refused = web.post(url, form | {"decides": ["service_model"]})
     assert "Only the primary segmentation decides the service model" in refused.content.decode()
 
