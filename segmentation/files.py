@@ -20,7 +20,7 @@ from segmentation import definitions
 from segmentation.definitions import DocumentErrors, Problem
 
 MAX_BYTES = 4 * definitions.MAX_TEXT  # UTF-8 has at most four bytes a character
-PRESET = ("name", "description", "primary", "policy", "scope", "position", "decides", "segments")
+PRESET = ("name", "description", "primary", "policy", "inactive", "scope", "decides", "segments")
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
 # What a draft may hold however unfinished it is: the shape, not the content. [x]: a list of x; TEXT | [..]: either.
