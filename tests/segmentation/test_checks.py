@@ -456,3 +456,38 @@ def test_an_account_whose_values_cannot_be_computed_stops_no_check(db, monkeypat
     report = checks.examine(draft, at=DAY)
     assert report.findings == []
     assert {"small-segment", "usage-lowers-coverage"} <= {result.check.id for result in report.not_run}
+
+
+def test_a_circle_of_stages_nobody_comes_into_is_found():
+    stages = [
+        rule("new", "previous IS NULL"),
+        rule("b", "arr > 1", **{"from": ["a"]}),
+        rule("a", "arr > 2", **{"from": ["b"]}),
+    ]
+    report = lint(*stages)
+    assert [(one.check, one.segments) for one in report.errors] == [
+        ("unreachable-stage", ("a",)),
+        ("unreachable-stage", ("b",)),
+    ]
+    assert not lint(*stages, rule("a", "previous = 'new' AND arr > 3")).errors
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "too few"),
+        (2, "too few"),
+        (3, ""),
+        (8, ""),
+        (9, "more than a team"),
+        (15, "more than a team"),
+        (16, "far more"),
+    ],
+)
+def test_the_bands_of_segments(db, count, said):
+    names = [f"play-{chr(97 + place) * 2}" for place in range(count)]
+    rules = [{"segment": name, "when": f"arr >= {place}"} for place, name in enumerate(reversed(names), 1)]
+    report = checks.examine(world({"document": {"requires": ["arr"], "rules": rules[::-1]}}), at=DAY)
+    found = [one.message for one in report.findings if one.check == "segment-count"]
+    assert len(found) == bool(said)
+    assert all(said in message for message in found)
