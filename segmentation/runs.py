@@ -250,7 +250,7 @@ def _settle(run_id):
 
     No chunk is claimed before they are pinned. Who measures holds the rows locked: if it is lost, the next one does it.
     """
-    if not RunLayer.objects.filter(run=run_id, cutoffs=None).exists():
+    if not RunLayer.objects.filter(run=run_id, cutoffs__isnull=True).exists():
         return True
     try:
         with transaction.atomic():
