@@ -124,7 +124,7 @@ def test_errors_stand_at_the_cell_as_one_types(window):
     expect(page.locator("#summary")).to_have_text("Complete: these rules can be activated.")
     page.get_by_role("button", name="Save the draft").click()
     expect(page.get_by_text("The draft is saved.")).to_be_visible()
-    draft = Definition.objects.get(status="draft")
+    draft = Definition.objects.get(status="draft", layer__key="service-tier")
     active = Definition.objects.get(status="active", layer=draft.layer)
     assert draft.document == active.document  # loading and saving changes nothing
 
