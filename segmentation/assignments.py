@@ -117,17 +117,21 @@ def accounts_of(documents):
 
 
 class Range:
-    """A range of accounts at a clock: their facts, read once for all layers, and what layers say of them."""
+    """A range of accounts at a clock: their facts, read once for all layers, and what layers say of them.
 
-    def __init__(self, layers, *, at, first, last, which=None):
-        self.layers, self.at, self.first, self.last = layers, at, first, last
+    besides: facts that are read beside those the rules use.
+    """
+
+    def __init__(self, layers, *, at, first, last, which=None, besides=()):
+        self.layers, self.at, self.first, self.last, self.besides = layers, at, first, last, besides
         self.which = which or accounts_of(layer.document for layer in layers)
         self._facts, self._said = {}, {}
 
     def facts(self, products):
         if products not in self._facts:
             documents = [layer.document for layer in self.layers if layer.products == products]
-            names = dict.fromkeys(fact for document in documents for fact in document.facts)
+            names = [*(fact for document in documents for fact in document.facts), *self.besides]
+            names = dict.fromkeys(names)
             self._facts[products] = self._read(names, products)
         return self._facts[products]
 

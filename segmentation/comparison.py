@@ -50,6 +50,11 @@ def compare(old, new, *, names):
     return _Comparer(_Reading(old, names), _Reading(new, names)).comparison()
 
 
+def called(term, document, *, names):
+    """What people call a name in the conditions of a document: `overall score`, `Value score`."""
+    return _Reading(document, names).term(term)
+
+
 # -- a document as it is compared
 
 

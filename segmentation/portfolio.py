@@ -143,12 +143,13 @@ def distribution(segments):
     if len(segments) != len(BANDS):
         return []
     return [
-        one | {"low": low, "high": high, "verdict": _band(one["share"], low, high)}
+        one | {"low": low, "high": high, "verdict": band_verdict(one["share"], low, high)}
         for one, (low, high) in zip(segments, BANDS, strict=True)
     ]
 
 
-def _band(share, low, high):
+def band_verdict(share, low, high):
+    """(class, words) of a share against its band."""
     if share is None:
         return None
     if share > Fraction(60, 100):

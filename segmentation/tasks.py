@@ -5,7 +5,7 @@ from django.core.exceptions import ObjectDoesNotExist
 
 from accounts.history import acting
 from accounts.refusals import Refused
-from segmentation import runs
+from segmentation import runs, simulation
 from segmentation.models import Run
 
 
@@ -15,6 +15,15 @@ def work(run_id):
     try:
         runs.work(run_id)
     except ObjectDoesNotExist:  # started in a transaction that did not commit, or in another database
+        return
+
+
+@shared_task
+def simulate(simulation_id):
+    """Work ranges of an impact preview until none is left."""
+    try:
+        simulation.work(simulation_id)
+    except ObjectDoesNotExist:  # as above
         return
 
 
@@ -31,5 +40,6 @@ def recompute_all():
 
 @shared_task
 def sweep():
-    """Find runs that no message told of."""
+    """Find runs and impact previews that no message told of."""
     runs.sweep()
+    simulation.sweep()

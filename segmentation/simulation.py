@@ -1,0 +1,517 @@
+"""Impact previews: what a version of the rules would change on the accounts there are, before anybody activates it.
+
+A simulation is a row that keeps what it is of: the document, its hash, the date. Like a recalculation it is cut into
+ranges of accounts that any process works; nothing of an assignment is written. Who works a range holds its row locked in
+the transaction that stores what came out: where a process is lost, PostgreSQL frees the row and the next one takes it, so
+that no lease is needed. Whoever looks at the page carries it on where no worker does.
+
+Who would move is kept, as arrays by range, and not worked out again for the list and the file: they have to say the
+same as the matrix, when facts have changed and after the preview was frozen.
+"""
+
+import json
+import logging
+import time
+from datetime import timedelta
+from functools import partial
+
+import polars as pl
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from accounts import catalogue, exports
+from accounts.history import actor
+from accounts.refusals import Refused
+from segmentation import assignments, impact, runs, versions
+from segmentation.assignments import PinnedLayer
+from segmentation.definitions import Document, DocumentErrors
+from segmentation.models import Definition, Layer, Simulation, SimulationPart
+
+log = logging.getLogger(__name__)
+
+PERMISSION = "segmentation.preview_rules"
+ATTEMPTS = 5
+KEPT = 10  # previews of a segmentation that are not frozen: the newest ones that have ended
+PATIENCE = timedelta(seconds=4)  # a worker that was told has begun by then
+CSV_ROWS = 2_000
+ANY = object()  # of movers: from, or to, whatever segment
+
+_STATUS, _PART = Simulation.Status, SimulationPart.Status
+
+
+# -- starting
+
+
+def start(definition, *, as_of=None, by=None):
+    """Preview a version of the rules (or an unsaved one, of a file) as of a date; returns the Simulation.
+
+    as_of: default is that of the layer's last recalculation. Wakes workers after the commit. Raises Refused where the
+    person may not, or the rules are not complete.
+    """
+    _check_may(by)
+    document, layer = _complete(definition), definition.layer
+    as_of = as_of or default_date(layer)
+    with transaction.atomic():
+        total, ranges = runs.cut(_which(layer, document))
+        left_out = runs.without_facts(document, as_of)
+        made = Simulation.objects.create(
+            layer=layer,
+            definition_id=definition.pk,
+            version=definition.version,
+            document=definition.document,
+            hash=document.hash,
+            as_of=as_of,
+            accounts=total,
+            left_out=left_out,
+            cutoffs=None if document.population and ranges else {},
+            warnings=[*(runs.left_out_text(document, key) for key in left_out), *_warnings(layer, as_of)],
+            started_by=by.pk if by else actor().id,
+            started_by_label=by.get_username() if by else actor().label,
+        )
+        SimulationPart.objects.bulk_create(
+            SimulationPart(simulation=made, first_id=first, last_id=last) for first, last in ranges
+        )
+        _forget_old(layer)
+        transaction.on_commit(partial(_wake, made.pk, min(len(ranges), runs.WAKE)))
+    return made
+
+
+def may(person):
+    """Whether this person may start, cancel and freeze previews; without a person only the command line may."""
+    return person.has_perm(PERMISSION) if person else actor().channel == "command"
+
+
+def _check_may(by):
+    if not may(by):
+        raise Refused("You are not allowed to preview the impact of rules.")
+
+
+def _complete(definition):
+    found = versions.problems(definition)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise Refused(f"These rules are not complete: {found[0].message}{more}")
+    keys = set(definition.layer.segments.values_list("key", flat=True))
+    return Document.parse(definition.document, types=catalogue.TYPES, segments=keys)
+
+
+def default_date(layer):
+    """The date of the last recalculation, so that the rules are all that differs; today before the first one."""
+    last = runs.latest(layer)
+    return last.as_of if last else timezone.localdate()
+
+
+def _which(layer, document):
+    """The accounts of these rules and of those in use."""
+    active = layer.definitions.filter(status=Definition.Status.ACTIVE).first()
+    before = [assignments.document_of(active.pk)] if active else []
+    return assignments.accounts_of([document, *before])
+
+
+def _warnings(layer, as_of):
+    last = runs.latest(layer)
+    if last is None:
+        yield "These segments were never recalculated: nobody has one to move from."
+    elif as_of != last.as_of:
+        yield (
+            f"The last recalculation was as of {last.as_of}, this preview is as of {as_of}: "
+            "some would move without new rules too."
+        )
+    name, readers = assignments.spoken(layer.key), []
+    active = Definition.objects.filter(status=Definition.Status.ACTIVE).exclude(layer=layer)
+    for one in active.select_related("layer").order_by("layer__position", "layer__key"):
+        if name in assignments.document_of(one.pk).layers:
+            readers.append(one.layer.name)
+    if readers:
+        yield f"What follows from it is not part of this preview: {', '.join(readers)} reads these segments."
+
+
+def _forget_old(layer):
+    """Previews are made often and looked at once; those that were frozen stay."""
+    ended = Simulation.objects.filter(layer=layer, frozen_at=None).exclude(status=_STATUS.RUNNING)
+    Simulation.objects.filter(pk__in=list(ended.order_by("-pk").values_list("pk", flat=True)[KEPT:])).delete()
+
+
+def _wake(simulation, messages):
+    """Tell workers. Nothing depends on it: a sweep finds the preview, and its page carries it on."""
+    from segmentation import tasks  # tasks import this module
+
+    try:
+        for _ in range(messages):
+            tasks.simulate.apply_async([simulation], retry=False)
+    except Exception as error:  # whatever the broker's library raises
+        log.warning("Workers could not be told of impact preview %s: %s", simulation, error)
+
+
+# -- working
+
+
+def work(simulation_id, *, wait=False, most=None, on_part=None):
+    """Work ranges until none is free, and close the preview when all are done; returns the Simulation.
+
+    wait: return only when it has ended. most: ranges to work at most. on_part(simulation): called after each. May be
+    called any number of times, by any number of processes.
+    """
+    pinned, pause, worked = None, 0.05, 0
+    while not close(simulation_id) and (most is None or worked < most):
+        part = _claim(simulation_id) if _settle(simulation_id) else None
+        if part is None:
+            if not wait:
+                break
+            time.sleep(pause)
+            pause = min(pause * 2, 1)
+            continue
+        pause, worked = 0.05, worked + 1
+        pinned = pinned or _pin(Simulation.objects.get(pk=simulation_id))
+        _attempt(part, pinned)
+        if on_part:
+            on_part(pinned.simulation)
+    close(simulation_id)
+    return Simulation.objects.get(pk=simulation_id)
+
+
+class _Pinned:
+    """A simulation as those who work it see it."""
+
+    def __init__(self, simulation, cutoffs):
+        layer = simulation.layer
+        document = Document.parse(simulation.document, types=catalogue.TYPES)
+        self.simulation, self.which = simulation, _which(layer, document)
+        self.layer = PinnedLayer(
+            id=layer.pk,
+            key=layer.key,
+            automatic=layer.policy == Layer.Policy.AUTOMATIC,
+            definition=simulation.definition_id or 0,
+            document=document.pinned(cutoffs),
+            left_out=tuple(simulation.left_out),
+            segments=dict(layer.segments.values_list("key", "id")),
+            products=layer.scope == Layer.Scope.PRODUCT,
+        )
+
+    def look(self, first, last):
+        return impact.look(self.layer, at=self.simulation.as_of, first=first, last=last, which=self.which)
+
+
+def _pin(simulation):
+    return _Pinned(simulation, simulation.cutoffs or {})
+
+
+def _settle(simulation_id):
+    """Measure the cut-offs the rules need of the whole portfolio; False while another process does, or where it cannot."""
+    simulation = Simulation.objects.get(pk=simulation_id)
+    if simulation.cutoffs is not None:
+        return True
+    first = simulation.parts.order_by("id").values_list("pk", flat=True).first()
+    try:
+        with transaction.atomic():  # who holds the first range measures
+            mine = SimulationPart.objects.select_for_update(skip_locked=True).filter(pk=first).first()
+            if mine is None or Simulation.objects.get(pk=simulation_id).cutoffs is not None:
+                return mine is not None
+            found = assignments.measure(_pin(simulation).layer, partial(_values, simulation))
+            Simulation.objects.filter(pk=simulation_id).update(cutoffs=found)
+        return True
+    except _Ended:
+        return False
+    except runs.PASSING:
+        raise
+    except Exception as error:  # the same again next time: no use in trying
+        log.exception("The cut-offs of impact preview %s cannot be measured", simulation_id)
+        _end(simulation_id, _STATUS.FAILED, runs.told(error))
+        return False
+
+
+class _Ended(Exception):
+    """Cancelled meanwhile."""
+
+
+def _values(simulation, document):
+    parts, pinned = [], _pin(simulation)
+
+    def work(first, last):
+        return assignments.values(pinned.layer, document, [], at=simulation.as_of, first=first, last=last)
+
+    for first, last in simulation.parts.order_by("first_id").values_list("first_id", "last_id"):
+        if Simulation.objects.get(pk=simulation.pk).status != _STATUS.RUNNING:
+            raise _Ended
+        runs.divided(work, first, last, pinned.which, parts, lambda account, error: None)
+    return parts
+
+
+def _claim(simulation_id):
+    """The next range that nobody holds, its attempt counted; None when there is none."""
+    with transaction.atomic():
+        free = SimulationPart.objects.select_for_update(skip_locked=True, of=["self"])
+        free = free.filter(simulation=simulation_id, simulation__status=_STATUS.RUNNING, status=_PART.PENDING)
+        part = free.order_by("id").first()
+        if part is None:
+            return None
+        part.attempts += 1
+        if part.attempts > ATTEMPTS:
+            part.status, part.error = _PART.FAILED, f"Given up: {ATTEMPTS} processes were lost at it."
+        part.save(update_fields=["attempts", "status", "error"])
+    return part if part.status == _PART.PENDING else _claim(simulation_id)
+
+
+def _attempt(part, pinned):
+    """Work a claimed range in one transaction, unless another process has claimed it since."""
+    try:
+        with transaction.atomic():
+            mine = SimulationPart.objects.select_for_update(skip_locked=True)
+            if mine.filter(pk=part.pk, attempts=part.attempts, status=_PART.PENDING).exists():
+                _keep(part, *_look(part, pinned))
+    except runs.PASSING:
+        log.warning("A range of impact preview %s is tried again", part.simulation_id, exc_info=True)
+        connection.close_if_unusable_or_obsolete()
+    except Exception as error:  # the same again next time: no use in trying
+        log.exception("A range of impact preview %s failed", part.simulation_id)
+        SimulationPart.objects.filter(pk=part.pk).update(status=_PART.FAILED, error=runs.told(error))
+
+
+def _look(part, pinned):
+    """(figures, frames of movers) of a range; accounts that cannot be evaluated are set aside, with the reason."""
+    seen, bad = [], []
+
+    def set_aside(account, error):
+        if len(bad) >= (runs.QUARANTINE_LIMIT if seen else runs.ALL_BAD):
+            raise error
+        bad.append([account, runs.told(error)])
+
+    runs.divided(pinned.look, part.first_id, part.last_id, pinned.which, seen, set_aside)
+    return impact.add(one.figures for one in seen) | {"set_aside": bad}, [one.movers for one in seen]
+
+
+_KEEP = """
+    update segmentation_simulationpart
+       set status = 'done', error = '', figures = %s::jsonb, movers = %s::bigint[], products = %s::bigint[],
+           from_segments = %s::bigint[], to_segments = %s::bigint[], arr = %s::numeric[]
+     where id = %s
+"""
+
+
+def _keep(part, figures, frames):
+    movers = pl.concat(frames) if frames else pl.DataFrame()
+    columns = [
+        _array(movers[name]) if name in movers.columns else "{}"
+        for name in ("id", "product", "source", "target", "arr")
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_KEEP, [json.dumps(figures), *columns, part.pk])
+
+
+def _array(series):
+    """A PostgreSQL array as text: one value an account would cost more than finding them."""
+    return f"{{{series.cast(pl.String).fill_null('NULL').str.join(',').item() or ''}}}"
+
+
+# -- ending
+
+
+def close(simulation_id):
+    """Close the preview if every range has ended, or one has failed; True when it is over. One caller closes it."""
+    if Simulation.objects.values_list("status", flat=True).get(pk=simulation_id) != _STATUS.RUNNING:
+        return True
+    parts = SimulationPart.objects.filter(simulation=simulation_id)
+    failed = parts.filter(status=_PART.FAILED).order_by("id").first()
+    if failed:
+        _end(simulation_id, _STATUS.FAILED, failed.error)
+        return True
+    if parts.filter(status=_PART.PENDING).exists():
+        return False
+    with transaction.atomic():
+        simulation = Simulation.objects.select_for_update().get(pk=simulation_id)
+        if simulation.status == _STATUS.RUNNING:
+            _finish(simulation)
+    return True
+
+
+def _end(simulation_id, status, error):
+    running = Simulation.objects.filter(pk=simulation_id, status=_STATUS.RUNNING)
+    running.update(status=status, error=error, finished_at=timezone.now())
+
+
+def _finish(simulation):
+    found = list(simulation.parts.order_by("first_id").values_list("figures", flat=True))
+    figures = impact.add(found)
+    pinned = _pin(simulation)
+    simulation.result = impact.result(simulation.layer, pinned.layer.document, figures)
+    simulation.result["set_aside"] = impact.named(row for part in found for row in part["set_aside"])
+    simulation.status, simulation.finished_at = _STATUS.FINISHED, timezone.now()
+    simulation.save()
+
+
+def cancel(simulation, *, by):
+    """End a preview between two ranges; what was found so far is not shown."""
+    _check_may(by)
+    with transaction.atomic():
+        simulation = Simulation.objects.select_for_update().get(pk=simulation.pk)
+        if simulation.status != _STATUS.RUNNING:
+            raise Refused("This impact preview has ended already.")
+        _end(simulation.pk, _STATUS.CANCELLED, f"Cancelled by {by.get_username() if by else actor().label}.")
+    return Simulation.objects.get(pk=simulation.pk)
+
+
+def freeze(simulation, *, by, note):
+    """Keep a finished preview for good, with what it is of and why it is kept: from now on nobody changes it."""
+    _check_may(by)
+    if not note.strip():
+        raise Refused("Say what this impact preview is kept for.")
+    with transaction.atomic():
+        simulation = Simulation.objects.select_for_update().get(pk=simulation.pk)
+        if simulation.frozen_at:
+            raise Refused("This impact preview is frozen already.")
+        if simulation.status != _STATUS.FINISHED:
+            raise Refused("Only an impact preview that has ended well can be frozen.")
+        simulation.frozen_at, simulation.note = timezone.now(), note.strip()
+        simulation.frozen_by = by.pk if by else actor().id
+        simulation.frozen_by_label = by.get_username() if by else actor().label
+        simulation.save()
+    return simulation
+
+
+def sweep():
+    """Work every preview that no message told of; returns how many were looked at."""
+    running = list(
+        Simulation.objects.filter(status=_STATUS.RUNNING).order_by("pk").values_list("pk", flat=True)
+    )
+    for simulation in running:
+        work(simulation)
+    return len(running)
+
+
+def carry(simulation):
+    """Work one range where no worker has begun, or none goes on: for the page that waits for it."""
+    if simulation.started_at < timezone.now() - PATIENCE and not _busy(simulation):
+        work(simulation.pk, most=1)
+
+
+def _busy(simulation):
+    """Somebody is at a range: it is claimed, and its row locked."""
+    claimed = simulation.parts.filter(status=_PART.PENDING, attempts__gt=0)
+    with transaction.atomic():
+        free = len(claimed.select_for_update(skip_locked=True))
+        return free < claimed.count()
+
+
+# -- telling
+
+
+def progress(simulation):
+    """How far it is: {"status", "done", "of" (ranges), "accounts", "accounts_done"}."""
+    simulation = Simulation.objects.get(pk=simulation.pk)
+    parts = list(simulation.parts.values_list("status", "figures__counts__scanned"))
+    return {
+        "status": simulation.status,
+        "done": sum(status == _PART.DONE for status, _ in parts),
+        "of": len(parts),
+        "accounts": simulation.accounts,
+        "accounts_done": sum(scanned or 0 for _, scanned in parts),
+    }
+
+
+def changed(simulation):
+    """Why what this is a preview of is no longer what there is, as a sentence; "" where it still is."""
+    if simulation.definition_id is None:
+        return ""
+    now = Definition.objects.filter(pk=simulation.definition_id).first()
+    if now is None:
+        return "This draft was discarded since this preview."
+    try:
+        same = Document.parse(now.document, types=catalogue.TYPES).hash == simulation.hash
+    except DocumentErrors:
+        same = False
+    return "" if same else "The rules were changed since this preview."
+
+
+def report(simulation):
+    """What a preview found, as `simulate --json` prints it; segments by their keys, null for none."""
+    simulation = Simulation.objects.select_related("layer").get(pk=simulation.pk)
+    end = simulation.finished_at or timezone.now()
+    head = {
+        "preview": simulation.pk,
+        "status": simulation.status,
+        "segmentation": simulation.layer.key,
+        "version": simulation.version,
+        "hash": simulation.hash,
+        "as_of": simulation.as_of.isoformat(),
+        "error": simulation.error or None,
+        "warnings": simulation.warnings,
+        "seconds": round((end - simulation.started_at).total_seconds(), 3),
+    }
+    return head | (impact.told(simulation.result) if simulation.result else {})
+
+
+_MOVERS = """
+      from segmentation_simulationpart p
+     cross join lateral unnest(p.movers, p.products, p.from_segments, p.to_segments, p.arr)
+                     as m (account, product, source, target, arr)
+      left join accounts_account a on a.id = m.account
+      left join accounts_product x on x.id = m.product
+      left join accounts_csm c on c.id = a.csm_id
+     where p.simulation_id = %(simulation)s
+       and (%(any_source)s or m.source is not distinct from %(source)s)
+       and (%(any_target)s or m.target is not distinct from %(target)s)
+"""
+
+
+def movers(simulation, *, source=ANY, target=ANY, offset=0, limit=50):
+    """Who would change the segment, the most ARR first: [{account, external_id, name, product, source, target, arr}].
+
+    source, target: the id of a segment, None for no segment, ANY. Segments are ids. One query.
+    """
+    query = f"""select m.account, a.external_id, coalesce(nullif(a.name, ''), a.external_id), coalesce(nullif(x.name, ''), x.key),
+                       m.source, m.target, m.arr {_MOVERS}
+                 order by m.arr desc nulls last, m.account, m.product offset %(offset)s limit %(limit)s"""
+    names = ["account", "external_id", "name", "product", "source", "target", "arr"]
+    with connection.cursor() as cursor:
+        cursor.execute(query, _movers_of(simulation, source, target) | {"offset": offset, "limit": limit})
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _movers_of(simulation, source, target):
+    return {
+        "simulation": simulation.pk,
+        "any_source": source is ANY,
+        "source": None if source is ANY else source,
+        "any_target": target is ANY,
+        "target": None if target is ANY else target,
+    }
+
+
+def movers_csv(simulation, *, source=ANY, target=ANY):
+    """The same as lines of a CSV file, all of them, a portion at a time; each row tells what it is a preview of."""
+    segments = {one["id"]: one["key"] for one in simulation.result.get("segments", [])}
+    header = ["external_id", "name", "product", "from_segment", "to_segment", "arr", "currency", "csm"]
+    header += ["segmentation", "rules", "as_of"]
+    of = [simulation.layer.key, rules(simulation), simulation.as_of.isoformat()]
+    query = f"""select a.external_id, a.name, x.key, m.source, m.target, m.arr, c.email {_MOVERS}
+                 order by p.first_id, m.account, m.product"""
+
+    def rows():
+        with connection.chunked_cursor() as cursor:
+            cursor.execute(query, _movers_of(simulation, source, target))
+            while found := cursor.fetchmany(CSV_ROWS):
+                for account, name, product, before, then, arr, csm in found:
+                    currency = "" if arr is None else settings.ORGANISATION_CURRENCY
+                    yield [
+                        account,
+                        name,
+                        product,
+                        segments.get(before),
+                        segments.get(then),
+                        arr,
+                        currency,
+                        csm,
+                        *of,
+                    ]
+
+    return exports.lines(header, rows())
+
+
+def rules(simulation):
+    """What it is a preview of, in the words of a file's name: `version-4`."""
+    return f"version-{simulation.version}" if simulation.version else "file"
+
+
+def file_name(simulation):
+    return f"impact-{simulation.layer.key}-{rules(simulation)}-{simulation.as_of}.csv"
