@@ -144,7 +144,6 @@ def measure(size):
         keys = eight_layers()
         once("run", *keys)
         vacuum()
-        rows["eight layers, read"] = once("read", *keys)
         rows["eight layers, nothing changed"] = best(lambda: once("run", *keys), times=2)
     for name, row in (in_memory(min(size, 200_000)) | pages()).items():
         rows[name] = row
@@ -195,25 +194,28 @@ def copy_layer(source, key, document):
     from django.contrib.auth import get_user_model
 
     from segmentation import versions
+    from segmentation.checks import acknowledgements
     from segmentation.models import Layer, Segment
 
     by, _ = get_user_model().objects.get_or_create(username="benchmark", is_staff=True, is_superuser=True)
     layer = Layer.objects.create(key=key, name=key, policy="automatic", position=50)
     for segment in source.segments.all():
-        Segment.objects.create(layer=layer, key=segment.key, name=segment.name, treatment=segment.treatment)
+        known = {"name": segment.name, "treatment": segment.treatment, "owner_role": segment.owner_role}
+        Segment.objects.create(layer=layer, key=segment.key, **known)
     draft = versions.create_draft(layer, by=by)
     draft = versions.save_draft(draft, document, by=by)
+    warnings = versions.examine(draft).unacknowledged
+    acknowledgements.acknowledge(draft, warnings, reason="benchmark", by=by)
     versions.activate(draft, by=by, reason="benchmark")
     return layer
 
 
 def eight_layers():
-    """The six presets, the layer with the 13 measures, and a copy of a value tier."""
+    """The eight presets that load active: six by value and fit, lifecycle and health."""
     from segmentation.models import Layer
 
-    source = Layer.objects.get(key="value-tier")
-    copy_layer(source, "value-tier-copy", source.definitions.get(status="active").document)
-    return list(Layer.objects.values_list("key", flat=True))
+    keys = Layer.objects.filter(definitions__status="active").exclude(key=LAYER)
+    return list(keys.values_list("key", flat=True))
 
 
 def statement(layer):
@@ -315,7 +317,7 @@ def judged(rows):
     yield against_read("1 % changed", 2)
     yield against_read("100 % rescored, one worker", 8)
     yield against_read("100 % rescored, two workers", 5)
-    if "eight layers, read" in rows:
+    if "eight layers, nothing changed" in rows:
         yield against_read("eight layers, nothing changed", 4)
     faster = rows["one SQL statement, nothing changed"]["seconds"] / rows["nothing changed"]["seconds"]
     yield ("nothing changed, against one SQL statement", f"{faster:.2f} x faster", ">= 1.5 x", faster >= 1.5)

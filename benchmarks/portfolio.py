@@ -40,7 +40,9 @@ def build(size):
     shares |= {f"u{k}": SHARE.format(i="a.id", k=100 + k) for k in range(1, 9)}
     with connection.cursor() as cursor:
         cursor.execute(ACCOUNTS.format(**shares), [size])
-        cursor.execute("analyze accounts_account")  # else each usage row looks for its account along the table
+        cursor.execute(
+            "analyze accounts_account"
+        )  # else each usage row looks for its account along the table
         cursor.execute(USAGE.format(**shares))
         cursor.execute("analyze accounts_account, accounts_usage")
 

@@ -11,12 +11,13 @@ import time
 from datetime import date
 
 import django
+import polars as pl
 
 AT = date(2026, 11, 22)
 
 
 def read(keys):
-    """COPY of the facts the rules use and of the layers' assignments into Polars: the least any run does."""
+    """COPY of the facts the rules use and of the layers' current assignments into Polars: what any recalculation reads."""
     from segmentation import frames
     from segmentation.assignments import document_of
     from segmentation.models import Definition
@@ -26,8 +27,22 @@ def read(keys):
     everyone = {"first": 0, "last": 2**62}
     facts = frames.facts(names, at=AT, **everyone)
     for one in active:
-        frames.assignments(one.layer_id, **everyone)
+        query = f"select {', '.join(ASSIGNMENT)} from segmentation_assignment where layer_id = %(layer)s"
+        frames.read(query, ASSIGNMENT, {"layer": one.layer_id})
     return {"accounts": len(facts)}
+
+
+ASSIGNMENT = {
+    "id": pl.Int64,
+    "account_id": pl.Int64,
+    "computed_id": pl.Int64,
+    "effective_id": pl.Int64,
+    "definition_id": pl.Int64,
+    "provisional_until": pl.Date,
+    "reason": pl.String,
+    "computed_since": pl.Date,
+    "effective_since": pl.Date,
+}
 
 
 def run(keys):

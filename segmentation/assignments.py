@@ -125,7 +125,7 @@ class Range:
     def __init__(self, layers, *, at, first, last, which=None, besides=()):
         self.layers, self.at, self.first, self.last, self.besides = layers, at, first, last, besides
         self.which = which or accounts_of(layer.document for layer in layers)
-        self._facts, self._said = {}, {}
+        self._facts, self._said, self._digests, self._standing = {}, {}, {}, {}
 
     def facts(self, products):
         if products not in self._facts:
@@ -139,7 +139,7 @@ class Range:
         known = {"at": self.at, "first": self.first, "last": self.last}
         return frames.facts(names, which=self.which, products=products, **known)
 
-    def inputs(self, layer, standing=None, document=None):
+    def inputs(self, layer, document=None, standing=None):
         """The engine's frame for a layer: facts, the account's state on it, and labels and scores of others.
 
         document: other rules than the layer's own, such as those before.
@@ -163,13 +163,45 @@ class Range:
         return frame
 
     def standing(self, layer):
-        """What is in force on a layer, as `frames.standing`."""
-        known = {"first": self.first, "last": self.last, "products": layer.products}
-        return frames.standing(layer.id, since=layer.document.stays, **known)
+        """What is in force on a layer, as `frames.standing`; read once for all layers, first for those that look back."""
+        stays = layer.document.stays
+        if stays not in self._standing:
+            some = [one for one in self.layers if one.document.stays == stays]
+            products = any(one.products for one in some)
+            known = {"first": self.first, "last": self.last, "products": products, "since": stays}
+            self._standing[stays] = frames.standings([one.id for one in some], **known)
+        found = self._standing[stays][layer.id]
+        return found if layer.products else found.select(pl.exclude("product"))
+
+    def unchanged(self, layer, result):
+        """What is in force, as `standing`, where the whole range was evaluated as before; else None: it has to be read."""
+        if layer.products or layer.document.stays:  # several labels, or read already
+            return None
+        count, digest, differing = self._digest(layer)
+        if (count, digest) != (len(result), result["fingerprint"].bitwise_xor()):
+            return None
+        found = result.select("id", old_effective="computed", old_fingerprint="fingerprint")
+        if not differing:
+            return found
+        schema = {"id": pl.Int64, "other": pl.Int64}
+        others = pl.DataFrame(list(differing.items()), schema=schema, orient="row").with_columns(differs=True)
+        found = found.join(others, on="id", how="left", maintain_order="left")
+        effective = pl.when("differs").then("other").otherwise("old_effective")
+        return found.select("id", old_effective=effective, old_fingerprint="old_fingerprint")
+
+    def _digest(self, layer):
+        which = accounts_of([layer.document])
+        if which not in self._digests:
+            layers = [one.id for one in self.layers if accounts_of([one.document]) == which]
+            known = {"first": self.first, "last": self.last, "which": which}
+            self._digests[which] = frames.digests(layers, **known)
+        return self._digests[which].get(layer.id, (0, None, {}))
 
     def _before(self, layer, standing):
         """`previous` and `days_in_stage`: what was in force before the clock, so that a second evaluation says the same."""
-        if standing is None or "old_effective_since" not in standing.columns:
+        if standing is None and layer.document.stays:
+            standing = self.standing(layer)
+        if standing is None:  # the rules before it looked back, and its own do not
             known = {"first": self.first, "last": self.last, "products": layer.products}
             standing = frames.standing(layer.id, since=True, **known)
         now = standing.select(*layer.keys, segment="old_effective", since="old_effective_since")
@@ -293,8 +325,7 @@ def evaluate(pinned, *, first, last):
 
 def decide(layer, part):
     """What a layer's rules say of a range of accounts, and what would be in force; nothing is written."""
-    standing = part.standing(layer)
-    inputs = part.inputs(layer, standing)
+    inputs = part.inputs(layer)
     result = engine.evaluate(layer.document, inputs, part.at, left_out=layer.left_out)
     ids = pl.col("segment").replace_strict(layer.segments, default=None, return_dtype=pl.Int64)
     result = result.with_columns(
@@ -303,6 +334,8 @@ def decide(layer, part):
         reason=pl.col("reason").fill_null(""),
     )
     result = result.with_columns(fingerprint=_fingerprint(layer))
+    standing = part.unchanged(layer, result)
+    standing = part.standing(layer) if standing is None else standing
     result = result.join(standing, on=layer.keys, how="left", maintain_order="left")
     result = result.with_columns(same=_same(layer))
     same = result.filter("same").with_columns(effective="old_effective")
@@ -317,7 +350,7 @@ def _fingerprint(layer):
     Polars keeps it the same within one of its versions; after an upgrade every score is written once more.
     """
     seed = zlib.crc32(f"{layer.definition}:{layer.left_out}".encode())
-    columns = ["computed", "reason", "provisional", "provisional_until", "rule", "thin"]
+    columns = [*layer.keys, "computed", "reason", "provisional", "provisional_until", "rule", "thin"]
     columns += [f"points.{criterion.key}" for criterion in layer.document.criteria]
     return pl.struct(*columns, pl.col("distance").to_physical()).hash(seed).reinterpret(signed=True)
 
