@@ -60,6 +60,12 @@ WORK = [
         "segmentation.view_declaration",
     ),
     ("Recalculations", "calculate", "admin:segmentation_run_changelist", "segmentation.view_run"),
+    (
+        "Impact previews",
+        "difference",
+        "admin:segmentation_simulation_changelist",
+        ("segmentation.view_simulation", "accounts.view_account"),
+    ),
     ("Imports", "upload_file", "admin:accounts_importbatch_changelist", "accounts.view_importbatch"),
     ("Data dictionary", "menu_book", "data_dictionary", "accounts.view_account"),
 ]

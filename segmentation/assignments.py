@@ -21,6 +21,7 @@ from segmentation.definitions import Document
 from segmentation.models import Assignment, Cause, Definition, Layer, Move
 
 EVIDENCE_FACTS = "fact_values"  # a column of the temporary table
+GONE = "gone"  # the reason why a product that an account does not have any more has no tag
 
 
 @dataclass(frozen=True)
@@ -249,10 +250,13 @@ class Range:
 
 def frame_for(document, facts):
     """The engine's frame out of a frame of facts: the columns it needs, and who cannot be evaluated at all."""
-    frame = facts.select("id", *(["product"] if "product" in facts.columns else []), *document.facts)
+    products, blocked = "product" in facts.columns, []
+    if products:
+        blocked.append(pl.when(facts["gone"]).then(pl.lit(GONE)))
     if catalogue.MONEY_FACTS & set(document.facts):
-        frame = frame.with_columns(blocked=pl.format("currency:{}", facts["foreign"]))
-    return frame
+        blocked.append(pl.format("currency:{}", facts["foreign"]))
+    frame = facts.select("id", *(["product"] if products else []), *document.facts)
+    return frame.with_columns(blocked=pl.coalesce(blocked)) if blocked else frame
 
 
 def measure(layer, values):
@@ -508,7 +512,9 @@ def _evidence(rows, layer, inputs):
     held = inputs.filter(pl.col("id").is_in(moved.implode()))
     texts = [pl.col(name).cast(pl.String) for name in layer.document.inputs]
     if "blocked" in inputs.columns:
-        texts.append(pl.col("blocked").str.strip_prefix("currency:").alias("foreign"))
+        blocked = pl.col("blocked")
+        foreign = pl.when(blocked.str.starts_with("currency:")).then(blocked.str.strip_prefix("currency:"))
+        texts += [foreign.alias("foreign"), pl.when(blocked == GONE).then(pl.lit("true")).alias(GONE)]
     values = pl.struct(texts).struct.json_encode() if texts else pl.lit("{}")
     product = pl.col("product") if layer.products else pl.lit(None, pl.Int64)
     return held.select(
@@ -531,6 +537,7 @@ def _counts(everyone, differing, layer):
         changed=total(pl.col("tracked")), rescored=total(pl.col("scored")), moved=total(pl.col("moved"))
     ).row(0, named=True)
     counts |= everyone.select(
+        accounts=(pl.col("id").n_unique() if layer.products else pl.len()).cast(pl.Int64),
         scanned=pl.len().cast(pl.Int64),
         differs=total(computed != effective),
         needs_data=total(computed.is_null()),
@@ -616,7 +623,8 @@ _MOVES = """
                                       from jsonb_each(a.provenance || coalesce(u.provenance, '{}')) p
                                      where p.key = any(%(facts)s)), '{}')
                    || coalesce((select jsonb_build_object('subscriptions', jsonb_build_array(b.source, b.observed))
-                                  from accounts_subscription b where b.account_id = a.id
+                                  from accounts_subscription b
+                                 where b.account_id = a.id and (t.product_id is null or b.product_id = t.product_id)
                                  order by b.observed desc nulls last, b.id desc limit 1), '{}'))
       from demarc_changes t
       join accounts_account a on a.id = t.account_id

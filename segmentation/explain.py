@@ -31,7 +31,9 @@ def explain(account, layer=None, *, at=None, product=None):
     """
     layer = layer or primary_layer()
     if (layer.scope == Layer.Scope.PRODUCT) != (product is not None):
-        raise Refused(f"{layer} labels {layer.get_scope_display().lower()}: {'name' if product is None else 'do not name'} a product.")
+        raise Refused(
+            f"{layer} labels {layer.get_scope_display().lower()}: {'name' if product is None else 'do not name'} a product."
+        )
     case = _now(account, layer, product) if at is None else _then(account, layer, product, at)
     return case.told()
 
@@ -64,21 +66,22 @@ def _now(account, layer, product):
     inputs = _inputs(rules, account, clock)
     if product is not None:
         inputs = inputs.filter(pl.col("product") == product.pk)
-        if inputs.is_empty():
-            raise Refused(f"{account} has nothing of {product}.")
     assignment = (
         Assignment.objects.filter(account=account, layer=layer, product=product)
         .select_related("effective", "computed")
         .first()
     )
+    if inputs.is_empty():
+        raise Refused(_not_there(account, product, assignment))
     usage = Usage.objects.filter(account=account, product=product).first()
     return _Case(
         account=account,
         layer=layer,
+        product=product,
         definition=definition,
         document=rules.document,
         frame=inputs,
-        sources=account.provenance | (usage.provenance if usage else {}) | _subscriptions(account),
+        sources=account.provenance | (usage.provenance if usage else {}) | _subscriptions(account, product),
         left_out=rules.left_out,
         clock=clock,
         as_of=clock,
@@ -89,9 +92,18 @@ def _now(account, layer, product):
     )
 
 
-def _subscriptions(account):
+def _not_there(account, product, assignment):
+    """Why there is nothing to explain of one product, as a sentence."""
+    if assignment is None or assignment.effective_since is None:
+        return f"{account} does not have {product}."
+    ended = shown.day(assignment.effective_since)
+    return f"{account} does not have {product} any more: since {ended} it has no segment. A date before that tells why it was where it was."
+
+
+def _subscriptions(account, product):
     """The source and age of what follows from subscriptions: those of the one observed last."""
-    newest = account.subscriptions.order_by(F("observed").desc(nulls_last=True), "-id").first()
+    known = account.subscriptions.all() if product is None else account.subscriptions.filter(product=product)
+    newest = known.order_by(F("observed").desc(nulls_last=True), "-id").first()
     if newest is None:
         return {}
     return {"subscriptions": [newest.source, newest.observed.isoformat() if newest.observed else None]}
@@ -110,12 +122,13 @@ def _then(account, layer, product, at):
     move = in_force(account, layer, at, product)
     if move is None:
         raise Refused(
-            f"No {layer} segment of {account} was in force on {shown.day(at)}: {_first_text(account, layer)}."
+            f"No {layer} segment of {account} was in force on {shown.day(at)}: {_first_text(account, layer, product)}."
         )
     document = assignments.document_of(move.definition_id).pinned(move.evidence.get("cutoffs", {}))
     return _Case(
         account=account,
         layer=layer,
+        product=product,
         definition=move.definition,
         document=document,
         frame=_evidence_frame(document, move.evidence.get("facts", {})),
@@ -130,8 +143,9 @@ def _then(account, layer, product, at):
     )
 
 
-def _first_text(account, layer):
-    first = Move.objects.filter(account_id=account.pk, layer=layer).order_by("at", "id").first()
+def _first_text(account, layer, product):
+    moves = Move.objects.filter(account_id=account.pk, layer=layer, product=product)
+    first = moves.order_by("at", "id").first()
     return f"its first is of {shown.day(first.at)}" if first else "it never had one"
 
 
@@ -140,9 +154,9 @@ def _evidence_frame(document, texts):
     columns = {"id": pl.Series([0], dtype=pl.Int64)}
     for fact, dtype in document.schema.items():
         columns[fact] = pl.Series([_read(texts.get(fact), document.types[fact])], dtype=dtype)
-    if catalogue.MONEY_FACTS & set(document.facts):
-        foreign = texts.get("foreign")
-        columns["blocked"] = pl.Series([f"currency:{foreign}" if foreign else None], dtype=pl.String)
+    foreign, gone = texts.get("foreign"), texts.get(assignments.GONE)
+    blocked = assignments.GONE if gone else f"currency:{foreign}" if foreign else None
+    columns["blocked"] = pl.Series([blocked], dtype=pl.String)
     return pl.DataFrame(columns)
 
 
@@ -167,6 +181,8 @@ class _Case:
             named=True
         )
         self.names = dict(self.layer.segments.values_list("key", "name"))
+        others = Layer.objects.prefetch_related("segments") if self.document.layers else ()
+        self.others = {assignments.spoken(one.key): one for one in others}
 
     def told(self):
         row = self.row
@@ -175,6 +191,7 @@ class _Case:
         return {
             "account": {"external_id": self.account.external_id, "name": self.account.name},
             "layer": {"key": self.layer.key, "name": self.layer.name, "policy": self.layer.policy},
+            "product": {"key": self.product.key, "name": str(self.product)} if self.product else None,
             "as_of": self.as_of.isoformat(),
             "definition": {"version": self.definition.version},
             "scope": self.scope(),
@@ -193,7 +210,7 @@ class _Case:
             "composite": _text(row["composite"]),
             "composite_shown": _hundredths(row["composite"]),
             "dimensions": [self.dimension(one, contributions) for one in self.document.dimensions],
-            "requires": [self.fact_row(fact) for fact in self.other_facts()],
+            "requires": self.requires(),
             "rule": self.rule(),
             "boundaries": [
                 {"term": one.term, "threshold": _text(one.threshold), "segment": one.segment}
@@ -299,6 +316,25 @@ class _Case:
             "left out": "The score group is left out.",
         }[kind]
 
+    def requires(self):
+        """Rows of what no measure shows; first what the deciding rule looks at (`decides`)."""
+        deciding = self.deciding()
+        rows = [self.fact_row(one) | {"decides": one in deciding} for one in self.other_facts()]
+        return sorted(rows, key=lambda row: not row["decides"])
+
+    def deciding(self):
+        """What the decision was taken by: where it stays, what could have moved it on from there."""
+        index, rules = self.row["rule"], self.document.rules
+        if index is not None:
+            taken = [rules[index]]
+        elif self.row["segment"]:
+            taken = [rule for rule in rules if self.facts["previous"] in rule.sources]
+        else:
+            taken = rules
+        names = {name for rule in taken for name in (rule.condition.names if rule.condition else ())}
+        names |= {rule.top.by for rule in taken if rule.top} | set(self.document.requires)
+        return names | ({"previous"} if any(rule.sources for rule in taken) or index is None else set())
+
     def other_facts(self):
         """Facts that rules and requirements speak of and no measure shows."""
         shown_already = {criterion.fact for criterion in self.document.criteria}
@@ -316,8 +352,9 @@ class _Case:
         source, observed = self.source(fact, value)
         return {
             "key": fact,
-            "name": terms.label(fact),
+            "name": self.term_name(fact),
             "fact": fact,
+            "layer": self.others[self.document.others[fact]].key if self.of_other(fact) else None,
             "value": None if value is None else _text(value),
             "value_shown": self.shown(fact, value),
             "source": source,
@@ -334,8 +371,18 @@ class _Case:
         if name in catalogue.FACTS:
             return _shown(name, value, self.account.currency, rounding)
         if name.startswith("label."):
-            return terms.words(value)
+            return self.label_shown(name, value)
         return _hundredths(value) if isinstance(value, Decimal) else f"{value:,}"
+
+    def of_other(self, name):
+        """True where a name is of another layer that is there."""
+        return self.document.others.get(name) in self.others
+
+    def label_shown(self, name, value):
+        if not self.of_other(name):
+            return terms.words(value)
+        segments = self.others[self.document.others[name]].segments.all()
+        return next((one.name for one in segments if one.key == value), terms.words(value))
 
     def source(self, fact, value):
         """Who told us, and when it was observed (ISO text)."""
@@ -362,12 +409,14 @@ class _Case:
                 "index": None,
                 "segment": self.row["segment"],
                 "when": None,
-                "text": "no rule applies, so it stays where it was",
+                "text": "Stays: no rule applies.",
             }
         if index is None:
             return None
         rule = self.document.rules[index]
         parts = [self.rule_text(rule.condition)] if rule.condition else []
+        if parts and (rule.sources or rule.top) and " OR " in rule.condition.text:
+            parts = [f"({parts[0]})"]
         if rule.sources:
             parts.insert(0, f"coming from {', '.join(self.names.get(one, one) for one in rule.sources)}")
         if rule.top:
@@ -396,6 +445,8 @@ class _Case:
             return next((one.name or key for one in self.document.dimensions if one.key == key), key)
         if kind == "points":
             return f"points for {key}"
+        if self.of_other(term):
+            return terms.label(term, layer=self.others[self.document.others[term]].name)
         return terms.label(term)
 
     def term_shown(self, term):

@@ -7,33 +7,38 @@ from django.db import connection
 from accounts import exports
 from accounts.refusals import Refused
 from segmentation import frames
-from segmentation.assignments import document_of
+from segmentation.assignments import GONE, document_of
 from segmentation.models import Definition, Layer
 
 FORMATS = ("csv", "jsonl")
-HEAD = ["external_id", "layer", "computed_segment", "effective_segment", "composite"]
+HEAD = ["external_id", "layer"]
+SEGMENTS = ["computed_segment", "effective_segment", "composite"]
 TAIL = ["provisional", "provisional_until", "unsegmented_reason", "thin_data", "definition", "computed_at"]
 BATCH = 2_000
 
-# Who is not scored any more (churned, excluded, a trial) is not exported: its segments are no longer current.
+# Who is not scored any more (churned, excluded, a trial) is not exported: its segments are no longer current. Nor are the
+# products an account does not have any more.
+_THERE = f"z.reason <> '{GONE}'"
 _LONG = f"""
-    select a.external_id, z.layer_id, computed.key, effective.key, c.composite::text, c.scores::text[], c.definition_id,
+    select a.external_id, z.layer_id, p.key, computed.key, effective.key, c.composite::text, c.scores::text[], c.definition_id,
            z.provisional, z.provisional_until, z.reason, coalesce(c.thin, false), d.version, c.computed_at
       from segmentation_assignment z
       join accounts_account a on a.id = z.account_id
       join segmentation_layer l on l.id = z.layer_id
+      left join accounts_product p on p.id = z.product_id
       left join segmentation_segment computed on computed.id = z.computed_id
       left join segmentation_segment effective on effective.id = z.effective_id
       left join segmentation_assignmentscore c on c.assignment_id = z.id
       left join segmentation_definition d on d.id = c.definition_id
-     where z.layer_id = any(%s) and {frames.SCORED}
-     order by l.position, l.key, z.account_id
+     where z.layer_id = any(%s) and {_THERE} and {frames.SCORED}
+     order by l.position, l.key, z.account_id, p.key
 """
 _WIDE = f"""
-    select a.external_id, array_agg(z.layer_id), array_agg(s.key)
+    select a.external_id, array_agg(z.layer_id order by p.key), array_agg(s.key order by p.key), array_agg(p.key order by p.key)
       from accounts_account a
       join segmentation_assignment z on z.account_id = a.id and z.layer_id = any(%s)
       left join segmentation_segment s on s.id = z.effective_id
+      left join accounts_product p on p.id = z.product_id
      where {frames.SCORED}
      group by a.id order by a.id
 """
@@ -42,7 +47,9 @@ _WIDE = f"""
 def assignments(*, layer=None, format="csv", wide=False):
     """The assignments of the scored accounts, as an iterator of lines (text).
 
-    layer: only that one; default all. wide: one row an account, one column a layer with its current segment.
+    layer: only that one; default all. wide: one row an account, one column a layer with its current segment; on a layer
+    of products the segments of all, as `core: adopted; reports: unused`. Else such layers have a row a product, and the
+    column `product` is there with them.
     """
     if format not in FORMATS:
         raise Refused(f"{format!r} is no format: {' or '.join(FORMATS)}.")
@@ -70,15 +77,18 @@ def _json_lines(header, rows):
 def _long(layers):
     dimensions, columns = _dimensions(layers)
     keys = {layer.pk: layer.key for layer in layers}
+    products = any(layer.scope == Layer.Scope.PRODUCT for layer in layers)
 
     def rows():
         for row in _stream(_LONG, [[layer.pk for layer in layers]]):
-            external_id, layer, computed, effective, composite, scores, definition, *rest = row
+            external_id, layer, product, computed, effective, composite, scores, definition, *rest = row
             held = dict(zip(dimensions.get(definition, ()), scores or (), strict=False))
             scores = [held.get(key) for key in columns]
-            yield [external_id, keys[layer], computed, effective, composite, *scores, *_tail(*rest)]
+            head = [external_id, keys[layer], *([product] if products else [])]
+            yield [*head, computed, effective, composite, *scores, *_tail(*rest)]
 
-    return HEAD + [f"score_{key}" for key in columns] + TAIL, rows()
+    head = HEAD + (["product"] if products else []) + SEGMENTS
+    return head + [f"score_{key}" for key in columns] + TAIL, rows()
 
 
 def _tail(provisional, until, reason, thin, version, computed_at):
@@ -99,9 +109,12 @@ def _dimensions(layers):
 
 def _wide(layers):
     def rows():
-        for external_id, ids, segments in _stream(_WIDE, [[layer.pk for layer in layers]]):
-            held = dict(zip(ids, segments, strict=True))
-            yield [external_id, *[held.get(layer.pk) for layer in layers]]
+        for external_id, *columns in _stream(_WIDE, [[layer.pk for layer in layers]]):
+            held = {}
+            for layer, segment, product in zip(*columns, strict=True):
+                if segment:
+                    held.setdefault(layer, []).append(f"{product}: {segment}" if product else segment)
+            yield [external_id, *["; ".join(held[one.pk]) if one.pk in held else None for one in layers]]
 
     return ["external_id", *[layer.key for layer in layers]], rows()
 

@@ -25,12 +25,25 @@ _JOINS = {
     # offset 0: parents are anywhere, and looked up one by one even where nested loops are off
     "p": "left join lateral (select q.external_id from accounts_account q where q.id = a.parent_id offset 0) p on true",
 }
-# Per product: the same with the product in each join. x comes first, the others name it.
+# The range of accounts is said in each part: a join does not pass it on.
+_WITHIN_RANGE = "product_id is not null and account_id between %(first)s and %(last)s"
+# Per product: the same with the product in each join. x comes first, the others name it: the products an account has, by
+# running subscriptions, or by usage where no subscription of the product is known at all (not everybody imports them).
+# One that it had (not `there`) comes along while a tag of it is in force: its evaluation ends the tag, once, with a reason
+# and a move. Left alone, it would go on to say that something is in use which nobody has.
 _OF_PRODUCTS = {
-    "x": """join (select account_id, product_id from accounts_usage
-                   where product_id is not null and account_id between %(first)s and %(last)s
-                   union select account_id, product_id from accounts_subscription
-                          where product_id is not null and account_id between %(first)s and %(last)s) x
+    "x": f"""join (select account_id, product_id, coalesce(bool_or(running), bool_or(used)) as there
+                    from (select account_id, product_id, null::boolean as running, true as used
+                            from accounts_usage where {_WITHIN_RANGE}
+                          union all
+                          select account_id, product_id, status <> 'cancelled' and start_date <= %(at)s::date
+                                 and (end_date is null or end_date > %(at)s::date), null
+                            from accounts_subscription where {_WITHIN_RANGE}
+                          union all
+                          select account_id, product_id, null, false
+                            from segmentation_assignment where {_WITHIN_RANGE} and effective_id is not null) y
+                   group by account_id, product_id
+                  having coalesce(bool_or(running), bool_or(used)) or bool_or(not used)) x
                 on x.account_id = a.id""",
     "u": "left join accounts_usage u on u.account_id = a.id and u.product_id = x.product_id{within}",
     "s": "left join ({summary}) s on s.account_id = a.id and s.product_id = x.product_id",
@@ -54,16 +67,17 @@ def facts(names, *, at, first, last, which=SCORED, products=False):
     """The facts `names` of the accounts with ids from `first` to `last` at the clock `at` (a date), by id.
 
     Columns: `id`, `churned`, each fact in its catalogue type, and `foreign` (a currency, or null) where money is among
-    them. which: SCORED, SCORED_OR_CHURNED, or "true" for everybody. products: a row for each product an account has
-    usage or a subscription of, with `product` (its id); usage and contract facts are then those of the product.
+    them. which: SCORED, SCORED_OR_CHURNED, or "true" for everybody. products: a row for each product an account has, with
+    `product` (its id) and `gone` (it had it; a tag of it is still in force); usage and contract facts are then those of
+    the product.
     """
     names = list(names)
     columns = ["a.id", "(a.status = 'churned')::int"] + [_column(name, products=products) for name in names]
     schema = {"id": pl.Int64, "churned": pl.Boolean} | {name: catalogue.dtype(name) for name in names}
     joins, order = _joins(names, products=products), "a.id"
     if products:
-        columns.append("x.product_id")
-        schema["product"] = pl.Int64
+        columns += ["x.product_id", "(not x.there)::int"]
+        schema |= {"product": pl.Int64, "gone": pl.Boolean}
         order += ", x.product_id"
     if catalogue.MONEY_FACTS & set(names):
         columns.append(_FOREIGN)
@@ -71,12 +85,12 @@ def facts(names, *, at, first, last, which=SCORED, products=False):
         schema["foreign"] = pl.String
     where = f"a.id between %(first)s and %(last)s and {which}"
     query = f"select {', '.join(columns)} from accounts_account a {joins} where {where} order by {order}"
-    with _no_nested_loops():
+    with no_nested_loops():
         return read(query, schema, _parameters(at) | {"first": first, "last": last})
 
 
 @contextmanager
-def _no_nested_loops():
+def no_nested_loops():
     """Ranges are joined whole. Right after an import PostgreSQL takes each for one row, and would walk them n x n times.
 
     For the transaction of a run or of an explanation; without one it has no effect.
@@ -291,7 +305,7 @@ def scores(layer, *, first, last, dimensions, definition):
 def _select(columns, tables, parameters):
     schema = {name: dtype for name, (_, dtype) in columns.items()}
     expressions = ", ".join(expression for expression, _ in columns.values())
-    with _no_nested_loops():
+    with no_nested_loops():
         return read(f"select {expressions} from {tables}", schema, parameters)
 
 

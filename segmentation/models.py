@@ -178,6 +178,11 @@ class Layer(models.Model):
     def __str__(self):
         return self.name
 
+    @property
+    def labelled(self):
+        """What gets a label, as in `12 accounts`."""
+        return "products of accounts" if self.scope == self.Scope.PRODUCT else "accounts"
+
 
 class Segment(models.Model):
     """One label of a layer: a group, and what is done differently for it."""

@@ -15,4 +15,9 @@ def text(code, document=None):
         return f"Its money is in {what}, not in the organisation's currency; amounts are not converted yet."
     if kind == "overflow":
         return f"A number in rule {int(what) + 1} is too large to be compared."
-    return {"": "", "no rule": "No rule applies."}.get(kind, code)
+    known = {
+        "": "",
+        "no rule": "No rule applies.",
+        "gone": "The account does not have this product any more.",
+    }
+    return known.get(kind, code)

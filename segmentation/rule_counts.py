@@ -51,15 +51,14 @@ def count(data, layer, *, at):
         return None
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("select set_config('statement_timeout', %s, true)", [f"{SECONDS}s"])
-        total, ranges = _ranges(cursor, accounts_of([document]))
+        total, accounts, ranges = _ranges(cursor, accounts_of([document]))
         pinned = _pinned(layer, document)
         parts = [Range([pinned], at=at, first=first, last=last).inputs(pinned) for first, last in ranges]
     inputs = pl.concat(parts)
-    accounts = inputs["id"].n_unique()
     document, left_out = _measured(document, inputs, at, share=accounts / total if total else 1)
     result = engine.evaluate(document, inputs, at, left_out=left_out)
     both = pl.concat([inputs, result.drop(set(inputs.columns) & set(result.columns))], how="horizontal")
-    return _counted(document, both, complete, accounts, max(total, accounts), pinned.products)
+    return _counted(document, both, complete, accounts, total, pinned.products)
 
 
 def _readable(data):
@@ -96,15 +95,22 @@ def _pinned(layer, document):
 
 
 def _ranges(cursor, which):
-    """(accounts there are, the ranges of ids that are counted)."""
+    """(accounts there are, accounts that are counted, the ranges of ids they are in)."""
     cursor.execute(f"select count(*), min(a.id), max(a.id) from accounts_account a where {which}")
     total, first, last = cursor.fetchone()
     if total <= WHOLE:
-        return total, [(first or 0, last or 0)]
+        return total, total, [(first or 0, last or 0)]
     span = last - first + 1
     width = max(1, span * WHOLE // (total * PIECES))
-    starts = [first + span * piece // PIECES for piece in range(PIECES)]
-    return total, [(start, start + width - 1) for start in starts]
+    ranges = [
+        (start, start + width - 1) for start in (first + span * piece // PIECES for piece in range(PIECES))
+    ]
+    within = " or ".join("a.id between %s and %s" for _ in ranges)
+    cursor.execute(
+        f"select count(*) from accounts_account a where {which} and ({within})",
+        [end for one in ranges for end in one],
+    )
+    return total, cursor.fetchone()[0], ranges
 
 
 def _measured(document, inputs, at, *, share):

@@ -38,6 +38,7 @@ QUARANTINE_LIMIT = 100  # more bad accounts than this in one chunk,
 ALL_BAD = 20  # or this many and no good one: it is not about the accounts
 WAKE = 8  # messages sent at most: more workers than that are found by the sweep
 SUMMED = [
+    "accounts",
     "scanned",
     "changed",
     "rescored",
@@ -439,7 +440,7 @@ def _close(run):
         measured = one.counts["criteria"] > 0
         one.counts["observed_median"] = _median(one.counts["observed"]) if measured else None
         one.counts["fallback_share"] = _share(one.counts["fallbacks"], one.counts["criteria"])
-        one.warnings += _warnings(one.counts)
+        one.warnings += _warnings(one.counts, one.layer.labelled)
         one.running = False
         one.save()
     run.status = Run.Status.FAILED if failed else Run.Status.FINISHED
@@ -462,17 +463,17 @@ def _share(part, whole):
     return round(part / whole, 4) if whole else None
 
 
-def _warnings(counts):
+def _warnings(counts, labelled):
     if counts["needs_data"] * 2 > counts["scanned"]:
         code = max(counts["reasons"], key=counts["reasons"].get)
         yield (
-            f"{counts['needs_data']} of {counts['scanned']} accounts need data, most of them for this reason: "
+            f"{counts['needs_data']} of {counts['scanned']} {labelled} need data, most of them for this reason: "
             f"{reasons.text(code)}"
         )
     if counts["quarantined"]:
         yield f"{counts['quarantined']} accounts could not be evaluated and were set aside, with the reason."
     if counts["scanned"] and counts["thin"] * 2 > counts["scanned"]:
-        yield f"{counts['thin']} of {counts['scanned']} accounts have thin data: more than half of their measures are missing."
+        yield f"{counts['thin']} of {counts['scanned']} {labelled} have thin data: more than half of their measures are missing."
 
 
 def cancel(run, *, by, reason):
@@ -537,7 +538,7 @@ def progress(run):
     run = Run.objects.get(pk=run.pk)
     chunks = list(run.chunks.values_list("status", "counts"))
     statuses = Counter(status for status, _ in chunks)
-    accounts_done = sum(max((one["scanned"] for one in counts.values()), default=0) for _, counts in chunks)
+    accounts_done = sum(max((_accounts(one) for one in counts.values()), default=0) for _, counts in chunks)
     done, of = statuses["done"] + statuses["failed"], sum(statuses.values())
     return {
         "status": run.status,
@@ -550,6 +551,10 @@ def progress(run):
     }
 
 
+def _accounts(counts):
+    return counts.get("accounts", counts["scanned"])  # runs of before there were segmentations of products
+
+
 def report(run):
     """What a run did, as `recompute --json` prints it."""
     run = Run.objects.get(pk=run.pk)
@@ -560,6 +565,7 @@ def report(run):
     for one in run.layers.select_related("layer", "definition").order_by("layer__position", "layer__key"):
         layers[one.layer.key] = {
             "definition": one.definition.version,
+            "scope": one.layer.scope,
             **{name: one.counts.get(name) for name in shown},
             "left_out": one.left_out,
             "warnings": one.warnings,

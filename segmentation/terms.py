@@ -10,19 +10,20 @@ _STATE = {
 }
 
 
-def label(name):
-    """A term of rules as people read it."""
+def label(name, layer=""):
+    """A term of rules as people read it. layer: what the segmentation it is of is called, where that is known."""
     if name in catalogue.FACTS:
         return catalogue.FACTS[name].label
     if name in _STATE:
         return _STATE[name]
     part, _, rest = name.partition(".")
-    layer, _, group = rest.partition(".")
+    key, _, group = rest.partition(".")
+    layer = layer or words(key)
     if part == "label":
-        return words(layer)
+        return layer
     if part == "composite":
-        return f"{words(layer)}: overall score"
-    return f"{words(layer)}: {words(group)}" if group else words(layer)
+        return f"{layer}: overall score"
+    return f"{layer}: {words(group)}" if group else layer
 
 
 def words(key):

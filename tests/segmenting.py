@@ -60,10 +60,10 @@ def person(name="olga", *permissions):
     return User.objects.get(pk=user.pk)  # permissions are cached on the object
 
 
-def layer_with(document=RULES, *, key="tier", policy="approval", segments=SEGMENTS):
+def layer_with(document=RULES, *, key="tier", policy="approval", segments=SEGMENTS, scope="account"):
     """A layer with these rules active."""
-    primary = not Layer.objects.filter(primary=True).exists()
-    layer = Layer.objects.create(key=key, name=key.capitalize(), policy=policy, primary=primary)
+    primary = scope == "account" and not Layer.objects.filter(primary=True).exists()
+    layer = Layer.objects.create(key=key, name=key.capitalize(), policy=policy, primary=primary, scope=scope)
     model, _ = ServiceModel.objects.get_or_create(key="any", name="Any model")
     for position, segment in enumerate(segments):
         service = f"Service of {segment}"

@@ -58,6 +58,7 @@ def test_now(layer):
         "key": "arr",
         "name": "ARR",
         "fact": "arr",
+        "layer": None,
         "value": "120000.00",
         "value_shown": "$120,000",
         "source": "billing",

@@ -1,12 +1,13 @@
 import json
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
-from accounts.models import Account
+from accounts.models import Account, Product
 from accounts.refusals import Refused
 from segmentation import explain
 from segmentation.management.commands.recompute import a_date, layers
+from segmentation.models import Assignment, Layer
 
 
 class Command(BaseCommand):
@@ -15,13 +16,18 @@ class Command(BaseCommand):
     def add_arguments(self, parser):
         parser.add_argument("account", help="the account's ID, or its exact name")
         parser.add_argument("--layer", metavar="KEY", help="which segmentation (default: the primary one)")
+        parser.add_argument(
+            "--product", metavar="NAME", help="which of its products, on a segmentation of products"
+        )
         parser.add_argument("--at", metavar="DATE", help="a date, such as 2026-01-31 (default: now)")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *, account, layer, at, json, **options):
-        layer = layers([layer])[0] if layer else None
+    def handle(self, *, account, layer, product, at, json, **options):
+        layer, account = layers([layer])[0] if layer else None, find(account)
+        if product is not None or (layer and layer.scope == Layer.Scope.PRODUCT):
+            product = find_product(product, account)
         try:
-            told = explain.explain(find(account), layer, at=a_date("--at", at))
+            told = explain.explain(account, layer, at=a_date("--at", at), product=product)
         except Refused as refusal:
             raise CommandError(str(refusal)) from None
         self.stdout.write(as_json(told) if json else "\n".join(lines(told)))
@@ -51,10 +57,32 @@ def _nearest(text):
     return f" Did you mean {named}?" if named else ""
 
 
+def find_product(text, account):
+    """The product with this key or name, whatever its case."""
+    theirs = ", ".join(products(account)) or "none"
+    if text is None:
+        raise CommandError(
+            f"This segmentation labels the products of an account. Name one with --product: {theirs}"
+        )
+    named = Product.objects.filter(Q(key__iexact=text) | Q(name__iexact=text)).order_by("pk")
+    exact = [one for one in named if text in (one.key, one.name)]
+    if found := [*exact, *named]:
+        return found[0]
+    raise CommandError(f"There is no product {text!r}. {account} has: {theirs}")
+
+
+def products(account):
+    """The keys of the products something is known of for an account."""
+    tagged = Assignment.objects.filter(account=account, product=OuterRef("pk"))
+    known = Q(Exists(tagged)) | Q(usage__account=account) | Q(subscription__account=account)
+    return Product.objects.filter(known).order_by("key").distinct().values_list("key", flat=True)
+
+
 def lines(told):
     """The explanation for people, line by line."""
     account, layer = told["account"], told["layer"]
-    yield f"{account['name'] or account['external_id']} ({account['external_id']}) on {layer['name']}, as of {told['as_of']}"
+    what = layer["name"] + (f" of {told['product']['name']}" if told["product"] else "")
+    yield f"{account['name'] or account['external_id']} ({account['external_id']}) on {what}, as of {told['as_of']}"
     yield f"Current segment: {_segment(told, 'effective')}"
     yield f"Segment by the rules (version {told['definition']['version']}): {_segment(told, 'computed')}"
     for sentence in (told["scope"], told["reason_text"], told["differs"] and told["differs"]["text"]):

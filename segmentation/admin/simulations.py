@@ -1,0 +1,344 @@
+"""Impact previews: started from a version of the rules, followed while they are worked, read, frozen, taken as a file."""
+
+from datetime import date
+from decimal import Decimal
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.views.decorators.http import require_POST
+
+from accounts.admin.governed import PlainAdmin, page
+from accounts.refusals import Refused
+from accounts.templatetags import shown
+from segmentation import portfolio, reasons, simulation
+from segmentation.models import Definition, Simulation
+
+from . import flow
+from .runs import BADGES
+
+PAGE = "admin:segmentation_simulation_change"
+NOBODY = "none"  # in an address: no segment
+FIRST, PAGED = 10, 50  # movers on the preview's page, and on a page of their own
+
+
+@admin.register(Simulation)
+class SimulationAdmin(PlainAdmin):
+    list_display = ["number", "state", "of", "as_of_shown", "started", "moved", "kept"]
+    list_filter = ["status", "layer"]
+    list_select_related = ["layer"]
+    empty_text = "Open a version of the rules and choose “Impact preview”: it changes nothing."
+
+    def has_view_permission(self, request, obj=None):
+        """It names accounts and their ARR."""
+        user = request.user
+        sees = user.has_perm("segmentation.view_simulation") or simulation.may(user)
+        return sees and user.has_perm("accounts.view_account")
+
+    def has_module_permission(self, request):
+        return self.has_view_permission(request)
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def empty_step(self, request):
+        return "Look at the rules", reverse("admin:segmentation_definition_changelist")
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).defer("document")
+
+    def get_urls(self):
+        wrap = self.admin_site.admin_view
+        name = "segmentation_simulation_{}".format
+        return [
+            path("start/", wrap(self.start_view), name=name("start")),
+            path("<int:pk>/progress/", wrap(self.progress_view), name=name("progress")),
+            path("<int:pk>/cancel/", wrap(require_POST(self.cancel_view)), name=name("cancel")),
+            path("<int:pk>/freeze/", wrap(require_POST(self.freeze_view)), name=name("freeze")),
+            path("<int:pk>/movers/", wrap(self.movers_view), name=name("movers")),
+            path("<int:pk>/movers.csv", wrap(self.csv_view), name=name("csv")),
+            *super().get_urls(),
+        ]
+
+    # -- the list
+
+    @admin.display(description="Impact preview", ordering="pk")
+    def number(self, one):
+        return f"No. {one.pk}"
+
+    @admin.display(description="Status", ordering="status")
+    def state(self, one):
+        return format_html(
+            '<span class="dm-badge {}">{}</span>', BADGES[one.status], one.get_status_display()
+        )
+
+    @admin.display(description="Rules", ordering="layer")
+    def of(self, one):
+        return _of(one)
+
+    @admin.display(description="As of", ordering="as_of")
+    def as_of_shown(self, one):
+        return shown.day(one.as_of)
+
+    @admin.display(description="Started", ordering="started_at")
+    def started(self, one):
+        return f"{shown.moment(one.started_at)} · {one.started_by_label}"
+
+    @admin.display(description="Segment changes")
+    def moved(self, one):
+        return shown.count(one.result.get("counts", {}).get("moves"))
+
+    @admin.display(description="Frozen", ordering="frozen_at")
+    def kept(self, one):
+        return one.note or "–"
+
+    # -- starting
+
+    def start_view(self, request):
+        """A page that asks, and the POST that starts: nothing is worked by following a link."""
+        if not simulation.may(request.user):
+            raise PermissionDenied
+        definition = _definition(request.POST.get("definition") or request.GET.get("definition", ""))
+        typed, refusal = request.POST.get("as_of", ""), ""
+        if request.method == "POST":
+            try:
+                made = simulation.start(definition, as_of=_day(typed), by=request.user)
+            except Refused as error:
+                refusal = str(error)
+            else:
+                return HttpResponseRedirect(reverse(PAGE, args=[made.pk]))
+        return page(
+            request,
+            "demarc/simulation_start.html",
+            title="Impact preview",
+            model_admin=self,
+            definition=definition,
+            as_of=typed or simulation.default_date(definition.layer).isoformat(),
+            refusal=refusal,
+            before=definition.layer.simulations.defer("document")[:5],
+            badges=BADGES,
+            status=409 if refusal else 200,
+        )
+
+    # -- one preview
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        key = unquote(object_id)
+        one = self._get(request, int(key) if key.isdigit() and len(key) < 19 else 0)
+        report = simulation.report(one)
+        found = _read(one, report) if one.result else {}
+        return page(
+            request,
+            "demarc/simulation.html",
+            title=str(one),
+            model_admin=self,
+            original=one,
+            one=one,
+            of=_of(one),
+            definition=Definition.objects.filter(pk=one.definition_id).first(),
+            badge=BADGES[one.status],
+            changed=simulation.changed(one),
+            progress=simulation.progress(one) if one.status == Simulation.Status.RUNNING else None,
+            may_start=simulation.may(request.user),
+            may_export=request.user.has_perm("accounts.export_accounts"),
+            report=report,
+            movers=_named(one, simulation.movers(one, limit=FIRST)) if one.result else [],
+            **found,
+        )
+
+    def progress_view(self, request, pk):
+        """How far it is. What somebody has started goes on here too where no worker is: it is the same whoever works it."""
+        one = self._get(request, pk)
+        if one.status == Simulation.Status.RUNNING:
+            simulation.carry(one)
+        state = simulation.progress(one)
+        return JsonResponse(
+            {
+                "ended": state["status"] != Simulation.Status.RUNNING,
+                "begun": state["done"] > 0,
+                "done": state["done"],
+                "of": state["of"],
+                "step": f"{state['accounts_done']:,} of {state['accounts']:,} accounts",
+            }
+        )
+
+    def cancel_view(self, request, pk):
+        return self._act(request, pk, lambda one: simulation.cancel(one, by=request.user), "Cancelled.")
+
+    def freeze_view(self, request, pk):
+        note = request.POST.get("note", "")[:1000]
+        said = "Frozen: from now on nobody can change it."
+        return self._act(request, pk, lambda one: simulation.freeze(one, by=request.user, note=note), said)
+
+    def _act(self, request, pk, verb, said):
+        one = self._get(request, pk)
+        if not simulation.may(request.user):
+            raise PermissionDenied
+        try:
+            verb(one)
+        except Refused as refusal:
+            messages.error(request, str(refusal))
+        else:
+            messages.success(request, said)
+        return HttpResponseRedirect(reverse(PAGE, args=[pk]))
+
+    def movers_view(self, request, pk):
+        """Everybody who would change the segment, or those of one cell of the matrix; the most ARR first."""
+        one = self._get(request, pk)
+        narrowed, said = _narrowed(one, request.GET)
+        number = request.GET.get("p", "")
+        number = max(1, int(number)) if number.isdecimal() and len(number) < 7 else 1
+        found = simulation.movers(one, **narrowed, offset=(number - 1) * PAGED, limit=PAGED + 1)
+        kept = request.GET.copy()
+        kept.pop("p", None)
+        return page(
+            request,
+            "demarc/simulation_movers.html",
+            title="Segment changes",
+            model_admin=self,
+            original=one,
+            one=one,
+            of=_of(one),
+            said=said,
+            query=kept.urlencode(),
+            movers=_named(one, found[:PAGED]),
+            number=number,
+            more=len(found) > PAGED,
+            may_export=request.user.has_perm("accounts.export_accounts"),
+        )
+
+    def csv_view(self, request, pk):
+        if not request.user.has_perm("accounts.export_accounts"):
+            raise PermissionDenied
+        one = self._get(request, pk)
+        narrowed, _ = _narrowed(one, request.GET)
+        lines = simulation.movers_csv(one, **narrowed)
+        answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+        answer["Content-Disposition"] = f'attachment; filename="{simulation.file_name(one)}"'
+        return answer
+
+    def _get(self, request, pk):
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        one = Simulation.objects.select_related("layer").filter(pk=pk).first()
+        if one is None:
+            raise Http404("There is no such impact preview.")
+        return one
+
+
+def _definition(key):
+    known = Definition.objects.select_related("layer")
+    found = known.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
+    if found is None:
+        raise Http404("There is no such version.")
+    return found
+
+
+def _day(text):
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise Refused("The date is not one: choose it as year, month and day.") from None
+
+
+def _of(one):
+    return f"{one.layer}, version {one.version}" if one.version else f"{one.layer}, rules of a file"
+
+
+def _names(one):
+    """{segment's id, None for none: its name when the preview was made}."""
+    return {row["id"]: row["name"] for row in one.result.get("segments", [])} | {None: "No segment"}
+
+
+def _named(one, movers):
+    names = _names(one)
+    return [row | {"source": names.get(row["source"]), "target": names.get(row["target"])} for row in movers]
+
+
+def _narrowed(one, asked):
+    """(what `simulation.movers` is narrowed to, the same in words) of an address; what is not known there is no filter."""
+    keys = {row["key"]: row["id"] for row in one.result.get("segments", [])} | {NOBODY: None}
+    names = _names(one)
+    narrowed = {
+        side: keys[asked[name]]
+        for side, name in (("source", "from"), ("target", "to"))
+        if asked.get(name) in keys
+    }
+    words = {"source": "from", "target": "to"}
+    return narrowed, " ".join(f"{words[side]} {names[id]}" for side, id in narrowed.items())
+
+
+# -- the numbers as the page shows them
+
+
+def _read(one, report):
+    names = {row["key"]: row["name"] for row in one.result["segments"]} | {None: "No segment"}
+    cells = {(row["from"], row["to"]): row["accounts"] for row in report["in_force"]}
+    link = reverse("admin:segmentation_simulation_movers", args=[one.pk])
+    coverage, largest = report["coverage"], report["concentration"]
+    return {
+        "matrix": _matrix(report["in_force"], names, link),
+        "by_rules": _matrix(report["by_rules"], names, ""),
+        "picture": flow.draw(cells, names),
+        "coverage_verdict": portfolio.coverage_verdict(coverage["after"]),
+        "concentration_verdict": portfolio.concentration_verdict(largest["after"]),
+        "reasons": [
+            (reasons.text(code), count)
+            for code, count in sorted(report["reasons"].items(), key=lambda one: -one[1])
+        ],
+        "nearest": [
+            boundary
+            | {"accounts": [row | {"segment": names.get(row["segment"])} for row in boundary["accounts"]]}
+            for boundary in report["nearest"]
+        ],
+        "staffed": _together(report["service_models"]),
+    }
+
+
+def _matrix(rows, names, link):
+    """Rows and columns of a table; those that nobody is in are left out."""
+    found = {(row["from"], row["to"]): row for row in rows}
+    sources = [one for one in names if any(source == one for source, _ in found)]
+    targets = [one for one in names if any(target == one for _, target in found)]
+    lines = []
+    for source in sources:
+        cells = [_cell(found.get((source, target)), source, target, link) for target in targets]
+        lines.append(
+            {"name": names[source], "cells": cells, **_sum(row for row in rows if row["from"] == source)}
+        )
+    return {
+        "targets": [names[one] for one in targets],
+        "lines": lines,
+        "sums": [_sum(row for row in rows if row["to"] == target) for target in targets],
+        "total": _sum(rows),
+    }
+
+
+def _cell(row, source, target, link):
+    if row is None:
+        return None
+    address = f"{link}?from={source or NOBODY}&to={target or NOBODY}" if link and source != target else ""
+    return row | {"stays": source == target, "link": address}
+
+
+def _sum(rows):
+    rows = list(rows)
+    return {
+        "accounts": sum(row["accounts"] for row in rows),
+        "arr": sum(Decimal(row["arr"]) for row in rows),
+        "other_currency": sum(row["other_currency"] for row in rows),
+    }
+
+
+def _together(models):
+    """Accounts and ARR of all service models, before and after."""
+    return {side: sum(row[side]["accounts"] for row in models) for side in ("before", "after")}
