@@ -747,7 +747,7 @@ class _Reader:
     def rule(self, data, path, known, key, last):
         self.known(data, "rule", path)
         segment, when = self.text(data, "segment", path), self.text(data, "when", path)
-        if not KEY.fullmatch(key) and data.get("key"):
+        if data.get("key") and not (isinstance(data["key"], str) and KEY.fullmatch(key)):
             self.problem(
                 f"{path}.key", f"'{key}' is no key: use small letters, digits and _, a letter first."
             )

@@ -86,6 +86,7 @@ RULES = [
     ([{"segment": "high", "top": "many by arr"}], "rules.0.top", "50 by arr"),
     ([{"segment": "high", "top": "50 by industry"}], "rules.0.top", "no number"),
     ([{"segment": "high", "key": "High One"}], "rules.0.key", "is no key"),
+    ([{"segment": "high", "key": ["high"]}], "rules.0.key", "is no key"),
     (
         [{"segment": "high", "key": "a", "when": "TRUE"}, {"segment": "low", "key": "a"}],
         "rules.1.key",
