@@ -14,6 +14,8 @@ TRIGGERS = {
         "demarc_effective_delete",
         "demarc_no_truncate",
     ),
+    "segmentation_layer": ("demarc_layer_scope",),
+    "segmentation_segment": ("demarc_segment_circle",),
     "segmentation_definition": (
         "demarc_guard_definition",
         "demarc_activate_insert",

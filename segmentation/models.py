@@ -4,6 +4,7 @@ from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import ArrayField, RangeOperators
 from django.contrib.postgres.indexes import BrinIndex
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.utils import timezone
@@ -178,6 +179,16 @@ class Layer(models.Model):
     def __str__(self):
         return self.name
 
+    def clean(self):
+        """Labels of accounts mean nothing on products, and the other way round; the database holds it too."""
+        before = Layer.objects.filter(pk=self.pk).exclude(scope=self.scope).first() if self.pk else None
+        if before and self.assignments.exists():
+            raise ValidationError(
+                {
+                    "scope": f"{self.name} has labelled {before.labelled} already, so that stays. For the other, add a segmentation."
+                }
+            )
+
     @property
     def labelled(self):
         """What gets a label, as in `12 accounts`."""
@@ -208,6 +219,22 @@ class Segment(models.Model):
 
     def __str__(self):
         return self.name
+
+    def clean(self):
+        """A parent is of the same segmentation or of another one, of the same things, and not part of this segment."""
+        if self.parent is None:
+            return
+        if self.parent.layer.scope != self.layer.scope:
+            message = (
+                f"{self.parent} is of {self.parent.layer.labelled}, {self.layer} of {self.layer.labelled}."
+            )
+            raise ValidationError({"parent": message})
+        way = [self, self.parent]
+        while way[-1].parent_id and way[-1] not in way[:-1]:
+            way.append(way[-1].parent)
+        if way[-1] == self:
+            path = " › ".join(one.name for one in reversed(way))
+            raise ValidationError({"parent": f"{self} would be part of itself: {path}."})
 
 
 class Definition(models.Model):
