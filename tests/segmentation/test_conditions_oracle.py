@@ -152,3 +152,18 @@ def test_every_kind_of_node_is_tried():
         if len(text) <= conditions.MAX_LENGTH:
             met |= {type(node) for node in conditions.parse(text, TYPES).walk()}
     assert set(conditions._VISITS) - met <= {conditions.exp.Null}  # NULL itself is refused
+
+
+@pytest.mark.parametrize("sign", ["<", "<=", "=", ">"])
+@pytest.mark.parametrize(
+    "quotient", ["arr / 3 * 3 {} arr", "arr / csat * csat {} arr", "acv / 7 {} acv / 7.000000001"]
+)
+def test_where_a_quotient_is_cut_off(quotient, sign, db):
+    """At the twelfth decimal, also below zero: where the plain reading rounds otherwise, the exact one agrees."""
+    rows = accounts(random.Random(3), 200)
+    text = quotient.format(sign)
+    with connection.cursor() as cursor:
+        oracle = Oracle(cursor, rows)
+        ours = frame(rows).select(id=0, ours=conditions.compile(text, TYPES).expr)["ours"].to_list()
+        theirs = oracle.answer(text.replace("/ csat", "/ nullif(csat, 0)"), exactly=True)
+    assert ours == theirs
