@@ -46,7 +46,7 @@ def look(layer, *, at, first, last, which=None):
     part = Range([layer], at=at, first=first, last=last, which=which, besides=BESIDES)
     known = {"first": first, "last": last, "products": layer.products}
     standing = frames.standing(layer.id, since=layer.document.stays, ruled=True, **known)
-    inputs = part.inputs(layer, standing)
+    inputs = part.inputs(layer, standing=standing)
     result = engine.evaluate(layer.document, inputs, at, left_out=layer.left_out)
     both = pl.concat([inputs, result.drop(set(result.columns) & set(inputs.columns))], how="horizontal")
     values = [
@@ -138,6 +138,8 @@ def _nearest(rows, place, boundary, layer):
     product = pl.col("product") if layer.products else pl.lit(None, pl.Int64)
     segmented = rows.filter(value.is_not_null() & pl.col("computed").is_not_null())
     segmented = segmented.select("id", product.alias("product"), value.alias("value"), "computed", "arr")
+    if segmented.is_empty():
+        return []
     segmented = segmented.with_columns(away=(pl.col("value") - threshold).abs())
     farthest = segmented["away"].bottom_k(NEAREST).max()
     near = segmented.filter(pl.col("away") <= farthest).sort("away", "id", "product").head(NEAREST)
@@ -168,7 +170,7 @@ def _movers(rows, layer):
 
 def add(parts):
     """The figures of ranges (see Seen) as those of all of them."""
-    parts = list(parts)
+    parts = [part for part in parts if part["counts"]]  # in some, nobody could be evaluated
     counts, reasons = Counter(), Counter()
     for part in parts:
         counts.update(part["counts"])
