@@ -317,10 +317,10 @@ class _Case:
         }[kind]
 
     def requires(self):
-        """Rows of what no measure shows; first what the deciding rule looks at (`decides`)."""
+        """Rows of what no measure shows; first what the deciding rule looks at (`decides`), what is known before the rest."""
         deciding = self.deciding()
         rows = [self.fact_row(one) | {"decides": one in deciding} for one in self.other_facts()]
-        return sorted(rows, key=lambda row: not row["decides"])
+        return sorted(rows, key=lambda row: (not row["decides"], row["value"] is None))
 
     def deciding(self):
         """What the decision was taken by: where it stays, what could have moved it on from there."""
@@ -369,7 +369,7 @@ class _Case:
         if name in ("previous", "declared"):
             return self.names.get(value, value)
         if name in catalogue.FACTS:
-            return _shown(name, value, self.account.currency, rounding)
+            return spelt(name, value, self.account.currency, rounding)
         if name.startswith("label."):
             return self.label_shown(name, value)
         return _hundredths(value) if isinstance(value, Decimal) else f"{value:,}"
@@ -570,7 +570,7 @@ def _hundredths(value):
     return None if value is None else f"{rounded(value):f}"
 
 
-def _shown(fact, value, currency="", rounding=ROUND_FLOOR):
+def spelt(fact, value, currency="", rounding=ROUND_FLOOR):
     """A fact as people write it: $130,000, 40 %, 1.5x, 1,200, 28 Dec 2026.
 
     Cut off, never rounded up: 79.96 % that earned the points of 60%-79% must not read 80 %.
@@ -582,8 +582,8 @@ def _shown(fact, value, currency="", rounding=ROUND_FLOOR):
         return shown.money(value, currency)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if known.type == "integer":
-        return f"{value:,}"
+    if known.type == "integer":  # a gap to a boundary between two of them is a fraction
+        return f"{Decimal(value).to_integral_value(rounding):,}"
     if isinstance(value, Decimal):
         if known.unit == "%":
             return f"{_plain((value * 100).quantize(Decimal('0.1'), rounding))} %"

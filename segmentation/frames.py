@@ -29,8 +29,8 @@ _JOINS = {
 _WITHIN_RANGE = "product_id is not null and account_id between %(first)s and %(last)s"
 # Per product: the same with the product in each join. x comes first, the others name it: the products an account has, by
 # running subscriptions, or by usage where no subscription of the product is known at all (not everybody imports them).
-# One that it had (not `there`) comes along while a tag of it is in force: its evaluation ends the tag, once, with a reason
-# and a move. Left alone, it would go on to say that something is in use which nobody has.
+# One that it had (not `there`) comes along until its assignments say that it is gone: that evaluation ends its tag, once,
+# with a reason and a move. Left alone, it would go on to say that something is in use which nobody has.
 _OF_PRODUCTS = {
     "x": f"""join (select account_id, product_id, coalesce(bool_or(running), bool_or(used)) as there
                     from (select account_id, product_id, null::boolean as running, true as used
@@ -41,7 +41,7 @@ _OF_PRODUCTS = {
                             from accounts_subscription where {_WITHIN_RANGE}
                           union all
                           select account_id, product_id, null, false
-                            from segmentation_assignment where {_WITHIN_RANGE} and effective_id is not null) y
+                            from segmentation_assignment where {_WITHIN_RANGE} and reason <> 'gone') y
                    group by account_id, product_id
                   having coalesce(bool_or(running), bool_or(used)) or bool_or(not used)) x
                 on x.account_id = a.id""",
@@ -68,7 +68,7 @@ def facts(names, *, at, first, last, which=SCORED, products=False):
 
     Columns: `id`, `churned`, each fact in its catalogue type, and `foreign` (a currency, or null) where money is among
     them. which: SCORED, SCORED_OR_CHURNED, or "true" for everybody. products: a row for each product an account has, with
-    `product` (its id) and `gone` (it had it; a tag of it is still in force); usage and contract facts are then those of
+    `product` (its id) and `gone` (it had it, and an assignment does not say so yet); usage and contract facts are then those of
     the product.
     """
     names = list(names)

@@ -222,7 +222,7 @@ class Segment(models.Model):
 
     def clean(self):
         """A parent is of the same segmentation or of another one, of the same things, and not part of this segment."""
-        if self.parent is None:
+        if self.parent is None or self.layer_id is None:
             return
         if self.parent.layer.scope != self.layer.scope:
             message = (

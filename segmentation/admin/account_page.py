@@ -1,61 +1,106 @@
 """What the account page shows: who the customer is, its segments, why, how it is served and what happened."""
 
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
 
 from django.conf import settings
+from django.db.models import Exists, OuterRef
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.utils import timezone
+from django.utils.http import urlencode
 
 from accounts.admin.governed import entries
-from accounts.catalogue import FACTS, SIGNALS
+from accounts.catalogue import FACTS, SIGNALS, USAGE_FACTS
+from accounts.models import Product
 from accounts.refusals import Refused
 from accounts.revenue import with_arr
 from accounts.templatetags import shown
-from segmentation import coverage, explain
+from segmentation import coverage, explain, nesting, reasons
+from segmentation.assignments import GONE
 from segmentation.models import Assignment, Definition, Layer, Move
 
+CHIPS = 4  # labels at the top; all of them are in a table below
 TIMELINE = 40
 CHANGES = 20
 EVENTS = 12
 SHOW = {"": "All", "moves": "Segment changes", "rules": "Rules", "data": "Account data"}
 
 
-def context(account_id, accounts, *, layer_key="", at_text="", show=""):
+@dataclass(frozen=True)
+class Label:
+    """A segmentation and what an account, or one of its products, is on it. `state`: its Assignment, None before the first."""
+
+    layer: Layer
+    product: Product | None
+    state: Assignment | None
+    path: str  # the segment in force, with what it is part of
+    query: str  # the address of its explanation on this page
+
+    @property
+    def name(self):
+        return f"{self.layer} of {self.product}" if self.product else self.layer.name
+
+    @property
+    def differs(self):
+        one = self.state
+        return bool(one and one.computed_id and one.effective_id and one.computed_id != one.effective_id)
+
+    @property
+    def why_not(self):
+        """Why it needs data, as a sentence."""
+        lacking = self.state and not self.state.computed_id
+        return reasons.text(self.state.reason) if lacking else ""
+
+
+def context(account_id, accounts, *, layer_key="", product_key="", at_text="", show=""):
     """Everything the page needs. The account is looked up in `accounts`; None if it is not there."""
     today = timezone.localdate()
     at, warning = _date(at_text, today)
+    then = at if at != today else None
     account = with_arr(accounts.select_related("csm", "parent"), at).filter(pk=account_id).first()
     if account is None:
         return None
     states = _states(account)
-    layers = list(Layer.objects.order_by("-primary", "position", "key"))
+    layers = _layers({state.layer_id for state in states})
     layer = next((one for one in layers if one.key == layer_key), layers[0] if layers else None)
-    why, refusal = _why(account, layer, at if at != today else None)
     subscriptions = list(account.subscriptions.select_related("product"))
+    products = _products(account, states, subscriptions, at)
+    product = _product(layer, products, product_key)
+    why, refusal = _why(account, layer, product, then)
+    told = _Labels(states, nesting.paths(), then)
+    labels = [told.of(one) for one in layers if not of_products(one)]
+    chips = [one for place, one in enumerate(labels) if place < CHIPS or one.layer == layer]
+    for row in products:
+        tagged = [one for one in layers if of_products(one) and row["product"]]
+        row["labels"] = [told.of(one, row["product"]) for one in tagged]
+        chips += [one for one in row["labels"] if (one.layer, one.product) == (layer, product)]
     renewal = account.renewal_date or _next_end(subscriptions, at)
     moves = _moves(account)
-    lines = coverage.serve(account, at=at if at != today else None)
+    lines = coverage.serve(account, at=then)
     return {
         "account": account,
         "currency": account.currency or settings.ORGANISATION_CURRENCY,
         "today": today,
         "at": at,
-        "past": at != today,
+        "past": then is not None,
         "date_warning": warning,
-        "layers": layers,
         "layer": layer,
-        "states": states,
-        "primary": next((one for one in states if one.layer.primary), None),
-        "differing": [one for one in states if _differs(one)],
+        "product": product,
+        "here": _query(layer, product),
+        "labels": labels,
+        "chips": chips,
+        "primary": next((one.state for one in labels if one.layer.primary), None),
+        "differing": [one for one in labels if one.differs],
         "why": why,
+        "beside": [row for row in why["requires"] if not row["decides"]] if why else [],
         "refusal": refusal,
         "scale": _scale(why, layer) if why else None,
         "stale": _stale(why) if why else [],
         "renewal": renewal,
         "renewal_days": (renewal - at).days if renewal else None,
-        "subscriptions": [{"one": one, "runs": _runs(one, at)} for one in subscriptions],
+        "products": products,
         "signals": _signals(account, at),
-        "usage": list(account.usage.select_related("product").order_by("product__key")),
         "service": _service(lines),
         "decided": bool(lines or coverage.deciding_layers()),
         "timeline": _timeline(account, moves, show),
@@ -77,22 +122,108 @@ def _date(text, today):
 
 
 def _states(account):
-    return list(
-        Assignment.objects.filter(account=account)
-        .select_related("layer", "effective", "computed")
-        .order_by("-layer__primary", "layer__position", "layer__key")
+    """The account's assignments on all segmentations, those of its products among them."""
+    return list(Assignment.objects.filter(account=account).select_related("effective", "computed", "product"))
+
+
+def _layers(used):
+    """The segmentations in use, the primary one first: those with active rules, and those (ids) that gave labels here."""
+    active = Definition.objects.filter(layer=OuterRef("pk"), status=Definition.Status.ACTIVE)
+    known = Layer.objects.annotate(active=Exists(active)).order_by("-primary", "position", "key")
+    return [one for one in known if one.active or one.pk in used]
+
+
+def of_products(layer):
+    return layer.scope == Layer.Scope.PRODUCT
+
+
+class _Labels:
+    """What an account and its products are on each segmentation, and where on this page it is explained."""
+
+    def __init__(self, states, paths, at):
+        self.states = {(one.layer_id, one.product_id): one for one in states}
+        self.paths, self.at = paths, at
+
+    def of(self, layer, product=None):
+        state = self.states.get((layer.pk, product and product.pk))
+        effective = state and state.effective
+        path = self.paths.get(effective.pk, effective.name) if effective else ""
+        return Label(layer, product, state, path, _query(layer, product, at=self.at))
+
+
+def _query(layer, product=None, *, at=None):
+    """The part of the address that says whose explanation is shown."""
+    asked = {
+        "layer": layer.key if layer else "",
+        "product": product and product.key,
+        "at": at and at.isoformat(),
+    }
+    return urlencode({name: value for name, value in asked.items() if value})
+
+
+def _product(layer, products, key):
+    """The product whose label is explained: the one asked for, else the first one with a label; None on other layers."""
+    if layer is None or not of_products(layer):
+        return None
+    known = [row["product"] for row in products if row["product"]]
+    return next((one for one in known if one.key == key), known[0] if known else None)
+
+
+def _products(account, states, subscriptions, at):
+    """What the account has, product by product: those it has now first, what belongs to no product last.
+
+    Each: product (or None), there (it has it), facts and their age, subscriptions [(one, whether it counts)].
+    """
+    usage = {one.product_id: one for one in account.usage.select_related("product")}
+    found = {one.product_id: one.product for one in [*usage.values(), *subscriptions]}
+    found |= {state.product_id: state.product for state in states if state.product_id}
+    rows = []
+    for key, product in found.items():
+        bought = [one for one in subscriptions if one.product_id == key]
+        used = usage.get(key) if product else None  # that of the whole account stands with the measures
+        if product or bought:
+            rows.append(
+                {
+                    "product": product,
+                    "there": any(_had(one, at) for one in bought) if bought else used is not None,
+                    "facts": _usage_facts(used) if used else [],
+                    "observed": _observed(used) if used else None,
+                    "subscriptions": [{"one": one, "runs": _runs(one, at)} for one in bought],
+                }
+            )
+    return sorted(
+        rows, key=lambda row: (row["product"] is None, not row["there"], str(row["product"]).casefold())
     )
 
 
-def _differs(state):
-    return state.computed_id and state.effective_id and state.computed_id != state.effective_id
+def _had(subscription, at):
+    """It makes the account have the product, as for the rules (frames): a trial too."""
+    ended = subscription.end_date is not None and subscription.end_date <= at
+    return subscription.status != "cancelled" and subscription.start_date <= at and not ended
 
 
-def _why(account, layer, at):
+def _usage_facts(usage):
+    return [
+        (FACTS[name].label, explain.spelt(name, value))
+        for name in USAGE_FACTS
+        if (value := getattr(usage, name)) is not None
+    ]
+
+
+def _observed(usage):
+    """(source, day) of what was observed last."""
+    return max(
+        (tuple(one) for one in usage.provenance.values() if one[1]), key=lambda one: one[1], default=None
+    )
+
+
+def _why(account, layer, product, at):
     if layer is None:
         return None, "There is no segmentation yet."
+    if product is None and of_products(layer):
+        return None, "This segmentation labels the products of an account, and this one has none."
     try:
-        return explain.explain(account, layer, at=at), ""
+        return explain.explain(account, layer, at=at, product=product), ""
     except Refused as refusal:
         return None, str(refusal)
 
@@ -148,10 +279,20 @@ def _scale(why, layer):
         "term": term,
         "fill": place(value),
         "ticks": [
-            {"place": place(number), "shown": _short(number, term), "segment": above[number]}
+            {
+                "place": place(number),
+                "shown": _short(number, term),
+                "segment": above[number],
+                "side": _side(place(number)),
+            }
             for number in thresholds
         ],
     }
+
+
+def _side(place):
+    """Where a boundary stands so near an end of the bar that its text would leave the page."""
+    return "late" if place > Decimal("0.7") else "early" if place < Decimal("0.2") else ""
 
 
 def _term(why, term):
@@ -222,7 +363,9 @@ def _service(lines):
 def _moves(account):
     """The account's last moves. Cut off here: with a LIMIT the planner may walk all moves there are, newest first."""
     moves = Move.objects.filter(account_id=account.pk).defer("evidence").order_by("-id")
-    return list(moves.select_related("layer", "from_segment", "to_segment", "cause", "definition"))[:TIMELINE]
+    moves = moves.annotate(gone=KeyTextTransform(GONE, KeyTransform("facts", "evidence")))
+    related = ["layer", "product", "from_segment", "to_segment", "cause", "definition"]
+    return list(moves.select_related(*related))[:TIMELINE]
 
 
 def _timeline(account, moves, show):

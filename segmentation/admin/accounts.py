@@ -42,7 +42,7 @@ class OfPrimary(DropdownFilter):
         wanted = self.value()
         if not wanted or wanted not in dict(self.lookup_choices):
             return queryset
-        states = Assignment.objects.filter(account=OuterRef("pk"), layer=primary_layer())
+        states = Assignment.objects.filter(account=OuterRef("pk"), layer=primary_layer(), product=None)
         return queryset.filter(Exists(self.narrowed(states, wanted)))
 
 
@@ -71,7 +71,7 @@ class ServiceModelFilter(OfPrimary):
     def queryset(self, request, queryset):
         if self.value() != "none":
             return super().queryset(request, queryset)
-        served = Assignment.objects.filter(account=OuterRef("pk"), layer=primary_layer())
+        served = Assignment.objects.filter(account=OuterRef("pk"), layer=primary_layer(), product=None)
         return queryset.exclude(Exists(served.filter(effective__treatment__service_model__isnull=False)))
 
     def narrowed(self, states, wanted):
@@ -187,7 +187,9 @@ class AccountAdmin(GovernedAdmin):
         return False
 
     def get_queryset(self, request):
-        state = Assignment.objects.filter(layer=primary_layer()).select_related("effective", "computed")
+        state = Assignment.objects.filter(layer=primary_layer(), product=None).select_related(
+            "effective", "computed"
+        )
         accounts = super().get_queryset(request)
         if "o" in request.GET:  # only an order by ARR needs it of all accounts
             accounts = with_arr(accounts, timezone.localdate())
@@ -298,6 +300,7 @@ class AccountAdmin(GovernedAdmin):
             int(key),
             Account.objects.all(),
             layer_key=request.GET.get("layer", ""),
+            product_key=request.GET.get("product", ""),
             at_text=request.GET.get("at", ""),
             show=request.GET.get("show", ""),
         )

@@ -4,11 +4,12 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.db import models
-from django.utils.html import format_html
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.admin.governed import GovernedAdmin
-from segmentation import coverage, treatments
+from segmentation import coverage, nesting, treatments
 from segmentation.models import Layer, Segment, ServiceModel, Treatment
 
 KEY_HELP = "The short name in exports, recipes and commands. It cannot be changed later."
@@ -25,7 +26,7 @@ class SegmentationFilter(admin.RelatedFieldListFilter):
 @admin.register(Layer)
 class LayerAdmin(GovernedAdmin):
     list_display = ["name", "rules", "labels", "applies", "main"]
-    fields = ["name", "key", "description", "policy", "primary", "position", "decides"]
+    fields = ["name", "key", "description", "scope", "policy", "primary", "position", "decides"]
     search_fields = ["name", "key"]
     prepopulated_fields = {"key": ["name"]}
 
@@ -36,7 +37,10 @@ class LayerAdmin(GovernedAdmin):
         return {} if obj else self.prepopulated_fields
 
     def get_readonly_fields(self, request, obj=None):
-        return ["key"] if obj else []
+        return ["key", "nested"] if obj else []
+
+    def get_fields(self, request, obj=None):
+        return [*self.fields[:3], "nested", *self.fields[3:]] if obj else self.fields
 
     def has_delete_permission(self, request, obj=None):
         return False
@@ -44,6 +48,7 @@ class LayerAdmin(GovernedAdmin):
     def get_form(self, request, obj=None, change=False, **options):
         helps = {
             "key": KEY_HELP,
+            "scope": "What gets a label: an account, or each product an account has. It stays once labels are given.",
             "policy": "What happens when the rules give an account another segment.",
             "position": "Where it stands in lists: the lowest number first.",
         }
@@ -71,6 +76,17 @@ class LayerAdmin(GovernedAdmin):
     def labels(self, layer):
         return " · ".join(segment.name for segment in layer.segments.all()) or "–"
 
+    @admin.display(description="Segments")
+    def nested(self, layer):
+        """Each with what it is part of."""
+        paths = nesting.paths()
+        segments = layer.segments.order_by("position", "key")
+        rows = [
+            (reverse("admin:segmentation_segment_change", args=[one.pk]), paths.get(one.pk, one.name))
+            for one in segments
+        ]
+        return format_html_join("", '<div><a class="dm-link" href="{}">{}</a></div>', rows) or "–"
+
     @admin.display(description="Changes", ordering="policy")
     def applies(self, layer):
         return layer.get_policy_display()
@@ -97,9 +113,9 @@ def _choices(layer):
 
 @admin.register(Segment)
 class SegmentAdmin(GovernedAdmin):
-    list_display = ["name", "segmentation", "serves", "owner"]
+    list_display = ["name", "segmentation", "part_of", "serves", "owner"]
     list_filter = [("layer", SegmentationFilter)]
-    list_select_related = ["layer", "treatment__service_model", "owner"]
+    list_select_related = ["layer", "parent__layer", "treatment__service_model", "owner"]
     search_fields = ["name", "key"]
     autocomplete_fields = ["layer", "treatment", "owner"]
     prepopulated_fields = {"key": ["name"]}
@@ -117,8 +133,20 @@ class SegmentAdmin(GovernedAdmin):
     def get_form(self, request, obj=None, change=False, **options):
         helps = {"key": KEY_HELP, "position": "Its place in the segmentation: the highest segment first."}
         helps |= {"treatment": "What customers in this segment get."}
-        labels = {"layer": "Segmentation", "treatment": "How we serve"}
+        helps |= {"parent": "The larger segment it is a part of, of this segmentation or another one."}
+        labels = {"layer": "Segmentation", "treatment": "How we serve", "parent": "Part of"}
         return super().get_form(request, obj, change, help_texts=helps, labels=labels, **options)
+
+    def formfield_for_foreignkey(self, db_field, request, **options):
+        field = super().formfield_for_foreignkey(db_field, request, **options)
+        if db_field.name == "parent":  # segments of different segmentations may be called the same
+            field.queryset = Segment.objects.select_related("layer")
+            field.label_from_instance = lambda segment: f"{segment.layer}: {segment}"
+        return field
+
+    @admin.display(description="Part of", ordering="parent")
+    def part_of(self, segment):
+        return f"{segment.parent.layer}: {segment.parent}" if segment.parent else ""
 
     @admin.display(description="Segmentation", ordering="layer")
     def segmentation(self, segment):
