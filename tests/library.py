@@ -2,11 +2,11 @@
 
 from django.core.management import call_command
 from django.db.models import Count
+from segmenting import answered, person
 
 from accounts.models import Account
 from segmentation import declarations, runs, versions
 from segmentation.models import Assignment, Layer, Segment
-from segmenting import answered, person
 
 
 def load():

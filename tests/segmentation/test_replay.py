@@ -10,10 +10,10 @@ import library
 import pytest
 from django.conf import settings
 from django.db import transaction
+from segmenting import state
 
 from segmentation import assignments, explain, runs, versions
 from segmentation.models import Layer, Move
-from segmenting import state
 
 pytestmark = [pytest.mark.django_db, pytest.mark.data]
 RECIPE = settings.BASE_DIR / "examples" / "ravenstack" / "recipe.yaml"
