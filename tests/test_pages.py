@@ -496,15 +496,17 @@ def posted(document):
             }
             sent |= {f"{at}.cells.{index}": cell for index, (_, cell) in enumerate(row["cells"])}
     for r, rule in enumerate(table["rules"]):
-        sent |= {f"rules.{r}.{name}": rule.get(name) or "" for name in ("segment", "when")}
-    return sent | {"requires": table["requires"]}
+        sent |= {f"rules.{r}.{name}": rule.get(name) or "" for name in ("key", "segment", "when")}
+        sent |= {f"rules.{r}.from.{source}": source for source in rule["sources"]}
+        sent |= {f"rules.{r}.top.count": rule["count"], f"rules.{r}.top.by": rule["by"]}
+    return sent | {"requires": table["requires"], "includes": table["includes"]}
 
 
 def test_every_preset_comes_back_from_the_form_as_it_was(db):
     versions.load_presets()
     for one in Definition.objects.select_related("layer"):
         again = Document.parse(read(posted(one.document)), types=TYPES).freeze()
-        assert again == one.document, one.layer
+        assert again == Document.parse(one.document, types=TYPES).freeze(), one.layer
 
 
 def test_errors_name_the_cell(web):

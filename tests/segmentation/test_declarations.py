@@ -9,11 +9,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from segmenting import BY_ARR, account, layer_with, person, recompute
+from segmenting import BY_ARR, account, answered, layer_with, person, recompute
 
 from accounts.refusals import Refused
 from segmentation import declarations, definitions, jobs, versions
-from segmentation.models import Assignment, Declaration, Interview, Job
+from segmentation.models import Assignment, Declaration, Definition, Interview, Job
 
 Status = Declaration.Status
 RULES = {
@@ -552,8 +552,10 @@ PRESETS = ["strategic-operational", "job-to-be-done", "psychographic"]
 @pytest.mark.parametrize("key", PRESETS)
 def test_a_declared_preset_loads_with_all_it_says(db, key):
     preset = definitions.from_yaml(versions._preset(key))
-    with transaction.atomic():
-        assert versions._load(preset, 0)
+    versions.load_presets()
+    draft = Definition.objects.get(layer__key=key)
+    assert (draft.status, declarations.choices()) == ("draft", {})  # to be looked at before anybody declares
+    versions.activate(answered(draft), by=person(), reason="We want it")
     [(layer, offered)] = declarations.choices().items()
     assert (layer.key, layer.decides) == (key, preset["decides"])
     assert [one.key for one in offered] == [one["key"] for one in preset["segments"]]
