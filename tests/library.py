@@ -1,6 +1,7 @@
 """The whole preset library in use: every layer active, values declared on those people decide, and who is where."""
 
 from django.core.management import call_command
+from django.db import connection
 from django.db.models import Count
 from segmenting import answered, person
 
@@ -20,6 +21,8 @@ def load():
 
 def import_set(recipe, as_of=None):
     call_command("import_accounts", str(recipe), commit=True, verbosity=0, as_of=as_of)
+    with connection.cursor() as cursor:  # an import does so itself, except inside a test's transaction
+        cursor.execute("analyze accounts_account, accounts_usage, accounts_subscription, accounts_signal")
 
 
 def declare(*, each, from_date):
