@@ -127,6 +127,8 @@ def measure(size):
     full()
     rows["read"] = best(lambda: once("read", LAYER))
     rows["nothing changed"] = best(full)
+    draft(layer)
+    rows["preview of a draft"] = best(lambda: once("preview", LAYER))
     rows["1 % changed"] = best(lambda: (portfolio.touch(0.01), full())[1], times=2)
     vacuum()
     portfolio.rescore()
@@ -187,6 +189,21 @@ def load_layers():
     document = from_yaml((ROOT / "benchmarks" / "thirteen.yaml").read_text())
     with acting(label="benchmark", channel="command"):
         return copy_layer(service_tier, LAYER, document)
+
+
+def draft(layer):
+    """A draft of the layer with one boundary moved: some 5 % of the accounts would change the segment."""
+    import copy
+
+    from django.contrib.auth import get_user_model
+
+    from segmentation import versions
+
+    by = get_user_model().objects.get(username="benchmark")
+    made = versions.create_draft(layer, by=by)
+    document = copy.deepcopy(made.document)
+    document["rules"][0]["when"] = "composite >= 3.9"
+    versions.save_draft(made, document, by=by)
 
 
 def copy_layer(source, key, document):
@@ -319,6 +336,8 @@ def judged(rows):
     yield against_read("100 % rescored, two workers", 5)
     if "eight layers, nothing changed" in rows:
         yield against_read("eight layers, nothing changed", 4)
+    ratio = rows["preview of a draft"]["seconds"] / rows["nothing changed"]["seconds"]
+    yield ("preview of a draft, against the full run", f"{ratio:.2f} x", "<= 1 x", ratio <= 1)
     faster = rows["one SQL statement, nothing changed"]["seconds"] / rows["nothing changed"]["seconds"]
     yield ("nothing changed, against one SQL statement", f"{faster:.2f} x faster", ">= 1.5 x", faster >= 1.5)
     ours = rows["evaluation alone: Demarc"]

@@ -65,7 +65,20 @@ def work(arguments):
     return {name: sum(one[name] for one in counts) for name in ("scanned", "changed", "moved")}
 
 
-VERBS = {"read": read, "run": run, "start": start, "work": work}
+def preview(keys):
+    """A whole impact preview of a layer's draft, alone."""
+    from accounts.history import acting
+    from segmentation import simulation
+    from segmentation.models import Layer
+
+    draft = Layer.objects.get(key=keys[0]).definitions.get(status="draft")
+    with acting(label="benchmark", channel="command"):
+        made = simulation.start(draft, as_of=AT)
+    report = simulation.report(simulation.work(made.pk, wait=True))
+    return {"accounts": report["accounts"], "moved": report["moved"]["accounts"]}
+
+
+VERBS = {"read": read, "run": run, "start": start, "work": work, "preview": preview}
 
 
 def main():

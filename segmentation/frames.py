@@ -166,7 +166,8 @@ _STANDING = {
 }
 _PRODUCT = {"product": ("z.product_id", pl.Int64)}
 _SINCE = {"old_effective_since": ("z.effective_since", pl.Date)}
-_RULED = {
+_STATES = {
+    "old_effective": ("z.effective_id", pl.Int64),
     "old_computed": ("z.computed_id", pl.Int64),
     "old_provisional": ("z.provisional::int", pl.Boolean),
 }
@@ -185,25 +186,40 @@ ASSIGNMENTS = {
 _RANGE = "z.account_id between %(first)s and %(last)s and z.layer_id = %(layer)s"
 
 
-def standing(layer, *, first, last, products=False, since=False, ruled=False):
+def standing(layer, *, first, last, products=False, since=False):
     """What is in force on a layer (its id) for a range of accounts, and the fingerprint of how they were evaluated last.
 
     Columns: `id`, with `products` also `product`, `old_effective`, `old_fingerprint`, with `since` also
-    `old_effective_since`, with `ruled` what the rules said last, `old_computed` and `old_provisional`. Little, because
-    every evaluation reads it for everybody.
+    `old_effective_since`. Little, because every evaluation reads it for everybody.
     """
-    return standings([layer], first=first, last=last, products=products, since=since, ruled=ruled)[layer]
+    return standings([layer], first=first, last=last, products=products, since=since)[layer]
 
 
-def standings(layers, *, first, last, products=False, since=False, ruled=False):
+def standings(layers, *, first, last, products=False, since=False):
     """`standing` of several layers (ids) at once: {layer: frame}. Those of one account lie together."""
     columns = {"layer": ("z.layer_id", pl.Int64)} | _STANDING
-    columns |= (_PRODUCT if products else {}) | (_SINCE if since else {}) | (_RULED if ruled else {})
+    columns |= (_PRODUCT if products else {}) | (_SINCE if since else {})
     where = "z.account_id between %(first)s and %(last)s and z.layer_id = any(%(layers)s)"
     known = {"first": first, "last": last, "layers": layers}
     found = _select(columns, f"segmentation_assignment z where {where}", known)
     parts = found.partition_by("layer", include_key=False, as_dict=True)
     return {layer: parts.get((layer,), found.drop("layer").clear()) for layer in layers}
+
+
+def states(layer, *, first, last, products=False, since=False):
+    """What is in force on a layer (its id), and what its rules said last, for a range of accounts.
+
+    Columns: `id`, with `products` also `product`, `old_effective`, `old_computed`, `old_provisional`, with `since` also
+    `old_effective_since`. Most accounts share a state with many: their ids travel, and each state once.
+    """
+    columns = _STATES | (_SINCE if since else {})
+    keys = {"id": "z.account_id"} | ({"product": "z.product_id"} if products else {})
+    columns |= {name: (f"array_agg({column})::text", pl.String) for name, column in keys.items()}
+    places = ", ".join(str(place + 1) for place in range(len(columns) - len(keys)))
+    known = {"first": first, "last": last, "layer": layer}
+    found = _select(columns, f"segmentation_assignment z where {_RANGE} group by {places}", known)
+    lists = pl.col(list(keys)).str.strip_chars("{}").str.split(",").cast(pl.List(pl.Int64))
+    return found.with_columns(lists).explode(list(keys))
 
 
 def digests(layers, *, first, last, which):

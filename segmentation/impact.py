@@ -45,7 +45,7 @@ def look(layer, *, at, first, last, which=None):
     """
     part = Range([layer], at=at, first=first, last=last, which=which, besides=BESIDES)
     known = {"first": first, "last": last, "products": layer.products}
-    standing = frames.standing(layer.id, since=layer.document.stays, ruled=True, **known)
+    standing = frames.states(layer.id, since=layer.document.stays, **known)
     inputs = part.inputs(layer, standing=standing)
     result = engine.evaluate(layer.document, inputs, at, left_out=layer.left_out)
     both = pl.concat([inputs, result.drop(set(result.columns) & set(inputs.columns))], how="horizontal")

@@ -18,6 +18,7 @@ from functools import partial
 import polars as pl
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Subquery
 from django.utils import timezone
 
 from accounts import catalogue, exports
@@ -309,14 +310,18 @@ def _array(series):
 
 def close(simulation_id):
     """Close the preview if every range has ended, or one has failed; True when it is over. One caller closes it."""
-    if Simulation.objects.values_list("status", flat=True).get(pk=simulation_id) != _STATUS.RUNNING:
+    parts = SimulationPart.objects.filter(simulation=OuterRef("pk"))
+    found = Simulation.objects.annotate(
+        failed=Subquery(parts.filter(status=_PART.FAILED).order_by("id").values("error")[:1]),
+        open=Exists(parts.filter(status=_PART.PENDING)),
+    )
+    status, failed, is_open = found.values_list("status", "failed", "open").get(pk=simulation_id)
+    if status != _STATUS.RUNNING:
         return True
-    parts = SimulationPart.objects.filter(simulation=simulation_id)
-    failed = parts.filter(status=_PART.FAILED).order_by("id").first()
-    if failed:
-        _end(simulation_id, _STATUS.FAILED, failed.error)
+    if failed is not None:
+        _end(simulation_id, _STATUS.FAILED, failed)
         return True
-    if parts.filter(status=_PART.PENDING).exists():
+    if is_open:
         return False
     with transaction.atomic():
         simulation = Simulation.objects.select_for_update().get(pk=simulation_id)
