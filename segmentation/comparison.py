@@ -55,6 +55,21 @@ def called(term, document, *, names):
     return _Reading(document, names).term(term)
 
 
+def rules(document, *, names):
+    """The rules of a document in words: {segment, sources, top, condition, sql}; "" where a rule says nothing of it."""
+    reading = _Reading(document, names)
+    return [
+        {
+            "segment": reading.segment(rule["segment"]),
+            "sources": reading.sources(rule) if rule["from"] else "",
+            "top": reading.term_text(rule["top"]),
+            "condition": reading.term_text(rule["when"]),
+            "sql": rule["when"],
+        }
+        for rule in reading.rules
+    ]
+
+
 # -- a document as it is compared
 
 

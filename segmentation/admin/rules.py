@@ -16,8 +16,7 @@ from accounts.admin.governed import GovernedAdmin, page
 from accounts.catalogue import FACTS, TYPES
 from accounts.refusals import Refused
 from accounts.templatetags import shown
-from segmentation import definitions, files, rule_counts, versions
-from segmentation.comparison import compare
+from segmentation import comparison, definitions, files, rule_counts, versions
 from segmentation.models import Definition, Layer
 
 from . import checks
@@ -125,6 +124,7 @@ class DefinitionAdmin(GovernedAdmin):
             definition=one,
             table=rows(document, typed),
             rows={"fields": offered, "operators": operators()},
+            told_rules=[] if draft else comparison.rules(document, names=versions.labels(one.layer)),
             numbers=[field for field in offered if field["kind"] == "number"],
             seen=seen,
             refusal=refusal,
@@ -376,7 +376,7 @@ def _address(verb, one):
 
 
 def _compared(old, new):
-    return compare(old.document, new.document, names=versions.labels(new.layer))
+    return comparison.compare(old.document, new.document, names=versions.labels(new.layer))
 
 
 def _before(one):

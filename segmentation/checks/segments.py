@@ -160,6 +160,7 @@ def tests(subject):
     """The four tests of every segment the rules give."""
     counted = subject.portfolio is not None and subject.portfolio.accounts and subject.portfolio.counted
     served = {one.key: one.treatment and served_as(one.treatment) for one in subject.segments}
+    elsewhere = _decided_elsewhere(subject.layer)
     for segment in subject.segments:
         like = [
             other.name
@@ -170,10 +171,19 @@ def tests(subject):
             segment=segment,
             accounts=subject.portfolio.counts[segment.key] if counted else None,
             contacts=subject.portfolio.contacts[segment.key] if counted else None,
-            channel=_channel(segment.treatment),
+            channel=_channel(segment.treatment) or elsewhere,
             like=tuple(like),
             minimum=settings.CHECK_LIMITS["accounts_per_segment"],
         )
+
+
+def _decided_elsewhere(layer):
+    """`by Service tier`, where another segmentation in use decides the channel; else ""."""
+    if layer is None or "channel" in layer.decides:
+        return ""
+    others = Layer.objects.filter(decides__contains=["channel"], definitions__status=Definition.Status.ACTIVE)
+    other = others.exclude(pk=layer.pk).order_by("-primary", "position").first()
+    return f"by {other}" if other else ""
 
 
 def _channel(treatment):
