@@ -101,8 +101,10 @@ def no_nested_loops():
         cursor.execute("set local enable_nestloop to default; set local jit to default")
 
 
-def known(names, *, at):
-    """True when any scored account has any of these facts at the clock."""
+def known(names, *, at, products=False):
+    """True when any scored account (or any product of one) has any of these facts at the clock."""
+    if products:
+        return any(completeness_of_products(names, at=at)[1].values())
     # Stored columns first: an account's own columns are cheaper to look at than its subscriptions.
     plain = [name for name in names if not _aliases(name) - {"a", "u"}]
     rest = [name for name in names if name not in plain]
@@ -118,15 +120,31 @@ def _any_known(names, at):
         return cursor.fetchone()[0]
 
 
-def _is_known(name):
-    expression = catalogue.sql(name)
+def completeness_of_products(names, *, at):
+    """(the products that scored accounts have, {fact: of how many of them it is known}) at the clock, in one query."""
+    names = list(names)
+    counts = [f"count(*) filter (where {_is_known(name, products=True)})" for name in names]
+    joins = _joins(names, products=True)
+    query = f"select {', '.join(['count(*)', *counts])} from accounts_account a {joins} where x.there and {SCORED}"
+    with connection.cursor() as cursor:
+        cursor.execute(query, _parameters(at) | {"first": 0, "last": 2**62})
+        total, *found = cursor.fetchone()
+    return total, dict(zip(names, found, strict=True))
+
+
+def _is_known(name, *, products=False):
+    expression = _expression(name, products=products)
     if catalogue.TYPES[name] == "text":  # blank text is not known, as in the engine
         return f"btrim({expression}) <> ''"
     return f"{expression} is not null"
 
 
+def _expression(name, *, products=False):
+    return _OF_THE_WHOLE.sub("null", catalogue.sql(name)) if products else catalogue.sql(name)
+
+
 def _column(name, *, products=False):
-    expression = _OF_THE_WHOLE.sub("null", catalogue.sql(name)) if products else catalogue.sql(name)
+    expression = _expression(name, products=products)
     return f"({expression}){'::int' if catalogue.TYPES[name] == 'boolean' else ''}"
 
 

@@ -123,7 +123,8 @@ def _pinned(run, definition):
     except DocumentErrors as errors:
         raise Refused(f"{definition} cannot be used: {errors.problems[0].message}") from None
     _check_segments(document, definition)
-    left_out = without_facts(document, run.as_of)
+    products = definition.layer.scope == Layer.Scope.PRODUCT
+    left_out = without_facts(document, run.as_of, products=products)
     warnings = [left_out_text(document, key) for key in left_out]
     before = latest(definition.layer)
     if run.as_of > timezone.localdate():
@@ -150,21 +151,21 @@ def _check_segments(document, definition):
         )
 
 
-def without_facts(document, at):
-    """The dimensions for which no scored account has any fact; none while there are no accounts."""
+def without_facts(document, at, *, products=False):
+    """The dimensions for which no scored account (or product of one) has any fact; none while there are no accounts."""
     return [
         dimension.key
         for dimension in document.dimensions
-        if not _known([criterion.fact for criterion in dimension.criteria], at)
+        if not _known([criterion.fact for criterion in dimension.criteria], at, products)
     ]
 
 
-def _known(names, at):
+def _known(names, at, products):
     if set(names) - set(catalogue.FACTS):  # what other layers say
         return True
     try:
         with transaction.atomic():
-            return frames.known(names, at=at) or not Account.objects.scored().exists()
+            return frames.known(names, at=at, products=products) or not Account.objects.scored().exists()
     except DatabaseError:  # a value that cannot be computed; its account is found and named by the chunks
         return True
 

@@ -55,7 +55,7 @@ def start(definition, *, as_of=None, by=None):
     as_of = as_of or default_date(layer)
     with transaction.atomic():
         total, ranges = runs.cut(_which(layer, document))
-        left_out = runs.without_facts(document, as_of)
+        left_out = runs.without_facts(document, as_of, products=layer.scope == Layer.Scope.PRODUCT)
         made = Simulation.objects.create(
             layer=layer,
             definition_id=definition.pk,

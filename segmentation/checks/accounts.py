@@ -53,14 +53,16 @@ def measure(document, *, layer, at):
         if document and "churned" in document.includes
         else Account.objects.scored()
     )
+    products = layer.scope == Layer.Scope.PRODUCT
     portfolio = Portfolio(at, everyone.count())
     if not portfolio.accounts or document is None:
         return portfolio
     # Right after an import the planner would take minutes for 100,000 accounts.
     with transaction.atomic(), frames.no_nested_loops():
-        portfolio.active, portfolio.known = quality.completeness(document.facts, at=at)
-        portfolio.aged = _aged(document.facts, at)
-    portfolio.left_out = tuple(one.key for one in document.dimensions if _empty(one, document, at))
+        completeness = frames.completeness_of_products if products else quality.completeness
+        portfolio.active, portfolio.known = completeness(document.facts, at=at)
+        portfolio.aged = _aged(document.facts, at, products)
+    portfolio.left_out = tuple(one.key for one in document.dimensions if _empty(one, document, at, products))
     ranges = list(_ranges(everyone))
     try:
         with transaction.atomic():  # what frames set for the planner holds within one
@@ -76,10 +78,10 @@ def measure(document, *, layer, at):
     return portfolio
 
 
-def _empty(dimension, document, at):
+def _empty(dimension, document, at, products):
     """No account has any of its data fields. What other segmentations say is not counted as data."""
     names = [one.fact for one in dimension.criteria if one.fact in document.facts]
-    return bool(names) and not frames.known(names, at=at)
+    return bool(names) and not frames.known(names, at=at, products=products)
 
 
 def _pinned(document, layer, portfolio, ranges):
@@ -104,7 +106,7 @@ def _pinned(document, layer, portfolio, ranges):
     return replace(pinned, document=document.pinned(assignments.measure(pinned, values)))
 
 
-def _aged(names, at):
+def _aged(names, at, products):
     """{stored data field: (observations with a date, those older than they may be)} of active customers; one query."""
     stored = [name for name in names if FACTS[name].home in ("account", "usage")]
     if not stored:
@@ -117,7 +119,7 @@ def _aged(names, at):
         parameters |= {f"name{number}": name, f"days{number}": FACTS[name].refresh_days}
     query = f"""
         select {", ".join(columns)} from accounts_account a
-          left join accounts_usage u on u.account_id = a.id and u.product_id is null
+          left join accounts_usage u on u.account_id = a.id and u.product_id is {"not null" if products else "null"}
          where {quality.ACTIVE}
     """
     with connection.cursor() as cursor:
@@ -188,8 +190,13 @@ def incomplete_fields(subject):
         ):  # it only stands in, or is there for few by nature
             continue
         if portfolio.active and 100 * number < limit * portfolio.active:
-            share = quality.share(number, portfolio.active)
-            yield found(name, field=label_of(name), share=percent(share), limit=f"{limit} %")
+            share = percent(quality.share(number, portfolio.active))
+            whom = "products that customers have" if _of_products(subject) else "active customers"
+            yield found(name, field=label_of(name), share=share, whom=whom, limit=f"{limit} %")
+
+
+def _of_products(subject):
+    return subject.layer.scope == Layer.Scope.PRODUCT
 
 
 def stale_fields(subject):
@@ -214,7 +221,7 @@ def small_segments(subject):
     for segment in subject.segments:
         number = subject.portfolio.counts[segment.key]
         if number < limit:
-            count = plural(number, "account,accounts")
+            count = plural(number, "product,products" if _of_products(subject) else "account,accounts")
             yield found(segment.key, segments=[segment.key], segment=segment.name, count=count, limit=limit)
 
 

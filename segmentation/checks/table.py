@@ -119,13 +119,13 @@ CHECKS = (
     Check(
         "incomplete-field", WARNING, ACCOUNTS,
         "The data fields are known for most accounts",
-        "{field} is known for {share} of the active customers; below {limit} the rules mostly guess. "
+        "{field} is known for {share} of the {whom}; below {limit} the rules mostly guess. "
         "Import it, or leave it out of the rules until it is there.", accounts.incomplete_fields,
     ),
     Check(
         "stale-field", WARNING, ACCOUNTS,
         "The data fields are as fresh as they have to be",
-        "{field} should not be older than {days}, but is for {share} of the accounts that have it. "
+        "{field} should not be older than {days}, but is for {share} of those that have it. "
         "Import it anew, or look after its source.", accounts.stale_fields,
     ),
     Check(

@@ -11,7 +11,7 @@ from segmenting import BY_ARR, DAY, account, activate, change, layer_with, recom
 
 from accounts.models import Product, Usage
 from accounts.refusals import Refused
-from segmentation import explain, runs
+from segmentation import explain, runs, versions
 from segmentation.models import Assignment, Layer, Move
 
 LATER = date(2026, 7, 1)
@@ -264,3 +264,24 @@ def test_exports_name_the_product(adoption, acme):
     recompute(LATER)
     assert "extra" not in command(name="export_assignments")
     assert "core: high," in command("--wide", name="export_assignments")
+
+
+def test_what_is_known_of_products_counts_where_products_are_labelled(db):
+    """Nothing is imported for the whole account: no score group is left out, and the checks count products."""
+    dimensions = [{"key": "use", "criteria": [{"key": "login_days_30d", "cells": ["8", "4", "3", "2", "< 2"], "missing": "skip"}]}]  # fmt: skip
+    rules = [{"segment": "high", "when": "score.use >= 4"}, {"segment": "tech"}]
+    layer = layer_with({"dimensions": dimensions, "rules": rules}, key="use", scope="product")
+    acme = account("acme")
+    for key, days in (("core", 20), ("extra", 1)):
+        uses(acme, key, days)
+    for number in range(3):
+        buys(acme, f"p{number}", number=f"p{number}")
+    buys(acme, "past", until=date(2025, 1, 1), number="past")
+    run = recompute()
+    assert run.layers.get().left_out == []
+    assert [tag for _, key, tag, _ in tags(layer) if key in ("core", "extra")] == ["high", "tech"]
+    said = {one.check: one.message for one in versions.examine(layer.definitions.get()).warnings}
+    assert said["incomplete-field"].startswith(
+        "Days with a login, 30 days is known for 40 % of the products that customers have; below 60 %"
+    )
+    assert said["small-segment"].startswith("Tech would have 1 product; below 10")
