@@ -13,8 +13,7 @@ from examples.sample import generate
 from segmentation import frames
 from segmentation.versions import ORDER, PRESETS
 
-pytestmark = pytest.mark.django_db
-DAY = date(2026, 3, 1)
+DAY = date(2025, 7, 15)
 
 # -- where the numbers come from
 
@@ -91,7 +90,7 @@ def test_every_number_in_a_preset_says_where_it_comes_from(key):
 
 
 @pytest.fixture
-def library_in_use():
+def library_in_use(db):
     library.load()
 
 
