@@ -18,7 +18,7 @@ from django.db import connection
 from accounts import catalogue
 from segmentation import causes, cutoffs, engine, frames
 from segmentation.definitions import Document
-from segmentation.models import Assignment, Cause, Definition, Layer, Move
+from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
 
 EVIDENCE_FACTS = "fact_values"  # a column of the temporary table
 GONE = "gone"  # the reason why a product that an account does not have any more has no tag
@@ -84,10 +84,13 @@ def pin_layer(one):
 
 def ordered(layers):
     """Pinned layers in dependency order: a layer after those it reads. The activation of rules refuses circles."""
-    layers = {layer.name: layer for layer in sorted(layers, key=lambda layer: layer.id)}
-    reads = {name: [one for one in layer.document.layers if one in layers] for name, layer in layers.items()}
+    layers = {layer.id: layer for layer in sorted(layers, key=lambda layer: layer.id)}
+    reads = {
+        id: [other.id for other in layers.values() if other.name in layer.document.layers]
+        for id, layer in layers.items()
+    }
     try:
-        return tuple(layers[name] for name in TopologicalSorter(reads).static_order())
+        return tuple(layers[id] for id in TopologicalSorter(reads).static_order())
     except CycleError:  # rules written past the verbs: each reads what was stored
         return tuple(layers.values())
 
@@ -127,6 +130,7 @@ class Range:
         self.layers, self.at, self.first, self.last, self.besides = layers, at, first, last, besides
         self.which = which or accounts_of(layer.document for layer in layers)
         self._facts, self._said, self._digests, self._standing = {}, {}, {}, {}
+        self._partly = set()  # layers that said something of some accounts only
 
     def facts(self, products):
         if products not in self._facts:
@@ -220,16 +224,25 @@ class Range:
         return rest.select(*layer.keys, previous=previous, days_in_stage=days)
 
     def said(self, layer, decided):
-        """Keep what a layer says, for those that read it."""
+        """Keep what a layer says, for those that read it: nobody reads one of products, which says several things."""
+        if layer.products:
+            return
         names = {id: key for key, id in layer.segments.items()}
         label = pl.col("effective").replace_strict(names, default=None, return_dtype=pl.String)
         scores = [f"score.{dimension.key}" for dimension in layer.document.dimensions]
-        self._said[layer.name] = decided.select("id", "composite", *scores, label=label)
+        said = decided.select("id", "composite", *scores, label=label)
+        self._said[layer.name] = said
+        if accounts_of([layer.document]) != self.which:
+            self._partly.add(layer.name)
 
     def _terms(self, document, key):
         """What a document reads of another layer, by account: as evaluated in this pass, else as stored."""
         if key not in self._said:
             self._said[key] = self._stored(key)
+        elif key in self._partly:  # who has left is not evaluated there, and keeps the label that is in force
+            rest = self._stored(key).join(self._said[key], on="id", how="anti")
+            self._said[key] = pl.concat([self._said[key], rest], how="diagonal")
+            self._partly.remove(key)
         said, columns = self._said[key], []
         for name in (name for name, layer in document.others.items() if layer == key):
             part, _, *dimension = name.split(".")
@@ -406,7 +419,8 @@ def _effective(layer):
     a segment away.
     """
     old, computed = pl.col("old_effective"), pl.col("computed")
-    follows = pl.lit(True) if layer.automatic else pl.col("was_provisional") & computed.is_not_null()
+    provisional = pl.col("was_provisional") | pl.col("provisional")
+    follows = pl.lit(True) if layer.automatic else provisional & computed.is_not_null()
     return pl.when(old.is_null() | follows).then(computed).otherwise(old)
 
 
@@ -442,7 +456,7 @@ def _why(rows, layer, part):
         & (pl.col("evaluated") != layer.definition)
     )
     by_rules = [
-        _unmoved(some, document_of(former), layer, part)
+        _unmoved(some, _former(layer, former), layer, part)
         for (former,), some in candidates.group_by("evaluated")
     ]
     if not by_rules:
@@ -451,6 +465,15 @@ def _why(rows, layer, part):
     rows = rows.join(by_rules, on=layer.keys, how="left", maintain_order="left")
     ruler = pl.when("by_rules").then(pl.lit(Move.Why.DEFINITION))
     return rows.with_columns(why=ruler.otherwise(pl.col("why")))
+
+
+def _former(layer, definition):
+    """The rules before, with the cut-offs they last decided by."""
+    document = document_of(definition)
+    if not document.population:
+        return document
+    used = RunLayer.objects.filter(layer=layer.id, definition=definition, cutoffs__isnull=False)
+    return document.pinned(used.order_by("-run").values_list("cutoffs", flat=True).first() or {})
 
 
 def _unmoved(rows, document, layer, part):

@@ -61,7 +61,9 @@ def _now(account, layer, product):
     run = runs.latest(layer)
     clock = run.as_of if run else timezone.localdate()
     pinned = run.layers.get(layer=layer) if run else RunLayer(layer=layer)
-    pinned.definition = definition  # newer, where they were activated since
+    if run and pinned.definition_id != definition.pk:  # activated since
+        pinned.cutoffs = _still(pinned.cutoffs, pinned.definition_id, definition.pk)
+    pinned.definition = definition
     rules = assignments.pin_layer(pinned)
     inputs = _inputs(rules, account, clock)
     if product is not None:
@@ -90,6 +92,12 @@ def _now(account, layer, product):
         assignment=assignment,
         move=in_force(account, layer, date.max, product),
     )
+
+
+def _still(cutoffs, former, definition):
+    """The cut-offs of former rules that newer ones take from the same thing: the rest waits for the next run."""
+    before, now = (assignments.document_of(one).population for one in (former, definition))
+    return {key: known for key, known in (cutoffs or {}).items() if before[key] == now.get(key)}
 
 
 def _not_there(account, product, assignment):
