@@ -32,6 +32,7 @@ LISTS = [
     f"{S}servicemodel/",
     f"{S}run/",
     f"{S}job/",
+    f"{S}simulation/",
     "/admin/auth/user/",
     "/admin/auth/group/",
 ]
