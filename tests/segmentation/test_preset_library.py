@@ -10,7 +10,7 @@ import yaml
 from django.conf import settings
 
 from examples.sample import generate
-from segmentation import frames
+from segmentation import frames, treatments
 from segmentation.versions import ORDER, PRESETS
 
 DAY = date(2025, 7, 15)
@@ -84,6 +84,18 @@ def span(node):
 @pytest.mark.parametrize("key", ORDER)
 def test_every_number_in_a_preset_says_where_it_comes_from(key):
     assert list(Preset(key).unexplained()) == []
+
+
+def test_the_documentation_lists_every_preset():
+    rows = {}
+    for line in (settings.BASE_DIR / "docs" / "segmentations.md").read_text(encoding="utf-8").splitlines():
+        if found := re.match(r"\| (.+?) `([\w-]+)`(?: \(.+\))? \| (.+) \| (.+) \| .+ \|$", line):
+            rows[found[2]] = (found[1], found[3], found[4])
+    assert list(rows) == ORDER
+    for key, row in rows.items():
+        preset = yaml.safe_load(Preset(key).text)
+        decides = ", ".join(str(treatments.FIELDS[name].label) for name in preset["decides"])
+        assert row == (preset["name"], decides, ", ".join(one["name"] for one in preset["segments"]))
 
 
 # -- whether its labels are reached
