@@ -462,7 +462,8 @@ def _urgency(found):
 
 
 _HOME = "a.currency in ('', %(currency)s)"
-_OF_PRIMARY = "left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s"
+_OF_PRIMARY = """left join segmentation_assignment z
+                   on z.account_id = a.id and z.layer_id = %(layer)s and z.product_id is null"""
 _COUNT = f"""
     select z.effective_id, a.csm_id, count(*), coalesce(sum(a.arr) filter (where {_HOME}), 0),
            count(*) filter (where not {_HOME})

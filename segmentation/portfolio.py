@@ -32,7 +32,7 @@ _ACCOUNTS = f"""
            count(*) filter (where z.id is not null and z.computed_id is null),
            count(*) filter (where z.id is null)
       from accounts_account a
-      left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s
+      left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s and z.product_id is null
      where {quality.ACTIVE}
      group by z.effective_id
 """
@@ -43,7 +43,7 @@ _SUBSCRIPTIONS = f"""
     select z.effective_id, sum(b.arr)
       from accounts_subscription b
       join accounts_account a on a.id = b.account_id
-      left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s
+      left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s and z.product_id is null
      where {catalogue.ACTIVE_NOW} and a.arr is null and {_HOME} and {quality.ACTIVE}
      group by z.effective_id
 """

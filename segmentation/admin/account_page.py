@@ -16,7 +16,7 @@ from accounts.models import Product
 from accounts.refusals import Refused
 from accounts.revenue import with_arr
 from accounts.templatetags import shown
-from segmentation import coverage, explain, nesting, reasons
+from segmentation import coverage, explain, nesting, reasons, treatments
 from segmentation.assignments import GONE
 from segmentation.models import Assignment, Definition, Layer, Move
 
@@ -45,6 +45,16 @@ class Label:
     def differs(self):
         one = self.state
         return bool(one and one.computed_id and one.effective_id and one.computed_id != one.effective_id)
+
+    @property
+    def serves(self):
+        """[(what, text)] of what the segmentation decides for its segment."""
+        effective = self.state and self.state.effective
+        treatment = effective and effective.treatment
+        said = [
+            (treatments.FIELDS[name], getattr(treatment, name)) for name in self.layer.decides if treatment
+        ]
+        return [(field.label, text) for field, value in said if (text := field.shown(value))]
 
     @property
     def why_not(self):
@@ -123,7 +133,11 @@ def _date(text, today):
 
 def _states(account):
     """The account's assignments on all segmentations, those of its products among them."""
-    return list(Assignment.objects.filter(account=account).select_related("effective", "computed", "product"))
+    return list(
+        Assignment.objects.filter(account=account).select_related(
+            "effective__treatment", "computed", "product"
+        )
+    )
 
 
 def _layers(used):

@@ -406,8 +406,9 @@ def _layer(layer, found):
 
 
 def _others(layer):
-    """The other layers, which rules may read."""
-    return Layer.objects.exclude(pk=layer.pk).prefetch_related("segments").order_by("position", "key")
+    """The other layers that rules may read: of products an account has several labels."""
+    others = Layer.objects.filter(scope=Layer.Scope.ACCOUNT).exclude(pk=layer.pk)
+    return others.prefetch_related("segments").order_by("position", "key")
 
 
 def _counted(found, at):

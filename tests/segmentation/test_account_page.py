@@ -276,3 +276,8 @@ def test_accounts_are_listed_once_whatever_their_products(web, acme):
         listed = web.get(f"/admin/accounts/account/?{query}").context["cl"].result_list
         assert len(listed) == (0 if query.startswith("state") else 1)
     assert Account.objects.count() == 1
+
+
+def test_what_is_done_for_a_product_stands_with_it(web, acme):
+    Layer.objects.filter(key="adoption").update(decides=["touch_frequency"])
+    assert "Adoption: High since 1 Jun 2026 Why Touch frequency: Service of high" in text(page(web, acme))

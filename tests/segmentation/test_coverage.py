@@ -557,6 +557,7 @@ def test_a_segmentation_chooses_what_it_decides_on_its_form(web):
         "name": "Worth",
         "description": "",
         "policy": "automatic",
+        "scope": "account",
         "position": "1",
         "decides": ["offer", "message"],
     }
