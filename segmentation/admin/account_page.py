@@ -71,7 +71,7 @@ def context(account_id, accounts, *, layer_key="", product_key="", at_text="", s
     account = with_arr(accounts.select_related("csm", "parent"), at).filter(pk=account_id).first()
     if account is None:
         return None
-    states = _states(account)
+    states = _states(account) if then is None else _states_on(account, then)
     layers = _layers({state.layer_id for state in states})
     layer = next((one for one in layers if one.key == layer_key), layers[0] if layers else None)
     subscriptions = list(account.subscriptions.select_related("product"))
@@ -138,6 +138,28 @@ def _states(account):
             "effective__treatment", "computed", "product"
         )
     )
+
+
+def _states_on(account, at):
+    """What was in force on a date as assignments that are nowhere stored: the move written last of those up to it."""
+    moves = _with_gone(Move.objects.filter(account_id=account.pk, at__lte=at))
+    moves = moves.order_by("layer_id", "product_id", "-id").distinct("layer_id", "product_id")
+    return [
+        Assignment(
+            layer_id=move.layer_id,
+            product=move.product,
+            computed=move.to_segment,
+            effective=move.to_segment,
+            effective_since=move.at,
+            reason=GONE if move.gone else "",
+        )
+        for move in moves.select_related("product", "to_segment__treatment")
+    ]
+
+
+def _with_gone(moves):
+    """Moves, each with what its evidence says of a product that is no longer there, and without the rest of it."""
+    return moves.defer("evidence").annotate(gone=KeyTextTransform(GONE, KeyTransform("facts", "evidence")))
 
 
 def _layers(used):
@@ -376,8 +398,7 @@ def _service(lines):
 
 def _moves(account):
     """The account's last moves. Cut off here: with a LIMIT the planner may walk all moves there are, newest first."""
-    moves = Move.objects.filter(account_id=account.pk).defer("evidence").order_by("-id")
-    moves = moves.annotate(gone=KeyTextTransform(GONE, KeyTransform("facts", "evidence")))
+    moves = _with_gone(Move.objects.filter(account_id=account.pk)).order_by("-id")
     related = ["layer", "product", "from_segment", "to_segment", "cause", "definition"]
     return list(moves.select_related(*related))[:TIMELINE]
 

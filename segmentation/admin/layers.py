@@ -52,7 +52,8 @@ class LayerAdmin(GovernedAdmin):
             "policy": "What happens when the rules give an account another segment.",
             "position": "Where it stands in lists: the lowest number first.",
         }
-        form = super().get_form(request, obj, change, help_texts=helps, **options)
+        labels = {"scope": "What it labels"}
+        form = super().get_form(request, obj, change, help_texts=helps, labels=labels, **options)
         if "decides" in form.base_fields:  # not for who may only look
             form.base_fields["decides"].choices = _choices(obj)
         return form

@@ -281,3 +281,18 @@ def test_accounts_are_listed_once_whatever_their_products(web, acme):
 def test_what_is_done_for_a_product_stands_with_it(web, acme):
     Layer.objects.filter(key="adoption").update(decides=["touch_frequency"])
     assert "Adoption: High since 1 Jun 2026 Why Touch frequency: Service of high" in text(page(web, acme))
+
+
+def test_on_a_date_the_labels_are_those_of_that_day(web, acme):
+    change(acme, arr=1, employees=1)
+    uses = Usage.objects.get(account=acme, product__key="Extra")
+    uses.login_days_30d = 30
+    uses.save()
+    layer_with(BY_ARR, key="late", policy="automatic")
+    recompute(LATER)
+    for query, tier, extra, late in [
+        ("", "Tier Tech since 1 Jul 2026", "Extra Adoption: High since 1 Jul 2026", "Late Tech since 1 Jul 2026"),
+        (f"at={DAY}", "Tier Low since 1 Jun 2026", "Extra Adoption: Tech since 1 Jun 2026", "Late none on that day"),
+    ]:  # fmt: skip
+        shown = text(page(web, acme, query))
+        assert [one for one in (tier, extra, late) if one not in shown] == []
