@@ -261,12 +261,15 @@ def _settle(run_id):
                 return False
             if run.status == Run.Status.RUNNING:
                 _measure(run)
+                others = min(run.chunks.count(), WAKE) - 1  # those woken at the start found nothing to do yet
+                transaction.on_commit(partial(_wake, run.pk, others))
             return run.status == Run.Status.RUNNING
     except PASSING:
         raise
     except Exception as error:  # the same again next time: no use in trying
         log.exception("The cut-offs of recalculation %s cannot be measured", run_id)
         Chunk.objects.filter(run=run_id).update(status=Chunk.Status.FAILED, error=told(error))
+        close(run_id)
         return False
 
 
@@ -516,13 +519,14 @@ def abandoned(layers=None):
 
 
 def _held(run):
-    """Somebody works on the run: a chunk's lease has not ended, or its row is locked."""
+    """Somebody works on the run: a chunk's lease has not ended, or its row is locked, or the run's: that is measured."""
     claimed = run.chunks.filter(status=Chunk.Status.CLAIMED)
     if claimed.filter(leased_until__gte=timezone.now()).exists():
         return True
     with transaction.atomic():
         free = len(claimed.select_for_update(skip_locked=True))
-        return free < claimed.count()
+        measured = not Run.objects.select_for_update(skip_locked=True).filter(pk=run.pk)
+        return measured or free < claimed.count()
 
 
 # -- telling
