@@ -131,7 +131,10 @@ def _warnings(layer, as_of):
 def _forget_old(layer):
     """Previews are made often and looked at once; those that were frozen stay."""
     ended = Simulation.objects.filter(layer=layer, frozen_at=None).exclude(status=_STATUS.RUNNING)
-    Simulation.objects.filter(pk__in=list(ended.order_by("-pk").values_list("pk", flat=True)[KEPT:])).delete()
+    old = ended.order_by("-pk").values_list("pk", flat=True)[KEPT:]
+    # Locked: one that is being frozen just now is not old.
+    free = ended.select_for_update(skip_locked=True).filter(pk__in=list(old))
+    Simulation.objects.filter(pk__in=list(free.values_list("pk", flat=True))).delete()
 
 
 def _wake(simulation, messages):
@@ -255,11 +258,11 @@ def _claim(simulation_id):
 
 
 def _attempt(part, pinned):
-    """Work a claimed range in one transaction, unless another process has claimed it since."""
+    """Work a claimed range in one transaction, unless another process, which claimed it too, was first."""
     try:
         with transaction.atomic():
             mine = SimulationPart.objects.select_for_update(skip_locked=True)
-            if mine.filter(pk=part.pk, attempts=part.attempts, status=_PART.PENDING).exists():
+            if mine.filter(pk=part.pk, status=_PART.PENDING).exists():
                 _keep(part, *_look(part, pinned))
     except runs.PASSING:
         log.warning("A range of impact preview %s is tried again", part.simulation_id, exc_info=True)
@@ -349,7 +352,7 @@ def cancel(simulation, *, by):
     """End a preview between two ranges; what was found so far is not shown."""
     _check_may(by)
     with transaction.atomic():
-        simulation = Simulation.objects.select_for_update().get(pk=simulation.pk)
+        simulation = _locked(simulation)
         if simulation.status != _STATUS.RUNNING:
             raise Refused("This impact preview has ended already.")
         _end(simulation.pk, _STATUS.CANCELLED, f"Cancelled by {by.get_username() if by else actor().label}.")
@@ -362,7 +365,7 @@ def freeze(simulation, *, by, note):
     if not note.strip():
         raise Refused("Say what this impact preview is kept for.")
     with transaction.atomic():
-        simulation = Simulation.objects.select_for_update().get(pk=simulation.pk)
+        simulation = _locked(simulation)
         if simulation.frozen_at:
             raise Refused("This impact preview is frozen already.")
         if simulation.status != _STATUS.FINISHED:
@@ -372,6 +375,13 @@ def freeze(simulation, *, by, note):
         simulation.frozen_by_label = by.get_username() if by else actor().label
         simulation.save()
     return simulation
+
+
+def _locked(simulation):
+    found = Simulation.objects.select_for_update().filter(pk=simulation.pk).first()
+    if found is None:
+        raise Refused("This impact preview is not there any more: only the last ones are kept.")
+    return found
 
 
 def sweep():

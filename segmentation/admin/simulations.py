@@ -301,6 +301,9 @@ def _read(one, report):
             for boundary in report["nearest"]
         ],
         "staffed": _together(report["service_models"]),
+        "unstaffed": ", ".join(
+            row["name"] for row in report["service_models"] if row["name"] and not row["staff"]
+        ),
     }
 
 

@@ -515,7 +515,16 @@ def test_several_processes_share_the_ranges(real_db, spawn, monkeypatch):
     assert simulation.work(made.pk).result == expected
 
 
-def test_a_worker_is_told_and_the_sweep_finds_the_rest(layer):
+def test_a_worker_is_told(real_db, spawn_worker):
+    layer = layer_with(policy="automatic")
+    portfolio(20)
+    recompute()
+    spawn_worker()
+    made = simulation.start(draft_of(layer, rules("3.4")), by=previewer())
+    wait_until(lambda: Simulation.objects.get(pk=made.pk).status == "finished", seconds=60)
+
+
+def test_the_sweep_finds_what_no_message_told_of(layer):
     made = simulation.start(draft_of(layer, rules("3.4")), by=previewer())
     assert simulation.sweep() == 1
     assert Simulation.objects.get(pk=made.pk).status == "finished"
