@@ -20,6 +20,7 @@ from segmentation.models import Segment
 from segmentation.rubric import literal
 
 NEAREST = 20  # accounts told of each boundary
+UNITS = {"account": "account,accounts", "product": "product of an account,products of accounts"}  # one, many
 BESIDES = ("arr", "status")  # facts that are read beside those of the rules
 
 
@@ -213,6 +214,7 @@ def result(layer, document, figures):
     segments = list(Segment.objects.filter(layer=layer).order_by("position", "key"))
     return {
         "primary": layer.primary,
+        "unit": UNITS[layer.scope],
         "segments": [{"id": one.pk, "key": one.key, "name": one.name} for one in segments],
         **{name: figures[name] for name in ("force", "rules", "counts", "reasons")},
         "boundaries": _boundaries(layer, document, figures["nearest"] or [[]] * len(boundaries(document))),
@@ -327,6 +329,7 @@ def told(result):
     in_force = _summed([[[source, then, *rest] for source, then, _, *rest in force]])
     moved = [row for row in in_force if row[0] != row[1]]
     return {
+        "unit": result["unit"],
         "accounts": counts["scanned"],
         "moved": {
             "accounts": sum(row[2] for row in moved),

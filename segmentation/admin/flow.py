@@ -98,5 +98,5 @@ def _outline(start, end, thick):
 
 
 def _said(source, target, accounts, *, stays):
-    many = f"{accounts:,} account{'' if accounts == 1 else 's'}"
+    many = f"{accounts:,}"
     return f"{source}, unchanged: {many}" if stays else f"{source} to {target}: {many}"

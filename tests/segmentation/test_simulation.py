@@ -184,7 +184,9 @@ def test_products_of_accounts_are_previewed_one_by_one(db):
         Usage.objects.create(account=one, product=product, active_users=users)
     draft = draft_of(layer, {"rules": [{"segment": "high", "when": "active_users > 5"}, {"segment": "tech"}]})
     made = preview(draft)
-    assert matrix(simulation.report(made)) == {(None, "high"): 1, (None, "tech"): 1}
+    report = simulation.report(made)
+    assert matrix(report) == {(None, "high"): 1, (None, "tech"): 1}
+    assert report["unit"].endswith("products of accounts")
     names = {row["product"]: row["target"] for row in simulation.movers(made)}
     keys = dict(layer.segments.values_list("key", "pk"))
     assert names == {"crm": keys["high"], "cms": keys["tech"]}
@@ -716,7 +718,7 @@ def test_the_flow_picture_shows_everybody_once():
     picture = flow.draw(cells, {"a": "A", "b": "B", "c": "C", None: "No segment"})
     assert [(bar.name, bar.accounts) for bar in picture.left] == [("A", 90), ("B", 0), ("No segment", 10)]
     assert [(bar.name, bar.accounts) for bar in picture.right] == [("A", 60), ("B", 40), ("No segment", 0)]
-    assert picture.said == "A, unchanged: 60 accounts. A to B: 30 accounts. No segment to B: 10 accounts"
+    assert picture.said == "A, unchanged: 60. A to B: 30. No segment to B: 10"
     tops = [bar.top for bar in picture.left]
     assert tops == sorted(tops)
     assert picture.height >= picture.left[-1].top + picture.left[-1].height

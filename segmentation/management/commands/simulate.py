@@ -79,12 +79,12 @@ def _number(value):
 
 
 def _lines(report):
-    moved = report["moved"]
-    yield f"{moved['accounts']:,} of {report['accounts']:,} accounts change the segment ({shown.money(moved['arr'])} ARR)"
+    moved, unit = report["moved"], report["unit"]
+    yield f"{moved['accounts']:,} of {shown.plural(report['accounts'], unit)} change the segment ({shown.money(moved['arr'])} ARR)"
     for row in report["in_force"]:
         if row["from"] != row["to"]:
             source, target = (row[side] or "no segment" for side in ("from", "to"))
-            yield f"  {source} -> {target}: {row['accounts']:,} accounts, {shown.money(row['arr'])} ARR"
+            yield f"  {source} -> {target}: {shown.plural(row['accounts'], unit)}, {shown.money(row['arr'])} ARR"
     for row in report["distribution"]:
         before, after = (shown.percent(row[side]["share"]) for side in ("before", "after"))
         yield f"{row['segment']}: {before} -> {after} of active customers"
