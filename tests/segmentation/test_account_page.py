@@ -109,6 +109,12 @@ def test_the_page_shows_what_the_command_says_field_by_field(web, acme, query, a
 
 
 def test_where_an_account_stays_it_is_said_and_what_could_move_it(web, acme):
+    why = told("acme", "--layer", "stage")
+    assert [(row["fact"], row["decides"]) for row in why["requires"]] == [
+        ("previous", True),  # what decided, first
+        ("nps", False),
+        ("tickets_90d", False),
+    ]
     recompute(LATER)
     why = told("acme", "--layer", "stage")
     assert why["rule"] == {"index": None, "segment": "low", "when": None, "text": "Stays: no rule applies."}
