@@ -558,3 +558,35 @@ def test_a_form_nobody_would_send_is_no_server_error(web, post):
     draft = versions.create_draft(layer_with(), by=person())
     for part in ("check", "change"):
         assert web.post(f"{S}definition/{draft.pk}/{part}/", post | {"seen": draft.hash}).status_code < 500
+
+
+def test_a_segmentation_leads_to_its_rules_and_segments_and_new_ones_come_last(web):
+    layer = layer_with(RULES)
+    active = layer.definitions.get(status="active")
+    draft = versions.create_draft(layer, by=person())
+    for address in (f"{S}layer/", f"{S}layer/{layer.pk}/change/"):
+        shown = web.get(address).content.decode()
+        assert f'{S}definition/{active.pk}/change/">version {active.version}</a>' in shown
+        assert f'{S}definition/{draft.pk}/change/">a draft is open</a>' in shown
+    assert f"{S}segment/add/?layer={layer.pk}" in shown
+    Layer.objects.filter(pk=layer.pk).update(position=7)
+    assert web.get(f"{S}layer/add/").context["adminform"].form.initial["position"] == 8
+    last = max(layer.segments.values_list("position", flat=True))
+    adding = web.get(f"{S}segment/add/?layer={layer.pk}").context["adminform"].form
+    assert adding.initial["position"] == last + 1
+    assert web.get(f"{S}segment/add/?layer=x").status_code == 200
+    Layer.objects.create(key="fresh", name="Fresh")
+    assert f'{S}definition/">none yet</a>' in web.get(f"{S}layer/").content.decode()
+
+
+def test_a_new_person_can_log_in(web):
+    typed = {
+        "username": "ann",
+        "usable_password": "true",
+        "password1": "long enough 1",
+        "password2": "long enough 1",
+    }
+    assert web.post("/admin/auth/user/add/", typed).status_code == 302
+    ann = User.objects.get(username="ann")
+    assert (ann.is_staff, ann.is_superuser) == (True, False)
+    assert Client().login(username="ann", password="long enough 1")

@@ -27,6 +27,12 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
 
     lookup_allowed = PlainAdmin.lookup_allowed
 
+    def save_model(self, request, obj, form, change):
+        """A new person may log in at once; what they may do there is for their groups to say."""
+        if not change:
+            obj.is_staff = True
+        super().save_model(request, obj, form, change)
+
     def has_delete_permission(self, request, obj=None):
         return obj != request.user and super().has_delete_permission(request, obj)
 

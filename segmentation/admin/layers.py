@@ -37,10 +37,14 @@ class LayerAdmin(GovernedAdmin):
         return {} if obj else self.prepopulated_fields
 
     def get_readonly_fields(self, request, obj=None):
-        return ["key", "nested"] if obj else []
+        return ["key", "nested", "rules"] if obj else []
 
     def get_fields(self, request, obj=None):
-        return [*self.fields[:3], "nested", *self.fields[3:]] if obj else self.fields
+        return [*self.fields[:3], "nested", "rules", *self.fields[3:]] if obj else self.fields
+
+    def get_changeform_initial_data(self, request):
+        """A new segmentation comes last, until somebody says otherwise."""
+        return {"position": _next(Layer.objects.all())} | super().get_changeform_initial_data(request)
 
     def has_delete_permission(self, request, obj=None):
         return False
@@ -86,7 +90,9 @@ class LayerAdmin(GovernedAdmin):
             (reverse("admin:segmentation_segment_change", args=[one.pk]), paths.get(one.pk, one.name))
             for one in segments
         ]
-        return format_html_join("", '<div><a class="dm-link" href="{}">{}</a></div>', rows) or "–"
+        listed = format_html_join("", '<div><a class="dm-link" href="{}">{}</a></div>', rows)
+        add = f"{reverse('admin:segmentation_segment_add')}?layer={layer.pk}"
+        return format_html('{}<div><a class="dm-link" href="{}">Add a segment</a></div>', listed, add)
 
     @admin.display(description="Changes", ordering="policy")
     def applies(self, layer):
@@ -94,12 +100,28 @@ class LayerAdmin(GovernedAdmin):
 
     @admin.display(description="Rules")
     def rules(self, layer):
-        active = [one for one in layer.definitions.all() if one.status == "active"]
-        open_ones = {one.status for one in layer.definitions.all()} & {"draft", "in_review"}
-        said = f"version {active[0].version}" if active else "none yet"
-        if "in_review" in open_ones:
-            return f"{said}, one is in review"
-        return f"{said}, a draft is open" if open_ones else said
+        """The active version and the open one, each a click away."""
+        known = {one.status: one for one in layer.definitions.all()}
+        active, waiting, draft = (known.get(one) for one in ("active", "in_review", "draft"))
+        if not (active or waiting or draft):
+            start = reverse("admin:segmentation_definition_changelist")
+            return format_html('<a class="dm-link" href="{}">none yet</a>', start)
+        parts = [
+            (reverse("admin:segmentation_definition_change", args=[one.pk]), said)
+            for one, said in (
+                (active, f"version {active.version}" if active else ""),
+                (waiting, "one is in review"),
+                (draft, "a draft is open"),
+            )
+            if one
+        ]
+        links = format_html_join(", ", '<a class="dm-link" href="{}">{}</a>', parts)
+        return links if active else format_html("none yet, {}", links)
+
+
+def _next(siblings):
+    last = siblings.aggregate(last=models.Max("position"))["last"]
+    return 0 if last is None else last + 1
 
 
 def _choices(layer):
@@ -144,6 +166,16 @@ class SegmentAdmin(GovernedAdmin):
             field.queryset = Segment.objects.select_related("layer")
             field.label_from_instance = lambda segment: f"{segment.layer}: {segment}"
         return field
+
+    def get_changeform_initial_data(self, request):
+        """A new segment of a segmentation comes after those it has."""
+        given = super().get_changeform_initial_data(request)
+        if not given.get("layer", "").isdecimal():
+            given.pop("layer", None)
+        siblings = (
+            Segment.objects.filter(layer=given["layer"]) if "layer" in given else Segment.objects.none()
+        )
+        return {"position": _next(siblings)} | given
 
     @admin.display(description="Part of", ordering="parent")
     def part_of(self, segment):
