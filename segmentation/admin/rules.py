@@ -161,9 +161,7 @@ class DefinitionAdmin(GovernedAdmin):
         except DatabaseError:
             return JsonResponse({"said": "The accounts could not be counted.", "rules": []})
         if found is None:
-            return JsonResponse(
-                {"said": "Accounts are counted once the scoring table is complete.", "rules": []}
-            )
+            return JsonResponse({"said": "Accounts are counted once the rules are complete.", "rules": []})
         pairs = zip(document["rules"], found.rules, strict=True)
         return JsonResponse({"said": _counted(found, at), "rules": [_said(found, *pair) for pair in pairs]})
 

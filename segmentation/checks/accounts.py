@@ -222,7 +222,21 @@ def small_segments(subject):
         number = subject.portfolio.counts[segment.key]
         if number < limit:
             count = plural(number, "product,products" if _of_products(subject) else "account,accounts")
-            yield found(segment.key, segments=[segment.key], segment=segment.name, count=count, limit=limit)
+            declared = any(
+                "declared" in rule.condition.names
+                for rule in subject.document.rules
+                if rule.segment == segment.key and rule.condition
+            )
+            yield found(
+                segment.key,
+                segments=[segment.key],
+                segment=segment.name,
+                count=count,
+                limit=limit,
+                next="People declare it, once these rules are active: propose it on an account’s page."
+                if declared
+                else "Widen its rule, or merge it into a neighbour.",
+            )
 
 
 def usage_lowers_coverage(subject):

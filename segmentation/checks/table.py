@@ -59,7 +59,7 @@ CHECKS = (
         "unguarded-field", WARNING, RULES,
         "Accounts without data do not fall into the last segment",
         "Where {field} is not known, an account gets {last}, the segment of the last rule. "
-        "Name {name} among the data fields without which an account needs data, or write what holds when {name} IS NULL.",
+        "Name {field} among the data fields without which an account needs data, or add a condition: {field} is not known.",
         rules.unguarded_fields,
     ),
     Check(
@@ -137,8 +137,8 @@ CHECKS = (
     Check(
         "small-segment", WARNING, ACCOUNTS,
         "Every segment is large enough to be served on its own",
-        "{segment} would have {count}; below {limit} it is not worth a treatment of its own. "
-        "Widen its rule, or merge it into a neighbour.", accounts.small_segments,
+        "{segment} would have {count}; below {limit} it is not worth a treatment of its own. {next}",
+        accounts.small_segments,
     ),
     Check(
         "usage-lowers-coverage", WARNING, ACCOUNTS,

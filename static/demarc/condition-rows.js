@@ -119,7 +119,9 @@
             const values = make("span", { className: "values" });
             row.values.forEach((value, index) => {
                 if (index) values.append(make("span", { className: "mute" }, TWO.includes(row.operator) ? "and" : "or"));
-                values.append(this.value(row, known, index, at(`values.${index}`)));
+                const input = this.value(row, known, index, at(`values.${index}`));
+                values.append(input);
+                if (MANY.includes(row.operator) && input.type === "text") values.append(this.splitter(row, index, input, place));
             });
             if (MANY.includes(row.operator)) {
                 values.append(this.button("+ value", [...place, "value"], () => {
@@ -147,6 +149,21 @@
                 this.write();
             });
             return input;
+        }
+        // A list typed into one box is one value; whoever meant several takes it apart. Some values have commas.
+        splitter(row, index, input, place) {
+            const parts = () => input.value.split(",").map((one) => one.trim()).filter(Boolean);
+            const made = this.button("", [...place, `split.${index}`], () => {
+                row.values.splice(index, 1, ...parts());
+                this.changed([...place, "value"]);
+            });
+            const told = () => {
+                made.hidden = parts().length < 2;
+                made.textContent = `One value; make it ${parts().length}`;
+            };
+            input.addEventListener("input", told);
+            told();
+            return made;
         }
         // As many values as the operator takes.
         fit(row, afresh) {
@@ -228,6 +245,25 @@
         show(rule);
         hidden.dispatchEvent(new Event("input", { bubbles: true }));
         rule.querySelector(states.get(rule) ? "[data-builder] select, [data-builder] button" : "[data-part=when]").focus();
+    }
+
+    // The data fields an account must have are keys; one is added by its name.
+    const required = document.getElementById("requires");
+    const place = document.getElementById("add-required");
+    if (required && place) {
+        const names = document.getElementById("new-row").content.querySelector("select").cloneNode(true);
+        names.removeAttribute("name");
+        names.setAttribute("aria-label", "Add a data field");
+        names.options[0].textContent = "Add a data field";
+        names.value = "";
+        names.addEventListener("change", () => {
+            const kept = required.value.split(",").map((one) => one.trim()).filter(Boolean);
+            if (names.value && !kept.includes(names.value)) kept.push(names.value);
+            required.value = kept.join(", ");
+            names.value = "";
+            required.dispatchEvent(new Event("input", { bubbles: true }));
+        });
+        place.append(names);
     }
 
     // -- counts

@@ -122,3 +122,27 @@ def test_rows_fit_a_telephone(draft, window, dark):
     draft.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", dark)
     rule(draft).get_by_role("button", name="+ Group").click()
     assert window.sideways() == []
+
+
+def test_a_list_typed_into_one_box_is_taken_apart_when_it_was_meant_as_several(draft):
+    first = rule(draft)
+    first.get_by_label("Data field").select_option("country")
+    first.get_by_label("What is asked").select_option("in")
+    apart = first.get_by_role("button", name="One value; make it")
+    first.get_by_label("Value").fill("US")
+    expect(apart).to_be_hidden()
+    first.get_by_label("Value").fill("US, CA, GB")
+    expect(apart).to_have_text("One value; make it 3")
+    apart.click()
+    values = first.locator(".values input")
+    expect(values).to_have_count(3)
+    assert [one.input_value() for one in values.all()] == ["US", "CA", "GB"]
+
+    draft.get_by_label("Add a data field").select_option("tickets_90d")
+    draft.get_by_label("Add a data field").select_option("country")
+    expect(draft.get_by_label("Data fields without which")).to_have_value("arr, tickets_90d, country")
+    draft.get_by_role("button", name="Save the draft").click()
+    expect(draft.get_by_text("The draft is saved.")).to_be_visible()
+    document = Definition.objects.get(status="draft", layer__key="value-tier").document
+    assert document["requires"] == ["arr", "tickets_90d", "country"]
+    assert document["rules"][0]["when"] == "country IN ('US', 'CA', 'GB')"
