@@ -51,7 +51,9 @@ def acknowledge_view(request, pk, model_admin):
     """Answers for the chosen warnings, all with one reason."""
     definition = get_object_or_404(Definition.objects.select_related("layer"), pk=pk)
     chosen = set(request.POST.getlist("warning"))
-    back = f"{reverse(PAGE, args=[pk])}#checks"
+    activating = request.POST.get("activating") == "1"
+    page_name = "admin:segmentation_definition_activate" if activating else PAGE
+    back = f"{reverse(page_name, args=[pk])}{'' if activating else '#checks'}"
     try:
         if not acknowledgements.may_acknowledge(request.user):
             raise PermissionDenied
@@ -96,6 +98,7 @@ def _context(request, definition):
     found = {
         "definition": definition,
         "acknowledged": definition.acknowledgements.all(),
+        "activating": request.GET.get("activating") == "1",  # whoever acknowledges goes back there
         "may_acknowledge": definition.status in acknowledgements.OPEN
         and acknowledgements.may_acknowledge(request.user),
     }

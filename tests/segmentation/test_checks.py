@@ -277,6 +277,15 @@ def test_limits_come_from_the_environment(spawn, tmp_path):
     assert process.communicate(timeout=60)[0].strip() == "30"
 
 
+def test_a_small_segment_people_declare_is_not_for_the_rules_to_widen(db):
+    told = example("small-segment.bad")
+    told["document"]["rules"].insert(0, {"segment": "strategic", "when": "declared = 'strategic'"})
+    report = checks.examine(world(told), at=DAY)
+    said = {one.key[1]: one.message for one in report.warnings if one.key[0] == "small-segment"}
+    assert said["strategic"].endswith("propose it on an account’s page.")
+    assert said["low-touch"].endswith("Widen its rule, or merge it into a neighbour.")
+
+
 def test_the_four_tests_of_a_segment(db):
     told = example("small-segment.bad")
     told["segments"] = {
@@ -383,9 +392,11 @@ def test_the_page_shows_what_to_mend_and_takes_reasons(client, draft):
         ({"reason": "x"}, 0),
         ({"warning": "segment-count/99", "reason": "x"}, 0),
         ({"warning": "segment-count/2", "reason": " "}, 0),
-        ({"warning": "segment-count/2", "reason": "Two is enough"}, 1),
+        ({"warning": "segment-count/2", "reason": "Two is enough", "activating": "1"}, 1),
     ):
-        assert client.post(page("acknowledge", draft), given).status_code == 302
+        answer = client.post(page("acknowledge", draft), given)
+        back = page("activate", draft) if "activating" in given else f"{page('change', draft)}#checks"
+        assert (answer.status_code, answer["Location"]) == (302, back)
         assert draft.acknowledgements.count() == kept
     shown = client.get(page("checks", draft)).content.decode()
     assert "0 warnings to acknowledge" in shown
