@@ -637,6 +637,8 @@ _HISTORY = """
            %(channel)s, %(reason)s, %(run)s
       from demarc_changes where tracked order by id
 """
+# offset 0: each move looks up its own account. Where PostgreSQL knows no figures it would take accounts for a handful, and
+# walk through all moves for each.
 _MOVES = """
     insert into segmentation_move (account_id, layer_id, product_id, from_segment_id, to_segment_id, why, definition_id,
                                    cause_id, at, evidence)
@@ -650,8 +652,10 @@ _MOVES = """
                                  where b.account_id = a.id and (t.product_id is null or b.product_id = t.product_id)
                                  order by b.observed desc nulls last, b.id desc limit 1), '{}'))
       from demarc_changes t
-      join accounts_account a on a.id = t.account_id
-      left join accounts_usage u on u.account_id = a.id and u.product_id is not distinct from t.product_id
+     cross join lateral (select q.id, q.provenance from accounts_account q where q.id = t.account_id offset 0) a
+      left join lateral (select q.provenance from accounts_usage q
+                          where q.account_id = t.account_id and q.product_id is not distinct from t.product_id
+                         offset 0) u on true
      where t.layer_id = %(layer)s and t.why is not null
      order by t.id
 """
@@ -662,27 +666,37 @@ def _write(changes, pinned):
     if changes.is_empty():
         return {}
     run = pinned.run
-    with connection.cursor() as cursor:
+    with frames.by_index(), connection.cursor() as cursor:
         cursor.execute(_TABLE)
         cursor.execute("delete from demarc_changes")  # what an earlier attempt of this transaction left
         frames.write(_numbered(changes, cursor), "demarc_changes")
         cursor.execute("analyze demarc_changes (id)")
-        cursor.execute(_LOCK)
-        cursor.execute(_LOSE)
-        lost = [layer for (layer,) in cursor.fetchall()]
+        # A statement about nobody is left out: where PostgreSQL knows no figures of tables that a first run fills, it
+        # may look through them row by row for nothing.
+        standing, scored = not changes["new"].all(), (changes["scored"] & ~changes["unscored"]).any()
+        lost = _take(cursor) if standing else []
         moved = changes.filter(pl.col("why").is_not_null())
         cause = causes.take(Cause.Kind.RUN, run=run) if len(moved) else None
-        cursor.execute(_UPDATE)
+        if standing:
+            cursor.execute(_UPDATE)
+            cursor.execute(_MARK)
         cursor.execute(_INSERT)
-        cursor.execute(_MARK)
         clock = {"at": run.as_of}
-        cursor.execute(_UPDATE_SCORE, clock)
+        if scored:
+            cursor.execute(_UPDATE_SCORE, clock)
         cursor.execute(_INSERT_SCORE, clock)
         cursor.execute(_history(), _history_parameters(run))
         for layer in pinned.layers:
             if cause and layer.id in moved["layer_id"]:
                 cursor.execute(_MOVES, _move_parameters(run, layer, cause))
     return {layer: lost.count(layer) for layer in set(lost)}
+
+
+def _take(cursor):
+    """Lock what is to be changed, in id order, and leave alone what somebody else has moved; their layers' ids."""
+    cursor.execute(_LOCK)
+    cursor.execute(_LOSE)
+    return [layer for (layer,) in cursor.fetchall()]
 
 
 def _numbered(changes, cursor):

@@ -101,6 +101,19 @@ def no_nested_loops():
         cursor.execute("set local enable_nestloop to default; set local jit to default")
 
 
+@contextmanager
+def by_index():
+    """Rows are looked up one by one along an index. Right after a first run PostgreSQL takes the tables it filled for tiny,
+    and would go through all of them for each row instead.
+
+    For the transaction of a run.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("set local enable_seqscan = off; set local jit = off")
+        yield
+        cursor.execute("set local enable_seqscan to default; set local jit to default")
+
+
 def known(names, *, at, products=False):
     """True when any scored account (or any product of one) has any of these facts at the clock."""
     if products:
