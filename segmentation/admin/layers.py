@@ -116,7 +116,8 @@ class LayerAdmin(GovernedAdmin):
             if one
         ]
         links = format_html_join(", ", '<a class="dm-link" href="{}">{}</a>', parts)
-        return links if active else format_html("none yet, {}", links)
+        # One element: on a phone a cell is a row of what it holds, with gaps between.
+        return format_html("<span>{}{}</span>", "" if active else "none yet, ", links)
 
 
 def _next(siblings):
