@@ -157,7 +157,7 @@ def test_a_chunk_that_kills_its_workers_is_given_up(db):
 def test_what_is_no_accounts_fault_fails_the_chunk(db, monkeypatch):
     layer_with(BY_ARR)
     portfolio(300)
-    monkeypatch.setattr(assignments, "_UPDATE_SCORE", "select no_such_thing")
+    monkeypatch.setattr(assignments, "_INSERT_SCORE", "select no_such_thing")
     run = recompute(chunk=150)
     assert run.status == "failed"
     assert "no_such_thing" in run.error
