@@ -6,7 +6,7 @@ out of every sum of ARR.
 
 from collections import Counter
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from itertools import zip_longest
 
 import polars as pl
@@ -250,9 +250,17 @@ def _near(row, accounts, products):
         "product": str(products[product]) if product in products else "",
         "away": _plain(Decimal(away).scaleb(-12)),
         "value": _plain(Decimal(value).scaleb(-12)),
+        "away_shown": _shown(Decimal(away).scaleb(-12)),
+        "value_shown": _shown(Decimal(value).scaleb(-12)),
         "segment": segment,
         "arr": arr,
     }
+
+
+def _shown(number):
+    """Two decimals, cut off: what is almost a boundary is not shown as it."""
+    cut = number.quantize(Decimal("0.01"), ROUND_FLOOR)
+    return "less than 0.01" if 0 < number < Decimal("0.01") else f"{Decimal(_plain(cut)):,f}"
 
 
 def _plain(number):

@@ -10,7 +10,7 @@ def text(code, document=None):
         return f"{terms.label(what)} is not known, and the rules need it."
     if kind == "no facts":
         named = [one.name for one in document.dimensions if one.key == what and one.name] if document else []
-        return f"Nothing is known for the score group {named[0] if named else what}."
+        return f"Nothing is known for the score group {named[0] if named else terms.words(what)}."
     if kind == "currency":
         return f"Its money is in {what}, not in the organisation's currency; amounts are not converted yet."
     if kind == "overflow":

@@ -417,7 +417,8 @@ def _timeline(account, moves, show):
 
 def _activations(moves):
     """Rules that became active since the account's first segment; those of one day together."""
-    moved = {move.definition_id for move in moves if move.why == Move.Why.DEFINITION}
+    by_rules = (Move.Why.DEFINITION, Move.Why.INITIAL)
+    moved = {move.definition_id for move in moves if move.why in by_rules}
     first = min((move.at for move in moves), default=timezone.localdate())
     found = Definition.objects.filter(activated_at__date__gte=first).select_related("layer")
     days = {}

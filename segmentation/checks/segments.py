@@ -40,6 +40,11 @@ def _primary(subject):
         raise NotRun("Only the primary segmentation needs this.")
 
 
+def decides_nothing(subject):
+    if not subject.layer.decides and any(segment.treatment for segment in subject.segments):
+        yield found("layer", layer=subject.layer.name)
+
+
 def equal_treatments(subject):
     """Pairs of segments that are served alike in every respect: they may be one group."""
     served = {}

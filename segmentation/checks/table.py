@@ -99,6 +99,12 @@ CHECKS = (
         "comes first counts. Take it from what one of the two decides.", segments.contested_fields,
     ),
     Check(
+        "decides-nothing", WARNING, LAYER,
+        "What is said about serving its segments counts",
+        "{layer} decides nothing of how customers are served, so nothing its treatments say reaches anybody. "
+        "Tick what it decides on the segmentation's page.", segments.decides_nothing,
+    ),
+    Check(
         "equal-treatments", WARNING, LAYER,
         "Every segment is served differently",
         "{first} and {second} are served in exactly the same way. Are they the same group? "

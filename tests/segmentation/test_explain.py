@@ -277,7 +277,7 @@ def test_who_is_not_scored_and_what_cannot_be_read(layer):
     ("code", "text"),
     [
         ("missing:nps", "NPS is not known, and the rules need it."),
-        ("no facts:worth", "Nothing is known for the score group worth."),
+        ("no facts:worth", "Nothing is known for the score group Worth."),
         (
             "currency:EUR",
             "Its money is in EUR, not in the organisation's currency; amounts are not converted yet.",
