@@ -114,6 +114,31 @@ def by_index():
         cursor.execute("set local enable_seqscan to default; set local jit to default")
 
 
+READ = ["accounts_account", "accounts_usage", "accounts_subscription", "accounts_signal"]
+READ += [
+    "segmentation_assignment",
+    "segmentation_assignmentscore",
+    "segmentation_move",
+    "segmentation_declaration",
+]
+
+
+def acquaint():
+    """Let PostgreSQL look at tables that were filled since it last did, for whoever reads, writes or refers to them.
+
+    It takes wide rows it has not seen for a single one, and then looks one up along the first index there is: past
+    everybody's name, for each.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """select relname from pg_class
+                where oid = any(%s::regclass[]) and relpages = 0 and pg_relation_size(oid) > 0 order by oid""",
+            [READ],
+        )
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"analyze (skip_locked) {table}")
+
+
 def known(names, *, at, products=False):
     """True when any scored account (or any product of one) has any of these facts at the clock."""
     if products:

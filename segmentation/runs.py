@@ -68,6 +68,7 @@ def start(*, layers=None, as_of=None, trigger=Run.Trigger.MANUAL, by=None, reaso
     Raises Refused when a layer has no active rules or is being recalculated already.
     """
     as_of = as_of or timezone.localdate()
+    frames.acquaint()
     with transaction.atomic():
         definitions = _active_rules(layers)
         run = Run.objects.create(as_of=as_of, trigger=trigger, reason=reason, **_starter(by))

@@ -106,3 +106,18 @@ def test_portfolios_of_hardly_anybody(arr, expected):
     run = runs.work(runs.start(as_of=DAY).pk, wait=True)
     assert run.status == Run.Status.FINISHED
     assert labels("tier") == expected
+
+
+def test_postgresql_is_told_of_tables_that_were_filled(real_db):
+    def unseen():
+        with connection.cursor() as cursor:
+            cursor.execute("select relname from pg_class where relpages = 0 and pg_relation_size(oid) > 0")
+            return {name for (name,) in cursor.fetchall()}
+
+    tiers(3)
+    assert "accounts_account" in unseen()
+    runs.work(runs.start(as_of=DAY).pk, wait=True)
+    assert "accounts_account" not in unseen()
+    assert "segmentation_assignment" in unseen()  # filled by this run
+    runs.start(as_of=DAY)
+    assert not {"segmentation_assignment", "segmentation_assignmentscore", "segmentation_move"} & unseen()
