@@ -29,7 +29,7 @@ from segmentation.models import Chunk, Definition, Layer, Quarantined, Run, RunL
 
 log = logging.getLogger(__name__)
 
-CHUNK = 25_000  # accounts; measured: from 25,000 to 100,000 equally fast, and memory grows with it
+CHUNK = 50_000  # accounts; measured: from 25,000 to 100,000 about equally fast, and memory grows with it
 SMALL_CHUNK = 250  # a small portfolio is cut too, so that its progress shows
 ATTEMPTS = 5
 # The server went away, two transactions met, an account was deleted before the commit.
@@ -187,22 +187,19 @@ def _cut(run, size, which):
 
 
 def cut(which, size=None):
-    """(how many accounts there are, the ranges of ids [(first, last)] that hold `size` of them each).
+    """(how many accounts there are, the ranges of ids [(first, last)] that hold up to `size` of them each).
 
-    which: as `frames.facts` takes it. size: chosen by the size of the portfolio when not given.
+    which: as `frames.facts` takes it. size: chosen by the size of the portfolio when not given. Ids are counted, not
+    accounts: no sorting, and where some are missing a range holds fewer.
     """
     with connection.cursor() as cursor:
-        cursor.execute(f"select count(*) from accounts_account a where {which}")
-        total = cursor.fetchone()[0]
+        cursor.execute(f"select count(*), min(id + 0) from accounts_account a where {which}")
+        total, lowest = cursor.fetchone()
         size = size or min(CHUNK, max(SMALL_CHUNK, -(-total // 8)))
         cursor.execute(
-            f"""
-            select min(id), max(id)
-              from (select a.id, (row_number() over (order by a.id) - 1) / %s as part
-                      from accounts_account a where {which}) numbered
-             group by part order by part
-            """,
-            [size],
+            f"""select min(id + 0), max(id + 0) from accounts_account a where {which}
+                 group by (a.id - %s) / %s order by 1""",
+            [lowest or 0, size],
         )
         return total, cursor.fetchall()
 
