@@ -10,7 +10,9 @@ from segmentation.models import Definition, Layer
 def problems(layer, document):
     """What keeps the rules of a layer from reading others as they do, as definitions.Problem."""
     found = _Others(layer, document)
-    named = [Problem(_where(document, name), text) for name in document.others if (text := found.refuse(name))]
+    named = [
+        Problem(_where(document, name), text) for name in document.others if (text := found.refuse(name))
+    ]
     if not named and (circle := found.circle()):
         path = " → ".join(circle)
         named = [Problem("rules", f"These segmentations would read each other in a circle: {path}.")]

@@ -36,7 +36,10 @@ def world(told):
     for kind in MODELS:
         ServiceModel.objects.get_or_create(key=kind, defaults={"name": kind.capitalize(), "csm_kind": kind})
     layer = Layer.objects.create(
-        key="tier", name="Tier", primary=told.get("primary") != "false", decides=told.get("decides", ["channel"])
+        key="tier",
+        name="Tier",
+        primary=told.get("primary") != "false",
+        decides=told.get("decides", ["channel"]),
     )
     given = [rule["segment"] for rule in told["document"]["rules"]]
     for place, key in enumerate(dict.fromkeys([*given, *told.get("segments", {})])):
