@@ -60,10 +60,25 @@ def person(name="olga", *permissions):
     return User.objects.get(pk=user.pk)  # permissions are cached on the object
 
 
-def layer_with(document=RULES, *, key="tier", policy="approval", segments=SEGMENTS, scope="account"):
-    """A layer with these rules active."""
+def layer_with(
+    document=RULES,
+    *,
+    key="tier",
+    policy="approval",
+    segments=SEGMENTS,
+    scope="account",
+    decides=("touch_frequency",),
+):
+    """A layer with these rules active; only the primary one decides something."""
     primary = scope == "account" and not Layer.objects.filter(primary=True).exists()
-    layer = Layer.objects.create(key=key, name=key.capitalize(), policy=policy, primary=primary, scope=scope)
+    layer = Layer.objects.create(
+        key=key,
+        name=key.capitalize(),
+        policy=policy,
+        primary=primary,
+        scope=scope,
+        decides=list(decides) if primary else [],
+    )
     model, _ = ServiceModel.objects.get_or_create(key="any", name="Any model")
     for position, segment in enumerate(segments):
         service = f"Service of {segment}"

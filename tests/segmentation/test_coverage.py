@@ -125,7 +125,7 @@ def test_of_two_segmentations_that_decide_the_same_the_first_counts_and_the_othe
     """The primary one first, then by position."""
     for key, position in zip(["first", "second", "third"], positions, strict=True):
         if position is None:
-            layer_with(BY_ARR, key="silent", segments=["high", "tech"])
+            layer_with(BY_ARR, key="silent", segments=["high", "tech"], decides=())
         else:
             serving(key, decides=["channel"], position=position, high={"channel": f"By {key}"})
     one = account(arr=500_000)
@@ -501,7 +501,7 @@ def test_the_pages_say_what_to_do_when_there_is_nothing(web):
     assert "Import your accounts" in empty
     assert "There is no service model yet" in empty
     assert "No segment says yet how its customers are served" in empty
-    layer = layer_with()
+    layer = layer_with(decides=())
     undecided = web.get(COVERAGE).content.decode()
     assert "No segmentation in use says yet which part of the service it decides" in undecided
     assert f"/admin/segmentation/layer/{layer.pk}/change/" in undecided
