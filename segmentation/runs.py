@@ -205,14 +205,10 @@ def cut(which, size=None):
 
 
 def _wake(run, messages):
-    """Tell workers. Nothing depends on it: a sweep finds the run, and who started it may work it."""
+    """Tell workers of a run; who started it may work it too."""
     from segmentation import tasks  # tasks import this module
 
-    try:
-        for _ in range(messages):
-            tasks.work.apply_async([run], retry=False)
-    except Exception as error:  # whatever the broker's library raises
-        log.warning("Workers could not be told of recalculation %s: %s", run, error)
+    tasks.wake(tasks.work, run, messages)
 
 
 # -- working

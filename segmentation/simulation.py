@@ -138,14 +138,10 @@ def _forget_old(layer):
 
 
 def _wake(simulation, messages):
-    """Tell workers. Nothing depends on it: a sweep finds the preview, and its page carries it on."""
+    """Tell workers of a preview; its page carries it on too."""
     from segmentation import tasks  # tasks import this module
 
-    try:
-        for _ in range(messages):
-            tasks.simulate.apply_async([simulation], retry=False)
-    except Exception as error:  # whatever the broker's library raises
-        log.warning("Workers could not be told of impact preview %s: %s", simulation, error)
+    tasks.wake(tasks.simulate, simulation, messages)
 
 
 # -- working

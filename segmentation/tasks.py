@@ -1,5 +1,7 @@
 """Background work. A task takes an id, calls one verb, and may run twice without harm."""
 
+import logging
+
 from celery import shared_task
 from django.core.exceptions import ObjectDoesNotExist
 
@@ -7,6 +9,17 @@ from accounts.history import acting
 from accounts.refusals import Refused
 from segmentation import runs, simulation
 from segmentation.models import Run
+
+log = logging.getLogger(__name__)
+
+
+def wake(task, id, messages):
+    """Tell workers of something to do. Nothing depends on it: what no message told of is found by a sweep."""
+    try:
+        for _ in range(messages):
+            task.apply_async([id], retry=False)
+    except Exception as error:  # whatever the broker's library raises
+        log.warning("Workers could not be told: %s %s: %s", task.name, id, error)
 
 
 @shared_task
