@@ -40,9 +40,13 @@ def listed(client, url, query=""):
     """The header and the rows of a list's first page, as text."""
     page = client.get(f"{url}?{query}").content.decode()
     table = page.partition('id="result_list"')[2].partition("</table>")[0]
-    words = lambda cell: re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", cell))).strip()  # noqa: E731
     rows = re.findall(r"<tr.*?</tr>", table.partition("</thead>")[2], re.S)
-    return [[words(cell) for cell in re.findall(r"<t[dh].*?</t[dh]>", row, re.S)] for row in rows]
+    return [[_words(cell) for cell in re.findall(r"<t[dh].*?</t[dh]>", row, re.S)] for row in rows]
+
+
+def _words(cell):
+    """What a cell shows, without its tags."""
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", cell))).strip()
 
 
 def some_of_everything():
