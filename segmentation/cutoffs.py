@@ -5,6 +5,7 @@ evaluation until the next run, decides by the same ones.
 """
 
 from datetime import date
+from decimal import Decimal
 
 import polars as pl
 
@@ -31,17 +32,13 @@ def _fifths(count):
 
 
 def _text(value):
-    return (
-        value.isoformat()
-        if isinstance(value, date)
-        else f"{value:f}"
-        if not isinstance(value, int)
-        else str(value)
-    )
+    if isinstance(value, Decimal):
+        return f"{value:f}"  # never 1E+3
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def columns(document):
-    """The terms whose values are needed: {name: the frame's column or the engine's result it is taken from}."""
+    """The terms whose values are needed, each once: inputs, or what the engine says."""
     return tuple(dict.fromkeys(document.population.values()))
 
 
