@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
+from django.db import connection
 from segmenting import BY_ARR, DAY, RULES, account, activate, change, layer_with, portfolio, recompute, state
 
 from segmentation.models import Assignment, AssignmentScore, Cause, Move
@@ -255,3 +256,23 @@ def test_rules_are_what_they_are(db):
         "worth": "0.5",
         "behaviour": "0.5",
     }  # shared by the tests: never changed in one
+
+
+def test_what_is_written_is_looked_up_by_index(db):
+    """Right after a first run PostgreSQL takes its tables for tiny; row by row through all of them took minutes."""
+    layer_with()
+    accounts = portfolio(30)
+    recompute()
+    change(accounts[0], arr=5)
+    plans = []
+
+    def explained(execute, sql, params, many, context):
+        if sql.lstrip().startswith("update segmentation_assignment"):
+            execute(f"explain {sql}", params, many, context)
+            plans.append("\n".join(line for (line,) in context["cursor"].fetchall()))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explained):
+        recompute()
+    assert len(plans) == 3  # assignments, those that are only marked, scores
+    assert not any("Seq Scan on segmentation_assignment" in plan for plan in plans), plans
