@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 
 from . import parents
-from .history import tracked
+from .history import actor_channel, actor_id, actor_label, tracked
 
 
 class SourceSystem(models.Model):
@@ -377,3 +377,24 @@ class SavedView(models.Model):
 
     def __str__(self):
         return self.name
+
+
+class Refusal(models.Model):
+    """Something a person was told they may not do. Append-only; written after what was refused was rolled back."""
+
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    verb = models.CharField(max_length=100)  # approvals.approve
+    model = models.CharField(max_length=100, blank=True)
+    object_id = models.BigIntegerField(null=True)
+    subject = models.CharField(max_length=400, blank=True)
+    sentence = models.TextField()
+    actor = models.IntegerField(null=True, default=actor_id)
+    actor_label = models.CharField(max_length=200, default=actor_label)
+    channel = models.CharField(max_length=20, default=actor_channel)
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = []
+
+    def __str__(self):
+        return self.sentence

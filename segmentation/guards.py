@@ -1,12 +1,16 @@
 """Whether the promises the database makes are still in force: a restored dump, or a person, can lose them."""
 
+from importlib import import_module
+
 from django.apps import apps
 from django.db import connection
+from django.utils.module_loading import module_has_submodule
 
 from accounts.refusals import Refused
 
 APPEND_ONLY = ("demarc_append_only", "demarc_no_truncate")
 TRIGGERS = {
+    "accounts_refusal": APPEND_ONLY,
     "accounts_account": ("demarc_no_parent_circle_insert", "demarc_no_parent_circle_update"),
     "segmentation_assignment": (
         "demarc_effective_insert",
@@ -14,7 +18,7 @@ TRIGGERS = {
         "demarc_effective_delete",
         "demarc_no_truncate",
     ),
-    "segmentation_layer": ("demarc_layer_scope",),
+    "segmentation_layer": ("demarc_layer_scope", "demarc_layer_policy"),
     "segmentation_segment": ("demarc_segment_circle",),
     "segmentation_definition": (
         "demarc_guard_definition",
@@ -36,12 +40,15 @@ CONSTRAINTS = {
 
 
 def expected():
-    """Every (table, trigger) there has to be; history tables are found among the models."""
-    tables = dict(TRIGGERS)
+    """Every (table, trigger) there has to be: those each app names, and those of all history tables."""
+    named = []
+    for app in apps.get_app_configs():
+        if module_has_submodule(app.module, "guards"):
+            named += import_module(f"{app.name}.guards").TRIGGERS.items()
     for model in apps.get_models():
         if hasattr(model, "history_type") or hasattr(model, "history_id"):
-            tables[model._meta.db_table] = APPEND_ONLY
-    return {(table, trigger) for table, triggers in tables.items() for trigger in triggers}
+            named.append((model._meta.db_table, APPEND_ONLY))
+    return {(table, trigger) for table, triggers in named for trigger in triggers}
 
 
 def missing():

@@ -141,6 +141,11 @@ class Layer(models.Model):
     primary = models.BooleanField(
         default=False, help_text="Exactly one segmentation is the primary one and drives coverage."
     )
+    plan_provisional_downgrades = models.BooleanField(
+        "a provisional account that goes down needs a plan",
+        default=False,
+        help_text="Else the decision after the provisional period applies at once, up and down.",
+    )
     position = models.PositiveIntegerField(default=0)
     # What its segments' treatments say and others do not, as names of treatments.FIELDS.
     decides = ArrayField(
@@ -162,6 +167,11 @@ class Layer(models.Model):
                 name="primary_is_of_accounts",
                 condition=Q(primary=False) | Q(scope="account"),
                 violation_error_message="The primary segmentation is one of accounts.",
+            ),
+            models.CheckConstraint(
+                name="approval_is_of_accounts",
+                condition=Q(policy="automatic") | Q(scope="account"),
+                violation_error_message="A segmentation of products applies by itself.",
             ),
             models.CheckConstraint(
                 name="layer_decides_treatment_fields",
@@ -586,6 +596,9 @@ class Assignment(models.Model):
     definition = models.ForeignKey(Definition, on_delete=models.PROTECT, db_index=False)
     provisional = models.BooleanField(default=False)
     provisional_until = models.DateField(null=True)
+    overridden = models.BooleanField(
+        default=False
+    )  # people pinned the segment in force; the rules go on computing
     reason = models.CharField(max_length=200, blank=True)  # why it needs data, as a code; see reasons.text
     computed_since = models.DateField()  # clock of the run that first gave this computed segment
     effective_since = models.DateField(null=True)
@@ -646,6 +659,9 @@ class Move(models.Model):
         DATA = "data", "The customer changed"
         DEFINITION = "definition", "The rules changed"
         PROVISIONAL = "provisional", "Decided after the provisional period"
+        TRANSITION = "transition", "A tier change was approved"
+        OVERRIDE = "override", "An override"
+        CORRECTION = "correction", "A correction"
 
     account = models.ForeignKey(
         Account, on_delete=models.DO_NOTHING, related_name="moves", db_constraint=False, db_index=False
