@@ -103,6 +103,12 @@ CHECK_LIMITS = {
     }.items()
 }
 
+# Who is asked, told or shown further right: accounts and segmentation do not import governance
+GATES = {}  # accounts.gates: {name: function}
+AFTER_RUN = []  # names of tasks that are sent when a recalculation has ended
+ACCOUNT_PAGE_PARTS = []  # functions that give parts of the account's page
+HOME_PARTS = []  # functions that give parts of home
+
 # Database: the address given, else the embedded server, started by the first connection
 DATABASES = {"default": {"ENGINE": "config.postgres", "NAME": "demarc"}}
 if url := text("DATABASE_URL", required=PRODUCTION):
