@@ -688,16 +688,24 @@ class NotificationQuerySet(models.QuerySet):
 
 
 class Notification(models.Model):
-    """That one person is told of one event, in the application and by mail."""
+    """That one person is told of one event, in the application and by mail; or of many alike, in one line.
+
+    `group` tells which are alike (one recalculation, one segmentation): the row is about `count` events, the first of
+    them `event`; up to notifications.LISTED of them are in `events`. `mail_after`: when it is to be mailed, null when not.
+    """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notifications")
     event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="notifications")
+    group = models.CharField(max_length=120, blank=True)
+    count = models.PositiveIntegerField(default=1)
+    events = ArrayField(models.BigIntegerField(), default=list)
     text = models.TextField()
     why = models.CharField(max_length=200)  # why this person: "You look after Acme."
     link = models.CharField(max_length=400)
     urgent = models.BooleanField(default=False)  # mailed at once, else with the day's digest
     created_at = models.DateTimeField(auto_now_add=True)
     read_at = models.DateTimeField(null=True)
+    mail_after = models.DateTimeField(null=True)
     mailed_at = models.DateTimeField(null=True)
     mail_attempts = models.PositiveSmallIntegerField(default=0)
     mail_error = models.TextField(blank=True)
@@ -706,10 +714,18 @@ class Notification(models.Model):
     class Meta:
         ordering = ["-id"]
         default_permissions = []
-        constraints = [models.UniqueConstraint(name="told_once", fields=["user", "event"])]
+        constraints = [
+            models.UniqueConstraint(name="told_once", fields=["user", "event"]),
+            models.UniqueConstraint(
+                name="told_in_one_line", fields=["user", "group"], condition=~Q(group="")
+            ),
+        ]
         indexes = [
             models.Index(name="notification_of", fields=["user", "-id"]),
-            models.Index(name="notification_to_mail", fields=["id"], condition=Q(mailed_at=None)),
+            models.Index(name="notification_unread", fields=["user"], condition=Q(read_at=None)),
+            models.Index(
+                name="notification_to_mail", fields=["mail_after"], condition=Q(mail_after__isnull=False)
+            ),
         ]
 
     def __str__(self):
@@ -739,3 +755,23 @@ class Preference(models.Model):
 
     def __str__(self):
         return str(self.user)
+
+
+class Chore(models.Model):
+    """One step of a day's work (governance.tasks.DAILY): done once a day, however many schedulers ask for it."""
+
+    day = models.DateField()
+    step = models.CharField(max_length=60)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    leased_until = models.DateTimeField(null=True)  # another process does it until then
+    done_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-day", "id"]
+        verbose_name = "daily step"
+        default_permissions = []
+        constraints = [models.UniqueConstraint(name="chore_once", fields=["day", "step"])]
+
+    def __str__(self):
+        return f"{self.step}, {self.day}"

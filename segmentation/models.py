@@ -619,6 +619,9 @@ class Assignment(models.Model):
         indexes = [
             models.Index(name="assignment_effective", fields=["layer", "effective"]),
             models.Index(
+                name="assignment_provisional", fields=["provisional_until"], condition=Q(provisional=True)
+            ),
+            models.Index(
                 name="assignment_differs",
                 fields=["layer", "account"],
                 condition=DIFFERS,
