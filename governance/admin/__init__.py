@@ -1,0 +1,1 @@
+"""The web admin of sign-off: one module for each page or group of pages."""
