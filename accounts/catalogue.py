@@ -220,6 +220,8 @@ def _facts():
 FACTS = {fact.name: fact for fact in _facts()}
 TYPES = {fact.name: fact.type for fact in FACTS.values()}
 ACCOUNT_FACTS = [fact.name for fact in FACTS.values() if fact.home == "account"]
+# What segments stand on and several systems claim to know: not overwritten by just anyone (accounts.conflicts).
+PROTECTED = ("industry", "parent", "employees", "country")
 USAGE_FACTS = [fact.name for fact in FACTS.values() if fact.home == "usage"]
 MONEY_FACTS = frozenset(fact.name for fact in FACTS.values() if fact.type == "money") | {"arr_growth_12m"}
 
@@ -256,6 +258,11 @@ SIGNAL_SUMMARY = f"""
       from accounts_signal e
      where e.at <= %(at)s::date
 """
+
+
+def label(name):
+    """What people call a fact; a name that is no longer in the catalogue is its own label."""
+    return FACTS[name].label if name in FACTS else name
 
 
 def dtype(name):

@@ -6,8 +6,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.utils import timezone
 
-from . import parents
+from . import catalogue, parents
 from .history import actor_channel, actor_id, actor_label, tracked
 
 
@@ -175,6 +176,100 @@ class Account(models.Model):
         """The database refuses a circle too; here it is told with its names."""
         if self.pk and self.parent_id and (names := parents.circle(self.pk, self.parent_id)):
             raise ValidationError({"parent": f"This cannot be the parent: {parents.told(names)}."})
+
+
+class SystemOfRecord(models.Model):
+    """Which source has the last word on a fact. For a fact without one, whatever is imported last counts."""
+
+    fact = models.CharField("data field", max_length=100, unique=True)  # a name of the catalogue
+    source = models.ForeignKey(
+        SourceSystem,
+        on_delete=models.PROTECT,
+        related_name="facts",
+        verbose_name="system of record",
+    )
+    history = tracked()
+
+    class Meta:
+        ordering = ["fact"]
+        verbose_name = "system of record"
+        verbose_name_plural = "systems of record"
+
+    def __str__(self):
+        return f"{catalogue.label(self.fact)}: {self.source}"
+
+
+class ConflictQuerySet(models.QuerySet):
+    def open(self):
+        return self.filter(status=Conflict.Status.OPEN)
+
+
+class Conflict(models.Model):
+    """A value that was held back because it would change how an account is segmented: people keep or take it.
+
+    Values are text, as `accounts.conflicts` writes them (a parent is its account ID); NULL is "not known".
+    """
+
+    class Status(models.TextChoices):
+        OPEN = "open", "Waits for a decision"
+        KEPT = "kept", "Kept what we had"
+        TAKEN = "taken", "Taken over"
+        SUPERSEDED = "superseded", "A newer proposal came"
+        CLOSED = "closed", "Settled by the sources"
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="conflicts")
+    fact = models.CharField("data field", max_length=100)
+    held_value = models.TextField("value we have", null=True)
+    held_source = models.CharField(max_length=200, blank=True)
+    held_observed = models.DateField(null=True)
+    proposed_value = models.TextField("value proposed", null=True)
+    proposed_source = models.CharField(max_length=200)
+    proposed_observed = models.DateField()
+    effects = models.JSONField(default=list)  # what it would change, in sentences
+    reason = models.TextField(blank=True)  # of a person who proposed it
+    status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
+    opened_at = models.DateTimeField(default=timezone.now)
+    opened_by = models.IntegerField(null=True)
+    opened_by_label = models.CharField(max_length=200, blank=True)
+    batch = models.BigIntegerField(null=True)  # the import that brought it
+    # Asked after an acquisition: who buys now, what for, under which contract.
+    buying_centre = models.TextField("Who decides about buying now?", blank=True)
+    use_case = models.TextField("What will they use it for?", blank=True)
+    contract = models.TextField("Which contract holds, until when?", blank=True)
+    note = models.TextField(blank=True)
+    decided_at = models.DateTimeField(null=True)
+    decided_by = models.IntegerField(null=True)
+    decided_by_label = models.CharField(max_length=200, blank=True)
+    objects = ConflictQuerySet.as_manager()
+    history = tracked()
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = ["view"]
+        permissions = [
+            ("resolve_conflict", "Can decide which of two values counts"),
+            ("report_conflict", "Can report wrong data"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                name="one_open_conflict",
+                fields=["account", "fact"],
+                condition=Q(status="open"),
+                violation_error_message="A value of this data field waits for a decision already.",
+            ),
+            models.CheckConstraint(
+                name="conflict_decided_by_somebody",
+                condition=~Q(status__in=["kept", "taken"]) | ~Q(decided_by_label="") & ~Q(note=""),
+            ),
+            models.CheckConstraint(
+                name="conflict_ends_once",
+                condition=Q(status="open", decided_at=None) | ~Q(status="open") & Q(decided_at__isnull=False),
+            ),
+        ]
+        indexes = [models.Index(name="conflict_of_account", fields=["account", "fact", "-id"])]
+
+    def __str__(self):
+        return f"{self.account}: {catalogue.label(self.fact)}"
 
 
 class Subscription(models.Model):

@@ -11,6 +11,7 @@ from accounts.refusals import Refused
 APPEND_ONLY = ("demarc_append_only", "demarc_no_truncate")
 TRIGGERS = {
     "accounts_refusal": APPEND_ONLY,
+    "accounts_conflict": ("demarc_guard_conflict",),
     "accounts_account": ("demarc_no_parent_circle_insert", "demarc_no_parent_circle_update"),
     "segmentation_assignment": (
         "demarc_effective_insert",
