@@ -106,7 +106,16 @@ CHECK_LIMITS = {
 # Who is asked, told or shown further right: accounts and segmentation do not import governance
 GATES = {}  # accounts.gates: {name: function}
 AFTER_RUN = []  # names of tasks that are sent when a recalculation has ended
-ACCOUNT_PAGE_PARTS = []  # functions that give parts of the account's page
+# What else the account's page says: names of functions part(request, account) that give, as far as there is something,
+#   "template": a card of the page; it sees what the function gave as `part`
+#   "actions": [{"label", "url", "icon", "primary"}], links at the top; "badges": [(class, text, url or "")]
+#   "notices": [(class, text, url or "")], sentences at the top
+#   "holds": {layer id: {"title", "text", "next", "url", "button"}}, why the segment in force is not that of the rules, or
+#            what else is open about it: shown where they differ; with a "title" also where they do not
+#   "becomes": {layer id: the Segment to come, or None where none does}, for how the customer is served afterwards
+#   "happened": [{"on": date, "title", "text", "who", "reason", "url"}], entries of the timeline
+# and ask the database a fixed number of times.
+ACCOUNT_PAGE_PARTS = []
 HOME_PARTS = []  # functions that give parts of home
 
 # Database: the address given, else the embedded server, started by the first connection

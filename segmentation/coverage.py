@@ -60,16 +60,20 @@ class Line:
     overruled: tuple = ()
 
 
-def serve(account, *, at=None):
+def serve(account, *, at=None, targets=None):
     """The lines that answer "how do we serve this customer", in the order of the table.
 
-    Now: by the segments in force, each line with what it becomes where the rules say another segment. On a date: by the
+    Now: by the segments in force, each line with what it becomes where another segment is to come: the one that
+    `targets` {layer id: Segment, or None where nothing changes} names, else the one the rules say. On a date: by the
     segments in force then, as they are served today. Two queries; three on a date.
     """
     layers = deciding_layers()
     held = _held(account, layers) if at is None else _held_on(account, layers, at)
+    coming = (targets or {}) if at is None else {}
     now = _lines({layer: effective for layer, (effective, _) in held.items()})
-    then = _lines({layer: computed or effective for layer, (effective, computed) in held.items()})
+    then = _lines(
+        {layer: coming.get(layer.pk, computed) or effective for layer, (effective, computed) in held.items()}
+    )
     lines = []
     for one in treatments.LINES:
         line, after = now.get(one.name), then.get(one.name)

@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.utils import timezone
 from django.utils.http import urlencode
+from django.utils.module_loading import import_string
 
 from accounts.admin.governed import entries
 from accounts.catalogue import FACTS, SIGNALS, USAGE_FACTS
@@ -24,7 +25,13 @@ CHIPS = 4  # labels at the top; all of them are in a table below
 TIMELINE = 40
 CHANGES = 20
 EVENTS = 12
-SHOW = {"": "All", "moves": "Segment changes", "rules": "Rules", "data": "Account data"}
+SHOW = {
+    "": "All",
+    "moves": "Segment changes",
+    "decisions": "Decisions",
+    "rules": "Rules",
+    "data": "Account data",
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Label:
         return reasons.text(self.state.reason) if lacking else ""
 
 
-def context(account_id, accounts, *, layer_key="", product_key="", at_text="", show=""):
+def context(request, account_id, accounts, *, layer_key="", product_key="", at_text="", show=""):
     """Everything the page needs. The account is looked up in `accounts`; None if it is not there."""
     today = timezone.localdate()
     at, warning = _date(at_text, today)
@@ -87,7 +94,8 @@ def context(account_id, accounts, *, layer_key="", product_key="", at_text="", s
         chips += [one for one in row["labels"] if (one.layer, one.product) == (layer, product)]
     renewal = account.renewal_date or _next_end(subscriptions, at)
     moves = _moves(account)
-    lines = coverage.serve(account, at=then)
+    parts = _parts(request, account)
+    lines = coverage.serve(account, at=then, targets=parts["becomes"])
     return {
         "account": account,
         "currency": account.currency or settings.ORGANISATION_CURRENCY,
@@ -101,7 +109,13 @@ def context(account_id, accounts, *, layer_key="", product_key="", at_text="", s
         "labels": labels,
         "chips": chips,
         "primary": next((one.state for one in labels if one.layer.primary), None),
-        "differing": [one for one in labels if one.differs],
+        "differing": [(one, parts["holds"].get(one.layer.pk)) for one in labels if one.differs],
+        "open_elsewhere": [
+            hold
+            for one in labels
+            if not one.differs and (hold := parts["holds"].get(one.layer.pk)) and hold.get("title")
+        ],
+        "parts": parts,
         "why": why,
         "beside": [row for row in why["requires"] if not row["decides"]] if why else [],
         "refusal": refusal,
@@ -113,10 +127,24 @@ def context(account_id, accounts, *, layer_key="", product_key="", at_text="", s
         "signals": _signals(account, at),
         "service": _service(lines),
         "decided": bool(lines or coverage.deciding_layers()),
-        "timeline": _timeline(account, moves, show),
+        "timeline": _timeline(account, moves, show, parts["happened"]),
         "show": show,
         "shows": SHOW,
     }
+
+
+def _parts(request, account):
+    """What apps further right say about the account; settings.ACCOUNT_PAGE_PARTS tells what they may give."""
+    given = [import_string(path)(request, account) or {} for path in settings.ACCOUNT_PAGE_PARTS]
+    listed = {
+        name: [one for part in given for one in part.get(name, [])]
+        for name in ("actions", "badges", "notices", "happened")
+    }
+    of_layers = {
+        name: {layer: one for part in given for layer, one in part.get(name, {}).items()}
+        for name in ("holds", "becomes")
+    }
+    return listed | of_layers | {"cards": [part for part in given if part.get("template")]}
 
 
 def _date(text, today):
@@ -403,9 +431,11 @@ def _moves(account):
     return list(moves.select_related(*related))[:TIMELINE]
 
 
-def _timeline(account, moves, show):
-    """What happened, newest first: segment changes, rules that became active, changes of the account's data."""
+def _timeline(account, moves, show, happened):
+    """What happened, newest first: segment changes, decisions, rules that became active, changes of the account's data."""
     events = []
+    if show in ("", "decisions"):
+        events += [{"kind": "decision", "id": 0} | one for one in happened]
     if show in ("", "moves"):
         events += [{"kind": "move", "on": move.at, "id": move.pk, "move": move} for move in moves]
     if show in ("", "rules"):

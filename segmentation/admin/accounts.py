@@ -297,6 +297,7 @@ class AccountAdmin(GovernedAdmin):
             raise PermissionDenied
         key = unquote(object_id)
         found = key.isdigit() and account_page.context(
+            request,
             int(key),
             Account.objects.all(),
             layer_key=request.GET.get("layer", ""),
