@@ -9,13 +9,14 @@ the whole range.
 import json
 import zlib
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from graphlib import CycleError, TopologicalSorter
 
 import polars as pl
 from django.db import connection
 
 from accounts import catalogue
+from accounts.refusals import Refused
 from segmentation import causes, cutoffs, engine, frames
 from segmentation.definitions import Document
 from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
@@ -37,6 +38,9 @@ class PinnedLayer:
     segments: dict  # {segment key: id}
     cutoffs: dict = field(default_factory=dict)  # those in the document, as pinned on the run
     products: bool = False  # one row for each product of an account
+    # Of a layer that needs approval, {segment id: place from the top} where the decision after the provisional period
+    # waits for a plan when it leads down.
+    steps_down: dict = field(default_factory=dict)
 
     @property
     def keys(self):
@@ -69,6 +73,7 @@ def pin(run):
 
 def pin_layer(one):
     """A layer of a run (a RunLayer) with its rules, cut-offs and segments."""
+    planned = one.layer.plan_provisional_downgrades
     return PinnedLayer(
         id=one.layer_id,
         key=one.layer.key,
@@ -79,6 +84,7 @@ def pin_layer(one):
         segments=dict(one.layer.segments.values_list("key", "id")),
         cutoffs=one.cutoffs or {},
         products=one.layer.scope == Layer.Scope.PRODUCT,
+        steps_down=dict(one.layer.segments.values_list("id", "position")) if planned else {},
     )
 
 
@@ -391,6 +397,7 @@ def _against(layer, rows, part):
     rows = rows.with_columns(
         new=pl.col("assignment").is_null(),
         was_provisional=pl.col("old_provisional").fill_null(0) == 1,
+        overridden=pl.col("old_overridden").fill_null(0) == 1,
         scores=_array([f"score.{dimension.key}" for dimension in layer.document.dimensions]),
         points=_array([f"points.{criterion.key}" for criterion in layer.document.criteria]),
         scored=pl.col("fingerprint").ne_missing(pl.col("old_fingerprint")),
@@ -414,14 +421,18 @@ def _array(columns):
 def _effective(layer):
     """What is in force after this evaluation.
 
-    A first segment is in force at once. An automatic layer follows the rules. On one that needs approval an account
-    follows while it is provisional, and once more when that is decided; else it waits, and lacking data never takes
-    a segment away.
+    A first segment is in force at once, and what people pinned stays. An automatic layer follows the rules. On one that
+    needs approval an account follows while it is provisional, and once more when that is decided (not down where the
+    layer wants a plan for that); else it waits, and lacking data never takes a segment away.
     """
     old, computed = pl.col("old_effective"), pl.col("computed")
     provisional = pl.col("was_provisional") | pl.col("provisional")
     follows = pl.lit(True) if layer.automatic else provisional & computed.is_not_null()
-    return pl.when(old.is_null() | follows).then(computed).otherwise(old)
+    if layer.steps_down and not layer.automatic:
+        place = partial(pl.Expr.replace_strict, old=layer.steps_down, default=None, return_dtype=pl.Int64)
+        follows &= pl.col("provisional") | (place(computed) <= place(old)).fill_null(True)
+    pinned = pl.col("overridden")
+    return pl.when(~pinned & (old.is_null() | follows)).then(computed).otherwise(old)
 
 
 def _tracked():
@@ -505,6 +516,7 @@ def _changes(rows, layer, inputs, at):
         .alias("definition_id"),
         "provisional",
         "provisional_until",
+        "overridden",
         "reason",
         pl.when("recomputed").then(clock).otherwise("old_computed_since").alias("computed_since"),
         pl.when(moved).then(clock).otherwise("old_effective_since").alias("effective_since"),
@@ -533,16 +545,20 @@ def _evidence(rows, layer, inputs):
     """What each move was decided on, as JSON text {input: value as text}."""
     moved = rows.filter(pl.col("why").is_not_null())["account_id"]
     held = inputs.filter(pl.col("id").is_in(moved.implode()))
+    product = pl.col("product") if layer.products else pl.lit(None, pl.Int64)
+    known = held.select(pl.col("id").alias("account_id"), product.alias("product_id"))
+    return known.with_columns(_evidence_text(held, layer).alias(EVIDENCE_FACTS))
+
+
+def _evidence_text(inputs, layer):
+    """A series of JSON texts, one a row of the engine's inputs."""
     texts = [pl.col(name).cast(pl.String) for name in layer.document.inputs]
     if "blocked" in inputs.columns:
         blocked = pl.col("blocked")
         foreign = pl.when(blocked.str.starts_with("currency:")).then(blocked.str.strip_prefix("currency:"))
         texts += [foreign.alias("foreign"), pl.when(blocked == GONE).then(pl.lit("true")).alias(GONE)]
     values = pl.struct(texts).struct.json_encode() if texts else pl.lit("{}")
-    product = pl.col("product") if layer.products else pl.lit(None, pl.Int64)
-    return held.select(
-        pl.col("id").alias("account_id"), product.alias("product_id"), values.alias(EVIDENCE_FACTS)
-    )
+    return inputs.select("id", said=values)["said"]
 
 
 # -- counting
@@ -587,7 +603,7 @@ def _tally(series):
 _TABLE = """
     create temporary table if not exists demarc_changes (
         id bigint, account_id bigint, layer_id bigint, product_id bigint, computed_id bigint, effective_id bigint, definition_id bigint,
-        provisional boolean, provisional_until date, reason text, computed_since date, effective_since date,
+        provisional boolean, provisional_until date, overridden boolean, reason text, computed_since date, effective_since date,
         read_effective_id bigint, evaluated_id bigint, fingerprint bigint, composite numeric, scores numeric[], points smallint[],
         rule smallint, distance numeric, thin boolean, new boolean, tracked boolean, scored boolean,
         unscored boolean, why text, fact_values text
@@ -598,15 +614,16 @@ _LOCK = """
         select z.id from segmentation_assignment z join demarc_changes t on t.id = z.id
          where t.tracked and not t.new order by z.id for update of z) locked
 """
-# Somebody else has moved these meanwhile: they are left alone, and the next run sees them.
+# Somebody else has moved or pinned these meanwhile: they are left alone, and the next run sees them.
 _LOSE = """
     delete from demarc_changes t using segmentation_assignment z
-     where z.id = t.id and t.tracked and not t.new and z.effective_id is distinct from t.read_effective_id
+     where z.id = t.id and t.tracked and not t.new
+       and (z.effective_id, z.overridden) is distinct from (t.read_effective_id, t.overridden)
     returning t.layer_id
 """
 _COLUMNS = [
-    "computed_id", "effective_id", "definition_id", "provisional", "provisional_until", "reason", "computed_since",
-    "effective_since", "fingerprint",
+    "computed_id", "effective_id", "definition_id", "provisional", "provisional_until", "overridden", "reason",
+    "computed_since", "effective_since", "fingerprint",
 ]  # fmt: skip
 _UPDATE = f"""
     update segmentation_assignment z set {", ".join(f"{column} = t.{column}" for column in _COLUMNS)}
@@ -637,20 +654,22 @@ _HISTORY = """
            %(channel)s, %(reason)s, %(run)s
       from demarc_changes where tracked order by id
 """
+# Where the facts of an account (a, and its usage u) come from: {fact: [source, observed]}.
+_SOURCES = """coalesce((select jsonb_object_agg(p.key, p.value)
+                                      from jsonb_each(a.provenance || coalesce(u.provenance, '{{}}')) p
+                                     where p.key = any(%(facts)s)), '{{}}')
+                   || coalesce((select jsonb_build_object('subscriptions', jsonb_build_array(b.source, b.observed))
+                                  from accounts_subscription b
+                                 where b.account_id = a.id and ({product} is null or b.product_id = {product})
+                                 order by b.observed desc nulls last, b.id desc limit 1), '{{}}')"""
 # offset 0: each move looks up its own account. Where PostgreSQL knows no figures it would take accounts for a handful, and
 # walk through all moves for each.
-_MOVES = """
+_MOVES = f"""
     insert into segmentation_move (account_id, layer_id, product_id, from_segment_id, to_segment_id, why, definition_id,
                                    cause_id, at, evidence)
     select t.account_id, t.layer_id, t.product_id, t.read_effective_id, t.effective_id, t.why, t.evaluated_id, %(cause)s, %(at)s,
            %(pinned)s::jsonb || jsonb_build_object('facts', jsonb_strip_nulls(t.fact_values::jsonb),
-               'sources', coalesce((select jsonb_object_agg(p.key, p.value)
-                                      from jsonb_each(a.provenance || coalesce(u.provenance, '{}')) p
-                                     where p.key = any(%(facts)s)), '{}')
-                   || coalesce((select jsonb_build_object('subscriptions', jsonb_build_array(b.source, b.observed))
-                                  from accounts_subscription b
-                                 where b.account_id = a.id and (t.product_id is null or b.product_id = t.product_id)
-                                 order by b.observed desc nulls last, b.id desc limit 1), '{}'))
+               'sources', {_SOURCES.format(product="t.product_id")})
       from demarc_changes t
      cross join lateral (select q.id, q.provenance from accounts_account q where q.id = t.account_id offset 0) a
       left join lateral (select q.provenance from accounts_usage q
@@ -727,8 +746,12 @@ def _history_parameters(run):
     }
 
 
+def _pinned_evidence(layer):
+    return {"left_out": list(layer.left_out)} | ({"cutoffs": layer.cutoffs} if layer.cutoffs else {})
+
+
 def _move_parameters(run, layer, cause):
-    pinned = {"left_out": layer.left_out} | ({"cutoffs": layer.cutoffs} if layer.cutoffs else {})
+    pinned = _pinned_evidence(layer)
     return {
         "layer": layer.id,
         "cause": cause.pk,
@@ -736,3 +759,59 @@ def _move_parameters(run, layer, cause):
         "facts": list(layer.document.facts),
         "pinned": json.dumps(pinned),
     }
+
+
+# -- decided by people
+
+ANYTHING = object()
+
+
+def put(account, layer, segment, *, why, at, overridden=None, expected=ANYTHING):
+    """Put a segment in force for an account by a decision, as of the date `at`; returns the Move, None where nothing moved.
+
+    why: one of Move.Why. overridden: whether people pin it from now on; None leaves that as it is. expected: the segment
+    (or None) that has to be in force until now. In the caller's transaction, which has taken its cause. Raises Refused
+    where the account was never evaluated on the layer, or something else is in force by now.
+    """
+    found = Assignment.objects.select_for_update(of=["self"]).select_related("effective")
+    held = found.filter(account=account, layer=layer, product=None).first()
+    if held is None:
+        raise Refused(f"{account} has no {layer} yet: recalculate first.")
+    before = held.effective
+    if expected is not ANYTHING and before != expected:
+        raise Refused(f"{account} is {before or 'without a segment'} on {layer} by now, not {expected}.")
+    if before != segment:
+        held.effective, held.effective_since = segment, at
+    if overridden is not None:
+        held.overridden = overridden
+    held.save()
+    if before == segment:
+        return None
+    ended = RunLayer.objects.filter(layer=layer, running=False).select_related("layer")
+    last = ended.order_by("-run").first()
+    return Move.objects.create(
+        account=account,
+        layer=layer,
+        from_segment=before,
+        to_segment=segment,
+        why=why,
+        definition_id=last.definition_id,
+        cause=causes.take(Cause.Kind.DECISION),
+        at=at,
+        evidence=_known_of(account, pin_layer(last), at),
+    )
+
+
+def _known_of(account, layer, at):
+    """The evidence of a move: what is known of one account, as moves of a recalculation keep it."""
+    part = Range([layer], at=at, first=account.pk, last=account.pk)
+    evidence = _evidence_text(part.inputs(layer), layer)
+    facts = json.loads(evidence[0]) if len(evidence) else {}
+    tables = "accounts_account a left join accounts_usage u on u.account_id = a.id and u.product_id is null"
+    with connection.cursor() as cursor:
+        sources = _SOURCES.format(product="null::bigint")
+        known = {"facts": list(layer.document.facts), "account": account.pk}
+        cursor.execute(f"select {sources} from {tables} where a.id = %(account)s", known)
+        [sources] = cursor.fetchone()
+    facts = {name: value for name, value in facts.items() if value is not None}
+    return _pinned_evidence(layer) | {"facts": facts, "sources": json.loads(sources)}

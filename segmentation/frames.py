@@ -234,6 +234,7 @@ ASSIGNMENTS = {
     "old_definition": ("z.definition_id", pl.Int64),
     "old_provisional": ("z.provisional::int", pl.Int8),
     "old_until": ("z.provisional_until", pl.Date),
+    "old_overridden": ("z.overridden::int", pl.Int8),
     "old_reason": ("z.reason", pl.String),
     "old_computed_since": ("z.computed_since", pl.Date),
     "old_effective_since": ("z.effective_since", pl.Date),

@@ -445,6 +445,13 @@ def _close(run):
     run.error = "; ".join(sorted({chunk.error for chunk in failed}))
     run.finished_at = timezone.now()
     run.save()
+    transaction.on_commit(_ended)
+
+
+def _ended():
+    from segmentation import tasks  # tasks import this module
+
+    tasks.tell_of_the_end()
 
 
 def _median(histogram):

@@ -2,7 +2,8 @@
 
 import logging
 
-from celery import shared_task
+from celery import current_app, shared_task
+from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 
 from accounts.history import acting
@@ -20,6 +21,15 @@ def wake(task, id, messages):
             task.apply_async([id], retry=False)
     except Exception as error:  # whatever the broker's library raises
         log.warning("Workers could not be told: %s %s: %s", task.name, id, error)
+
+
+def tell_of_the_end():
+    """Tell those who look at what recalculations changed. Nothing depends on it, as above."""
+    try:
+        for name in settings.AFTER_RUN:
+            current_app.send_task(name, retry=False)
+    except Exception as error:  # whatever the broker's library raises
+        log.warning("Workers could not be told that a recalculation has ended: %s", error)
 
 
 @shared_task

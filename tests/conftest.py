@@ -238,6 +238,13 @@ def quick_passwords(settings):
 
 
 @pytest.fixture(autouse=True)
+def alone(settings):
+    """Accounts and segmentation by themselves, without governance at their gates; tests/governance/ overrides this."""
+    settings.GATES = {}
+    settings.AFTER_RUN = []
+
+
+@pytest.fixture(autouse=True)
 def nothing_kept():
     """Figures counted in one test are not shown in the next."""
     cache.clear()

@@ -4,11 +4,12 @@ from datetime import date
 from decimal import Decimal
 
 from django.contrib.auth.models import Permission, User
+from django.db import transaction
 
 from accounts.models import Account, Usage
-from segmentation import runs, versions
+from segmentation import causes, runs, versions
 from segmentation.checks import acknowledgements
-from segmentation.models import Layer, Segment, ServiceModel, Treatment
+from segmentation.models import Cause, Layer, Segment, ServiceModel, Treatment
 
 DAY = date(2026, 6, 1)
 
@@ -55,8 +56,14 @@ BY_ARR = {"rules": [{"segment": "high", "when": "arr >= 100000"}, {"segment": "t
 def person(name="olga", *permissions):
     """A user with these permissions of segmentation; both about rules when none is named."""
     user, _ = User.objects.get_or_create(username=name)
-    names = permissions or ("change_definition", "activate_definition")
-    user.user_permissions.add(*Permission.objects.filter(codename__in=names))
+    return granted(user, *(permissions or ("change_definition", "activate_definition")))
+
+
+def granted(user, *permissions):
+    """The user, with these permissions besides those they have."""
+    with transaction.atomic():
+        causes.take(Cause.Kind.DECISION, reason="Rights are given")
+        user.user_permissions.add(*Permission.objects.filter(codename__in=permissions))
     return User.objects.get(pk=user.pk)  # permissions are cached on the object
 
 
@@ -64,12 +71,13 @@ def layer_with(
     document=RULES,
     *,
     key="tier",
-    policy="approval",
+    policy=None,
     segments=SEGMENTS,
     scope="account",
     decides=("touch_frequency",),
 ):
-    """A layer with these rules active; only the primary one decides something."""
+    """A layer with these rules active, which needs approval if it can; only the primary one decides something."""
+    policy = policy or ("approval" if scope == "account" else "automatic")
     primary = scope == "account" and not Layer.objects.filter(primary=True).exists()
     layer = Layer.objects.create(
         key=key,

@@ -7,10 +7,10 @@ import re
 from datetime import date
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
-from segmenting import portfolio
+from segmenting import granted, portfolio
 
 from accounts.models import Csm, ImportBatch
 from segmentation.models import Run
@@ -113,7 +113,7 @@ def test_text_in_a_file_is_harmless_in_a_spreadsheet(web):
 
 def test_a_list_one_may_not_see_is_not_exported_and_what_it_does_not_know_neither(db):
     user = User.objects.create(username="sam", is_staff=True)
-    user.user_permissions.add(Permission.objects.get(codename="view_run"))
+    user = granted(user, "view_run")
     client = Client()
     client.force_login(user)
     assert client.get(f"{IMPORTS}export/").status_code == 403

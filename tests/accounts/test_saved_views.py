@@ -4,10 +4,11 @@ import re
 from urllib.parse import parse_qs
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from segmenting import granted
 
 from accounts import saved_views
 from accounts.models import Account, SavedView
@@ -24,7 +25,7 @@ LABELS = {ACCOUNTS: "accounts.account", RUNS: "segmentation.run", IMPORTS: "acco
 
 def client_of(name, *permissions):
     user = User.objects.create(username=name, is_staff=True)
-    user.user_permissions.add(*Permission.objects.filter(codename__in=permissions))
+    granted(user, *permissions)
     client = Client()
     client.force_login(user)
     client.user = user

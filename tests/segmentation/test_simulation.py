@@ -13,7 +13,7 @@ from io import StringIO
 
 import psycopg
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
@@ -26,6 +26,7 @@ from segmenting import (
     account,
     answered,
     change,
+    granted,
     layer_with,
     person,
     portfolio,
@@ -601,7 +602,8 @@ def web(db):
 
 def staff(*codenames):
     sam, _ = User.objects.get_or_create(username="sam", is_staff=True)
-    sam.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    sam.user_permissions.clear()
+    granted(sam, *codenames)
     client = Client()
     client.force_login(User.objects.get(pk=sam.pk))
     return client

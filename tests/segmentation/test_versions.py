@@ -207,14 +207,14 @@ def test_presets_leave_what_people_made(db):
     layer = Layer.objects.get(key="value-tier")
     Segment.objects.filter(layer=layer, key="smb").update(name="Small")
     Treatment.objects.filter(key="value-tier-smb").update(name="Mailings")
-    Layer.objects.filter(pk=layer.pk).update(policy="approval", name="Worth")
+    Layer.objects.filter(pk=layer.pk).update(position=7, name="Worth")
     rules = {"rules": [{"segment": "smb"}]}
     activate(layer, rules)
     versions.load_presets()
     layer.refresh_from_db()
-    assert (layer.name, layer.policy, layer.definitions.get(status="active").version) == (
+    assert (layer.name, layer.position, layer.definitions.get(status="active").version) == (
         "Worth",
-        "approval",
+        7,
         2,
     )
     assert Segment.objects.get(layer=layer, key="smb").name == "Small"
