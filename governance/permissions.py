@@ -3,7 +3,12 @@
 The same function hides the button (`may`) and stops the verb (`check`), whoever calls it.
 """
 
+from django.utils import timezone
+
+from accounts.history import actor
 from accounts.refusals import Refused
+from accounts.templatetags.shown import day
+from governance import deciders
 
 
 def check(sentence):
@@ -26,13 +31,169 @@ def _needs(by, permission, sentence):
 # -- approvals
 
 
+def decide(request, *, by, verdict="approve", at=None, desk=None):
+    """Approve (or ask, or reject): people of a role it needs who have no part in it, superusers included.
+
+    desk: the deciders.Desk that knows this request, where many are asked about.
+    """
+    if by is None or not by.is_active:
+        return "Nobody is logged in."
+    if request.status != "pending":
+        return f"This request is {request.get_status_display().lower()}: there is nothing to decide now."
+    if request.expires_at <= (at or timezone.now()):
+        return f"This request expired on {day(request.expires_at)}. It has to be asked for again."
+    if request.requester == by.pk:
+        return f"You cannot decide your own request: somebody else in {_roles(request)} has to."
+    if by.pk in request.editors:
+        return f"You edited this request, so you cannot decide it: somebody else in {_roles(request)} has to."
+    if by.pk in request.owners:
+        return (
+            "You look after an account of this request as its CSM, so you cannot decide it: "
+            f"somebody else in {_roles(request)} has to."
+        )
+    desk = desk or deciders.Desk([request], at=at)
+    if said := desk.said(request, by.pk):
+        return f"You have decided this already: {said.get_verdict_display().lower()}."
+    seats = desk.seats(request, by.pk)
+    if not seats:
+        return _no_seat(request, by, desk)
+    missing = {part.role for part in desk.parts(request) if part.missing}
+    if verdict == "approve" and seats[0].role not in missing:
+        return f"{seats[0].role} has approved this already; it waits for {_listed(sorted(missing))}."
+    return ""
+
+
+def _no_seat(request, by, desk):
+    whose = {one.on_behalf_of: one.by_label for one in desk.decisions(request) if one.on_behalf_of}
+    if by.pk in whose:
+        return f"{whose[by.pk]} has decided this in your place already."
+    absent = set(desk.stands_in[by.pk])
+    if absent & deciders.left_out(request):
+        return (
+            "You stand in for somebody who has requested or edited this or looks after an account of it: "
+            f"somebody else in {_roles(request)} has to decide."
+        )
+    if any(one.by in absent or one.on_behalf_of in absent for one in desk.decisions(request)):
+        return "Whoever you stand in for has decided this already."
+    return f"This is decided by {_roles(request)}, and you do not have that role."
+
+
+def _roles(request):
+    return _listed(sorted(request.needed))
+
+
+def _listed(names):
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "nobody"
+
+
+def edit_request(request, *, by):
+    """Change what is asked for: who requested it, or CS Ops."""
+    if not request.is_open:
+        return f"This request is {request.get_status_display().lower()} and cannot be changed any more."
+    return _theirs(request, by, "change")
+
+
+def resubmit(request, *, by):
+    """Hand it in again after changes were asked for: who requested it, or CS Ops."""
+    if request.status != "changes_asked":
+        return f"This request is {request.get_status_display().lower()}: nobody has asked for changes of it."
+    return _theirs(request, by, "hand in")
+
+
+def withdraw(request, *, by):
+    """Take it back before it is done: who requested it, or CS Ops."""
+    if not request.is_open:
+        return f"This request is {request.get_status_display().lower()} and cannot be withdrawn any more."
+    return _theirs(request, by, "withdraw")
+
+
+def apply(request, *, by, at=None):
+    """Carry it out now: what failed again, or what waited for its date. Who requested it, or CS Ops."""
+    if request.status not in ("approved", "failed"):
+        return f"This request is {request.get_status_display().lower()}: it cannot be carried out now."
+    at = at or timezone.now()
+    if request.apply_on and request.apply_on > timezone.localdate(at):
+        return f"This request is carried out on {day(request.apply_on)}, not before."
+    if request.status == "failed" and request.expires_at <= at:
+        return f"This request expired on {day(request.expires_at)}. It has to be asked for again."
+    return _theirs(request, by, "carry out")
+
+
+def comment(request, *, by):
+    """Say something about it: whoever sees requests, or has part in this one."""
+    if by is None or not by.is_active:
+        return "Nobody is logged in."
+    if request.requester == by.pk or by.has_perm("governance.view_approvalrequest"):
+        return ""
+    return "You are not allowed to see approval requests."
+
+
+def _theirs(request, by, what):
+    """The requester, an editor, CS Ops and administrators; the system where nobody asks (a task, a command)."""
+    if by is None:
+        return ""
+    if not by.is_active:
+        return "Nobody is logged in."
+    if by.pk in (request.requester, *request.editors) or in_role(by, deciders.CS_OPS, deciders.ADMINISTRATOR):
+        return ""
+    return f"Only {request.requester_label or 'who requested this'} or CS Ops may {what} this request."
+
+
+def in_role(by, *roles):
+    """Has one of these roles; a superuser has all but decides in none that way."""
+    return by.is_superuser or by.groups.filter(name__in=roles).exists()
+
+
 # -- tier changes
 
 
 # -- overrides
 
 
+def request_override(accounts, *, by):
+    """Those who plan tier changes ask for any account, a CSM for those they look after (accounts with their `csm`)."""
+    if refusal := _needs(by, "governance.request_override", "You are not allowed to ask for overrides."):
+        return refusal
+    if by.has_perm("governance.plan_transition"):
+        return ""
+    others = [one for one in accounts if one.csm is None or one.csm.user_id != by.pk]
+    if not others:
+        return ""
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    return f"You ask for overrides of the accounts you look after. {others[0]}{more} is looked after by somebody else: ask CS Ops."
+
+
+def change_override(request, *, by):
+    """Who asked changes what was asked for, and so does CS Ops."""
+    if refusal := _needs(by, "governance.request_override", "You are not allowed to ask for overrides."):
+        return refusal
+    if by.pk == request.requester or by.has_perm("governance.plan_transition"):
+        return ""
+    return f"Only {request.requester_label} or CS Ops may change this request."
+
+
+def end_override(override, *, by):
+    return _needs(
+        by,
+        "governance.plan_transition",
+        "Only CS Ops ends an override before its date: ask them, and say why.",
+    )
+
+
 # -- alerts
 
 
 # -- policies and people
+
+
+def _at_the_machine(by):
+    """A command without a person: the operator's rights are the machine's."""
+    return by is None and actor().channel == "command"
+
+
+def change_policies(*, by):
+    return _needs(by, "governance.change_policies", "You are not allowed to ask for changes of policies.")
+
+
+def choose_profile(*, by):
+    return "" if _at_the_machine(by) else change_policies(by=by)

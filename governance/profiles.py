@@ -1,0 +1,105 @@
+"""Governance profiles: what an organisation starts from. Each is a set of approval policies, which people edit later."""
+
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+
+from django.contrib.auth.models import Group
+from django.db import transaction
+
+from accounts.history import acting, actor
+from accounts.refusals import Refused, verb
+from governance import events, permissions
+from governance.models import ApprovalPolicy, ApprovalRequest, Decision, Kind, Profile
+from segmentation import causes
+from segmentation.models import Cause
+
+
+@dataclass(frozen=True)
+class Row:
+    """One ApprovalPolicy; its columns. The role by name; ARR in the organisation's currency."""
+
+    kind: str
+    role: str = "Approver"
+    approvals: int = 1
+    min_accounts: int | None = None
+    min_arr: Decimal | None = None
+    min_csm_changes: int | None = None
+    top_tier: bool = False
+    due_days: int = 5
+    expire_days: int = 30
+
+
+MUCH = Decimal(1_000_000)  # of ARR, as the methodology's largest band
+
+PROFILES = {
+    # Whatever CS Ops asks for is done at once, and logged.
+    "light": [Row(kind, "CS Ops", approvals=0) for kind in Kind.values],
+    # One other person decides; Finance too where much revenue changes hands. Imports go as they are.
+    "standard": [
+        Row("definition"),
+        Row("tier_change"),
+        Row("tier_change", "Finance", min_arr=MUCH),
+        Row("override"),
+        Row("override", "Finance", min_arr=MUCH),
+        Row("policy"),
+        Row("role"),
+        Row("import", "CS Ops", approvals=0),
+    ],
+    # Two where it matters most, and the owners of revenue and of data beside them.
+    "strict": [
+        Row("definition", approvals=2),
+        Row("definition", "RevOps"),
+        Row("definition", "Finance", min_arr=MUCH),
+        Row("tier_change"),
+        Row("tier_change", approvals=2, top_tier=True),
+        Row("tier_change", "Finance", min_arr=MUCH / 4),
+        Row("override"),
+        Row("override", approvals=2, top_tier=True),
+        Row("override", "Finance", min_arr=MUCH / 4),
+        Row("policy", approvals=2),
+        Row("role"),
+        Row("role", "RevOps"),
+        Row("import", "RevOps", due_days=2, expire_days=7),
+    ],
+}
+DOES = {
+    "light": "Nothing needs an approval: what CS Ops asks for is done at once, and logged.",
+    "standard": "One other person decides; Finance too where much revenue is at stake.",
+    "strict": "Two people decide about what matters most, and about bulk imports somebody from RevOps.",
+}
+
+
+@verb
+def choose(name, *, by=None):
+    """Start from another profile, its policies instead of those there are. Returns the Profile.
+
+    At set-up only: once anything was asked for or decided, this is a policy request (governance.policies.ask_profile).
+    """
+    if name not in PROFILES:
+        raise Refused(f"There is no profile {name!r}; there are {', '.join(PROFILES)}.")
+    permissions.check(permissions.choose_profile(by=by))
+    with (
+        transaction.atomic(),
+        acting(by=by, channel=actor().channel, reason=f"Profile {name} chosen at set-up"),
+    ):
+        profile = Profile.objects.select_for_update().get()
+        if ApprovalRequest.objects.exists() or Decision.objects.exists():
+            raise Refused(
+                "Requests have been made here already: another profile is a request now, on the page Who decides."
+            )
+        return put(profile, name)
+
+
+def put(profile, name):
+    """Write the profile and its policies, with history; the caller has locked the profile, and says why."""
+    label = Profile.Name(name).label
+    causes.take(Cause.Kind.DECISION, reason=actor().reason)
+    for one in ApprovalPolicy.objects.select_for_update():
+        one.delete()
+    roles = {group.name: group for group in Group.objects.all()}
+    for row in PROFILES[name]:
+        ApprovalPolicy.objects.create(**asdict(row) | {"role": roles[row.role]})
+    profile.name = name
+    profile.save()
+    events.record("policy_changed", f"The governance profile is {label} now. {DOES[name]}", about=profile)
+    return profile
