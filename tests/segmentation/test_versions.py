@@ -34,7 +34,7 @@ def test_from_draft_to_active(layer):
     )  # what makes it the same rule in the next version
     before = layer.definitions.get(version=1)
     assert (before.status, before.retired_at is not None) == ("retired", True)
-    assert Cause.objects.get().kind == Cause.Kind.DECISION
+    assert Cause.objects.latest("id").kind == Cause.Kind.DECISION
     history = active.history.first()
     assert (history.status, history.history_change_reason, history.history_user_label) == (
         "active",
@@ -184,7 +184,7 @@ def test_presets_are_loaded_and_loading_again_changes_nothing(db):
     assert done == {"created": versions.ORDER, "left": []}
     statuses = dict(Definition.objects.values_list("layer__key", "status"))
     assert statuses == {key: "active" if key in ACTIVE else "draft" for key in versions.ORDER}
-    assert Cause.objects.get().kind == Cause.Kind.SETUP
+    assert Cause.objects.latest("id").kind == Cause.Kind.SETUP
     assert Layer.objects.get(primary=True).key == "service-tier"
     assert dict(Layer.objects.values_list("key", "policy")) == {
         key: "approval" if key == "service-tier" else "automatic" for key in versions.ORDER
