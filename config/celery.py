@@ -89,6 +89,8 @@ def beat_schedule():
         },
         "sweep runs": _sweep("segmentation.tasks.sweep"),
         "sweep imports": _sweep("accounts.tasks.sweep"),
+        "sweep requests and messages": _sweep("governance.tasks.sweep"),
+        "the day's work": _sweep("governance.tasks.daily"),  # asks whether it is done; does it once a day
     }
     return {name: entry for name, entry in entries.items() if find_spec(entry["task"].rpartition(".")[0])}
 

@@ -6,7 +6,7 @@ from django.urls import reverse
 def navigation(request):
     """The sidebar's groups, each entry only for people with its permission."""
     groups = [
-        ("", [("Home", "home", "admin:index", None), *ACCOUNTS]),
+        ("", [("Home", "home", "admin:index", None), ("Inbox", "inbox", "inbox", None), *ACCOUNTS]),
         ("How we segment", RULES),
         ("Work", WORK),
         ("Administration", ADMINISTRATION),

@@ -11,6 +11,10 @@ DEMARC_HOME         folder of the embedded server and other local state (default
 DEMARC_TIME_ZONE    the organisation's time zone (default UTC): days are counted and times shown in it
 DEMARC_CURRENCY     the organisation's currency (default USD)
 DEMARC_CHECK_...    the limits of the checks of rules: DEMARC_CHECK_ACCOUNTS_PER_SEGMENT and the others of CHECK_LIMITS
+DEMARC_URL          address people reach Demarc under, for the links in messages; required where e-mail is sent
+EMAIL_URL           smtp+tls://user:password@host:port and others of config.mailserver; without it nobody is mailed in
+                    production (the inbox has everything), and messages are printed otherwise
+EMAIL_FROM          the sender, `Demarc <demarc@example.com>`; required with a mail server
 DEMARC_LEASE        seconds after which work whose worker was lost is taken over (default 30)
 DEMARC_SWEEP        seconds between two searches for work that nobody does (default 30)
 DEMARC_TRUST_PROXY  1: a proxy in front sets X-Forwarded-Proto, and strips the visitor's
@@ -28,7 +32,7 @@ import structlog
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
-from config import database
+from config import database, mailserver
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 problems = []
@@ -75,6 +79,22 @@ ALLOWED_HOSTS = listing("ALLOWED_HOSTS", required=PRODUCTION)
 if not PRODUCTION:
     ALLOWED_HOSTS += ["localhost", "127.0.0.1", "[::1]"]
 CSRF_TRUSTED_ORIGINS = listing("CSRF_TRUSTED_ORIGINS")
+
+# Messages to people, and the links in them
+DEMARC_URL = text("DEMARC_URL", "" if PRODUCTION else f"http://127.0.0.1:{text('PORT', '8000')}").rstrip("/")
+if DEMARC_URL and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", DEMARC_URL):
+    problems.append(f"DEMARC_URL is {DEMARC_URL!r}, not an address such as https://demarc.example.com")
+EMAIL_URL = text("EMAIL_URL", "none:" if PRODUCTION else "console:")
+EMAIL_TIMEOUT = 20  # seconds
+try:
+    globals().update(mailserver.from_url(EMAIL_URL))
+except ValueError as error:
+    problems.append(f"EMAIL_URL: {error}")
+MAILED = EMAIL_URL != "none:"
+_BY_SERVER = EMAIL_URL.startswith("smtp")
+DEFAULT_FROM_EMAIL = text("EMAIL_FROM", "" if _BY_SERVER else "demarc@localhost", required=_BY_SERVER)
+if _BY_SERVER and not DEMARC_URL:
+    problems.append("DEMARC_URL is not set, and e-mail needs it for its links")
 
 DEMARC_HOME = Path(text("DEMARC_HOME", str(BASE_DIR / ".demarc"))).absolute()
 

@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 
 from accounts.admin import saved_views
 from accounts.admin.dictionary import dictionary_view
+from governance.admin import notifications
 from segmentation.admin.coverage_page import coverage_view, customers_view
 from segmentation.admin.home import completeness_view
 
@@ -15,6 +16,13 @@ urlpatterns = [
     path("admin/completeness/", admin.site.admin_view(completeness_view), name="home_completeness"),
     path("admin/coverage/", admin.site.admin_view(coverage_view), name="coverage"),
     path("admin/coverage/customers/", admin.site.admin_view(customers_view), name="coverage_customers"),
+    path("admin/inbox/", admin.site.admin_view(notifications.inbox_view), name="inbox"),
+    path("admin/inbox/<int:pk>/", admin.site.admin_view(notifications.line_view), name="inbox_line"),
+    path(
+        "admin/inbox/preferences/",
+        admin.site.admin_view(notifications.preferences_view),
+        name="inbox_preferences",
+    ),
     path("admin/saved-views/", admin.site.admin_view(saved_views.views_view), name="saved_views"),
     path("admin/saved-views/<int:pk>/", admin.site.admin_view(saved_views.change_view), name="saved_view"),
     path(

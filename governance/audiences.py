@@ -1,0 +1,197 @@
+"""Who has to do with an event, and why: what governance.notifications.KINDS names.
+
+Each of the public functions takes an event and what is `Known` of its batch, and answers {User: why they are told}.
+"""
+
+from functools import cached_property
+
+from django.contrib.auth.models import User
+
+from governance.deciders import ADMINISTRATOR, CS_OPS, Desk
+from governance.models import Alert, AlertRule, ApprovalRequest, Override, Transition
+from segmentation.models import Move
+
+REVOPS = "RevOps"
+
+
+class Known:
+    """What the events of a batch are about, read with a few queries however many they are."""
+
+    def __init__(self, events):
+        self.events = events
+        self._groups = {}
+
+    def _about(self, name, rows, pick=lambda event: event.about_id):
+        ids = {pick(event) for event in self.events if event.about == name} - {None}
+        return rows.in_bulk(ids) if ids else {}
+
+    @cached_property
+    def _requests(self):
+        return self._about("approvalrequest", ApprovalRequest.objects)
+
+    @cached_property
+    def _transitions(self):
+        people = ("receiver__user", "giver__user", "override")
+        return self._about("transition", Transition.objects.select_related(*people))
+
+    @cached_property
+    def _overrides(self):
+        return self._about("override", Override.objects)
+
+    @cached_property
+    def _rules(self):
+        alerts = dict(self._about("alert", Alert.objects.select_related("rule")))
+        return {id: alert.rule for id, alert in alerts.items()}
+
+    @cached_property
+    def _moves(self):
+        beside = ("layer", "product", "from_segment", "to_segment", "cause")
+        return self._about("move", Move.objects.select_related(*beside))
+
+    @cached_property
+    def desk(self):
+        """Who can decide about the requests of this batch."""
+        return Desk(self._requests.values())
+
+    @cached_property
+    def people(self):
+        """{id: User} of those that requests, plans, overrides and events name."""
+        ids = {event.data.get("user") for event in self.events}
+        for request in self._requests.values():
+            ids |= {request.requester, *request.owners, *self.desk.could_approve(request)}
+        ids |= {one.planned_by for one in self._transitions.values()}
+        ids |= {one.override.requested_by for one in self._transitions.values() if one.override}
+        ids |= {one.requested_by for one in self._overrides.values()}
+        return User.objects.in_bulk({id for id in ids if isinstance(id, int)})
+
+    def request(self, event):
+        return self._requests.get(event.about_id) if event.about == "approvalrequest" else None
+
+    def transition(self, event):
+        return self._transitions.get(event.about_id) if event.about == "transition" else None
+
+    def override(self, event):
+        return self._overrides.get(event.about_id) if event.about == "override" else None
+
+    def rule(self, event):
+        """The rule of an alert; one that tells nobody at once where the alert is gone."""
+        return self._rules.get(event.about_id) or AlertRule()
+
+    def move(self, event):
+        return self._moves.get(event.about_id) if event.about == "move" else None
+
+    def role(self, name):
+        """The active people of a role."""
+        if name not in self._groups:
+            self._groups[name] = list(User.objects.filter(groups__name=name, is_active=True))
+        return self._groups[name]
+
+
+def _named(user, why):
+    return {user: why} if user else {}
+
+
+# -- of requests
+
+
+def approvers(event, known):
+    """Those who could approve the request now; CS Ops where nobody can."""
+    request = known.request(event)
+    if request is None:
+        return {}
+    if nobody := known.desk.nobody_can(request):
+        return dict.fromkeys(known.role(CS_OPS), nobody)
+    could = sorted(known.desk.could_approve(request))
+    return {known.people[id]: _seat(request, id, known) for id in could if id in known.people}
+
+
+def _seat(request, id, known):
+    seat = known.desk.seats(request, id)[0]
+    return f"You can decide it as {seat.role}{', for somebody who is away' if seat.on_behalf_of else ''}."
+
+
+def asker(event, known):
+    """Who asked for it."""
+    asked = known.request(event) or known.override(event)
+    id = getattr(asked, "requester", None) or getattr(asked, "requested_by", None)
+    return _named(known.people.get(id), "You asked for it.")
+
+
+def owners(event, known):
+    """The CSMs of the accounts a request is about."""
+    request = known.request(event)
+    found = [known.people.get(id) for id in request.owners] if request else []
+    one = "it" if request and request.accounts == 1 else "an account of it"
+    return {user: f"You look after {one}." for user in found if user}
+
+
+# -- of accounts and tier changes
+
+
+def csm(event, known):
+    """Who looks after the account."""
+    account = event.account
+    return _named(account and account.csm and account.csm.user, f"You look after {account}.")
+
+
+def audience(event, known):
+    """Whom the rule of an alert names; CS Ops where nobody looks after the account."""
+    if known.rule(event).audience == AlertRule.Audience.CS_OPS:
+        return ops(event, known)
+    return csm(event, known) or dict.fromkeys(
+        known.role(CS_OPS), f"Nobody looks after {event.account}, so CS Ops is told."
+    )
+
+
+def planner(event, known):
+    """Who planned the tier change; CS Ops where nobody did."""
+    transition = known.transition(event)
+    found = known.people.get(transition.planned_by) if transition else None
+    if found is None or not found.is_active:
+        return dict.fromkeys(known.role(CS_OPS), "Nobody has planned it yet, so CS Ops is told.")
+    return {found: "You planned it."}
+
+
+def receiver(event, known):
+    """Who takes the account over; CS Ops where that is nobody who can log in."""
+    transition = known.transition(event)
+    found = transition.receiver if transition else None
+    if found is None:
+        return {}
+    if found.user is None:
+        why = f"{found}, who takes {event.account} over, does not log in, so CS Ops is told."
+        return dict.fromkeys(known.role(CS_OPS), why)
+    return {found.user: f"You take {event.account} over."}
+
+
+def giver(event, known):
+    """Who hands the account over."""
+    transition = known.transition(event)
+    found = transition.giver if transition else None
+    return _named(found and found.user, f"You hand {event.account} over.")
+
+
+# -- of roles
+
+
+def ops(event, known):
+    return dict.fromkeys(known.role(CS_OPS), "You are in CS Ops.")
+
+
+def administrators(event, known):
+    return dict.fromkeys(known.role(ADMINISTRATOR), "You are an administrator.")
+
+
+def stewards(event, known):
+    """Those who decide which source is right."""
+    return dict.fromkeys((*known.role(CS_OPS), *known.role(REVOPS)), "You decide which source is right.")
+
+
+def may_confirm(event, known):
+    """Those who confirm declared values."""
+    return dict.fromkeys(User.objects.with_perm("segmentation.confirm_declaration"), "You can confirm it.")
+
+
+def concerned(event, known):
+    """The person an event names ({"user": id})."""
+    return _named(known.people.get(event.data.get("user")), "It is about you.")

@@ -1,0 +1,377 @@
+"""Who is told of what has happened, why, and with which link: KINDS says it for each kind of event.
+
+Every event leaves an Outbox row (a trigger). `deliver` takes them in batches with SKIP LOCKED and writes Notification
+rows in the transaction that deletes them, so that each event is told once whatever dies in between. What comes in masses
+(a recalculation that moves thousands) is one line a person.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Count
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+
+from accounts.templatetags.shown import day, plural
+from governance.audiences import (
+    Known,
+    administrators,
+    approvers,
+    asker,
+    audience,
+    concerned,
+    csm,
+    giver,
+    may_confirm,
+    ops,
+    owners,
+    planner,
+    receiver,
+    stewards,
+)
+from governance.models import Event, Notification, Outbox, Preference
+
+log = logging.getLogger(__name__)
+
+BATCH = 1_000  # events worked in one transaction
+LISTED = 1_000  # events that one line remembers
+DIGEST = time(8)  # in the organisation's zone
+TOLD_LAYERS = {"lifecycle", "health"}  # beside the primary one: segmentations whose changes a CSM is told of
+
+
+@dataclass(frozen=True)
+class How:
+    """What people are told of one kind of event.
+
+    said: what it is, for the page of preferences. at_once, later: who is told (governance.audiences), mailed at once for
+    what waits on them, else with the day's digest; the first that names a person counts. many: what the line says where
+    it is about several accounts; `{count}` is "34 of your accounts"; "" where every event is a line of its own.
+    """
+
+    said: str
+    at_once: tuple[Callable, ...] = ()
+    later: tuple[Callable, ...] = ()
+    many: str = ""
+
+
+KINDS = {
+    # requests
+    "request_opened": How("A request waits for approval", (approvers,), (owners,)),
+    "request_edited": How("A request has changed and waits again", (approvers,), (asker,)),
+    "request_approved": How("Somebody approved a request", (), (asker,)),
+    "request_applied": How("A request was approved and done", (), (asker, owners)),
+    "request_rejected": How("A request was rejected", (asker,), (owners,)),
+    "changes_asked": How("Changes of a request are asked for", (asker,)),
+    "request_withdrawn": How("A request was withdrawn", (), (asker, approvers, owners)),
+    "request_expired": How("A request has expired", (asker,)),
+    "request_failed": How("A request was approved, but failed", (asker, ops)),
+    "request_escalated": How("A request is about to expire", (approvers, administrators), (asker,)),
+    "request_recounted": How("A request needs another approval", (approvers,), (asker,)),
+    # tier changes
+    "transition_flagged": How("An account crossed a boundary", (), (csm, ops), "{count} crossed a boundary"),
+    "transition_updated": How("A tier change has changed", (), (planner, csm), "The tier changes of {count} have changed"),
+    "transition_closed": How("An account came back", (), (planner, csm), "{count} came back over their boundary"),
+    "transition_kept": How("An account stays where it is", (), (csm,), "{count} stay where they are"),
+    "transition_joint": How("Joint coverage has started", (receiver,), (giver, planner), ""),
+    "transition_done": How("A hand-over is complete", (), (receiver, giver, planner)),
+    "transition_overdue": How("Joint coverage should have ended", (planner, receiver, giver)),
+    "transition_taken_out": How("An account was taken out of a request", (planner,), (csm,)),
+    # overrides
+    "override_started": How("An override is in force", (), (asker, csm), "Overrides of {count} are in force"),
+    "override_ended": How("An override was ended", (), (asker, csm), "The overrides of {count} were ended"),
+    "override_expired": How("An override has expired", (), (asker, csm), "The overrides of {count} have expired"),
+    "override_expiring": How("An override is about to expire", (asker,), (csm,), "The overrides of {count} are about to expire"),
+    "override_rejected": How("An override was refused", (), (asker, csm), "Overrides of {count} were refused"),
+    # data and alerts
+    "conflict_queued": How("Two sources disagree", (), (stewards,), "Sources disagree about {count}"),
+    "conflict_decided": How("A disagreement between sources was decided", (), (csm,), "Values of {count} were decided about"),
+    "alert_opened": How("An alert", (), (audience,), "An alert holds on {count}"),
+    # who may what
+    "policy_changed": How("A policy has changed", (), (administrators, ops)),
+    "role_changed": How("A role was given or taken", (), (concerned, administrators)),
+    "declaration_proposed": How("A value is proposed", (may_confirm,), (), "Values are proposed for {count}"),
+}  # fmt: skip
+# Changes of segments, by why; those by decisions are told by what decided them.
+MOVES = {
+    "data": How("An account changed its segment", (), (csm,), "{count} changed their segment"),
+    "definition": How(
+        "New rules moved an account", (), (csm,), "{count} are in another segment under the new rules"
+    ),
+    "provisional": How(
+        "A provisional segment was decided",
+        (),
+        (csm,),
+        "{count} were decided about after the provisional period",
+    ),
+    "correction": How("A segment was corrected", (), (csm,), "The segments of {count} were corrected"),
+}
+
+
+# -- telling
+
+
+@dataclass(frozen=True)
+class Line:
+    """That one person is told of one event."""
+
+    user: object
+    event: Event
+    why: str
+    text: str
+    link: str
+    urgent: bool
+    group: str
+    many: str
+
+
+def deliver(*, now=None):
+    """Tell people of everything nobody was told of yet; returns how many events that were.
+
+    An event that cannot be told keeps its Outbox row, is logged, and holds up no other.
+    """
+    done, stuck = 0, []
+    while worked := _batch(now or timezone.now(), stuck):
+        done += worked
+    return done - len(stuck)
+
+
+def _batch(now, stuck):
+    with transaction.atomic():
+        waiting = Outbox.objects.select_for_update(skip_locked=True).exclude(pk__in=stuck).order_by("pk")
+        ids = list(waiting.values_list("pk", flat=True)[:BATCH])
+        events = Event.objects.filter(pk__in=ids).select_related("account__csm__user", "layer").order_by("pk")
+        known = Known(list(events))
+        lines, failed = [], []
+        for event in known.events:
+            try:
+                lines += _lines(event, known)
+            except Exception:
+                log.exception("Nobody could be told of event %s (%s)", event.pk, event.kind)
+                failed.append(event.pk)
+        _write(lines, now)
+        Outbox.objects.filter(pk__in=set(ids) - set(failed)).delete()
+        stuck += failed
+    return len(ids)
+
+
+def _lines(event, known):
+    how = _how(event, known)
+    if how is None:
+        return []
+    text, link = sentence(event, known), address(event, known)
+    group = _group(event, known) if how.many else ""
+    told = {}
+    for finders, urgent in ((how.at_once, True), (how.later, False)):
+        for find in finders:
+            for user, why in find(event, known).items():
+                told.setdefault(user, (why, urgent or (find is audience and known.rule(event).urgent)))
+    by_rules = event.about == "move"  # who starts a recalculation has not moved the accounts
+    return [
+        Line(user, event, why, text, link, urgent, group, how.many)
+        for user, (why, urgent) in told.items()
+        if user.is_active and (by_rules or user.pk != event.actor)
+    ]
+
+
+def _how(event, known):
+    """How people are told of it; None where nobody is."""
+    if event.kind != "move":
+        return KINDS[event.kind]
+    move = known.move(event)
+    if move is None or not (move.layer.primary or move.layer.key in TOLD_LAYERS or move.why == "provisional"):
+        return None
+    return MOVES.get(move.why)
+
+
+def _group(event, known):
+    """What tells events that are told in one line: one recalculation or act, one segmentation, one kind."""
+    move, kind, together = known.move(event), event.kind, event.data.get("run")
+    if move is not None:
+        kind, together = f"move {move.why}", move.cause.run
+    if event.about == "alert":
+        kind = f"alert {known.rule(event).pk}"
+    together = f"run {together}" if together else event.at.isoformat()
+    return f"{kind}, {event.layer_id or ''}, {together}"
+
+
+def sentence(event, known):
+    """What happened, in a sentence; a change of a segment is told from its row."""
+    move = known.move(event)
+    if move is None:
+        return event.text or KINDS[event.kind].said
+    who, why = event.account or "An account", move.get_why_display()
+    why = why[:1].lower() + why[1:]
+    if move.product_id:
+        who = f"{who}, {move.product}"
+    if move.to_segment is None:
+        return f"{who} has no segment any more in {move.layer}: {why}."
+    if move.from_segment is None:
+        return f"{who} is in {move.to_segment} ({move.layer}): {why}."
+    return f"{who} moved from {move.from_segment} to {move.to_segment} ({move.layer}): {why}."
+
+
+# Where the page about something is; what has none is shown on its account's.
+PAGES = {
+    "approvalrequest": "admin:governance_approvalrequest_change",
+    "transition": "admin:governance_transition_change",
+    "override": "admin:governance_override_change",
+    "conflict": "admin:accounts_conflict_change",
+    "declaration": "admin:segmentation_declaration_change",
+}
+
+
+def address(event, known):
+    """The page about what happened, as a path."""
+    if (name := PAGES.get(event.about)) and event.about_id:
+        try:
+            return reverse(name, args=[event.about_id])
+        except NoReverseMatch:
+            log.debug("%s has no page of its own", event.about)
+    if event.account is not None:
+        return reverse("admin:accounts_account_change", args=[event.account_id])
+    return reverse("inbox")
+
+
+# -- writing
+
+_INSERT = """
+    insert into governance_notification as n (user_id, event_id, "group", count, events, text, why, link, urgent, created_at,
+                                              mail_after, mail_error, mail_attempts)
+    values (%s, %s, %s, 1, array[%s], %s, %s, %s, %s, %s, %s, %s, 0)
+"""
+_ONE = _INSERT + "on conflict (user_id, event_id) do nothing"
+# One more of the same: the line is about all of them, and is news again.
+_MANY = (
+    _INSERT
+    + """
+    on conflict (user_id, "group") where "group" <> '' do update
+       set count = n.count + 1, events = case when n.count < %s then n.events || excluded.events else n.events end,
+           urgent = n.urgent or excluded.urgent, read_at = null, mailed_at = null, mail_attempts = 0,
+           mail_after = excluded.mail_after, mail_error = excluded.mail_error
+    returning n.id, n.count
+"""
+)
+
+
+def _write(lines, now):
+    if not lines:
+        return
+    users = {line.user.pk: line.user for line in lines}
+    wishes = {one.pk: one for one in Preference.objects.filter(pk__in=users)}
+    wishes |= {user: Preference(pk=user) for user in users if user not in wishes}
+    room = _Room(lines, wishes, now)
+    grown = {}
+    with connection.cursor() as cursor:
+        for line in sorted(lines, key=lambda line: (line.user.pk, line.group, line.event.pk)):
+            group, many = room.place(line)
+            after, error = _mail_after(line.user, wishes[line.user.pk], line.urgent, now)
+            event = line.event.pk
+            row = [
+                line.user.pk,
+                event,
+                group,
+                event,
+                line.text,
+                line.why,
+                line.link,
+                line.urgent,
+                now,
+                after,
+                error,
+            ]
+            if not group:
+                cursor.execute(_ONE, row)
+                continue
+            cursor.execute(_MANY, [*row, LISTED])
+            id, count = cursor.fetchone()
+            if count > 1 or group != line.group:
+                grown[id] = (count, many)
+    _tell_how_many(grown)
+
+
+def _tell_how_many(grown):
+    """Say of the lines ({id: (count, what is said of many)}) about how many they are, and link to the list of them."""
+    rows = list(Notification.objects.filter(pk__in=grown).select_related("event__layer"))
+    for row in rows:
+        count, many = grown[row.pk]
+        mine = row.why.startswith("You look after")
+        accounts = f"{count:,} of your accounts" if mine and count > 1 else plural(count, "account,accounts")
+        things = plural(count, "thing,things")
+        text = many.format(count=accounts, things=things)
+        row.text = f"{text} ({row.event.layer})." if row.event.layer and "{count}" in many else f"{text}."
+        row.why = "You look after them." if mine else row.why
+        row.link = reverse("inbox_line", args=[row.pk])
+    Notification.objects.bulk_update(rows, ["text", "why", "link"])
+
+
+class _Room:
+    """How many lines each person may still get today; what is beyond is counted in one line of the day."""
+
+    def __init__(self, lines, wishes, now):
+        today = timezone.localtime(now).date()
+        began = timezone.make_aware(datetime.combine(today, time.min))
+        users = list(wishes)
+        told = Notification.objects.filter(user__in=users, urgent=False, created_at__gte=began)
+        told = told.exclude(group__startswith="more, ").order_by()
+        self.told = Counter(dict(told.values_list("user").annotate(Count("pk"))))
+        groups = {line.group for line in lines} - {""}
+        mine = Notification.objects.filter(user__in=users, group__in=groups)
+        self.begun = set(mine.values_list("user", "group"))
+        self.wishes = wishes
+        self.rest = f"more, {today}", f"{{things}} more happened on {day(today)}"
+
+    def place(self, line):
+        """(the group of the line, what is said of many)."""
+        user = line.user.pk
+        if line.urgent or (user, line.group) in self.begun:
+            return line.group, line.many
+        if self.told[user] >= self.wishes[user].daily_cap:
+            return self.rest
+        self.told[user] += 1
+        if line.group:
+            self.begun.add((user, line.group))
+        return line.group, line.many
+
+
+def _mail_after(user, wish, urgent, now):
+    """(when it is mailed, or None; why it is not)."""
+    if wish.mail == Preference.Mail.NONE or not settings.MAILED:
+        return None, ""
+    if not user.email:
+        return None, "No e-mail address is known."
+    if urgent or wish.mail == Preference.Mail.AT_ONCE:
+        return now, ""
+    return next_digest(now), ""
+
+
+def next_digest(now):
+    """The next time digests are sent, after this moment."""
+    local = timezone.localtime(now)
+    first = local.date() if local.time() < DIGEST else local.date() + timedelta(days=1)
+    return timezone.make_aware(datetime.combine(first, DIGEST))
+
+
+# -- reading
+
+
+def about(notification):
+    """The events a line is about, newest first: [(Event, sentence, link)]."""
+    ids = notification.events or [notification.event_id]
+    events = Event.objects.filter(pk__in=ids).select_related("account__csm__user", "layer").order_by("-pk")
+    known = Known(list(events))
+    return [(event, sentence(event, known), address(event, known)) for event in known.events]
+
+
+def read(notifications, *, at=None):
+    """Mark the lines of a queryset as read; returns how many were not."""
+    return notifications.unread().update(read_at=at or timezone.now())
+
+
+def unread(user):
+    """How many lines wait for a person."""
+    return Notification.objects.filter(user=user).unread().count()
