@@ -94,15 +94,15 @@ begin
     if (new.hash, new.revision) is distinct from (r.hash, r.revision) then
         raise exception 'this request has changed' using errcode = 'restrict_violation';
     end if;
-    if array[new.by, new.on_behalf_of] && (array[r.requester] || r.editors || r.owners) then
+    if array[new."by", new.on_behalf_of] && (array[r.requester] || r.editors || r.owners) then
         raise exception 'nobody decides what they requested, edited or look after'
             using errcode = 'restrict_violation';
     end if;
-    if not exists (select from {schema}.auth_user where id = new.by and is_active) then
+    if not exists (select from {schema}.auth_user where id = new."by" and is_active) then
         raise exception 'only active people decide' using errcode = 'restrict_violation';
     end if;
     if not exists (select from {schema}.auth_user_groups m join {schema}.auth_group g on g.id = m.group_id
-                    where m.user_id = coalesce(new.on_behalf_of, new.by) and g.name = new.role) then
+                    where m.user_id = coalesce(new.on_behalf_of, new."by") and g.name = new.role) then
         raise exception 'only people of the role decide in it' using errcode = 'restrict_violation';
     end if;
     return new;

@@ -1,0 +1,820 @@
+"""Requests and what people say about them: asked for, approved by enough people of the right roles, carried out.
+
+Every verb locks the request's row first, then checks, then writes: of two people at once one is first, and the other is
+told. Whoever also locks what a request is about (a tier change, an override, rules) locks the request before it.
+
+`by` is the acting user; None is the system, which nobody refuses, but which never decides. `seen` is what `token` gave for
+the request that person was looking at. A request carries its content in the form its kind defines; its kind's module (KINDS)
+
+    carry_out(request, *, by, at)     does it, all or nothing; a Refused is shown as the reason of the failure
+    decided_against(request, *, verdict, by, reason)    lets go of what it was about: `reject`, `ask`, `withdraw`, `expire`
+    address(request)                  the URL of what it is about
+"""
+
+import hashlib
+import json
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from importlib import import_module
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.utils import timezone
+
+from accounts.history import acting, actor
+from accounts.refusals import Refused, verb
+from accounts.templatetags.shown import day, plural
+from governance import events, permissions
+from governance.deciders import ADMINISTRATOR, APPROVER, CS_OPS, Desk
+from governance.models import ApprovalPolicy, ApprovalRequest, Comment, Decision, Event, Kind
+from segmentation import causes
+from segmentation.models import Cause
+
+log = logging.getLogger(__name__)
+
+KINDS = {
+    Kind.DEFINITION: "governance.activations",
+    Kind.TIER_CHANGE: "governance.transitions",
+    Kind.OVERRIDE: "governance.overrides",
+    Kind.POLICY: "governance.policies",
+    Kind.ROLE: "governance.people",
+    Kind.IMPORT: "governance.import_gate",
+}
+SOON = timedelta(days=2)  # before a request expires, everybody who could decide it is told
+DUE_DAYS, EXPIRE_DAYS = 5, 30  # where no policy says so
+KEEP = object()  # an argument that was not given: as it is
+_STATUS, _VERDICT = ApprovalRequest.Status, Decision.Verdict
+
+
+# -- the status table
+
+
+@dataclass(frozen=True)
+class Step:
+    """One way a request's status may go. The database keeps the same table (demarc_guard_request)."""
+
+    verb: str
+    source: str
+    target: str
+    label: str
+    who: str
+    needs_reason: bool = False
+
+
+_DECIDER = "people of the roles it needs who have no part in it"
+_OWN = "who requested or edited it, CS Ops"
+_CLOCK = "by itself"
+STEPS = (
+    Step("approve", _STATUS.PENDING, _STATUS.APPLIED, "Approve, the last one needed", _DECIDER),
+    Step("approve", _STATUS.PENDING, _STATUS.APPROVED, "Approve, for a later date", _DECIDER),
+    Step("approve", _STATUS.PENDING, _STATUS.FAILED, "Approved, cannot be carried out", _DECIDER),
+    Step("ask", _STATUS.PENDING, _STATUS.CHANGES_ASKED, "Ask for changes", _DECIDER, True),
+    Step("reject", _STATUS.PENDING, _STATUS.REJECTED, "Reject", _DECIDER, True),
+    Step("resubmit", _STATUS.CHANGES_ASKED, _STATUS.PENDING, "Edit, or hand in again", _OWN),
+    Step("apply", _STATUS.APPROVED, _STATUS.APPLIED, "Its date has come", _CLOCK),
+    Step("apply", _STATUS.APPROVED, _STATUS.FAILED, "Cannot be carried out", _CLOCK),
+    Step("apply", _STATUS.FAILED, _STATUS.APPLIED, "Try again", _OWN),
+    Step("edit", _STATUS.APPROVED, _STATUS.PENDING, "Edit, or too few approvals count", _OWN),
+    Step("edit", _STATUS.FAILED, _STATUS.PENDING, "Edit, or too few approvals count", _OWN),
+    *(
+        Step("withdraw", status, _STATUS.WITHDRAWN, "Withdraw", _OWN, True)
+        for status in (_STATUS.PENDING, _STATUS.CHANGES_ASKED, _STATUS.APPROVED, _STATUS.FAILED)
+    ),
+    *(
+        Step("expire", status, _STATUS.EXPIRED, "Nobody decided in time", _CLOCK)
+        for status in (_STATUS.PENDING, _STATUS.CHANGES_ASKED, _STATUS.FAILED)
+    ),
+)
+
+
+def diagram():
+    """The status table as a Mermaid state diagram; docs/workflow.md shows it."""
+    ends = [status for status in _STATUS if status not in ApprovalRequest.OPEN]
+    lines = [
+        *(f'state "{status.label}" as {status}' for status in _STATUS),
+        "[*] --> pending",
+        *(f"{step.source} --> {step.target}: {step.label}" for step in STEPS),
+        *(f"{status} --> [*]" for status in ends),
+    ]
+    return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in lines)])
+
+
+def table():
+    """The status table as Markdown; docs/workflow.md shows it."""
+    lines = ["| step | from | to | who | reason |", "|---|---|---|---|---|"]
+    for step in STEPS:
+        reason = "asked for" if step.needs_reason else "none needed"
+        lines.append(f"| {step.label} | {step.source.label} | {step.target.label} | {step.who} | {reason} |")
+    return "\n".join(lines)
+
+
+# -- what is asked for, and who has to say yes
+
+
+@dataclass(frozen=True)
+class Impact:
+    """How far a request reaches. owners: ids of the users who look after an account of it as CSM."""
+
+    accounts: int = 0
+    arr: Decimal = Decimal(0)
+    csm_changes: int = 0
+    top_tier: bool = False
+    owners: tuple = ()
+
+
+def requirement(kind, impact):
+    """({role: approvals}, days until due, days until it expires) for a request of this kind and impact.
+
+    All policies that apply count together, of one role the highest number. Where none applies: one Approver. Where all
+    that apply ask for nobody: nobody.
+    """
+    rows = [
+        row
+        for row in ApprovalPolicy.objects.filter(kind=kind).select_related("role")
+        if _applies(row, impact)
+    ]
+    if not rows:
+        return {APPROVER: 1}, DUE_DAYS, EXPIRE_DAYS
+    needed = {}
+    for row in rows:
+        needed[row.role.name] = max(needed.get(row.role.name, 0), row.approvals)
+    return (
+        {role: number for role, number in sorted(needed.items()) if number},
+        min(row.due_days for row in rows),
+        min(row.expire_days for row in rows),
+    )
+
+
+def _applies(policy, impact):
+    thresholds = [
+        (policy.min_accounts, impact.accounts),
+        (policy.min_arr, impact.arr),
+        (policy.min_csm_changes, impact.csm_changes),
+    ]
+    reached = all(least is None or value >= least for least, value in thresholds)
+    return reached and (impact.top_tier or not policy.top_tier)
+
+
+def _stricter(one, other):
+    """Of each role the higher number."""
+    return {role: max(one.get(role, 0), other.get(role, 0)) for role in sorted({*one, *other})}
+
+
+def address(request):
+    """The URL of the page about what it is about; "" where there is none."""
+    return _module(request).address(request)
+
+
+def token(request):
+    """What a page remembers of the request it shows: a decision made on it is refused once there is a newer one."""
+    return f"{request.revision}:{request.hash}"
+
+
+def standing(request, *, desk=None):
+    """How far it is in each role it needs: a list of deciders.Part."""
+    return (desk or Desk([request])).parts(request)
+
+
+def nobody_can(request, *, desk=None):
+    """Why it waits for somebody there is not, a sentence for CS Ops; "" where people can decide it."""
+    if request.status != _STATUS.PENDING:
+        return ""
+    return (desk or Desk([request])).nobody_can(request)
+
+
+def could_approve(request, *, at=None):
+    """Ids of the users who could approve it now, delegates included."""
+    return Desk([request], at=at).could_approve(request) if request.status == _STATUS.PENDING else set()
+
+
+def awaiting(user, *, at=None):
+    """Requests this person could approve now, as a queryset. Few queries, however many wait."""
+    at = at or timezone.now()
+    found = ApprovalRequest.objects.pending().filter(expires_at__gt=at).exclude(requester=user.pk)
+    found = list(found.exclude(editors__contains=[user.pk]).exclude(owners__contains=[user.pk]))
+    desk = Desk(found, at=at)
+    mine = [one.pk for one in found if permissions.may(permissions.decide(one, by=user, at=at, desk=desk))]
+    return ApprovalRequest.objects.filter(pk__in=mine)
+
+
+# -- asking
+
+
+@verb
+def open(
+    kind, *, key, subject, content, changes, why, by, impact, evidence="", simulation=None, apply_on=None
+):
+    """Ask for something: the ApprovalRequest, carried out at once where nobody has to approve it.
+
+    key: what it is about; one open request per kind and key. content: plain data, what will be carried out. changes: what
+    changes, in sentences. apply_on: not before this day. Whether the person may ask for this the kind's module has checked.
+    """
+    why = _said(why, "Say why you ask for this.")
+    content = _plain(content)
+    needed, due_days, expire_days = requirement(kind, impact)
+    if not needed and by is not None and not permissions.in_role(by, CS_OPS, ADMINISTRATOR):
+        needed = {CS_OPS: 1}  # nobody has to approve what CS Ops does; what others ask for CS Ops looks at
+    now = timezone.now()
+    with _acting(by, why):
+        causes.take(Cause.Kind.DECISION, reason=why)
+        request = _create(
+            kind=kind,
+            key=key,
+            subject=subject[:400],
+            content=content,
+            hash=fingerprint(content),
+            changes=[str(one) for one in changes],
+            why=why,
+            evidence=evidence.strip(),
+            requester=by.pk if by else actor().id,
+            requester_label=by.get_username() if by else actor().label,
+            requested_at=now,
+            simulation=simulation,
+            needed=needed,
+            due_at=now + timedelta(days=due_days),
+            expires_at=now + timedelta(days=expire_days),
+            apply_on=apply_on,
+            **_figures(impact),
+        )
+        _tell(
+            request, "request_opened", f"{request.requester_label} asks for approval: {request.subject}", why
+        )
+        _go_on(request, by=by, at=now)
+    return request
+
+
+def _create(**columns):
+    known = ApprovalRequest.objects.open().filter(kind=columns["kind"], key=columns["key"])
+    try:
+        with transaction.atomic():
+            if not known.exists():
+                return ApprovalRequest.objects.create(**columns)
+    except IntegrityError as error:  # somebody else asked in the same moment
+        if "one_open_request" not in str(error):
+            raise
+    found = known.first()
+    if found is None:
+        raise Refused("Somebody else asked for this in the same moment. Open the page again and look.")
+    raise Refused(
+        f"{found.requester_label} has asked for approval of this on {day(found.requested_at)} already "
+        f"({found.get_status_display().lower()}). Edit or withdraw that request first."
+    )
+
+
+def _figures(impact):
+    return {
+        "accounts": impact.accounts,
+        "arr": impact.arr,
+        "csm_changes": impact.csm_changes,
+        "top_tier": impact.top_tier,
+        "owners": sorted(set(impact.owners)),
+    }
+
+
+@verb
+def edit(request, *, content, changes, impact, by, seen=None, subject=None, why=None, evidence=None, simulation=KEEP,
+         apply_on=KEEP):  # fmt: skip
+    """Change what is asked for: a new revision, which nobody has approved yet; who did it is an editor from now on.
+
+    Saving what is there already changes nothing. An open request never comes to need fewer approvals than before.
+    """
+    content = _plain(content)
+    with _acting(by, why or request.why):
+        request = _locked(request)
+        permissions.check(permissions.edit_request(request, by=by))
+        _check_seen(request, by, seen)
+        return _revise(
+            request,
+            content,
+            changes,
+            impact,
+            by=by,
+            texts={"subject": subject and subject[:400], "why": why, "evidence": evidence},
+            others={"simulation": simulation, "apply_on": apply_on},
+        )
+
+
+@verb
+def narrow(request, *, content, changes, impact, by, seen, reason, subject=None):
+    """An approver takes something out of a request of many: a new revision, which the same person may still approve.
+
+    content: that of the request with entries of its lists left out, and nothing else changed.
+    """
+    reason = _said(reason, "Say why it is taken out.")
+    content = _plain(content)
+    with _acting(by, reason):
+        request = _locked(request)
+        permissions.check(permissions.decide(request, by=by, verdict="ask"))
+        _check_seen(request, by, seen)
+        if not _only_less(request.content, content):
+            raise Refused(
+                "Whoever decides may take something out of a request, but not change what is left of it."
+            )
+        texts = {"subject": subject and subject[:400]}
+        return _revise(request, content, changes, impact, by=by, texts=texts, narrowed=reason)
+
+
+def _only_less(before, after):
+    """Some list has fewer entries, in the same order and not none, and all else is the same."""
+    if before == after or before.keys() != after.keys():
+        return False
+    return all(after[name] == value or _is_part(after[name], value) for name, value in before.items())
+
+
+def _is_part(part, whole):
+    if not (isinstance(part, list) and isinstance(whole, list) and part):
+        return False
+    rest = iter(whole)
+    return all(one in rest for one in part)
+
+
+def _revise(request, content, changes, impact, *, by, texts, others=None, narrowed=""):
+    fresh = {name: text.strip() for name, text in texts.items() if text is not None}
+    fresh |= {name: value for name, value in (others or {}).items() if value is not KEEP}
+    if fresh.get("why") == "":
+        raise Refused("Say why you ask for this.")
+    hash = fingerprint(content)
+    if hash == request.hash and all(getattr(request, name) == value for name, value in fresh.items()):
+        return request
+    causes.take(Cause.Kind.DECISION, reason=narrowed or fresh.get("why", request.why))
+    before = request.changes
+    request.content, request.hash, request.changes = content, hash, [str(one) for one in changes]
+    for name, value in (fresh | _figures(impact)).items():
+        setattr(request, name, value)
+    if by is not None and not narrowed and by.pk not in [request.requester, *request.editors]:
+        request.editors.append(by.pk)
+    _new_revision(request, requirement(request.kind, impact))
+    new, gone = _differences(before, request.changes)
+    did = "took something out" if narrowed else "edited"
+    text = f"{_name(by)} {did}, earlier approvals do not count any more: {request.subject}"
+    _tell(request, "request_edited", text, narrowed or request.why, new=new, gone=gone)
+    _go_on(request, by=by, at=timezone.now())
+    return request
+
+
+def _new_revision(request, requirement):
+    """The next revision, which waits for approval, with the days it has from now on."""
+    needed, due_days, expire_days = requirement
+    now = timezone.now()
+    request.needed = _stricter(request.needed, needed)
+    request.due_at, request.expires_at = now + timedelta(days=due_days), now + timedelta(days=expire_days)
+    request.revision, request.status = request.revision + 1, _STATUS.PENDING
+    request.failure, request.escalated_at = "", None
+    request.save()
+
+
+@verb
+def resubmit(request, *, by, seen=None):
+    """Hand it in again as it is, after changes were asked for: a new revision, so that everybody may decide again."""
+    with _acting(by, request.why):
+        request = _locked(request)
+        permissions.check(permissions.resubmit(request, by=by))
+        _check_seen(request, by, seen)
+        causes.take(Cause.Kind.DECISION, reason=request.why)
+        _new_revision(request, requirement(request.kind, impact_of(request)))
+        _tell(request, "request_edited", f"{_name(by)} hands in again: {request.subject}", request.why)
+        _go_on(request, by=by, at=timezone.now())
+    return request
+
+
+def impact_of(request):
+    """The Impact a request was stored with."""
+    return Impact(request.accounts, request.arr, request.csm_changes, request.top_tier, tuple(request.owners))
+
+
+@verb
+def comment(request, *, by, text):
+    """Say something about a request; it stays as written."""
+    permissions.check(permissions.comment(request, by=by))
+    text = _said(text, "Write something first.")
+    return Comment.objects.create(request=request, text=text, by=by.pk, by_label=by.get_username())
+
+
+# -- deciding
+
+
+@verb
+def approve(request, *, by, seen, reason="", at=None):
+    """Say yes to exactly what was seen; the Decision. With the last one needed it is carried out, or waits for its date.
+
+    Where it cannot be carried out the decision stays, and the request says why (status failed). Approving twice gives the
+    same Decision.
+    """
+    return _decide(request, _VERDICT.APPROVE, by=by, seen=seen, reason=reason, at=at)
+
+
+@verb
+def ask(request, *, by, seen, reason, at=None):
+    """Ask for changes: it goes back to who requested it; the Decision."""
+    reason = _said(reason, "Say what has to change.")
+    return _decide(request, _VERDICT.ASK, by=by, seen=seen, reason=reason, at=at)
+
+
+@verb
+def reject(request, *, by, seen, reason, at=None):
+    """Say no, with a reason; what is in force stays as it is. The Decision."""
+    reason = _said(reason, "Say why you reject this: whoever asked reads it.")
+    return _decide(request, _VERDICT.REJECT, by=by, seen=seen, reason=reason, at=at)
+
+
+def _decide(request, verdict, *, by, seen, reason, at):
+    at = at or timezone.now()
+    reason = _clean(reason)
+    with _acting(by, reason or request.why):
+        request = _locked(request)
+        if said := _said_before(request, verdict, by, seen):
+            return said
+        desk = Desk([request], at=at)
+        if request.is_open:
+            _check_seen(request, by, seen)
+        permissions.check(permissions.decide(request, by=by, verdict=verdict, at=at, desk=desk))
+        seat = desk.seats(request, by.pk)[0]
+        decision = Decision.objects.create(
+            request=request,
+            verdict=verdict,
+            role=seat.role,
+            by=by.pk,
+            by_label=by.get_username(),
+            on_behalf_of=seat.on_behalf_of,
+            on_behalf_of_label=desk.names.get(seat.on_behalf_of, ""),
+            hash=request.hash,
+            revision=request.revision,
+            reason=reason,
+            at=at,
+        )
+        _AFTER[verdict](request, decision, by=by, at=at)
+    decision.request = request
+    return decision
+
+
+def _said_before(request, verdict, by, seen):
+    """A second click on the same button: what the first one said."""
+    if by is None or seen != token(request):
+        return None
+    return request.decisions.filter(revision=request.revision, by=by.pk, verdict=verdict).first()
+
+
+def _after_approval(request, decision, *, by, at):
+    causes.take(Cause.Kind.DECISION, reason=request.why)
+    parts = Desk([request], at=at).parts(request)
+    given, needed = sum(min(part.given, part.needed) for part in parts), sum(part.needed for part in parts)
+    text = f"{_decider(decision)} approved ({given} of {needed}): {request.subject}"
+    _tell(request, "request_approved", text, decision.reason, given=given, needed=needed)
+    _go_on(request, by=by, at=at)
+
+
+def _after_ask(request, decision, *, by, at):
+    causes.take(Cause.Kind.DECISION, reason=decision.reason)
+    request.status = _STATUS.CHANGES_ASKED
+    request.save()
+    _module(request).decided_against(request, verdict="ask", by=by, reason=decision.reason)
+    _tell(
+        request, "changes_asked", f"{_decider(decision)} asks for changes: {request.subject}", decision.reason
+    )
+
+
+def _after_rejection(request, decision, *, by, at):
+    text = f"{_decider(decision)} rejected: {request.subject}"
+    _end(request, _STATUS.REJECTED, "reject", by=by, at=at, reason=decision.reason, text=text)
+
+
+_AFTER = {
+    _VERDICT.APPROVE: _after_approval,
+    _VERDICT.ASK: _after_ask,
+    _VERDICT.REJECT: _after_rejection,
+}
+_ENDS = {"reject": "request_rejected", "withdraw": "request_withdrawn", "expire": "request_expired"}
+
+
+def _end(request, status, verdict, *, by, at, reason, text):
+    causes.take(Cause.Kind.DECISION, reason=reason)
+    request.status, request.end_reason = status, reason
+    _sign(request, by, at)
+    request.save()
+    _module(request).decided_against(request, verdict=verdict, by=by, reason=reason)
+    _tell(request, _ENDS[verdict], text, reason)
+
+
+@verb
+def withdraw(request, *, by, reason, at=None):
+    """Take an open request back; what it was about is free again."""
+    reason = _said(reason, "Say why it is withdrawn.")
+    with _acting(by, reason):
+        request = _locked(request)
+        permissions.check(permissions.withdraw(request, by=by))
+        text = f"{_name(by)} withdrew: {request.subject}"
+        _end(request, _STATUS.WITHDRAWN, "withdraw", by=by, at=at or timezone.now(), reason=reason, text=text)
+    return request
+
+
+# -- carrying out
+
+
+@verb
+def apply(request, *, by=None, at=None):
+    """Carry out what is approved and due, or try again what failed. Approvals are counted once more before."""
+    at = at or timezone.now()
+    with _acting(by, request.why):
+        request = _locked(request)
+        permissions.check(permissions.apply(request, by=by, at=at))
+        causes.take(Cause.Kind.DECISION, reason=request.why)
+        _go_on(request, by=by, at=at)
+    return request
+
+
+def _go_on(request, *, by, at):
+    """From where it is as far as its approvals go: back to waiting, to waiting for its date, or done."""
+    desk = Desk([request], at=at)
+    if not desk.enough(request):
+        if request.status != _STATUS.PENDING:
+            _back(request)
+        _say_who_is_missing(request, desk)
+    elif request.apply_on and request.apply_on > timezone.localdate(at):
+        if request.status != _STATUS.APPROVED:
+            request.status = _STATUS.APPROVED
+            request.save()
+    else:
+        _carry_out(request, by=by, at=at)
+
+
+def _carry_out(request, *, by, at):
+    """All or nothing: what fails leaves the request with the reason, and no trace else."""
+    try:
+        with transaction.atomic():
+            request.status, request.failure = _STATUS.APPLIED, ""
+            _sign(request, by, at)
+            request.save()
+            _module(request).carry_out(request, by=by, at=at)
+            connection.check_constraints()  # what else would be found out at the commit
+            _tell(request, "request_applied", f"Approved and done: {request.subject}", request.why)
+    except Exception as error:
+        reason = _told(error, request)
+        request.refresh_from_db()
+        request.status, request.failure = _STATUS.FAILED, reason
+        request.save()
+        _tell(
+            request, "request_failed", f"Approved, but it could not be carried out: {request.subject}", reason
+        )
+
+
+def _told(error, request):
+    if isinstance(error, Refused):
+        return str(error)
+    log.exception("Request %s cannot be carried out", request.pk)
+    if isinstance(error, DatabaseError):
+        sentence = str(error).split("\n")[0]
+        return (
+            f"The database does not accept it: {sentence}. Try again; if it stays, withdraw it and ask anew."
+        )
+    return "Something went wrong in Demarc itself; it is in the log. Try again, or tell whoever runs it."
+
+
+def _back(request):
+    """Approvals were given that do not count any more: it waits again."""
+    request.status, request.failure = _STATUS.PENDING, ""
+    request.save()
+    text = f"Waits for approval again, for not all who approved it may still decide: {request.subject}"
+    _tell(request, "request_recounted", text, "")
+
+
+def _say_who_is_missing(request, desk):
+    """An event for CS Ops where nobody could decide; once for a revision."""
+    sentence = desk.nobody_can(request)
+    known = Event.objects.filter(about="approvalrequest", about_id=request.pk, kind="request_stuck")
+    if sentence and not known.filter(data__revision=request.revision).exists():
+        _tell(request, "request_stuck", f"{request.subject}: {sentence}", "")
+
+
+@verb
+def recount(what, *, by=None, at=None):
+    """Count approvals again: of one request, or of all a person (a User) has decided. Returns those that wait again.
+
+    Called where somebody is deactivated or loses a role. What has too few left waits for approval again.
+    """
+    if isinstance(what, ApprovalRequest):
+        found = [what]
+    else:
+        mine = Decision.objects.filter(by=what.pk) | Decision.objects.filter(on_behalf_of=what.pk)
+        found = ApprovalRequest.objects.open().filter(pk__in=mine.values("request")).order_by("pk")
+    back = []
+    for one in found:
+        with _acting(by, "Approvals counted again"):
+            request = _locked(one)
+            if request.status in (_STATUS.APPROVED, _STATUS.FAILED) and not Desk([request], at=at).enough(
+                request
+            ):
+                causes.take(Cause.Kind.DECISION, reason="Approvals counted again")
+                _back(request)
+                back.append(request)
+    return back
+
+
+@verb
+def tighten(kind, *, by=None, at=None):
+    """After a change of policy: open requests of this kind need what is stricter of old and new."""
+    reason = "The policy changed"
+    with _acting(by, reason):
+        for one in ApprovalRequest.objects.open().filter(kind=kind).order_by("pk"):
+            request = _locked(one)
+            needed = _stricter(request.needed, requirement(kind, impact_of(request))[0])
+            if not request.is_open or needed == request.needed:
+                continue
+            causes.take(Cause.Kind.DECISION, reason=reason)
+            request.needed = needed
+            request.save()
+            desk = Desk([request], at=at)
+            if request.status in (_STATUS.APPROVED, _STATUS.FAILED) and not desk.enough(request):
+                _back(request)
+            if request.status == _STATUS.PENDING:
+                _say_who_is_missing(request, desk)
+
+
+# -- what the clock does
+
+
+def apply_due(at):
+    """Carry out what was approved for a day that has come, and count again what is approved; how many were carried out."""
+    today = timezone.localdate(at)
+    approved = ApprovalRequest.objects.filter(status=_STATUS.APPROVED).order_by("pk")
+    for request in approved:
+        if request.apply_on and request.apply_on > today:
+            _try(recount, request, at=at)
+    due = [one for one in approved if not one.apply_on or one.apply_on <= today]
+    return sum(_try(apply, one, at=at) for one in due)
+
+
+def expire(at):
+    """End the requests nobody decided in time; how many."""
+    late = ApprovalRequest.objects.filter(status__in=_EXPIRING, expires_at__lte=at).order_by("pk")
+    return sum(_try(_expire, one, at=at) for one in late)
+
+
+_EXPIRING = [step.source for step in STEPS if step.verb == "expire"]
+
+
+@verb
+def _expire(request, *, by=None, at):
+    reason = f"Nobody decided it until {day(request.expires_at)}."
+    with _acting(by, reason):
+        request = _locked(request)
+        if request.status not in _EXPIRING or request.expires_at > at:
+            return False  # decided or edited in the meantime
+        text = f"Expired: {request.subject}"
+        _end(request, _STATUS.EXPIRED, "expire", by=by, at=at, reason=reason, text=text)
+    return True
+
+
+def escalate(at):
+    """Tell of the requests that expire soon, once: delegates and everybody of the roles they need; how many."""
+    soon = ApprovalRequest.objects.pending().filter(
+        escalated_at=None, expires_at__gt=at, expires_at__lte=at + SOON
+    )
+    return sum(_try(_escalate, one, at=at) for one in soon.order_by("pk"))
+
+
+@verb
+def _escalate(request, *, by=None, at):
+    with _acting(by, "It expires soon"):
+        request = _locked(request)
+        if request.status != _STATUS.PENDING or request.escalated_at:
+            return False  # decided, or told of, in the meantime
+        causes.take(Cause.Kind.DECISION, reason="It expires soon")
+        request.escalated_at = at
+        request.save()
+        desk = Desk([request], at=at)
+        people = sorted(desk.could_approve(request))
+        text = f"Expires on {day(request.expires_at)} and waits for a decision: {request.subject}"
+        _tell(request, "request_escalated", text, "", people=people)
+        _say_who_is_missing(request, desk)
+    return True
+
+
+def _try(step, request, *, at):
+    """What the step says; one request that cannot does not keep the others."""
+    try:
+        return bool(step(request, at=at))
+    except Refused:  # a person was faster
+        return False
+    except Exception:
+        log.exception("%s of request %s failed", step.__name__, request.pk)
+        return False
+
+
+# -- small parts
+
+
+def fingerprint(content):
+    """The SHA-256 of plain content in its canonical form."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _plain(content):
+    """The content as it comes back from the database: dates and decimals are texts."""
+    try:
+        text = json.dumps(content, cls=DjangoJSONEncoder, allow_nan=False)
+        json.dumps(
+            content, cls=DjangoJSONEncoder, ensure_ascii=False
+        ).encode()  # half a surrogate pair is no text
+    except ValueError:
+        raise Refused("The request contains something that cannot be stored.") from None
+    if "\\u0000" in text:
+        raise Refused("The request contains a character that cannot be stored.")
+    return json.loads(text)
+
+
+def _clean(text):
+    return (text or "").replace("\0", "").strip()
+
+
+def _said(text, otherwise):
+    text = _clean(text)
+    if not text:
+        raise Refused(otherwise)
+    return text
+
+
+@contextmanager
+def _acting(by, reason):
+    who = actor()
+    if (
+        by is None and who.id is not None
+    ):  # nobody asks in person: it is the system's doing, told by its channel
+        who = type(who)(channel=who.channel)
+    with acting(by=by, label="" if by else who.label, channel=who.channel, reason=reason):
+        yield
+
+
+def _locked(request):
+    return ApprovalRequest.objects.select_for_update().get(pk=request.pk)
+
+
+def _module(request):
+    return import_module(KINDS[request.kind])
+
+
+def _sign(request, by, at):
+    request.ended_at = at
+    request.ended_by = by.pk if by else None
+    request.ended_by_label = _name(by)
+
+
+def _name(by):
+    return by.get_username() if by else actor().label
+
+
+def _decider(decision):
+    instead = f" for {decision.on_behalf_of_label}" if decision.on_behalf_of else ""
+    return f"{decision.by_label}{instead} ({decision.role})"
+
+
+def _tell(request, kind, text, reason, **data):
+    data |= {"request": request.pk, "kind": request.kind, "revision": request.revision}
+    return events.record(kind, text, about=request, reason=reason, data=data)
+
+
+def _check_seen(request, by, seen):
+    if by is not None and seen != token(request):
+        raise Refused(changed_since(request, seen))
+
+
+def changed_since(request, seen):
+    """What has changed of a request since the revision that token was of, in sentences."""
+    revision = str(seen or "").partition(":")[0]
+    then = None
+    if revision.isdecimal() and len(revision) < 9:
+        rows = ApprovalRequest.history.filter(id=request.pk, revision=int(revision))
+        then = rows.order_by("-history_id").first()
+    if then is None or then.revision == request.revision:
+        return "This is not the request as it is now. Open it again, then decide."
+    edited = (
+        ApprovalRequest.history.filter(id=request.pk, revision=request.revision)
+        .order_by("history_id")
+        .first()
+    )
+    new, gone = _differences(then.changes, request.changes)
+    told = [f"New: {_quoted(new)}" if new else "", f"No longer: {_quoted(gone)}" if gone else ""]
+    if not new and not gone:
+        texts = (then.why, then.evidence, then.subject) == (request.why, request.evidence, request.subject)
+        told = ["It was handed in again as it was." if texts and then.hash == request.hash else
+                "Its details, reason or evidence are different."]  # fmt: skip
+    who = f" by {edited.history_user_label}, {day(edited.history_date)}" if edited else ""
+    return " ".join(
+        [
+            f"This request was edited since you opened it ({who.strip()}).",
+            *filter(None, told),
+            "Look at it again.",
+        ]
+    )
+
+
+def _differences(before, after):
+    return [one for one in after if one not in before], [one for one in before if one not in after]
+
+
+def _quoted(sentences):
+    rest = len(sentences) - 3
+    more = f" and {plural(rest, 'more change,more changes')}" if rest > 0 else ""
+    return " ".join(f"“{one}”" for one in sentences[:3]) + more + "."

@@ -1,0 +1,138 @@
+"""Who can decide about a request: people of the roles it needs, those who stand in for them, and who may not."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from governance.models import Decision, Delegation
+
+CS_OPS, ADMINISTRATOR, APPROVER = "CS Ops", "Administrator", "Approver"
+
+
+@dataclass(frozen=True)
+class Seat:
+    """What somebody decides as: a role, and the absent person (id) they stand in for, if they do."""
+
+    role: str
+    on_behalf_of: int | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """How far a request is in one role: `given` of `needed` approvals; `left`: how many people could still give one."""
+
+    role: str
+    needed: int
+    given: int
+    left: int
+
+    @property
+    def missing(self):
+        return max(self.needed - self.given, 0)
+
+
+def left_out(request):
+    """Ids of those who never decide about it: who requested it, edited it, or looks after its accounts as CSM."""
+    return {request.requester, *request.editors, *request.owners} - {None}
+
+
+class Desk:
+    """Who has which role and who stands in for whom on a day, for these requests: four queries, however many they are."""
+
+    def __init__(self, requests, *, at=None):
+        requests = list(requests)
+        today = timezone.localdate(at or timezone.now())
+        roles = {role for one in requests for role in one.needed}
+        self.members = defaultdict(set)  # role: ids of active people
+        held = User.groups.through.objects.filter(group__name__in=roles, user__is_active=True)
+        for role, user in held.values_list("group__name", "user_id"):
+            self.members[role].add(user)
+        self.stands_in = defaultdict(list)  # id of a delegate: ids of the absent people
+        away = Delegation.objects.filter(from_date__lte=today, until_date__gte=today)
+        away = away.filter(absent__is_active=True, delegate__is_active=True).order_by("id")
+        self.names = {}  # id of an absent person: their name
+        for delegate, absent, name in away.values_list("delegate_id", "absent_id", "absent__username"):
+            self.stands_in[delegate].append(absent)
+            self.names[absent] = name
+        self._decisions = defaultdict(list)
+        revisions = {one.pk: one.revision for one in requests}
+        for one in Decision.objects.filter(request__in=list(revisions)).order_by("id"):
+            if one.revision == revisions[one.request_id]:
+                self._decisions[one.request_id].append(one)
+        by = {one.by for found in self._decisions.values() for one in found}
+        self._active = set(User.objects.filter(pk__in=by, is_active=True).values_list("pk", flat=True))
+
+    def decisions(self, request):
+        """What has been said about the request as it is now, the first first."""
+        return self._decisions[request.pk]
+
+    def said(self, request, person):
+        """What this person (id) has said about the request as it is now; None where nothing."""
+        return next((one for one in self.decisions(request) if one.by == person), None)
+
+    def given(self, request):
+        """{role: ids of the people whose approval counts}; a delegate's counts as that of the person away.
+
+        It counts while who gave it is active, the role is still theirs, and they have no part in the request.
+        """
+        out, found = left_out(request), defaultdict(set)
+        for one in self.decisions(request):
+            whose = one.on_behalf_of or one.by
+            counts = one.verdict == "approve" and one.hash == request.hash and one.by in self._active
+            if counts and not {one.by, whose} & out and whose in self.members[one.role]:
+                found[one.role].add(whose)
+        return found
+
+    def parts(self, request):
+        """A Part for each role the request needs."""
+        given, out = self.given(request), left_out(request)
+        gone = {one.on_behalf_of or one.by for one in self.decisions(request)}
+        return [
+            Part(role, number, len(given[role]), len(self.members[role] - out - gone))
+            for role, number in request.needed.items()
+            if number
+        ]
+
+    def enough(self, request):
+        return not any(part.missing for part in self.parts(request))
+
+    def seats(self, request, person):
+        """The seats this person (id) could decide from, those in roles with approvals missing first."""
+        if person in left_out(request) or self.said(request, person):
+            return []
+        gone = {one.on_behalf_of or one.by for one in self.decisions(request)}
+        parts = sorted(self.parts(request), key=lambda part: not part.missing)
+        stands_in = [one for one in self.stands_in[person] if one not in left_out(request)]
+        return [
+            Seat(part.role, None if who == person else who)
+            for part in parts
+            for who in (person, *stands_in)
+            if who in self.members[part.role] and who not in gone
+        ]
+
+    def could_approve(self, request):
+        """Ids of the people who could approve it now, delegates included."""
+        missing = [part.role for part in self.parts(request) if part.missing]
+        people = set().union(*(self.members[role] for role in missing), self.stands_in)
+        return {one for one in people if any(seat.role in missing for seat in self.seats(request, one))}
+
+    def nobody_can(self, request):
+        """Why this request waits for somebody there is not, as a sentence; "" where people can decide it."""
+        for part in self.parts(request):
+            if part.missing > part.left:
+                return (
+                    f"{part.missing} more approval{'s' if part.missing > 1 else ''} of {part.role} {'are' if part.missing > 1 else 'is'}"
+                    f" needed, but {_who_is_left(part, self.members[part.role])}. CS Ops sees to it: give the role to somebody"
+                    " who has no part in this, or withdraw the request."
+                )
+        return ""
+
+
+def _who_is_left(part, members):
+    if not members:
+        return f"nobody active has the role {part.role}"
+    if not part.left:
+        return f"everybody in {part.role} has requested, edited or decided it, or looks after its accounts"
+    return f"only {part.left} of the {len(members)} people in {part.role} could still decide"
