@@ -1,12 +1,16 @@
 """What a person corrects by hand: the value, who says so, and why."""
 
+from datetime import date
+from decimal import Decimal
+
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts import parents
+from accounts import catalogue, conflicts, parents
 from accounts.catalogue import ACCOUNT_FACTS
 from accounts.history import acting
 from accounts.models import Account
+from accounts.records import Origin
 from accounts.refusals import Refused
 
 MANUAL = "manual"
@@ -15,19 +19,81 @@ MANUAL = "manual"
 def correct(account, changes, *, by, reason):
     """Set these fields of the account ({field: value}); facts among them are known from hand, as of today.
 
-    The row is locked first, so that an import running meanwhile is not overwritten with what the page had loaded.
+    Returns the Conflicts: a protected fact of another system of record that matters to a segment is not set, it waits for a
+    decision. The row is locked first, so that an import running meanwhile is not overwritten with what the page had loaded.
     """
     with transaction.atomic(), acting(by=by, channel="admin", reason=reason):
         if changes.get("parent"):
             _check_parent(account, changes["parent"])
         held = Account.objects.select_for_update(of=["self"]).get(pk=account.pk)
-        today = timezone.localdate().isoformat()
-        for name, value in changes.items():
-            setattr(held, name, value)
-            if name in ACCOUNT_FACTS:
-                held.provenance[name] = [MANUAL, today]
-        held.save()
-    return held
+        today = timezone.localdate()
+        origin = Origin(source=MANUAL, observed=today, currency=held.currency)
+        given = {name: _text(changes[name]) for name in catalogue.PROTECTED if name in changes}
+        if not given:
+            _write(held, changes, [MANUAL, today.isoformat()])
+            return []
+        with connection.cursor() as cursor:
+            conflicts.stage(cursor, held.external_id, given)
+            sifted = conflicts.sift(cursor, given, origin, clears=True)
+            rest = {name: value for name, value in changes.items() if name not in sifted.rows}
+            if rest:
+                _write(held, rest, [MANUAL, today.isoformat()])
+            queued = conflicts.queue(sifted, origin, reason=reason)
+            conflicts.settle(cursor, given, origin, sifted)
+            cursor.execute("drop table staged")
+    return queued
+
+
+def accept(account, fact, text, *, source, observed, by, reason):
+    """Set a fact (locked by the caller) to the value somebody decided for, known from this source as of that day.
+
+    text: as in a Conflict, None for "not known". Raises Refused where it cannot be: a parent that is not there, a circle.
+    """
+    value = _value(account, fact, text)
+    with acting(by=by, channel="admin", reason=reason):
+        _write(account, {fact: value}, [source, observed.isoformat()])
+
+
+def _write(account, values, stamp):
+    for name, value in values.items():
+        setattr(account, name, value)
+        if name in ACCOUNT_FACTS:
+            account.provenance[name] = stamp
+    account.save()
+
+
+def _text(value):
+    """A value as conflicts write it."""
+    return getattr(value, "external_id", value) and str(getattr(value, "external_id", value))
+
+
+def _value(account, fact, text):
+    """The value of a text in a conflict."""
+    if fact == "parent":
+        return _parent(account, text)
+    if text is None:
+        return None
+    readers = {
+        "integer": int,
+        "date": date.fromisoformat,
+        "boolean": lambda text: text == "true",
+        "text": str,
+    }
+    return readers.get(catalogue.TYPES[fact], Decimal)(text)
+
+
+def _parent(account, external_id):
+    if external_id is None:
+        return None
+    parent = Account.objects.filter(external_id=external_id).first()
+    if parent is None:
+        raise Refused(
+            f"There is no account with the ID {external_id}: import it first, or keep what we have."
+        )
+    if parent.pk == account.pk:
+        raise Refused(f"{account} cannot be its own parent: keep what we have.")
+    _check_parent(account, parent)
+    return parent
 
 
 def _check_parent(account, parent):

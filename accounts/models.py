@@ -398,7 +398,7 @@ class ImportBatch(models.Model):
     files = models.JSONField(default=list, blank=True)  # [{"source", "file", "lines", "read", "rejected"}]
     queries = models.JSONField(
         default=list, blank=True
-    )  # [{"query", "rows", "created", "updated", "unchanged", "rejected"}]
+    )  # [{"query", "rows", "created", "updated", "unchanged", "rejected", "queued"}]
     warnings = models.JSONField(default=list, blank=True)  # [{"query", "warning", "count", "examples"}]
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.IntegerField(null=True)

@@ -15,7 +15,7 @@ import polars as pl
 from django.conf import settings
 from django.db import connection
 
-from . import catalogue, parents
+from . import catalogue, conflicts, parents
 from .history import actor
 from .models import Account, Csm, Subscription
 
@@ -43,6 +43,7 @@ class Outcome:
     """What became of the rows of one upsert: numbers, and the row numbers of those that had no account.
 
     refused: (row number, column, value, reason) of rows that what is stored does not allow.
+    queued: values that were held back and wait for a decision (accounts.conflicts).
     """
 
     created: int = 0
@@ -51,6 +52,7 @@ class Outcome:
     orphans: list[int] = field(default_factory=list)
     warnings: list[dict] = field(default_factory=list)
     refused: list[tuple] = field(default_factory=list)
+    queued: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,14 @@ def upsert_accounts(frame, types, origin):
         _stage(
             cursor, frame, {"external_id": "text", **{name: types.get(name, "text") for name in given + own}}
         )
+        held = conflicts.sift(cursor, own, origin)
         refused = _refuse_circles(cursor, origin) if "parent" in own else []
+        held = held.without(nr for nr, *_ in refused)
         _fill_defaults(cursor, own, origin)
         if "csm" in own:
             _make_csms(cursor)
         _run(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
-        _write_accounts(cursor, own, origin)
+        _write_accounts(cursor, own, origin, held.rows)
         if len(frame) >= SEVERAL:  # else the planner takes them for the few that there were before
             _run(cursor, "analyze accounts_account (id, external_id, parent_id)")
             _run(cursor, "analyze touched")
@@ -110,10 +114,12 @@ def upsert_accounts(frame, types, origin):
         warnings += _link_parents(cursor, origin) if "parent" in own else []
         _write_history(cursor, Account, "touched", origin)
         _run(cursor, "drop table planned, touched")
+        queued = conflicts.queue(held, origin)
+        conflicts.settle(cursor, own, origin, held)
         if behaviour:
             _write_usage(cursor, behaviour, origin, "%(observed)s::date", per_product=False, made="updated")
-        outcome = _finish(cursor, len(frame) - len(refused), warnings)
-        outcome.refused = refused
+        outcome = _finish(cursor, len(frame) - len(refused), warnings + held.warnings)
+        outcome.refused, outcome.queued = refused, len(queued)
         return outcome
 
 
@@ -340,11 +346,12 @@ def _make_products(cursor):
 # -- facts with provenance ------------------------------------------------------------------------------------
 
 
-def _merge(keys, facts, provenance, observed, tables):
+def _merge(keys, facts, provenance, observed, tables, kept=()):
     """SQL of a table: `keys` ({name: SQL}), the value of each fact after this import, its provenance, and whether
     anything was known from a newer observation (`late`).
 
-    facts: {fact: (column, SQL of the value held, SQL of the value staged)}. The inner select (not merged with the
+    facts: {fact: (column, SQL of the value held, SQL of the value staged)}. kept: facts that stay as they are in the rows
+    numbered in the parameter `held_<fact>`. The inner select (not merged with the
     outer one: OFFSET) looks into the provenance once a fact; ISO dates are compared as text.
     """
     inner = [f'{expression} as "{name}"' for name, expression in keys.items()]
@@ -358,12 +365,13 @@ def _merge(keys, facts, provenance, observed, tables):
         h, s, p = f"h{number}", f"s{number}", f"p{number}"
         inner += [f"{held} as {h}", f"{staged} as {s}", f"{provenance} -> '{fact}' as {p}"]
         newer, mine = f"{p} ->> 1 > observed", f"{p} ->> 0 = %(source)s"
-        value = f"case when {newer} then {h} when {s} is not null then {s} when {mine} then null else {h} end"
+        stays = f"({newer} or nr = any(%(held_{fact})s))" if fact in kept else newer
+        value = f"case when {stays} then {h} when {s} is not null then {s} when {mine} then null else {h} end"
         if column in NEVER_NULL:
             value = f"coalesce({value}, '')"
         if column:
             values.append(f'{value} as "{column}"')
-        entries.append(f"'{fact}', case when {newer} then null when {s} is not null or {mine} then stamp end")
+        entries.append(f"'{fact}', case when {stays} then null when {s} is not null or {mine} then stamp end")
         late.append(f"{s} is not null and coalesce({newer}, false)")
     given = [*(f'"{name}"' for name in keys), *values]
     return f"""
@@ -372,8 +380,11 @@ def _merge(keys, facts, provenance, observed, tables):
           from (select {", ".join(inner)} from {tables} offset 0) as x"""
 
 
-def _write_accounts(cursor, own, origin):
-    """Insert and update accounts from `staged`; `touched` then holds those that need a history row."""
+def _write_accounts(cursor, own, origin, held):
+    """Insert and update accounts from `staged`; `touched` then holds those that need a history row.
+
+    held: {fact: numbers of the rows in which it is not applied}.
+    """
     facts = {name: (name, f"a.{name}", f"s.{name}") for name in own}
     if "csm" in own:
         facts["csm"] = ("csm_id", "a.csm_id", "m.id")
@@ -386,8 +397,8 @@ def _write_accounts(cursor, own, origin):
         tables += " left join accounts_csm m on lower(m.email) = s.csm"
     _run(
         cursor,
-        f"create temp table planned on commit drop as {_merge(keys, facts, 'a.provenance', '%(observed)s::date', tables)}",
-        source=origin.source, observed=origin.observed,
+        f"create temp table planned on commit drop as {_merge(keys, facts, 'a.provenance', '%(observed)s::date', tables, held)}",
+        source=origin.source, observed=origin.observed, **{f"held_{fact}": rows for fact, rows in held.items()},
     )  # fmt: skip
     _run(cursor, "analyze planned")
     _run(cursor, "create temp table touched (id bigint, type char(1)) on commit drop")

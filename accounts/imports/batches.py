@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts import exports, records
 from accounts.history import acting
-from accounts.models import ImportBatch, ImportFile, RejectedRow
+from accounts.models import ImportBatch, ImportFile, RejectedRow, SourceSystem
 from accounts.refusals import Refused
 
 from . import columns, facts, queries, structure
@@ -379,6 +379,7 @@ def _upsert(name, frame, refused, recipe, batch, found):
     query = facts.QUERIES[name]
     types = {column: query.fields[column].type for column in frame.columns if column in query.fields}
     origin = records.Origin(recipe.source_system, recipe.as_of, recipe.currency, batch.pk)
+    SourceSystem.objects.get_or_create(key=origin.source, defaults={"name": origin.source})
     outcome = UPSERTS[name](frame.rename({facts.ROW: records.NR}), types, origin)
     ids = dict(
         frame.filter(frame[facts.ROW].is_in([nr for nr, *_ in outcome.refused]))
@@ -407,6 +408,7 @@ def _upsert(name, frame, refused, recipe, batch, found):
             "updated": outcome.updated,
             "unchanged": outcome.unchanged,
             "rejected": len(refused) + len(outcome.refused) + len(orphans),
+            "queued": outcome.queued,
         }
     )
     found.warnings += [{"query": name, **warning} for warning in outcome.warnings]
