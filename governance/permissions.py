@@ -46,6 +46,10 @@ def decide(request, *, by, verdict="approve", at=None, desk=None):
         return f"You cannot decide your own request: somebody else in {_roles(request)} has to."
     if by.pk in request.editors:
         return f"You edited this request, so you cannot decide it: somebody else in {_roles(request)} has to."
+    if by.pk in request.owners and request.kind == "role":
+        return (
+            f"This request is about you, so you cannot decide it: somebody else in {_roles(request)} has to."
+        )
     if by.pk in request.owners:
         return (
             "You look after an account of this request as its CSM, so you cannot decide it: "
@@ -147,6 +151,25 @@ def in_role(by, *roles):
 # -- tier changes
 
 
+def plan_transition(*, by):
+    """Triage, plan, keep, and ask for approval."""
+    return _needs(
+        by, "governance.plan_transition", "You are not allowed to triage and plan tier changes: CS Ops does that."
+    )
+
+
+def complete_transition(transition, *, by):
+    """Tick off and complete a hand-over: who gives the account away or takes it over, and those with the right."""
+    if by is None or not by.is_active:
+        return "Nobody is logged in."
+    csms = (transition.receiver, transition.account.csm)
+    if any(one is not None and one.user_id == by.pk for one in csms) or by.has_perm(
+        "governance.complete_transition"
+    ):
+        return ""
+    return "Only the CSMs of the hand-over or CS Ops may complete it."
+
+
 # -- overrides
 
 
@@ -163,15 +186,6 @@ def request_override(accounts, *, by):
     return f"You ask for overrides of the accounts you look after. {others[0]}{more} is looked after by somebody else: ask CS Ops."
 
 
-def change_override(request, *, by):
-    """Who asked changes what was asked for, and so does CS Ops."""
-    if refusal := _needs(by, "governance.request_override", "You are not allowed to ask for overrides."):
-        return refusal
-    if by.pk == request.requester or by.has_perm("governance.plan_transition"):
-        return ""
-    return f"Only {request.requester_label} or CS Ops may change this request."
-
-
 def end_override(override, *, by):
     return _needs(
         by,
@@ -180,13 +194,42 @@ def end_override(override, *, by):
     )
 
 
+# -- conflicts
+
+
+def resolve_conflict(*, by):
+    return _needs(
+        by, "accounts.resolve_conflict", "You are not allowed to decide which value counts: CS Ops or RevOps does."
+    )
+
+
+def report_conflict(*, by):
+    return _needs(by, "accounts.report_conflict", "You are not allowed to report wrong data: tell CS Ops.")
+
+
 # -- alerts
+
+
+def acknowledge_alert(alert, *, by):
+    """CS Ops, and the account's CSM."""
+    sentence = "You are not allowed to acknowledge alerts."
+    if refusal := _needs(by, "governance.acknowledge_alert", sentence):
+        return refusal
+    csm = alert.account.csm
+    if by.has_perm("governance.change_alertrule") or (csm is not None and csm.user_id == by.pk):
+        return ""
+    return f"Only CS Ops and the CSM of {alert.account} acknowledge its alerts."
+
+
+def manage_alerts(*, by):
+    """Those who define when people are alerted."""
+    return _needs(by, "governance.change_alertrule", "You are not allowed to change alert rules.")
 
 
 # -- policies and people
 
 
-def _at_the_machine(by):
+def at_the_machine(by):
     """A command without a person: the operator's rights are the machine's."""
     return by is None and actor().channel == "command"
 
@@ -196,4 +239,61 @@ def change_policies(*, by):
 
 
 def choose_profile(*, by):
-    return "" if _at_the_machine(by) else change_policies(by=by)
+    return "" if at_the_machine(by) else change_policies(by=by)
+
+
+def manage_people(*, by):
+    return _needs(by, "auth.change_user", "Only administrators look after people and roles.")
+
+
+def ask_role(user, *, by):
+    """Ask for roles of somebody who can log in; an administrator may ask for their own, and others decide."""
+    if refusal := manage_people(by=by):
+        return refusal
+    return "" if user.is_active else f"{user.get_username()} cannot log in: open the login first."
+
+
+def deactivate(user, *, by):
+    if refusal := manage_people(by=by):
+        return refusal
+    if user.pk == by.pk:
+        return "You cannot close your own login: another administrator can."
+    return "" if user.is_active else f"The login of {user.get_username()} is closed already."
+
+
+def reactivate(user, *, by):
+    if refusal := manage_people(by=by):
+        return refusal
+    return f"{user.get_username()} can log in already." if user.is_active else ""
+
+
+def delete_person(user, *, by):
+    if refusal := _needs(by, "auth.delete_user", "Only administrators delete people."):
+        return refusal
+    return "You cannot delete yourself: another administrator can." if user.pk == by.pk else ""
+
+
+def set_password(user, *, by):
+    """Everybody their own; an administrator another person's, which is told to that person."""
+    return "" if user.pk == getattr(by, "pk", None) else manage_people(by=by)
+
+
+def enter_absence(absent, delegate, *, by):
+    """One's own; an administrator another person's, but never to stand in for them."""
+    if by is None or not by.is_active:
+        return "Nobody is logged in."
+    if absent.pk == by.pk:
+        return ""
+    if not by.has_perm("governance.add_delegation"):
+        return "You enter your own absence; an administrator enters that of others."
+    if delegate is not None and delegate.pk == by.pk:
+        return f"You cannot make yourself stand in for {absent.get_username()}: choose somebody else."
+    return ""
+
+
+def end_absence(delegation, *, by):
+    if by is None or not by.is_active:
+        return "Nobody is logged in."
+    if delegation.absent_id == by.pk or by.has_perm("governance.delete_delegation"):
+        return ""
+    return "Only the person who is away or an administrator ends this."
