@@ -87,12 +87,13 @@ def choose(name, *, by=None):
             raise Refused(
                 "Requests have been made here already: another profile is a request now, on the page Who decides."
             )
-        return put(profile, name)
+        put(profile, name)
+        events.record("policy_changed", f"The governance profile is {profile}. {DOES[name]}", about=profile)
+        return profile
 
 
 def put(profile, name):
     """Write the profile and its policies, with history; the caller has locked the profile, and says why."""
-    label = Profile.Name(name).label
     causes.take(Cause.Kind.DECISION, reason=actor().reason)
     for one in ApprovalPolicy.objects.select_for_update():
         one.delete()
@@ -101,5 +102,3 @@ def put(profile, name):
         ApprovalPolicy.objects.create(**asdict(row) | {"role": roles[row.role]})
     profile.name = name
     profile.save()
-    events.record("policy_changed", f"The governance profile is {label} now. {DOES[name]}", about=profile)
-    return profile

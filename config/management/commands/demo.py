@@ -12,11 +12,25 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count
 
-from accounts.models import Account
+from accounts.history import acting
+from accounts.models import Account, Csm
+from accounts.refusals import Refused
 from examples.sample import generate
+from governance import people
 from segmentation.models import Assignment, Layer
 
-LOGIN = "demo"
+LOGIN = "demo"  # may everything; the others have one role each, and their name as password
+LOGINS = {
+    LOGIN: ["CS Ops", "Approver"],
+    "ops": ["CS Ops"],
+    "vera": ["Approver"],
+    "finance": ["Finance"],
+    "revops": ["RevOps"],
+    "csm": ["CSM"],
+    "auditor": ["Auditor"],
+    "integration": ["Integration"],
+    "admin": ["Administrator"],
+}
 
 
 class Command(BaseCommand):
@@ -28,7 +42,7 @@ class Command(BaseCommand):
         logging.getLogger().setLevel(logging.WARNING)  # the steps below tell enough
         started = time.monotonic()
         self.step("tables", "migrate", interactive=False, verbosity=0)
-        self.login()
+        self.logins()
         self.step("segmentations", "load_presets")
         before, now = sample(settings.DEMARC_HOME / "sample")
         if not Account.objects.exists():  # else going back would change facts twice
@@ -36,6 +50,7 @@ class Command(BaseCommand):
             self.step("recalculation", "recompute", as_of=clock(before))
         self.step("sample portfolio, today", "import_accounts", str(now), commit=True)
         self.step("recalculation", "recompute")
+        looks_after_accounts("csm")
         self.stdout.write(json.dumps(summary() | {"seconds": round(time.monotonic() - started, 1)}))
 
     def step(self, what, command, *args, **options):
@@ -44,11 +59,36 @@ class Command(BaseCommand):
         call_command(command, *args, stdout=self.stderr, stderr=self.stderr, **options)
         self.stderr.write(f"{what}: {time.monotonic() - began:.1f} s")
 
-    def login(self):
+    def logins(self):
         users = get_user_model().objects
-        if not users.filter(username=LOGIN).exists():
-            users.create_superuser(LOGIN, "demo@example.com", LOGIN)
-        self.stderr.write(f"log in as {LOGIN} with the password {LOGIN}")
+        known = set(users.values_list("username", flat=True))
+        for name in LOGINS:
+            if name not in known:
+                make = users.create_superuser if name == LOGIN else users.create_user
+                make(name, f"{name}@example.com", name, is_staff=True)
+        new = users.filter(username__in=LOGINS, groups=None, is_active=True)
+        try:
+            with acting(label="demonstration", channel="command"):
+                people.set_up_together({user: LOGINS[user.username] for user in new})
+        except Refused as refusal:  # there is somebody who decides about roles by now
+            self.stderr.write(str(refusal))
+        self.stderr.write(
+            f"log in as {LOGIN} with the password {LOGIN}, or with the password of the same name as "
+            + ", ".join(f"{name} ({roles[0]})" for name, roles in LOGINS.items() if name != LOGIN)
+        )
+
+
+def looks_after_accounts(name):
+    """Let this login be the CSM with most accounts, unless it is one already, or somebody else is that CSM."""
+    user = get_user_model().objects.get(username=name)
+    if hasattr(user, "csm"):
+        return
+    free = Csm.objects.filter(kind=Csm.Kind.PERSON, user=None).annotate(number=Count("accounts"))
+    csm = free.order_by("-number", "pk").first()
+    if csm is not None:
+        with acting(label="demonstration", channel="command", reason="A login for the demonstration"):
+            csm.user = user
+            csm.save()
 
 
 def sample(folder):

@@ -1,0 +1,77 @@
+"""Who decides for whom while they are away (the rows are read by governance.deciders)."""
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.history import acting, actor
+from accounts.refusals import Refused, verb
+from accounts.templatetags.shown import day
+from governance import events, permissions
+from governance.models import Delegation
+from segmentation import causes
+from segmentation.models import Cause
+
+LONGEST_DAYS = 366
+
+
+@verb
+def enter(absent, *, by=None, delegate, from_date, until_date, reason=""):
+    """Let `delegate` decide for `absent` from one day to another, both included. Returns the Delegation.
+
+    A second click returns what the first one made.
+    """
+    permissions.check(permissions.enter_absence(absent, delegate, by=by))
+    _check_dates(from_date, until_date)
+    if delegate.pk == absent.pk:
+        raise Refused("Nobody stands in for themselves: choose somebody else.")
+    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason.strip()):
+        found = User.objects.select_for_update(no_key=True).in_bulk([absent.pk, delegate.pk])
+        if delegate.pk not in found or not found[delegate.pk].is_active:
+            raise Refused(f"{delegate.get_username()} cannot log in, so cannot decide for anybody.")
+        said = {"delegate": delegate, "from_date": from_date, "until_date": until_date}
+        if before := absent.delegated.filter(**said).first():
+            return before
+        if other := absent.delegated.filter(from_date__lte=until_date, until_date__gte=from_date).first():
+            raise Refused(
+                f"{other.delegate.get_username()} stands in from {day(other.from_date)} to {day(other.until_date)} "
+                "already. End that first, or choose other days."
+            )
+        causes.take(Cause.Kind.DECISION, reason=reason.strip())
+        made = Delegation.objects.create(absent=absent, reason=reason.strip(), **said)
+        _tell(made, f"{delegate.get_username()} decides for {absent.get_username()} "
+              f"from {day(from_date)} to {day(until_date)}.")  # fmt: skip
+        return made
+
+
+@verb
+def end(delegation, *, by=None, reason=""):
+    """Nobody stands in any more, from now on; what was decided so stays decided."""
+    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason.strip()):
+        found = Delegation.objects.select_for_update(of=["self"]).select_related("absent", "delegate")
+        one = found.filter(pk=delegation.pk).first()
+        if one is None:
+            raise Refused("This was ended already.")
+        permissions.check(permissions.end_absence(one, by=by))
+        causes.take(Cause.Kind.DECISION, reason=reason.strip())
+        _tell(one, f"{one.delegate.get_username()} does not decide for {one.absent.get_username()} any more.")
+        one.delete()
+
+
+def _check_dates(from_date, until_date):
+    if until_date < from_date:
+        raise Refused("The last day is before the first one.")
+    if until_date < timezone.localdate():
+        raise Refused("These days are over.")
+    if (until_date - from_date).days >= LONGEST_DAYS:
+        raise Refused("Somebody stands in for a year at most.")
+
+
+def _tell(delegation, text):
+    events.record(
+        "role_changed",
+        text,
+        about=delegation,
+        reason=actor().reason,
+        data={"user": delegation.delegate_id, "absent": delegation.absent_id},
+    )

@@ -1,0 +1,57 @@
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.history import acting
+from accounts.refusals import Refused
+from governance import people, policies, profiles
+from governance.models import Kind, Profile
+from governance.roles import ROLES
+
+
+class Command(BaseCommand):
+    help = (
+        "Sets governance up: which profile an organisation starts from, and who has which role while there is nobody yet "
+        "who could decide about it. Without arguments it tells who decides what."
+    )
+
+    def add_arguments(self, parser):
+        parser.add_argument(
+            "--profile", choices=list(profiles.PROFILES), help="start from this profile; at set-up only"
+        )
+        parser.add_argument(
+            "--role", action="append", default=[], metavar="USER=ROLE", help=f"give a role (may be repeated): {', '.join(ROLES)}"
+        )  # fmt: skip
+
+    def handle(self, *, profile, role, **options):
+        given = {}
+        for one in role:
+            name, _, wanted = one.partition("=")
+            given.setdefault(name.strip(), []).append(wanted.strip())
+        try:
+            with acting(label="command line", channel="command"):
+                if profile:
+                    profiles.choose(profile)
+                self.give(given)
+        except Refused as refusal:
+            raise CommandError(str(refusal)) from None
+        self.tell()
+
+    def give(self, given):
+        """All at once: after the first Approver there is somebody who decides."""
+        people.set_up_together({self.person(name): roles for name, roles in given.items()})
+
+    def person(self, name):
+        found = User.objects.filter(username=name).first()
+        if found is None:
+            raise CommandError(
+                f"There is nobody called {name!r}; create the login first (manage.py createsuperuser, or in the admin)."
+            )
+        return found
+
+    def tell(self):
+        self.stdout.write(f"Governance profile: {Profile.objects.get()}")
+        for kind, sentences in policies.told().items():
+            self.stdout.write(f"{Kind(kind).label}: {' '.join(sentences)}")
+        for name in ROLES:
+            members = User.objects.filter(is_active=True, groups__name=name).order_by("username")
+            self.stdout.write(f"{name}: {', '.join(one.username for one in members) or 'nobody'}")

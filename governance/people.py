@@ -1,0 +1,287 @@
+"""Who has which role: asked for, decided by others, carried out here. And people who leave.
+
+A role is given and taken by a request (kind "role"); only at set-up, while nobody there is could decide such a request,
+it is given at once. What a role may is the same everywhere (governance.roles).
+"""
+
+from contextlib import contextmanager
+
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+from django.urls import reverse
+
+from accounts.history import acting, actor
+from accounts.refusals import Refused, verb
+from governance import approvals, events, permissions
+from governance.models import Decision, Delegation, Kind
+from governance.roles import ROLES
+from segmentation import causes
+from segmentation.models import Cause
+
+ADMINISTRATOR = "Administrator"
+
+
+def roles_of(user):
+    """The names of the roles this person has, in the order of governance.roles.ROLES."""
+    held = set(user.groups.values_list("name", flat=True))
+    return [name for name in ROLES if name in held]
+
+
+# -- asking
+
+
+@verb
+def ask(user, *, by=None, why, add=(), remove=()):
+    """Ask that somebody gets and loses these roles (names). Returns the ApprovalRequest."""
+    permissions.check(permissions.ask_role(user, by=by))
+    add, remove = _wanted(user, add, remove)
+    _check_stays_administered(user, remove)
+    return approvals.open(
+        Kind.ROLE,
+        key=f"role:{user.pk}",
+        subject=f"Roles of {user.get_username()}: {_short(add, remove)}",
+        content={"user": user.pk, "add": add, "remove": remove},
+        changes=sentences(user, add, remove),
+        why=why,
+        by=by,
+        impact=approvals.Impact(owners=(user.pk,)),  # nobody decides about their own roles
+    )
+
+
+@verb
+def change(request, *, by=None, seen, add=(), remove=(), why=None):
+    """Change what an open role request asks for."""
+    user = _user(request)
+    permissions.check(permissions.ask_role(user, by=by))
+    add, remove = _wanted(user, add, remove)
+    _check_stays_administered(user, remove)
+    return approvals.edit(
+        request,
+        content={"user": user.pk, "add": add, "remove": remove},
+        changes=sentences(user, add, remove),
+        impact=approvals.Impact(owners=(user.pk,)),
+        subject=f"Roles of {user.get_username()}: {_short(add, remove)}",
+        by=by,
+        seen=seen,
+        why=why,
+    )
+
+
+def sentences(user, add, remove):
+    """What changes, a sentence each."""
+    given = [f"{user.get_username()} gets the role {name}: {ROLES[name].does}" for name in add]
+    return given + [f"{user.get_username()} loses the role {name}." for name in remove]
+
+
+def _short(add, remove):
+    return ", ".join([*(f"+ {name}" for name in add), *(f"− {name}" for name in remove)])
+
+
+def _wanted(user, add, remove):
+    """What of it changes anything, in order."""
+    held = roles_of(user)
+    if unknown := {*add, *remove} - set(ROLES):
+        raise Refused(f"There is no role {sorted(unknown)[0]}.")
+    if both := set(add) & set(remove):
+        raise Refused(f"{sorted(both)[0]} cannot be given and taken at once.")
+    add = [name for name in ROLES if name in add and name not in held]
+    remove = [name for name in ROLES if name in remove and name in held]
+    if not add and not remove:
+        raise Refused(f"{user.get_username()} has these roles already: there is nothing to ask for.")
+    return add, remove
+
+
+# -- what approvals calls (governance.approvals.KINDS)
+
+
+def carry_out(request, *, by, at):
+    """Give and take the roles, in the transaction that says the request is done."""
+    user, content = _user(request), request.content
+    add, remove = _wanted(user, content["add"], content["remove"])
+    if add and not user.is_active:
+        raise Refused(f"{user.get_username()} is not active any more, and gets no role.")
+    if (add, remove) != (content["add"], content["remove"]):
+        raise Refused(f"The roles of {user.get_username()} have changed since this was asked for. Ask again.")
+    _check_stays_administered(user, remove)
+    _put(user, add, remove, reason=request.why, about=request)
+
+
+def decided_against(request, *, verdict, by, reason):
+    """Nothing was held for it."""
+
+
+def address(request):
+    return reverse("admin:auth_user_roles", args=[request.content["user"]])
+
+
+def _user(request):
+    user = User.objects.select_for_update(no_key=True).filter(pk=request.content["user"]).first()
+    if user is None:
+        raise Refused("This person is not there any more.")
+    return user
+
+
+def _put(user, add, remove, *, reason, about=None):
+    causes.take(Cause.Kind.DECISION, reason=reason)
+    groups = {group.name: group for group in Group.objects.filter(name__in=[*add, *remove])}
+    user.groups.add(*(groups[name] for name in add))
+    user.groups.remove(*(groups[name] for name in remove))
+    events.record(
+        "role_changed",
+        f"Roles of {user.get_username()}: {_short(add, remove)}.",
+        about=about or user,
+        reason=reason,
+        data={"user": user.pk, "label": user.get_username(), "add": list(add), "remove": list(remove)},
+    )
+    if remove:
+        approvals.recount(user)
+
+
+# -- at set-up
+
+
+def set_up_refusal(*, by):
+    """Why roles are not simply given any more; "" while nobody there is could decide a role request.
+
+    Without a person (on the machine) also later, when everybody who could decide has left.
+    """
+    machine = permissions.at_the_machine(by)
+    if not machine and not (by is not None and by.is_active and by.is_superuser):
+        return "Roles are given by a request."
+    needed, _, _ = approvals.requirement(Kind.ROLE, approvals.Impact())
+    deciders = User.objects.filter(groups__name__in=needed)
+    if machine:
+        deciders = deciders.filter(is_active=True)
+    if deciders.exists() or (not machine and Decision.objects.exists()):
+        return "There are people who decide about roles: ask for it on the person's page."
+    return ""
+
+
+@verb
+def set_up(user, *, by=None, add):
+    """Give somebody roles at once, while nobody there is could decide about them: by a superuser, or on the machine."""
+    permissions.check(set_up_refusal(by=by))
+    _set_up({user: add}, by)
+
+
+@verb
+def set_up_together(roles, *, by=None):
+    """Give several people their first roles at once ({User: [names]}): after the first Approver somebody decides.
+
+    Who has them already is left as they are.
+    """
+    wanted = {user: [name for name in names if name not in roles_of(user)] for user, names in roles.items()}
+    wanted = {user: names for user, names in wanted.items() if names}
+    if wanted:
+        permissions.check(set_up_refusal(by=by))
+        _set_up(wanted, by)
+
+
+def _set_up(wanted, by):
+    reason = "Set-up: there is nobody yet who could decide"
+    for user, names in wanted.items():
+        with _acting_on(user, by, reason) as found:
+            add, _ = _wanted(found, names, ())
+            _put(found, add, [], reason=reason)
+
+
+# -- people who leave, and come back
+
+
+@verb
+def deactivate(user, *, by=None, reason):
+    """Close somebody's login; their approvals of open requests do not count any more. Roles stay, for a return."""
+    with _acting_on(user, by, reason) as user:
+        permissions.check(permissions.deactivate(user, by=by))
+        _check_stays_administered(user, [ADMINISTRATOR])
+        user.is_active = False
+        user.save(update_fields=["is_active"])
+        _tell(user, f"The login of {user.get_username()} is closed.")
+        approvals.recount(user)
+        return user
+
+
+@verb
+def reactivate(user, *, by=None, reason):
+    """Open somebody's login again, without the roles they had: those are asked for anew."""
+    with _acting_on(user, by, reason) as user:
+        permissions.check(permissions.reactivate(user, by=by))
+        held = roles_of(user)
+        if held:
+            _put(user, [], held, reason=reason)
+        user.is_active = True
+        user.save(update_fields=["is_active"])
+        _tell(user, f"The login of {user.get_username()} is open again, without roles.")
+        return user
+
+
+@verb
+def delete(user, *, by=None, reason="Deleted"):
+    """Delete a person. What they did stays, by their name; open requests count without them."""
+    with _acting_on(user, by, reason) as user:
+        permissions.check(permissions.delete_person(user, by=by))
+        _check_stays_administered(user, [ADMINISTRATOR])
+        if user.is_active:  # so that what they approved is counted anew while they are still known
+            user.is_active = False
+            user.save(update_fields=["is_active"])
+            approvals.recount(user)
+        for one in Delegation.objects.filter(absent=user) | Delegation.objects.filter(delegate=user):
+            one.delete()
+        looked_after = getattr(user, "csm", None)
+        if looked_after is not None:
+            looked_after.user = None
+            looked_after.save()
+        events.record(
+            "role_changed",
+            f"{user.get_username()} was deleted.",
+            reason=reason,
+            data={"user": user.pk, "label": user.get_username()},
+        )
+        user.delete()
+
+
+def password_set(user, *, by):
+    """Keep that somebody set another person's password: they could log in as them now."""
+    with transaction.atomic(), acting(by=by, channel=actor().channel):
+        _tell(user, f"{by.get_username()} set a new password for {user.get_username()}.")
+
+
+def _tell(user, text):
+    events.record(
+        "role_changed",
+        text,
+        about=user,
+        reason=actor().reason,
+        data={"user": user.pk, "label": user.get_username()},
+    )
+
+
+def _check_stays_administered(user, loses):
+    """The last person who looks after people and roles keeps doing so, or nobody could give the role again."""
+    if ADMINISTRATOR not in loses or not user.is_active or ADMINISTRATOR not in roles_of(user):
+        return
+    # Lock first: two administrators may remove one another at the same moment.
+    others = User.objects.filter(is_active=True, groups__name=ADMINISTRATOR).exclude(pk=user.pk)
+    Group.objects.select_for_update().get(name=ADMINISTRATOR)
+    if not others.exists():
+        raise Refused(
+            f"{user.get_username()} is the last Administrator. Give the role to somebody else first: "
+            "without one nobody could look after people."
+        )
+
+
+@contextmanager
+def _acting_on(user, by, reason):
+    """The person, locked, in one transaction with a cause, in the name of who acts."""
+    reason = (reason or "").strip()
+    if not reason:
+        raise Refused("Say why: the reason is kept for everybody who asks later.")
+    with (
+        transaction.atomic(),
+        acting(by=by, label="" if by else actor().label, channel=actor().channel, reason=reason),
+    ):
+        found = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+        if found is None:
+            raise Refused("This person is not there any more.")
+        causes.take(Cause.Kind.DECISION, reason=reason)
+        yield found

@@ -1,0 +1,452 @@
+"""The policies of sign-off: who has to approve what, when crossings are put before people, which segmentations need it.
+
+A change of one is proposed here (a `Proposal`: what will be carried out, and what changes in sentences), asked for like
+everything else, and carried out by the request. Open requests keep the stricter of old and new.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from decimal import Decimal, InvalidOperation
+
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import ValidationError
+from django.db.models import Count, Sum
+from django.urls import reverse
+
+from accounts.models import Account
+from accounts.refusals import Refused, verb
+from accounts.templatetags.shown import money, plural
+from governance import approvals, crossings, events, permissions, profiles
+from governance.models import ApprovalPolicy, CrossingPolicy, Kind, Profile
+from governance.profiles import PROFILES, Row
+from segmentation import causes, treatments
+from segmentation.models import Assignment, Cause, Layer
+
+MOST_ROWS = 12
+CROSSING = (
+    "hold_days",
+    "margin",
+    "min_dwell_days",
+    "at_renewal",
+    "quiet_days",
+    "joint_days",
+    "material_arr",
+    "material_score",
+)
+LAYER = ("policy", "plan_provisional_downgrades", "primary")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A change of policy as it is asked for: see approvals.open."""
+
+    key: str
+    subject: str
+    content: dict
+    changes: list
+    impact: approvals.Impact
+
+    def columns(self):
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+# -- in words
+
+
+def sentence(row):
+    """Who has to approve, and when this counts, as a sentence. row: a profiles.Row, or an ApprovalPolicy."""
+    role = row.role if isinstance(row.role, str) else row.role.name
+    if not row.approvals:
+        return f"Nobody has to approve{_where(row)}: it is done at once, and logged."
+    wanted = {1: "One approval", 2: "Two approvals", 3: "Three approvals"}.get(
+        row.approvals, f"{row.approvals} approvals"
+    )
+    return f"{wanted} by {role}{_where(row)}, within {plural(row.due_days, 'day,days')}; it expires after {row.expire_days}."
+
+
+def _where(row):
+    reached = [
+        row.min_accounts and f"{plural(row.min_accounts, 'account,accounts')} or more are touched",
+        row.min_arr and f"the ARR is {money(row.min_arr)} or more",
+        row.min_csm_changes
+        and f"{plural(row.min_csm_changes, 'account gets,accounts get')} another CSM, or more",
+        row.top_tier and "the top segment is touched",
+    ]
+    reached = [one for one in reached if one]
+    return f" where {' and '.join(reached)}" if reached else ""
+
+
+def told():
+    """{kind: [sentences]} of the policies there are."""
+    found = {kind: [] for kind in Kind.values}
+    for row in ApprovalPolicy.objects.select_related("role").order_by("kind", "id"):
+        found[row.kind].append(sentence(row))
+    return {kind: sentences or [sentence(Row(kind))] for kind, sentences in found.items()}
+
+
+def table():
+    """The policies of each profile as Markdown; docs/governance.md shows it."""
+    lines = []
+    for name, rows in PROFILES.items():
+        lines += [
+            f"### {Profile.Name(name).label}",
+            "",
+            profiles.DOES[name],
+            "",
+            "| what | who |",
+            "|---|---|",
+        ]
+        for kind in Kind:
+            said = [sentence(row) for row in rows if row.kind == kind] or [sentence(Row(kind))]
+            lines.append(f"| {kind.label} | {'<br>'.join(said)} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+# -- who approves a kind of request
+
+
+def rows_of(kind):
+    """The policies of a kind as profiles.Row, in the order they were made."""
+    found = ApprovalPolicy.objects.filter(kind=kind).select_related("role").order_by("id")
+    return [_row(one) for one in found]
+
+
+def _row(policy):
+    values = {field.name: getattr(policy, field.name) for field in fields(Row) if field.name != "role"}
+    return Row(**values | {"role": policy.role.name})
+
+
+def for_kind(kind, rows):
+    """Other policies for a kind of request: these rows (profiles.Row) instead of those there are."""
+    if kind not in Kind.values:
+        raise Refused("There is no such kind of request.")
+    if len(rows) > MOST_ROWS:
+        raise Refused(f"At most {MOST_ROWS} lines for a kind of request.")
+    rows = list(dict.fromkeys(_checked(row) for row in rows))
+    before = rows_of(kind)
+    if set(rows) == set(before):
+        raise Refused("This is how it is decided already: there is nothing to ask for.")
+    label = Kind(kind).label
+    return Proposal(
+        key=f"policy:kind:{kind}",
+        subject=f"Who decides: {label}",
+        content={"what": "kind", "kind": kind, "was": _plain(before), "rows": _plain(rows)},
+        changes=_changed(label, before or [Row(kind)], rows or [Row(kind)]) + _nobody_has(rows),
+        impact=approvals.Impact(),
+    )
+
+
+def _checked(row):
+    role = Group.objects.filter(name=row.role).first()
+    if role is None:
+        raise Refused(f"There is no role {row.role}.")
+    try:
+        ApprovalPolicy(**asdict(row) | {"role": role}).full_clean()
+    except ValidationError as error:
+        raise Refused(" ".join(error.messages)) from None
+    return row
+
+
+def _plain(rows):
+    return [asdict(row) | {"min_arr": _text(row.min_arr)} for row in rows]
+
+
+def _text(number):
+    """A decimal as the database gives it back, whatever zeros were typed."""
+    return None if number is None else f"{Decimal(number).normalize():f}"
+
+
+def _changed(label, before, after):
+    old, new = ({sentence(row): None for row in rows} for rows in (before, after))
+    return [f"{label}: {one}" for one in new if one not in old] + [
+        f"{label}, no longer: {one}" for one in old if one not in new
+    ]
+
+
+def _nobody_has(rows):
+    """A warning for each role that somebody needs and nobody has."""
+    roles = {row.role: None for row in rows if row.approvals}
+    held = set(User.objects.filter(is_active=True).values_list("groups__name", flat=True))
+    return [
+        f"Nobody has the role {one} now: until somebody has, such requests wait."
+        for one in roles
+        if one not in held
+    ]
+
+
+# -- the profile
+
+
+def for_profile(name):
+    """Another governance profile: its policies instead of all there are."""
+    if name not in PROFILES:
+        raise Refused("There is no such profile.")
+    before = {kind: rows_of(kind) for kind in Kind.values}
+    after = {kind: [row for row in PROFILES[name] if row.kind == kind] for kind in Kind.values}
+    changes = [
+        one
+        for kind in Kind
+        for one in _changed(kind.label, before[kind] or [Row(kind)], after[kind] or [Row(kind)])
+    ]
+    profile = Profile.objects.get()
+    if not changes and profile.name == name:
+        raise Refused(f"The profile is {profile} already, and its policies are as it says.")
+    label = Profile.Name(name).label
+    return Proposal(
+        key="policy:profile",
+        subject=f"Governance profile: {label}",
+        content={
+            "what": "profile",
+            "name": name,
+            "was": {kind: _plain(rows) for kind, rows in before.items()},
+        },
+        changes=[f"The profile {label}: {profiles.DOES[name]}", *changes, *_nobody_has(PROFILES[name])],
+        impact=approvals.Impact(),
+    )
+
+
+# -- when crossings are put before people
+
+
+def for_crossing(layer, direction, values):
+    """Another policy for crossings of a segmentation in one direction. values: {column of CROSSING: value}."""
+    if layer.policy != Layer.Policy.APPROVAL:
+        raise Refused(f"{layer} applies by itself: nothing of it is put before people.")
+    if direction not in CrossingPolicy.Direction.values:
+        raise Refused("Tier changes go up or down.")
+    before = crossings.policies(layer)[direction]
+    after = CrossingPolicy(layer=layer, direction=direction, **{name: values[name] for name in CROSSING})
+    try:
+        after.full_clean(validate_unique=False, validate_constraints=False)
+    except ValidationError as error:
+        raise Refused(" ".join(error.messages)) from None
+    old, new = crossing_values(before), crossing_values(after)
+    said = dict(zip(CROSSING, crossing_sentences(before), strict=True))
+    changes = [
+        f"{now} (Until now: {said[name]})"
+        for name, now in zip(CROSSING, crossing_sentences(after), strict=True)
+        if old[name] != new[name]
+    ]
+    if not changes:
+        raise Refused("This is how it is already: there is nothing to ask for.")
+    label = CrossingPolicy.Direction(direction).label.lower()
+    return Proposal(
+        key=f"policy:crossing:{layer.pk}:{direction}",
+        subject=f"{layer}, changes {label}: when they are put before people",
+        content={"what": "crossing", "layer": layer.pk, "direction": direction, "was": old, "values": new},
+        changes=changes,
+        impact=_impact_of(layer),
+    )
+
+
+def crossing_values(policy):
+    """A crossing policy as plain data."""
+    found = {name: getattr(policy, name) for name in CROSSING}
+    return {
+        name: _text(value) if isinstance(value, Decimal | str) else value for name, value in found.items()
+    }
+
+
+def crossing_sentences(policy):
+    """What a crossing policy says, a sentence for each column of CROSSING."""
+    values = crossing_values(policy)
+    share = f"{Decimal(values['material_arr']) * 100:f}".rstrip("0").rstrip(".") or "0"
+    days = {name: plural(values[name], "day,days") for name in CROSSING if name.endswith("_days")}
+    return [
+        f"The rules have to say so for {days['hold_days']} in a row." if values["hold_days"] else "It is seen on the day the rules say so.",
+        f"The overall score has to be beyond the boundary by {values['margin']}." if values["margin"] != "0" else "Any score beyond the boundary counts.",
+        f"An account stays in its segment for {days['min_dwell_days']} at least." if values["min_dwell_days"] else "An account may leave its segment at any time.",
+        "It applies at the renewal date; on approval where there is none." if values["at_renewal"] else "It applies on approval.",
+        f"No hand-over within {days['quiet_days']} of a renewal or of the last hand-over." if values["quiet_days"] else "Hand-overs may happen on any day.",
+        f"Joint coverage takes {days['joint_days']}." if values["joint_days"] else "There is no joint coverage.",
+        f"After a no, a change of ARR by {share} % is material.",
+        f"After a no, a change of the overall score by {values['material_score']} is material.",
+    ]  # fmt: skip
+
+
+# -- which segmentations need approval
+
+
+def for_layer(layer, values):
+    """Whether a segmentation needs approval, plans provisional downgrades, and is the primary one.
+
+    values: {column of LAYER: value}. The primary one stops being it only for another one.
+    """
+    before = {name: getattr(layer, name) for name in LAYER}
+    after = {name: values.get(name, before[name]) for name in LAYER}
+    if after == before:
+        raise Refused("This is how it is already: there is nothing to ask for.")
+    if after["policy"] not in Layer.Policy.values:
+        raise Refused("A segmentation applies by itself, or needs approval.")
+    if layer.scope == Layer.Scope.PRODUCT and (after["primary"] or after["policy"] == Layer.Policy.APPROVAL):
+        raise Refused("A segmentation of products applies by itself and is not the primary one.")
+    if before["primary"] and not after["primary"]:
+        raise Refused("One segmentation is the primary one: make another one primary instead.")
+    current = Layer.objects.filter(primary=True).exclude(pk=layer.pk).first()
+    return Proposal(
+        key=f"policy:layer:{layer.pk}",
+        subject=f"{layer}: how it applies",
+        content={"what": "layer", "layer": layer.pk, "was": before, "values": after,
+                 "was_primary": current.pk if current and after["primary"] else None},
+        changes=_layer_sentences(layer, before, after, current),
+        impact=_impact_of(layer),
+    )  # fmt: skip
+
+
+def _layer_sentences(layer, before, after, current):
+    said = []
+    if before["policy"] != after["policy"]:
+        said.append(
+            f"{layer} needs approval: where the rules say another segment, a tier change is flagged and waits."
+            if after["policy"] == Layer.Policy.APPROVAL
+            else f"{layer} applies by itself: the next recalculation moves every account to the segment its rules say."
+        )
+    if before["plan_provisional_downgrades"] != after["plan_provisional_downgrades"]:
+        said.append(
+            f"{layer}: an account that goes down after its provisional period waits for a plan."
+            if after["plan_provisional_downgrades"]
+            else f"{layer}: the decision after the provisional period applies at once."
+        )
+    if after["primary"] and not before["primary"]:
+        said.append(
+            f"{layer} is the primary segmentation: it drives coverage"
+            + (f", {current} no longer does." if current else ".")
+        )
+        if current and (moved := _service_of(current)):
+            names = ", ".join(treatments.FIELDS[name].label for name in moved)
+            said.append(f"{layer} decides instead of {current}: {names}.")
+    return said
+
+
+def _service_of(layer):
+    """What only the primary segmentation decides, and this one does."""
+    return [name for name in layer.decides if name in treatments.PRIMARY]
+
+
+def _impact_of(layer):
+    labelled = Assignment.objects.filter(layer=layer).values("account")
+    found = Account.objects.active().filter(pk__in=labelled).aggregate(accounts=Count("pk"), arr=Sum("arr"))
+    return approvals.Impact(accounts=found["accounts"], arr=found["arr"] or Decimal(0))
+
+
+# -- asking
+
+
+@verb
+def ask(proposal, *, by=None, why):
+    """Ask for a change of policy. Returns the ApprovalRequest; it is done already where nobody has to approve it."""
+    permissions.check(permissions.change_policies(by=by))
+    return approvals.open(Kind.POLICY, why=why, by=by, **proposal.columns())
+
+
+@verb
+def change(request, *, by=None, seen, proposal, why=None):
+    """Change what an open request asks for."""
+    permissions.check(permissions.change_policies(by=by))
+    columns = proposal.columns()
+    if columns.pop("key") != request.key:
+        raise Refused("This request is about another policy.")
+    return approvals.edit(request, by=by, seen=seen, why=why, **columns)
+
+
+# -- what approvals calls (governance.approvals.KINDS)
+
+
+def carry_out(request, *, by, at):
+    """Put the policy into force, in the transaction that says the request is done."""
+    causes.take(Cause.Kind.DECISION, reason=request.why)
+    _PUT[request.content["what"]](request.content)
+    events.record(
+        "policy_changed",
+        f"{request.subject}. {' '.join(request.changes)}",
+        about=request,
+        reason=request.why,
+    )
+
+
+def decided_against(request, *, verdict, by, reason):
+    """Nothing was held for it."""
+
+
+def address(request):
+    content = request.content
+    page = f"admin:governance_approvalpolicy_{content['what']}"
+    if content["what"] == "kind":
+        return reverse(page, args=[content["kind"]])
+    if content["what"] == "crossing":
+        return reverse(page, args=[content["layer"], content["direction"]])
+    return reverse(page, args=[content["layer"]] if content["what"] == "layer" else [])
+
+
+def _put_kind(content):
+    kind = content["kind"]
+    _lock_policies()
+    _check_same(_plain(rows_of(kind)), content["was"])
+    for one in ApprovalPolicy.objects.filter(kind=kind):
+        one.delete()
+    for row in content["rows"]:
+        ApprovalPolicy.objects.create(**row | {"role": Group.objects.get(name=row["role"])})
+    approvals.tighten(kind)
+
+
+def _put_profile(content):
+    profile = _lock_policies()
+    _check_same({kind: _plain(rows_of(kind)) for kind in Kind.values}, content["was"])
+    profiles.put(profile, content["name"])
+    for kind in Kind.values:
+        approvals.tighten(kind)
+
+
+def _lock_policies():
+    """Of two changes of policies at once one is first; the profile's row stands for all of them."""
+    return Profile.objects.select_for_update().get()
+
+
+def _put_crossing(content):
+    layer = Layer.objects.select_for_update(no_key=True).get(pk=content["layer"])
+    before = crossings.policies(layer)[content["direction"]]
+    _check_same(crossing_values(before), content["was"])
+    for name, value in content["values"].items():
+        setattr(before, name, value)
+    before.save()
+
+
+def _put_layer(content):
+    layers = {one.pk: one for one in Layer.objects.select_for_update(no_key=True).order_by("pk")}
+    layer = layers[content["layer"]]
+    _check_same({name: getattr(layer, name) for name in LAYER}, content["was"])
+    if content["values"]["primary"] and not layer.primary:
+        current = next((one for one in layers.values() if one.primary), None)
+        _check_same(current.pk if current else None, content["was_primary"])
+        if current:
+            moved = _service_of(current)
+            current.primary, current.decides = False, [one for one in current.decides if one not in moved]
+            current.save()
+            layer.decides = [*layer.decides, *(one for one in moved if one not in layer.decides)]
+    for name, value in content["values"].items():
+        setattr(layer, name, value)
+    layer.save()
+
+
+_PUT = {"kind": _put_kind, "profile": _put_profile, "crossing": _put_crossing, "layer": _put_layer}
+
+
+def _check_same(now, then):
+    if now != then:
+        raise Refused(
+            "This policy has changed since it was asked for. Look at what holds now, and ask again."
+        )
+
+
+def number(text, what, *, decimal=False):
+    """What somebody typed as a number from 0; None where nothing was typed."""
+    text = (text or "").replace(",", "").strip()
+    if not text:
+        return None
+    try:
+        value = Decimal(text) if decimal else int(text)
+    except (ValueError, InvalidOperation):
+        raise Refused(f"{what}: “{text[:20]}” is not a number.") from None
+    if not Decimal(value).is_finite() or not 0 <= value < 10**12:
+        raise Refused(f"{what} is a number from 0.")
+    return value
