@@ -53,6 +53,7 @@ RULES = [
     ("Coverage model", "diversity_3", "coverage", COVERAGE),
 ]
 WORK = [
+    ("Approvals", "approval", "admin:governance_approvalrequest_changelist", "governance.view_approvalrequest"),
     (
         "Declared values",
         "how_to_reg",

@@ -129,7 +129,7 @@ def anything(cell):
 
 
 # What a model is called in the menu, where that is not its plural.
-HEADINGS = {"rules versions": "Rules", "treatments": "How we serve"}
+HEADINGS = {"rules versions": "Rules", "treatments": "How we serve", "approval requests": "Approvals"}
 
 
 @register.filter

@@ -1,0 +1,370 @@
+"""Approvals: what waits for me, what I asked for, and the page on which one request is decided."""
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch, Q
+from django.http import Http404, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+
+from accounts.admin.governed import Changes, GovernedAdmin, page
+from accounts.refusals import Refused
+from accounts.templatetags import shown
+from governance import approvals, deciders, permissions
+from governance.models import ApprovalRequest
+
+LIST = "admin:governance_approvalrequest_changelist"
+PAGE = "admin:governance_approvalrequest_change"
+TABS = {"mine": "For me", "requested": "Requested by me", "all": "All", "decided": "Decided"}
+BADGES = {"pending": "warn", "changes_asked": "warn", "approved": "brand", "applied": "ok", "rejected": "bad",
+          "withdrawn": "", "expired": "", "failed": "bad"}  # fmt: skip
+VERDICTS = {"approve": "ok", "ask": "warn", "reject": "bad"}
+NAMED = 200  # accounts named on a request's page
+
+Status = ApprovalRequest.Status
+
+
+class TabFilter(admin.SimpleListFilter):
+    """Knows the address' `tab`; the tabs stand above the list, so it is not among the filters."""
+
+    title = "whose"
+    parameter_name = "tab"
+
+    def lookups(self, request, model_admin):
+        return TABS.items()
+
+    def has_output(self):
+        return False
+
+
+class RequestChanges(Changes):
+    """The list of the open tab."""
+
+    def get_queryset(self, request, **options):
+        self.root_queryset = tabbed(self.root_queryset, tab(request), request.user)
+        return super().get_queryset(request, **options)
+
+    def get_results(self, request):
+        """How far each one is, with the same queries however many are on the page."""
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        desk = deciders.Desk(one for one in self.result_list if one.is_open)
+        for one in self.result_list:
+            one.parts = approvals.standing(one, desk=desk) if one.is_open else _decided(one)
+
+
+@admin.register(ApprovalRequest)
+class ApprovalRequestAdmin(GovernedAdmin):
+    list_filter = [TabFilter, "kind", "status"]
+    list_before_template = "demarc/approval_tabs.html"
+    search_fields = ["subject", "why", "requester_label"]
+    search_help_text = "Subject, reason or requester"
+    empty_text = (
+        "What needs an approval comes here by itself: rules, tier changes, overrides, policies and roles."
+    )
+
+    def has_view_permission(self, request, obj=None):
+        """Who may see requests sees all of them, everybody their own."""
+        return super().has_view_permission(request) or (obj is not None and obj.requester == request.user.pk)
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    def allowed_lookups(self):
+        return super().allowed_lookups() | {"tab"}
+
+    def get_changelist(self, request, **kwargs):
+        return RequestChanges
+
+    def get_queryset(self, request):
+        decided = Prefetch("decisions", to_attr="decided")
+        return super().get_queryset(request).defer("content").prefetch_related(decided)
+
+    def get_ordering(self, request):
+        """What is due first stands first, in the lists of what is ended the latest."""
+        return ["due_at", "pk"] if tab(request) in ("mine", "requested") else ["-pk"]
+
+    def get_list_display(self, request):
+        state = [] if tab(request) == "mine" else ["state"]  # what waits for me waits for approval
+        until = "ended" if tab(request) == "decided" else "due"
+        impact = ["accounts_shown", "arr_shown", "csm_shown"]
+        return ["title", *state, "kind", "asked_by", "age", until, *impact, "progress"]
+
+    def empty_step(self, request):
+        return None if tab(request) == "all" else ("See all requests", f"{reverse(LIST)}?tab=all")
+
+    def changelist_view(self, request, extra_context=None):
+        waiting = approvals.awaiting(request.user).count()
+        extra = {"tabs": TABS.items(), "tab": tab(request), "waiting": waiting, "title": "Approvals"}
+        return super().changelist_view(request, extra | (extra_context or {}))
+
+    def export_view(self, request):
+        """The tab is part of what each row of the file tells."""
+        if "tab" not in request.GET:
+            request.GET = request.GET.copy()
+            request.GET["tab"] = tab(request)
+        return super().export_view(request)
+
+    # -- the columns
+
+    @admin.display(description="What", ordering="subject")
+    def title(self, one):
+        return one.subject
+
+    @admin.display(description="Status", ordering="status")
+    def state(self, one):
+        return format_html(
+            '<span class="dm-badge {}">{}</span>', BADGES[one.status], one.get_status_display()
+        )
+
+    @admin.display(description="Requested by", ordering="requester_label")
+    def asked_by(self, one):
+        return one.requester_label
+
+    @admin.display(description="Asked", ordering="requested_at")
+    def age(self, one):
+        return shown.ago(shown.localday(one.requested_at))
+
+    @admin.display(description="Due", ordering="due_at")
+    def due(self, one):
+        if not one.is_open:
+            return "–"
+        late = '<span class="dm-badge bad">overdue</span> ' if one.due_at < timezone.now() else ""
+        return format_html(late + '<span style="white-space:nowrap">{}</span>', shown.day(one.due_at))
+
+    @admin.display(description="Ended", ordering="ended_at")
+    def ended(self, one):
+        return f"{shown.day(one.ended_at)} · {one.ended_by_label}" if one.ended_at else "–"
+
+    @admin.display(description="Accounts", ordering="accounts")
+    def accounts_shown(self, one):
+        return shown.count(one.accounts)
+
+    @admin.display(description="ARR", ordering="arr")
+    def arr_shown(self, one):
+        return shown.shortmoney(one.arr)
+
+    @admin.display(description="CSM changes", ordering="csm_changes")
+    def csm_shown(self, one):
+        return shown.count(one.csm_changes)
+
+    @admin.display(description="Approvals")
+    def progress(self, one):
+        found = one.parts if hasattr(one, "parts") else parts(one)
+        if not found:
+            return "none needed"
+        said = ((part.given, part.needed, part.role) for part in found)
+        return format_html_join(", ", '<span style="white-space:nowrap">{} of {} {}</span>', said)
+
+    # -- one request
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """What it is about and what came of it so far; a POST takes one of the steps of STEPS."""
+        key, refusal = unquote(object_id), ""
+        one = _get(key)
+        if not self.has_view_permission(request, one):
+            raise PermissionDenied
+        if request.method == "POST":
+            try:
+                return _step(request, one)
+            except Refused as refused:
+                refusal, one = str(refused), _get(key)
+        return self._page(request, one, refusal)
+
+    def _page(self, request, one, refusal):
+        sentences = _sentences(one, request.user)
+        return page(
+            request,
+            "demarc/approval.html",
+            title=one.subject,
+            model_admin=self,
+            original=one,
+            one=one,
+            badge=BADGES[one.status],
+            overdue=one.is_open and one.due_at < timezone.now(),
+            seen=approvals.token(one),
+            parts=parts(one),
+            nobody=approvals.nobody_can(one),
+            decisions=[
+                (said, VERDICTS[said.verdict]) for said in one.decided if said.revision == one.revision
+            ],
+            revisions=_revisions(one),
+            comments=one.comments.all(),
+            **_subjects(one),
+            address=approvals.address(one),
+            may={name for name, sentence in sentences.items() if permissions.may(sentence)},
+            why_not=sentences["approve"],
+            mine=request.user.pk in (one.requester, *one.editors),
+            may_read=request.user.has_perm("governance.view_approvalrequest"),
+            typed=request.POST if refusal else {},
+            refusal=refusal,
+            status=409 if refusal else 200,
+        )
+
+
+def tab(request):
+    """The open tab's key; what waits for me where the address names none."""
+    wanted = request.GET.get("tab", "")
+    return wanted if wanted in TABS else "mine"
+
+
+def tabbed(requests, key, user):
+    """The requests of a tab."""
+    if key == "mine":
+        return requests.filter(pk__in=approvals.awaiting(user).values("pk"))
+    if key == "requested":
+        return requests.filter(requester=user.pk)
+    if key == "decided":
+        return requests.filter(~Q(status__in=ApprovalRequest.OPEN))
+    return requests
+
+
+def parts(one):
+    """How far it is in each role: as it counts now while it is open, as it was decided once it has ended."""
+    return approvals.standing(one) if one.is_open else _decided(one)
+
+
+def _decided(one):
+    said = [
+        decision
+        for decision in one.decided
+        if (decision.revision, decision.verdict) == (one.revision, "approve")
+    ]
+    return [
+        deciders.Part(role, number, min(number, sum(decision.role == role for decision in said)), 0)
+        for role, number in one.needed.items()
+        if number
+    ]
+
+
+def _get(key):
+    decided = Prefetch("decisions", to_attr="decided")
+    known = ApprovalRequest.objects.select_related("simulation").prefetch_related(decided)
+    found = known.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
+    if found is None:
+        raise Http404("There is no such request.")
+    return found
+
+
+def _page_of(one):
+    return reverse(PAGE, args=[one.pk])
+
+
+# -- the steps
+
+
+def _approve(request, one, seen, reason):
+    one = approvals.approve(one, by=request.user, seen=seen, reason=reason).request
+    if one.status == Status.FAILED:
+        messages.error(request, f"Approved, but it could not be carried out: {one.failure}")
+        return
+    missing = [f"{part.missing} × {part.role}" for part in parts(_get(str(one.pk))) if part.missing]
+    messages.success(
+        request,
+        {
+            Status.APPLIED: "Approved, and done.",
+            Status.APPROVED: f"Approved. It is carried out on {shown.day(one.apply_on)}.",
+        }.get(one.status, f"Your approval is recorded. Still needed: {', '.join(missing)}."),
+    )
+
+
+def _ask(request, one, seen, reason):
+    approvals.ask(one, by=request.user, seen=seen, reason=reason)
+    messages.success(request, f"{one.requester_label} is asked for changes.")
+
+
+def _reject(request, one, seen, reason):
+    approvals.reject(one, by=request.user, seen=seen, reason=reason)
+    messages.success(request, "Rejected. What is in force stays as it is.")
+
+
+def _withdraw(request, one, seen, reason):
+    approvals.withdraw(one, by=request.user, reason=reason)
+    messages.success(request, "Withdrawn. What is in force stays as it is.")
+
+
+def _resubmit(request, one, seen, reason):
+    approvals.resubmit(one, by=request.user, seen=seen)
+    messages.success(request, "Sent again. It waits for approval.")
+
+
+def _again(request, one, seen, reason):
+    one = approvals.apply(one, by=request.user)
+    if one.status == Status.FAILED:
+        messages.error(request, f"It failed again: {one.failure}")
+    else:
+        messages.success(request, "Done.")
+
+
+def _comment(request, one, seen, reason):
+    approvals.comment(one, by=request.user, text=request.POST.get("text", ""))
+
+
+STEPS = {"approve": _approve, "ask": _ask, "reject": _reject, "withdraw": _withdraw, "resubmit": _resubmit,
+         "again": _again, "comment": _comment}  # fmt: skip
+
+
+def _step(request, one):
+    """Take the step the form names; then the request's page. Raises Refused."""
+    step = STEPS.get(request.POST.get("verb"))
+    if step is None:
+        raise Refused("Choose what to do with it.")
+    step(request, one, request.POST.get("seen", ""), request.POST.get("reason", "").strip())
+    return HttpResponseRedirect(_page_of(one))
+
+
+# -- what the page tells
+
+
+def _sentences(one, user):
+    """{what could be done: the sentence that refuses it to this person, or ""}."""
+    return {
+        **{verdict: permissions.decide(one, by=user, verdict=verdict) for verdict in VERDICTS},
+        "edit": permissions.edit_request(one, by=user),
+        "resubmit": permissions.resubmit(one, by=user),
+        "withdraw": permissions.withdraw(one, by=user),
+        "again": permissions.apply(one, by=user),
+        "comment": permissions.comment(one, by=user),
+    }
+
+
+def _subjects(one):
+    """The accounts a request is about: the tier changes and overrides that wait for it, or waited."""
+    changes = one.transitions.select_related(
+        "account", "layer", "from_segment", "to_segment", "giver", "receiver"
+    )
+    pins = one.overrides.select_related("account", "layer", "segment")
+    return {
+        "transitions": changes.order_by("pk")[:NAMED],
+        "overrides": pins.order_by("pk")[:NAMED],
+        "named": NAMED,
+    }
+
+
+def _revisions(one):
+    """How the request changed, the latest first: [{revision, when, who, why, added, removed, decisions}]."""
+    found = {}
+    for row in one.history.order_by("history_id").only(
+        "revision", "changes", "history_date", "history_user_label", "history_change_reason"
+    ):
+        found.setdefault(row.revision, row)
+    told, before = [], []
+    for revision, row in sorted(found.items()):
+        told.append({
+            "revision": revision,
+            "when": row.history_date,
+            "who": row.history_user_label,
+            "added": [sentence for sentence in row.changes if sentence not in before],
+            "removed": [sentence for sentence in before if sentence not in row.changes],
+            "decisions": [decision for decision in one.decided if decision.revision == revision],
+        })  # fmt: skip
+        before = row.changes
+    return told[::-1]
