@@ -124,7 +124,10 @@ CHECK_LIMITS = {
 }
 
 # Who is asked, told or shown further right: accounts and segmentation do not import governance
-GATES = {}  # accounts.gates: {name: function}
+GATES = {  # accounts.gates: {name: function}
+    "facts": "governance.conflicts.gate",
+    "rules": "governance.activations.gate",
+}
 AFTER_RUN = []  # names of tasks that are sent when a recalculation has ended
 # What else the account's page says: names of functions part(request, account) that give, as far as there is something,
 #   "template": a card of the page; it sees what the function gave as `part`
@@ -135,7 +138,9 @@ AFTER_RUN = []  # names of tasks that are sent when a recalculation has ended
 #   "becomes": {layer id: the Segment to come, or None where none does}, for how the customer is served afterwards
 #   "happened": [{"on": date, "title", "text", "who", "reason", "url"}], entries of the timeline
 # and ask the database a fixed number of times.
-ACCOUNT_PAGE_PARTS = []
+ACCOUNT_PAGE_PARTS = [
+    "governance.admin.alerts.account_part",
+]
 HOME_PARTS = []  # functions that give parts of home
 
 # Database: the address given, else the embedded server, started by the first connection

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from accounts.templatetags.shown import day, plural
 from governance.audiences import (
+    IT,
     Known,
     administrators,
     approvers,
@@ -49,8 +50,8 @@ class How:
     """What people are told of one kind of event.
 
     said: what it is, for the page of preferences. at_once, later: who is told (governance.audiences), mailed at once for
-    what waits on them, else with the day's digest; the first that names a person counts. many: what the line says where
-    it is about several accounts; `{count}` is "34 of your accounts"; "" where every event is a line of its own.
+    what waits on them, else with the day's digest; the first that names a person counts. many: what a line about several
+    accounts says; `{count}` is "34 of your accounts", `{what}` the text of the first event; "": each is a line of its own.
     """
 
     said: str
@@ -72,14 +73,15 @@ KINDS = {
     "request_failed": How("A request was approved, but failed", (asker, ops)),
     "request_escalated": How("A request is about to expire", (approvers, administrators), (asker,)),
     "request_recounted": How("A request needs another approval", (approvers,), (asker,)),
+    "request_stuck": How("Nobody can decide a request", (ops,), (asker,)),
     # tier changes
     "transition_flagged": How("An account crossed a boundary", (), (csm, ops), "{count} crossed a boundary"),
     "transition_updated": How("A tier change has changed", (), (planner, csm), "The tier changes of {count} have changed"),
     "transition_closed": How("An account came back", (), (planner, csm), "{count} came back over their boundary"),
     "transition_kept": How("An account stays where it is", (), (csm,), "{count} stay where they are"),
-    "transition_joint": How("Joint coverage has started", (receiver,), (giver, planner), ""),
-    "transition_done": How("A hand-over is complete", (), (receiver, giver, planner)),
-    "transition_overdue": How("Joint coverage should have ended", (planner, receiver, giver)),
+    "transition_joint": How("Joint coverage has started", (receiver,), (giver, planner), "Joint coverage of {count} has started"),
+    "transition_done": How("A hand-over is complete", (), (receiver, giver, planner), "The hand-over of {count} is complete"),
+    "transition_overdue": How("Joint coverage should have ended", (planner, receiver, giver), (), "Joint coverage of {count} should have ended"),
     "transition_taken_out": How("An account was taken out of a request", (planner,), (csm,)),
     # overrides
     "override_started": How("An override is in force", (), (asker, csm), "Overrides of {count} are in force"),
@@ -90,7 +92,8 @@ KINDS = {
     # data and alerts
     "conflict_queued": How("Two sources disagree", (), (stewards,), "Sources disagree about {count}"),
     "conflict_decided": How("A disagreement between sources was decided", (), (csm,), "Values of {count} were decided about"),
-    "alert_opened": How("An alert", (), (audience,), "An alert holds on {count}"),
+    "alert_opened": How("An alert", (), (audience,), "{what}: {count}"),
+    "alert_acknowledged": How("Somebody has seen an alert"),
     # who may what
     "policy_changed": How("A policy has changed", (), (administrators, ops)),
     "role_changed": How("A role was given or taken", (), (concerned, administrators)),
@@ -169,7 +172,7 @@ def _lines(event, known):
     for finders, urgent in ((how.at_once, True), (how.later, False)):
         for find in finders:
             for user, why in find(event, known).items():
-                told.setdefault(user, (why, urgent or (find is audience and known.rule(event).urgent)))
+                told.setdefault(user, (why, urgent or bool(event.data.get("urgent"))))
     by_rules = event.about == "move"  # who starts a recalculation has not moved the accounts
     return [
         Line(user, event, why, text, link, urgent, group, how.many)
@@ -189,21 +192,23 @@ def _how(event, known):
 
 
 def _group(event, known):
-    """What tells events that are told in one line: one recalculation or act, one segmentation, one kind."""
-    move, kind, together = known.move(event), event.kind, event.data.get("run")
+    """What tells events that are told in one line: one kind, one segmentation, one recalculation, else one day."""
+    move, kind, run = known.move(event), event.kind, event.data.get("run")
     if move is not None:
-        kind, together = f"move {move.why}", move.cause.run
+        kind, run = f"move {move.why}", move.cause.run
     if event.about == "alert":
-        kind = f"alert {known.rule(event).pk}"
-    together = f"run {together}" if together else event.at.isoformat()
+        kind = f"alert {event.text}"[:80]
+    together = f"run {run}" if run else f"{timezone.localdate(event.at)}"
     return f"{kind}, {event.layer_id or ''}, {together}"
 
 
 def sentence(event, known):
     """What happened, in a sentence; a change of a segment is told from its row."""
     move = known.move(event)
+    if event.about == "alert" and event.account:
+        return f"{event.text.rstrip('.')}: {event.account}."
     if move is None:
-        return event.text or KINDS[event.kind].said
+        return event.text or f"{KINDS[event.kind].said}."
     who, why = event.account or "An account", move.get_why_display()
     why = why[:1].lower() + why[1:]
     if move.product_id:
@@ -245,14 +250,13 @@ _INSERT = """
     values (%s, %s, %s, 1, array[%s], %s, %s, %s, %s, %s, %s, %s, 0)
 """
 _ONE = _INSERT + "on conflict (user_id, event_id) do nothing"
-# One more of the same: the line is about all of them, and is news again.
+# One more of the same. A line that was read or mailed has no group any more: what comes then is a new one.
 _MANY = (
     _INSERT
     + """
     on conflict (user_id, "group") where "group" <> '' do update
        set count = n.count + 1, events = case when n.count < %s then n.events || excluded.events else n.events end,
-           urgent = n.urgent or excluded.urgent, read_at = null, mailed_at = null, mail_attempts = 0,
-           mail_after = excluded.mail_after, mail_error = excluded.mail_error
+           urgent = n.urgent or excluded.urgent, mail_after = least(n.mail_after, excluded.mail_after)
     returning n.id, n.count
 """
 )
@@ -271,13 +275,14 @@ def _write(lines, now):
             group, many = room.place(line)
             after, error = _mail_after(line.user, wishes[line.user.pk], line.urgent, now)
             event = line.event.pk
+            why = line.why.replace(IT, str(line.event.account))
             row = [
                 line.user.pk,
                 event,
                 group,
                 event,
                 line.text,
-                line.why,
+                why,
                 line.link,
                 line.urgent,
                 now,
@@ -290,21 +295,22 @@ def _write(lines, now):
             cursor.execute(_MANY, [*row, LISTED])
             id, count = cursor.fetchone()
             if count > 1 or group != line.group:
-                grown[id] = (count, many)
+                grown[id] = (count, many, line.why.replace(IT, "them"))
     _tell_how_many(grown)
 
 
 def _tell_how_many(grown):
-    """Say of the lines ({id: (count, what is said of many)}) about how many they are, and link to the list of them."""
+    """Say of the lines ({id: (count, what is said of many, why)}) about how many they are, and link to the list of them."""
     rows = list(Notification.objects.filter(pk__in=grown).select_related("event__layer"))
     for row in rows:
-        count, many = grown[row.pk]
-        mine = row.why.startswith("You look after")
-        accounts = f"{count:,} of your accounts" if mine and count > 1 else plural(count, "account,accounts")
-        things = plural(count, "thing,things")
-        text = many.format(count=accounts, things=things)
-        row.text = f"{text} ({row.event.layer})." if row.event.layer and "{count}" in many else f"{text}."
-        row.why = "You look after them." if mine else row.why
+        count, many, row.why = grown[row.pk]
+        mine = count > 1 and row.why == "You look after them."
+        accounts = f"{count:,} of your accounts" if mine else plural(count, "account,accounts")
+        of = f" ({row.event.layer})" if row.event.layer and "{count}" in many else ""
+        said = many.format(
+            count=accounts, things=plural(count, "thing,things"), what=row.event.text.rstrip(".")
+        )
+        row.text = f"{said}{of}."
         row.link = reverse("inbox_line", args=[row.pk])
     Notification.objects.bulk_update(rows, ["text", "why", "link"])
 
@@ -369,7 +375,7 @@ def about(notification):
 
 def read(notifications, *, at=None):
     """Mark the lines of a queryset as read; returns how many were not."""
-    return notifications.unread().update(read_at=at or timezone.now())
+    return notifications.unread().update(read_at=at or timezone.now(), group="")
 
 
 def unread(user):

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from accounts import catalogue
+from accounts import catalogue, gates
 from accounts.history import acting, actor
 from accounts.refusals import Refused
 from segmentation import causes, checks, comparison, definitions, dependencies, jobs, treatments
@@ -326,13 +326,20 @@ def activate(version, *, by, reason, seen=None):
 
 @contextmanager
 def _step(verb, version, *, by, reason, seen):
-    """The version, locked, where this person may take this step with it now; in one transaction, in their name."""
+    """The version, locked, where this person may take this step with it now; in one transaction, in their name.
+
+    Where somebody stands at the gate `rules`, they refuse, or answer True where the step has been signed off.
+    """
     ways = [step for step in STEPS if step.verb == verb]
-    if by is None or not by.has_perm(ways[0].permission):
+    signed_off = gates.ask(
+        "rules", verb, version, by=by
+    )  # others decided it: who carries it out needs no right of their own
+    if not signed_off and (by is None or not by.has_perm(ways[0].permission)):
         raise Refused(f"You are not allowed to {verb} rules.")
     if ways[0].needs_reason and not reason.strip():
         raise Refused(f"Say why these rules are {ways[0].done}.")
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason.strip()):
+    label = "" if by else actor().label
+    with transaction.atomic(), acting(by=by, label=label, channel=actor().channel, reason=reason.strip()):
         found = _locked(version)
         if found.status not in [step.source for step in ways]:
             known = " or ".join(sorted(_CALLED[step.source] for step in ways))

@@ -1,0 +1,174 @@
+"""Rules become active by an approved request: the version is in review while it waits, and a draft again for changes.
+
+Stands at the gate `rules` of segmentation.versions: a version is handed in, taken back, rejected and activated only here.
+"""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from decimal import Decimal
+
+from django.db.models import Sum
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import catalogue
+from accounts.history import acting, actor
+from accounts.models import Account
+from accounts.refusals import Refused, verb
+from accounts.revenue import with_arr
+from governance import approvals
+from governance.models import ApprovalRequest, Kind
+from segmentation import comparison, impact, simulation, versions
+from segmentation.definitions import Document, DocumentErrors
+from segmentation.models import Definition, Segment, Simulation
+
+_at_work = ContextVar("at_work", default=None)  # (verb, id of the version) that is carried out just now
+
+
+@verb
+def ask(definition, *, by, why, simulation=None, seen=None):
+    """Send a draft for approval: it is in review from now on. Returns the ApprovalRequest; active at once where nobody has
+    to approve it.
+
+    simulation: the impact preview to attach, of exactly these rules; the newest one there is when not given. It is frozen.
+    seen: the hash of the document that person was looking at. After changes were asked for it is the same request.
+    """
+    known = ApprovalRequest.objects.open().filter(kind=Kind.DEFINITION, key=_key(definition.pk))
+    request = known.select_for_update().first()  # before the rules, as whoever decides it does
+    with acting(by=by, channel=actor().channel, reason=why):
+        with _allowed("submit", definition.pk):
+            found = versions.submit(definition, by=by, reason=why, seen=seen)
+        if warnings := versions.examine(found).unacknowledged:
+            more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+            raise Refused(
+                f"Acknowledge first, with a reason, what the checks warn of: {warnings[0].message}{more}"
+            )
+        preview = _frozen(found, simulation, by=by)
+        what = {
+            "content": {"definition": found.pk, "hash": found.hash, "version": found.version},
+            "changes": changes(found),
+            "impact": impact_of(found, preview),
+            "simulation": preview,
+        }
+        if request is None:
+            subject = f"{found.layer}: version {found.version} of the rules"
+            return approvals.open(
+                Kind.DEFINITION, key=_key(found.pk), subject=subject, why=why, by=by, **what
+            )
+        seen = approvals.token(request)
+        if request.status == "changes_asked" and request.hash == approvals.fingerprint(what["content"]):
+            return approvals.resubmit(request, by=by, seen=seen)
+        return approvals.edit(request, by=by, seen=seen, why=why, **what)
+
+
+def changes(definition):
+    """What becomes different with these rules, in sentences."""
+    active = definition.layer.definitions.filter(status=Definition.Status.ACTIVE).first()
+    if active is None:
+        return [f"{definition.layer} gets its first rules."]
+    names = versions.labels(definition.layer)
+    found = comparison.compare(active.document, definition.document, names=names)
+    return list(found.sentences) or ["These rules say the same as the active ones."]
+
+
+def preview_of(definition):
+    """The impact preview of exactly these rules that would be attached: frozen before newer; None where there is none."""
+    found = Simulation.objects.filter(layer=definition.layer_id, status=Simulation.Status.FINISHED)
+    found = found.filter(hash=_hash(definition)).order_by("-id")
+    return found.exclude(frozen_at=None).first() or found.first()
+
+
+def _hash(definition):
+    """Of the document as it would be activated, which is what previews keep."""
+    try:
+        return Document.parse(definition.document, types=catalogue.TYPES).hash
+    except DocumentErrors:  # unfinished: nothing was previewed
+        return ""
+
+
+def _frozen(definition, chosen, *, by):
+    preview = chosen or preview_of(definition)
+    if preview is None:
+        return None
+    if (preview.layer_id, preview.hash) != (definition.layer_id, definition.hash):
+        raise Refused("This impact preview is of other rules. Preview these, and attach that.")
+    if preview.frozen_at:
+        return preview
+    return simulation.freeze(preview, by=by, note=f"Attached to the request for version {definition.version}")
+
+
+def impact_of(definition, preview):
+    """The approvals.Impact of activating this version: what its preview found, else everybody it would apply to.
+
+    Nobody is left out as CSM: rules are about all accounts, not about somebody's.
+    """
+    if preview is None:
+        accounts = with_arr(Account.objects.scored(), timezone.localdate())
+        total = accounts.aggregate(arr=Sum("arr_now"))["arr"] or Decimal(0)
+        return approvals.Impact(accounts=accounts.count(), arr=total, top_tier=True)
+    first = Segment.objects.filter(layer=definition.layer_id).order_by("position", "key").first()
+    moved = [row for row in impact.told(preview.result)["by_rules"] if row["from"] != row["to"]]
+    return approvals.Impact(
+        accounts=sum(row["accounts"] for row in moved),
+        arr=sum((Decimal(row["arr"]) for row in moved), Decimal(0)),
+        top_tier=any(first and first.key in (row["from"], row["to"]) for row in moved),
+    )
+
+
+def _key(pk):
+    return f"definition:{pk}"
+
+
+# -- what approvals calls
+
+
+def carry_out(request, *, by, at):
+    """Activate exactly what was approved."""
+    found = _version(request)
+    if found is None:
+        raise Refused("These rules have been discarded. Withdraw this request.")
+    with _allowed("activate", found.pk):
+        versions.activate(found, by=by, reason=request.why, seen=request.content["hash"])
+
+
+def decided_against(request, *, verdict, by, reason):
+    """Rejected rules stay readable; otherwise they are a draft again."""
+    found = _version(request)
+    if found is None or found.status != Definition.Status.IN_REVIEW:
+        return
+    step = "reject" if verdict == "reject" else "withdraw"
+    with _allowed(step, found.pk):
+        getattr(versions, step)(found, by=by, reason=reason)
+
+
+def address(request):
+    return reverse("admin:segmentation_definition_change", args=[request.content["definition"]])
+
+
+def _version(request):
+    return Definition.objects.filter(pk=request.content["definition"]).select_related("layer").first()
+
+
+# -- the gate
+
+
+def gate(verb, version, *, by):
+    """True where a decided request takes this step; None where its requester does; Refused for everybody else."""
+    if _at_work.get() == (verb, version.pk):
+        return None if verb == "submit" else True
+    open = ApprovalRequest.objects.open().filter(kind=Kind.DEFINITION, key=_key(version.pk)).first()
+    if open is not None:
+        raise Refused(
+            f"Version {version.version} waits for approval, which {open.requester_label} has asked for. "
+            "Decide that request, or withdraw it."
+        )
+    raise Refused("Rules become active by approval: send them for approval.")
+
+
+@contextmanager
+def _allowed(verb, pk):
+    token = _at_work.set((verb, pk))
+    try:
+        yield
+    finally:
+        _at_work.reset(token)
