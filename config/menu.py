@@ -51,15 +51,23 @@ RULES = [
         "segmentation.view_servicemodel",
     ),
     ("Coverage model", "diversity_3", "coverage", COVERAGE),
+    ("Alert rules", "add_alert", "admin:governance_alertrule_changelist", "governance.view_alertrule"),
 ]
 WORK = [
-    ("Approvals", "approval", "admin:governance_approvalrequest_changelist", "governance.view_approvalrequest"),
+    ("Tier changes", "swap_vert", "admin:governance_transition_board", "governance.view_transition"),
+    (
+        "Approvals",
+        "approval",
+        "admin:governance_approvalrequest_changelist",
+        "governance.view_approvalrequest",
+    ),
     (
         "Declared values",
         "how_to_reg",
         "admin:segmentation_declaration_changelist",
         "segmentation.view_declaration",
     ),
+    ("Alerts", "notifications_active", "admin:governance_alert_changelist", "governance.view_alert"),
     ("Recalculations", "calculate", "admin:segmentation_run_changelist", "segmentation.view_run"),
     (
         "Impact previews",

@@ -128,7 +128,7 @@ GATES = {  # accounts.gates: {name: function}
     "facts": "governance.conflicts.gate",
     "rules": "governance.activations.gate",
 }
-AFTER_RUN = []  # names of tasks that are sent when a recalculation has ended
+AFTER_RUN = ["governance.tasks.follow"]  # names of tasks that are sent when a recalculation has ended
 # What else the account's page says: names of functions part(request, account) that give, as far as there is something,
 #   "template": a card of the page; it sees what the function gave as `part`
 #   "actions": [{"label", "url", "icon", "primary"}], links at the top; "badges": [(class, text, url or "")]

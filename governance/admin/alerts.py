@@ -1,0 +1,290 @@
+"""Alerts: the list, the page about one with its acknowledgement, the rules that open them, and the account's own."""
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Count, Q
+from django.http import Http404, HttpResponseRedirect
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
+
+from accounts.admin.governed import GovernedAdmin, page
+from accounts.refusals import Refused
+from accounts.templatetags.shown import day, plural
+from governance import alerts, permissions
+from governance.models import Alert, AlertRule
+
+LIST = "admin:governance_alert_changelist"
+PAGE = "admin:governance_alert_change"
+RULE = "admin:governance_alertrule_change"
+HOLDS = "admin:governance_alertrule_holds"
+ACCOUNT = "admin:accounts_account_change"
+BADGES = {"open": "warn", "acknowledged": "brand", "resolved": ""}
+ENDED = 10  # resolved alerts in an account's timeline
+UNRESOLVED = Q(status__in=["open", "acknowledged"])
+
+
+class StateFilter(DropdownFilter):
+    title = "status"
+    parameter_name = "state"
+
+    def lookups(self, request, model_admin):
+        return [("mine", "Of my accounts, not resolved"), *Alert.Status.choices, ("all", "All")]
+
+    def queryset(self, request, queryset):
+        wanted = self.value()
+        if wanted == "mine":
+            return queryset.filter(UNRESOLVED, account__csm__user=request.user)
+        if wanted in Alert.Status.values:
+            return queryset.filter(status=wanted)
+        return queryset if wanted == "all" else queryset.filter(UNRESOLVED)
+
+
+@admin.register(Alert)
+class AlertAdmin(GovernedAdmin):
+    """What holds now comes first; resolved ones are a filter away."""
+
+    list_display = ["title", "rule", "state", "opened", "csm", "seen_by"]
+    list_display_links = None
+    list_filter = [StateFilter, ("rule", RelatedDropdownFilter)]
+    list_select_related = ["account__csm", "rule"]
+    search_fields = ["account__name", "account__external_id"]
+    search_help_text = "Account or account ID"
+    empty_text = "No alert is open. Alert rules are evaluated after each recalculation and every morning."
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    def allowed_lookups(self):
+        return super().allowed_lookups() | {"state", "rule__id__exact"}
+
+    def empty_step(self, request):
+        return "Look at the alert rules", reverse("admin:governance_alertrule_changelist")
+
+    @admin.display(description="Account", ordering="account__name")
+    def title(self, one):
+        return format_html('<a href="{}">{}</a>', reverse(PAGE, args=[one.pk]), one.account)
+
+    @admin.display(description="Status", ordering="status")
+    def state(self, one):
+        return format_html(
+            '<span class="dm-badge {}">{}</span>', BADGES[one.status], one.get_status_display()
+        )
+
+    @admin.display(description="Since", ordering="opened_on")
+    def opened(self, one):
+        return day(one.opened_on)
+
+    @admin.display(description="CSM", ordering="account__csm__name")
+    def csm(self, one):
+        return one.account.csm or "–"
+
+    @admin.display(description="Acknowledged by", ordering="acknowledged_by_label")
+    def seen_by(self, one):
+        return one.acknowledged_by_label or "–"
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """What holds, since when; the POST acknowledges."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        key = unquote(object_id)
+        found = Alert.objects.select_related("rule", "account__csm")
+        one = found.filter(pk=int(key) if key.isdecimal() and len(key) < 19 else 0).first()
+        if one is None:
+            raise Http404
+        refusal, note = "", request.POST.get("note", "")
+        if request.method == "POST":
+            try:
+                alerts.acknowledge(one, by=request.user, note=note)
+            except Refused as error:
+                refusal = str(error)
+            else:
+                messages.success(request, f"{one.rule} for {one.account} is acknowledged.")
+                return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
+        return page(
+            request,
+            "demarc/alert.html",
+            title=str(one),
+            model_admin=self,
+            one=one,
+            badge=BADGES[one.status],
+            evidence=alerts.told(one.evidence),
+            may=one.status == "open" and permissions.may(permissions.acknowledge_alert(one, by=request.user)),
+            may_not=permissions.acknowledge_alert(one, by=request.user) if one.status == "open" else "",
+            others=one.account.alerts.filter(UNRESOLVED).exclude(pk=one.pk).select_related("rule")[:10],
+            refusal=refusal,
+            note=note,
+            status=409 if refusal else 200,
+        )
+
+
+class RuleForm(forms.ModelForm):
+    def clean(self):
+        given = super().clean()
+        if "condition" in given:
+            found = alerts.problems(given["condition"], days=given.get("days"))
+            if found:
+                raise ValidationError({"condition": found})
+        return given
+
+
+@admin.register(AlertRule)
+class AlertRuleAdmin(GovernedAdmin):
+    form = RuleForm
+    list_display = ["name", "says", "who", "active", "unresolved", "works"]
+    list_filter = ["active"]
+    search_fields = ["name", "key", "condition"]
+    prepopulated_fields = {"key": ["name"]}
+    fields = ["name", "key", "description", "condition", "days", "audience", "urgent", "active"]
+    empty_text = "A rule says when people are alerted about an account."
+
+    def get_queryset(self, request):
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(held=Count("alerts", filter=Q(alerts__status__in=["open", "acknowledged"])))
+        )
+
+    def get_prepopulated_fields(self, request, obj=None):
+        return {} if obj else self.prepopulated_fields
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["key", "holds_on"] if obj else []
+
+    def get_fields(self, request, obj=None):
+        return [*self.fields, "holds_on"] if obj else self.fields
+
+    def has_delete_permission(self, request, obj=None):
+        unused = obj is None or not obj.alerts.exists()
+        return unused and super().has_delete_permission(request, obj)
+
+    def get_form(self, request, obj=None, change=False, **options):
+        helps = {
+            "condition": "Such as nps < 0 and label.service_tier = 'high-touch'. It may use every data field of the data "
+            "dictionary, label.…, composite.… and score.….… of any segmentation (- is written _), renewal_lead_days of "
+            "the segment's treatment, and before.industry or before.label.lifecycle: what it was some days ago.",
+            "days": "How many days before. looks back; empty where the condition does not.",
+            "urgent": "By e-mail at once, else with the day's digest.",
+            "active": "A rule that is not active opens no alerts; those that are open stay.",
+        }
+        return super().get_form(request, obj, change, help_texts=helps, **options)
+
+    def get_urls(self):
+        wrap = self.admin_site.admin_view(self.holds_view)
+        return [path("<int:pk>/holds/", wrap, name="governance_alertrule_holds"), *super().get_urls()]
+
+    def save_model(self, request, obj, form, change):
+        if "held" in obj.__dict__:
+            del obj.__dict__["held"]
+        alerts.save_rule(obj, by=request.user)
+
+    def holds_view(self, request, pk):
+        """On which accounts the rule holds today, before or after it is active."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        one = AlertRule.objects.filter(pk=pk).first()
+        if one is None:
+            raise Http404
+        broken = alerts.problems(one.condition, days=one.days)
+        count, accounts = (0, []) if broken else alerts.holding_now(one)
+        return page(
+            request,
+            "demarc/alert_rule_holds.html",
+            title=f"Where {one} holds",
+            model_admin=self,
+            one=one,
+            broken=broken,
+            count=count,
+            accounts=accounts,
+            today=timezone.localdate(),
+        )
+
+    @admin.display(description="When")
+    def says(self, one):
+        return format_html("<code>{}</code>", one.condition)
+
+    @admin.display(description="Tells", ordering="audience")
+    def who(self, one):
+        return f"{one.get_audience_display()}{', at once' if one.urgent else ''}"
+
+    @admin.display(description="Not resolved", ordering="held")
+    def unresolved(self, one):
+        address = f"{reverse(LIST)}?rule__id__exact={one.pk}"
+        return format_html('<a class="dm-link" href="{}">{}</a>', address, one.held) if one.held else "–"
+
+    @admin.display(description="")
+    def works(self, one):
+        if one.error:
+            return format_html('<span class="dm-badge bad" title="{}">cannot be used</span>', one.error)
+        return ""
+
+    @admin.display(description="Holds on")
+    def holds_on(self, one):
+        link = format_html(
+            '<a class="dm-link" href="{}">See where it holds today</a>', reverse(HOLDS, args=[one.pk])
+        )
+        return format_html("{}<div>{}</div>", link, one.error) if one.error else link
+
+
+def account_part(request, account):
+    """The account's alerts on its page: those that hold as badges, the last ones in the timeline."""
+    if not request.user.has_perm("governance.view_alert"):
+        return {}
+    found = account.alerts.select_related("rule")
+    holding = list(found.filter(UNRESOLVED).order_by("opened_on", "id"))
+    ended = list(found.filter(status="resolved")[:ENDED])
+    return {
+        "badges": [
+            ("warn" if one.status == "open" else "", one.rule.name, reverse(PAGE, args=[one.pk]))
+            for one in holding
+        ],
+        "happened": [entry for one in [*holding, *ended] for entry in _happened(one)],
+    }
+
+
+def _happened(one):
+    address = reverse(PAGE, args=[one.pk])
+    yield {
+        "on": one.opened_on,
+        "title": f"Alert: {one.rule.name}",
+        "text": one.rule.description,
+        "who": "",
+        "reason": "",
+        "url": address,
+    }
+    if one.acknowledged_at:
+        yield {
+            "on": timezone.localdate(one.acknowledged_at),
+            "title": f"Alert acknowledged: {one.rule.name}",
+            "text": "",
+            "who": one.acknowledged_by_label,
+            "reason": one.note,
+            "url": address,
+        }
+    if one.resolved_on:
+        yield {
+            "on": one.resolved_on,
+            "title": f"Alert resolved: {one.rule.name}",
+            "text": "It holds no more.",
+            "who": "",
+            "reason": "",
+            "url": address,
+        }
+
+
+def summary(user):
+    """How many alerts wait for this person: (number, sentence, address); for home."""
+    waiting = Alert.objects.filter(status="open")
+    if not user.has_perm("governance.change_alertrule"):
+        waiting = waiting.filter(account__csm__user=user)
+    count = waiting.count()
+    return count, plural(count, "open alert,open alerts"), f"{reverse(LIST)}?state=open"

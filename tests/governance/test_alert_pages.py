@@ -1,0 +1,99 @@
+"""Alerts in the web admin: who sees them, who acknowledges, and rules that cannot be used are told at the field."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from segmenting import DAY, account, granted
+
+from accounts.models import Csm
+from governance import alerts
+from governance.models import Alert, AlertRule
+
+G = "/admin/governance/"
+SEES = ("view_alert", "view_alertrule", "view_account")
+RULE = {"name": "Angry", "key": "angry", "condition": "nps < 0", "audience": "csm", "active": "on"}
+
+
+def client_of(name, *permissions):
+    user, _ = User.objects.get_or_create(username=name, is_staff=True)
+    client = Client()
+    client.user = granted(user, *SEES, *permissions)
+    client.force_login(client.user)
+    return client
+
+
+@pytest.fixture
+def ops(db):
+    return client_of("ops", "add_alertrule", "change_alertrule", "acknowledge_alert")
+
+
+@pytest.fixture
+def cleo(db):
+    return client_of("cleo", "acknowledge_alert")
+
+
+@pytest.fixture
+def alert(ops, cleo):
+    csm = Csm.objects.create(email="cleo@example.com", user=cleo.user)
+    account("acme", name="Acme", csm=csm, usage={"nps": -20})
+    account("other", name="Other", usage={"nps": -20})
+    AlertRule.objects.create(key="angry", name="Angry", condition="nps < 0")
+    alerts.evaluate(DAY)
+    return Alert.objects.get(account__external_id="acme")
+
+
+def test_a_rule_is_made_where_it_can_be_used_and_shows_where_it_holds(ops):
+    account("acme", name="Acme", usage={"nps": -20})
+    wrong = ops.post(f"{G}alertrule/add/", RULE | {"condition": "nsp < 0"})
+    assert b"Did you mean &#x27;nps&#x27;" in wrong.content
+    assert not AlertRule.objects.exists()
+    assert ops.post(f"{G}alertrule/add/", RULE).status_code == 302
+    made = AlertRule.objects.get()
+    assert made.history.get().history_user_label == "ops"
+    shown = ops.get(f"{G}alertrule/{made.pk}/holds/").content.decode()
+    assert "1 account" in shown
+    assert "Acme" in shown
+    assert "nps &lt; 0" in ops.get(f"{G}alertrule/").content.decode()
+    assert ops.post(f"{G}alertrule/{made.pk}/change/", RULE | {"name": "Cross"}).status_code == 302
+    made.refresh_from_db()
+    assert (made.name, made.history.count()) == ("Cross", 2)
+
+
+def test_the_csm_acknowledges_the_alert_of_their_account_and_no_other(alert, cleo):
+    shown = cleo.get(f"{G}alert/?state=mine").content.decode()
+    assert "Acme" in shown
+    assert "Other" not in shown
+    address = f"{G}alert/{alert.pk}/change/"
+    assert "Acknowledge it" in cleo.get(address).content.decode()
+    assert cleo.post(address, {"note": "Called them"}).status_code == 302
+    alert.refresh_from_db()
+    assert (alert.status, alert.acknowledged_by_label, alert.note) == ("acknowledged", "cleo", "Called them")
+    foreign = Alert.objects.exclude(pk=alert.pk).get()
+    address = f"{G}alert/{foreign.pk}/change/"
+    assert "Only CS Ops and the CSM of Other" in cleo.get(address).content.decode()
+    assert cleo.post(address, {}).status_code == 409
+    foreign.refresh_from_db()
+    assert foreign.status == "open"
+
+
+def test_an_auditor_looks_and_a_stranger_does_not(alert):
+    auditor = client_of("audrey")
+    for address in (f"{G}alert/", f"{G}alert/{alert.pk}/change/", f"{G}alertrule/", f"{G}alert/export/"):
+        assert auditor.get(address).status_code == 200
+    assert auditor.post(f"{G}alert/{alert.pk}/change/", {}).status_code == 409
+    assert auditor.post(f"{G}alertrule/add/", RULE).status_code == 403
+    stranger = Client()
+    stranger.force_login(User.objects.create(username="stranger", is_staff=True))
+    assert stranger.get(f"{G}alert/").status_code == 403
+    assert stranger.get(f"{G}alert/{alert.pk}/change/").status_code == 403
+
+
+def test_the_account_says_what_holds(alert, cleo):
+    shown = cleo.get(f"/admin/accounts/account/{alert.account_id}/change/").content.decode()
+    assert f"{G}alert/{alert.pk}/change/" in shown
+    assert "Alert: Angry" in shown
+
+
+@pytest.mark.parametrize("odd", ["0", "99999999999999999999", "x", "1'"])
+def test_an_alert_that_is_not_there(ops, odd):
+    assert ops.get(f"{G}alert/{odd}/change/").status_code == 404
