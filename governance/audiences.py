@@ -8,10 +8,11 @@ from functools import cached_property
 from django.contrib.auth.models import User
 
 from governance.deciders import ADMINISTRATOR, CS_OPS, Desk
-from governance.models import Alert, AlertRule, ApprovalRequest, Override, Transition
+from governance.models import AlertRule, ApprovalRequest, Override, Transition
 from segmentation.models import Move
 
 REVOPS = "RevOps"
+IT = "{it}"  # the account, in why somebody is told
 
 
 class Known:
@@ -21,8 +22,8 @@ class Known:
         self.events = events
         self._groups = {}
 
-    def _about(self, name, rows, pick=lambda event: event.about_id):
-        ids = {pick(event) for event in self.events if event.about == name} - {None}
+    def _about(self, name, rows):
+        ids = {event.about_id for event in self.events if event.about == name} - {None}
         return rows.in_bulk(ids) if ids else {}
 
     @cached_property
@@ -37,11 +38,6 @@ class Known:
     @cached_property
     def _overrides(self):
         return self._about("override", Override.objects)
-
-    @cached_property
-    def _rules(self):
-        alerts = dict(self._about("alert", Alert.objects.select_related("rule")))
-        return {id: alert.rule for id, alert in alerts.items()}
 
     @cached_property
     def _moves(self):
@@ -73,10 +69,6 @@ class Known:
     def override(self, event):
         return self._overrides.get(event.about_id) if event.about == "override" else None
 
-    def rule(self, event):
-        """The rule of an alert; one that tells nobody at once where the alert is gone."""
-        return self._rules.get(event.about_id) or AlertRule()
-
     def move(self, event):
         return self._moves.get(event.about_id) if event.about == "move" else None
 
@@ -95,13 +87,9 @@ def _named(user, why):
 
 
 def approvers(event, known):
-    """Those who could approve the request now; CS Ops where nobody can."""
+    """Those who could approve the request now."""
     request = known.request(event)
-    if request is None:
-        return {}
-    if nobody := known.desk.nobody_can(request):
-        return dict.fromkeys(known.role(CS_OPS), nobody)
-    could = sorted(known.desk.could_approve(request))
+    could = sorted(known.desk.could_approve(request)) if request else []
     return {known.people[id]: _seat(request, id, known) for id in could if id in known.people}
 
 
@@ -131,16 +119,14 @@ def owners(event, known):
 def csm(event, known):
     """Who looks after the account."""
     account = event.account
-    return _named(account and account.csm and account.csm.user, f"You look after {account}.")
+    return _named(account and account.csm and account.csm.user, f"You look after {IT}.")
 
 
 def audience(event, known):
-    """Whom the rule of an alert names; CS Ops where nobody looks after the account."""
-    if known.rule(event).audience == AlertRule.Audience.CS_OPS:
+    """Whom the rule of an alert names ({"audience"}); CS Ops where nobody looks after the account."""
+    if event.data.get("audience") == AlertRule.Audience.CS_OPS:
         return ops(event, known)
-    return csm(event, known) or dict.fromkeys(
-        known.role(CS_OPS), f"Nobody looks after {event.account}, so CS Ops is told."
-    )
+    return csm(event, known) or _ops(known, f"Nobody looks after {IT}, so CS Ops is told.")
 
 
 def planner(event, known):
@@ -148,34 +134,37 @@ def planner(event, known):
     transition = known.transition(event)
     found = known.people.get(transition.planned_by) if transition else None
     if found is None or not found.is_active:
-        return dict.fromkeys(known.role(CS_OPS), "Nobody has planned it yet, so CS Ops is told.")
+        return _ops(known, "Nobody has planned it, so CS Ops is told.")
     return {found: "You planned it."}
 
 
 def receiver(event, known):
-    """Who takes the account over; CS Ops where that is nobody who can log in."""
+    """Who takes the account over; CS Ops where that is somebody who does not log in."""
     transition = known.transition(event)
     found = transition.receiver if transition else None
     if found is None:
         return {}
     if found.user is None:
-        why = f"{found}, who takes {event.account} over, does not log in, so CS Ops is told."
-        return dict.fromkeys(known.role(CS_OPS), why)
-    return {found.user: f"You take {event.account} over."}
+        return _ops(known, f"{found}, who takes {IT} over, does not log in, so CS Ops is told.")
+    return {found.user: f"You take {IT} over."}
 
 
 def giver(event, known):
     """Who hands the account over."""
     transition = known.transition(event)
     found = transition.giver if transition else None
-    return _named(found and found.user, f"You hand {event.account} over.")
+    return _named(found and found.user, f"You hand {IT} over.")
 
 
 # -- of roles
 
 
 def ops(event, known):
-    return dict.fromkeys(known.role(CS_OPS), "You are in CS Ops.")
+    return _ops(known, "You are in CS Ops.")
+
+
+def _ops(known, why):
+    return dict.fromkeys(known.role(CS_OPS), why)
 
 
 def administrators(event, known):
@@ -184,7 +173,7 @@ def administrators(event, known):
 
 def stewards(event, known):
     """Those who decide which source is right."""
-    return dict.fromkeys((*known.role(CS_OPS), *known.role(REVOPS)), "You decide which source is right.")
+    return dict.fromkeys([*known.role(CS_OPS), *known.role(REVOPS)], "You decide which source is right.")
 
 
 def may_confirm(event, known):

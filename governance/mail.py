@@ -45,7 +45,8 @@ def _claim(user, now):
                 continue
             row.mail_after = now + PAUSES[min(row.mail_attempts, len(PAUSES) - 1)]
             row.mail_attempts += 1
-        Notification.objects.bulk_update(rows, ["mail_after", "mail_attempts"])
+            row.group = ""  # what happens from now on is another line
+        Notification.objects.bulk_update(rows, ["mail_after", "mail_attempts", "group"])
     return [row for row in rows if row.mail_after]
 
 
@@ -59,17 +60,17 @@ def _send(rows):
         log.warning("%s could not be mailed: %s", rows[0].user, error)
         _keep(rows, f"{type(error).__name__}: {error}"[:1000])
         return 0
-    for row in rows:  # unless it has become news again meanwhile
-        sent = Notification.objects.filter(pk=row.pk, mail_after=row.mail_after)
-        sent.update(mailed_at=timezone.now(), mail_after=None, mail_error="")
+    sent = Notification.objects.filter(pk__in=[row.pk for row in rows])
+    sent.update(mailed_at=timezone.now(), mail_after=None, mail_error="")
     return 1
 
 
 def _keep(rows, error):
+    """What went wrong; after the last attempt it is only in the inbox, with this beside it."""
     for row in rows:
-        given_up = row.mail_attempts > len(PAUSES)
-        after = {"mail_after": None} if given_up else {}
-        Notification.objects.filter(pk=row.pk).update(mail_error=error, **after)
+        row.mail_error = error
+        row.mail_after = None if row.mail_attempts > len(PAUSES) else row.mail_after
+    Notification.objects.bulk_update(rows, ["mail_error", "mail_after"])
 
 
 def message(user, rows):

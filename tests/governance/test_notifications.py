@@ -1,0 +1,350 @@
+"""Who is told of what: the right people, why, once, with a link they can open."""
+
+import ast
+from datetime import timedelta
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from django.db import connection, transaction
+from django.test import Client
+from django.utils import timezone
+from governing import approved, away, policy, request_of, someone
+from segmenting import BY_ARR, DAY, account, change, layer_with, recompute
+
+from accounts.history import acting
+from accounts.models import Csm
+from governance import approvals, events, notifications
+from governance.models import Alert, AlertRule, Event, Notification, Outbox, Preference
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def rules_as_needed(settings):
+    """How rules become active is not what this is about."""
+    settings.GATES = {}
+
+
+def record(kind, text="It happened.", *, by=None, **options):
+    """An event, recorded as verbs do."""
+    with transaction.atomic(), acting(by=by, channel="admin"):
+        return events.record(kind, text, **options)
+
+
+def csm(name, **columns):
+    """A CSM who logs in."""
+    user = someone(name, "CSM", email=f"{name}@example.com")
+    return Csm.objects.create(email=f"{name}@example.com", user=user, **columns)
+
+
+def told():
+    """{name: [text]} of everybody, after what waited was delivered."""
+    notifications.deliver()
+    lines = {}
+    for line in Notification.objects.select_related("user").order_by("pk"):
+        lines.setdefault(line.user.username, []).append(line.text)
+    return lines
+
+
+def test_every_kind_that_is_recorded_says_who_is_told():
+    recorded = set()
+    for path in [*ROOT.glob("governance/**/*.py"), *ROOT.glob("accounts/**/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("record", "_tell", "tell")):
+                recorded |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)}
+    assert {kind for kind in recorded if isinstance(kind, str)} <= set(notifications.KINDS)
+
+
+# -- requests
+
+
+def test_a_request_tells_those_who_can_decide_it_and_nobody_else(db, noted):
+    olga, vera, vito = someone("olga", "CS Ops"), someone("vera", "Approver"), someone("vito", "Approver")
+    someone("aude", "Auditor")
+    cleo = csm("cleo").user
+    request_of(olga, impact=approvals.Impact(accounts=1, owners=(cleo.pk,)))
+    assert set(told()) == {"vera", "vito", "cleo"}
+    line = Notification.objects.get(user=vera)
+    assert (line.why, line.urgent) == ("You can decide it as Approver.", True)
+    line = Notification.objects.get(user=cleo)
+    assert (line.why, line.urgent) == ("You look after it.", False)
+    assert not Outbox.objects.exists()
+    assert vito.notifications.count() == 1
+
+
+def test_who_stands_in_is_told_in_place_of_who_is_away(db, noted):
+    olga, vera, dora = someone("olga", "CS Ops"), someone("vera", "Approver"), someone("dora", "CSM")
+    away(vera, dora)
+    request_of(olga)
+    assert "dora" in told()
+    assert (
+        Notification.objects.get(user=dora).why == "You can decide it as Approver, for somebody who is away."
+    )
+
+
+def test_a_request_nobody_can_decide_falls_to_cs_ops_and_says_so(db, noted):
+    vera, _ = someone("vera", "Approver"), someone("olga", "CS Ops")
+    policy("override", "Finance", 1, only=True)
+    request_of(vera)
+    assert set(told()) == {"olga"}
+    line = Notification.objects.get(event__kind="request_stuck")
+    assert "nobody active has the role Finance" in line.text
+    assert line.urgent
+
+
+def test_the_requester_hears_what_became_of_it(db, noted):
+    olga, vera = someone("olga", "CS Ops"), someone("vera", "Approver")
+    approved(request_of(olga), vera)
+    told()
+    lines = {line.event.kind: line for line in olga.notifications.select_related("event")}
+    assert lines["request_applied"].why == "You asked for it."
+    assert not vera.notifications.filter(event__kind="request_applied").exists()  # she did it
+
+
+# -- accounts
+
+
+@pytest.mark.parametrize("kind", ["transition_flagged", "override_expiring", "conflict_decided"])
+def test_nobody_is_told_of_what_they_did_themselves(db, kind):
+    cleo = csm("cleo")
+    acme = account("acme", csm=cleo)
+    record(kind, "By her.", by=cleo.user, account=acme)
+    assert "cleo" not in told()
+    record(kind, "By another.", account=acme)
+    assert told()["cleo"] == ["By another."]
+
+
+def test_a_recalculation_that_moves_many_is_one_line_a_person(db):
+    layer = layer_with(BY_ARR, key="tier", policy="automatic", segments=["high", "tech"])
+    cleo, cora = csm("cleo"), csm("cora")
+    for number in range(30):
+        account(f"a{number}", arr=200_000, csm=cora if number == 0 else cleo)
+    recompute(DAY)
+    assert told() == {}  # first segments are no news
+    for one in layer.assignments.select_related("account"):
+        change(one.account, arr=10)
+    recompute(DAY + timedelta(days=1))
+    assert told() == {
+        "cleo": ["29 of your accounts changed their segment (Tier)."],
+        "cora": ["a0 moved from High to Tech (Tier): the customer changed."],
+    }
+    line = Notification.objects.get(user=cleo.user)
+    assert (line.why, line.count) == ("You look after them.", 29)
+    web = Client()
+    web.force_login(someone("cleo", "CSM", is_staff=True))
+
+
+def test_one_line_grows_over_batches(db, monkeypatch):
+    monkeypatch.setattr(notifications, "BATCH", 7)
+    monkeypatch.setattr(notifications, "LISTED", 20)
+    cleo = csm("cleo")
+    for number in range(30):
+        record("transition_flagged", f"{number}", account=account(f"a{number}", csm=cleo), data={"run": 4})
+    assert told()["cleo"] == ["30 of your accounts crossed a boundary."]
+    line = Notification.objects.get(user=cleo.user)
+    assert (line.count, len(line.events)) == (30, 20)
+
+
+@pytest.mark.parametrize(
+    ("key", "primary", "why", "is_told"),
+    [
+        ("tier", True, "data", True),
+        ("lifecycle", False, "data", True),
+        ("health", False, "definition", True),
+        ("value-tier", False, "data", False),
+        ("value-tier", False, "provisional", True),
+        ("tier", True, "transition", False),  # told by the tier change
+        ("tier", True, "override", False),
+    ],
+)
+def test_which_changes_of_segments_a_csm_is_told_of(db, key, primary, why, is_told):
+    if not primary:
+        layer_with(BY_ARR, key="first", segments=["high", "tech"])
+    layer = layer_with(BY_ARR, key=key, policy="automatic", segments=["high", "tech"])
+    account("acme", arr=1, csm=csm("cleo"))
+    recompute(DAY)
+    move = layer.move_set.get()
+    with transaction.atomic():
+        from segmentation import causes
+        from segmentation.models import Cause
+
+        cause = causes.take(Cause.Kind.DECISION, reason="moved")
+        high = layer.segments.get(key="high")
+        move.pk, move.why, move.cause, move.from_segment, move.to_segment = (
+            None,
+            why,
+            cause,
+            move.to_segment,
+            high,
+        )
+        move.save()
+    assert ("cleo" in told()) == is_told
+
+
+# -- alerts
+
+
+def test_an_alert_on_an_account_nobody_looks_after_falls_to_cs_ops(db):
+    someone("olga", "CS Ops"), someone("vera", "Approver")
+    rule = AlertRule.objects.create(key="x", name="Sponsor departed", condition="arr > 1", urgent=True)
+    acme = account("acme")
+    alert = Alert.objects.create(rule=rule, account=acme, opened_on=DAY)
+    data = {"audience": "csm", "urgent": True}
+    record("alert_opened", "Sponsor departed.", account=acme, about=alert, data=data)
+    assert set(told()) == {"olga"}
+    line = Notification.objects.get()
+    assert (line.text, line.urgent) == ("Sponsor departed: acme.", True)
+    assert line.why == "Nobody looks after acme, so CS Ops is told."
+
+
+# -- how much
+
+
+def test_more_than_a_person_wants_is_counted_in_one_line_that_lists_it(db):
+    cleo = csm("cleo")
+    Preference.objects.create(user=cleo.user, daily_cap=3)
+    for number in range(8):
+        record("role_changed", f"No. {number}", data={"user": cleo.user.pk})
+    assert told()["cleo"] == ["No. 0", "No. 1", "No. 2", f"5 things more happened on {_today()}."]
+    rest = cleo.user.notifications.latest("pk")
+    assert [text for _, text, _ in notifications.about(rest)] == [
+        f"No. {number}" for number in (7, 6, 5, 4, 3)
+    ]
+
+
+def test_what_waits_for_a_person_is_told_beyond_the_cap(db, noted):
+    olga, vera = someone("olga", "CS Ops"), someone("vera", "Approver")
+    Preference.objects.create(user=vera, daily_cap=1)
+    for number in range(3):
+        request_of(olga, key=f"override:{number}")
+    assert len(told()["vera"]) == 3
+
+
+def _today():
+    from accounts.templatetags.shown import day
+
+    return day(timezone.localdate())
+
+
+# -- once
+
+
+def test_what_a_dying_worker_began_is_told_once(db, monkeypatch):
+    olga = someone("olga", "CS Ops")
+    record("role_changed", data={"user": olga.pk})
+    with monkeypatch.context() as patched:
+        patched.setattr(notifications.Outbox.objects, "filter", _die)
+        with pytest.raises(SystemError), transaction.atomic():
+            notifications.deliver()
+    assert (Notification.objects.count(), Outbox.objects.count()) == (0, 1)
+    assert notifications.deliver() == 1
+    assert notifications.deliver() == 0
+    assert Notification.objects.count() == 1
+
+
+def _die(**_):
+    raise SystemError("killed")
+
+
+def test_an_event_that_cannot_be_told_holds_up_no_other(db, monkeypatch, caplog):
+    olga = someone("olga", "CS Ops")
+    bad = Event.objects.create(kind="unheard_of", text="?")
+    record("role_changed", "Fine.", data={"user": olga.pk})
+    assert notifications.deliver() == 1
+    assert list(Outbox.objects.values_list("pk", flat=True)) == [bad.pk]
+    assert "unheard_of" in caplog.text
+
+
+def test_workers_at_once_tell_everything_once(real_db):
+    olga = someone("olga", "CS Ops")
+    for number in range(300):
+        record("role_changed", str(number), data={"user": olga.pk})
+    Preference.objects.create(user=olga, daily_cap=1000)
+    threads = [Thread(target=_deliver) for _ in range(6)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert sorted(olga.notifications.values_list("text", flat=True)) == sorted(map(str, range(300)))
+    assert not Outbox.objects.exists()
+
+
+def _deliver():
+    try:
+        notifications.deliver()
+    finally:
+        connection.close()
+
+
+def test_an_event_belongs_to_the_transaction_of_what_happened(real_db):
+    with pytest.raises(RuntimeError):
+        events.record("role_changed", "Nothing happened.")
+    with transaction.atomic():
+        events.record("role_changed", "It was rolled back.")
+        transaction.set_rollback(True)
+    assert (Event.objects.count(), Outbox.objects.count()) == (0, 0)
+
+
+# -- the inbox
+
+
+@pytest.fixture
+def web(db):
+    """A browser of cleo, who looks after accounts and was told of two things."""
+    cleo = csm("cleo").user
+    cleo.is_staff = True
+    cleo.save()
+    for text in ("First", "Second"):
+        record("role_changed", text, data={"user": cleo.pk})
+    notifications.deliver()
+    client = Client()
+    client.force_login(cleo)
+    return client
+
+
+def test_the_inbox_shows_what_is_unread_and_why(web):
+    page = web.get("/admin/inbox/").content.decode()
+    assert "Second" in page
+    assert "It is about you." in page
+    assert "Inbox, 2 unread" in page
+    line = Notification.objects.get(text="First")
+    assert web.post("/admin/inbox/", {"line": line.pk}).status_code == 302
+    page = web.get("/admin/inbox/").content.decode()
+    assert "First" not in page
+    assert "Inbox, 1 unread" in page
+    assert "First" in web.get("/admin/inbox/?all").content.decode()
+    web.post("/admin/inbox/")
+    assert not Notification.objects.unread().exists()
+
+
+def test_opening_a_line_reads_it_and_leads_to_the_thing(web):
+    line = Notification.objects.get(text="First")
+    answer = web.post("/admin/inbox/", {"line": line.pk, "open": ""})
+    assert answer.url == line.link
+    line.refresh_from_db()
+    assert line.read_at
+
+
+def test_nobody_reads_the_lines_of_another(web):
+    other = someone("olga", "CS Ops")
+    record("role_changed", "Secret", data={"user": other.pk})
+    notifications.deliver()
+    line = Notification.objects.get(text="Secret")
+    assert "Secret" not in web.get("/admin/inbox/?all").content.decode()
+    assert web.get(f"/admin/inbox/{line.pk}/").status_code == 404
+    assert web.post("/admin/inbox/", {"line": line.pk}).status_code == 404
+    web.post("/admin/inbox/")
+    line.refresh_from_db()
+    assert line.read_at is None
+
+
+@pytest.mark.parametrize("key", ["x", "-1", "99999999999999999999"])
+def test_no_odd_line_breaks_the_inbox(web, key):
+    assert web.post("/admin/inbox/", {"line": key}).status_code == 404
+
+
+def test_a_person_chooses_how_to_be_told(web):
+    assert web.post("/admin/inbox/preferences/", {"mail": "none", "daily_cap": "5"}).status_code == 302
+    wish = Preference.objects.get()
+    assert (wish.user.username, wish.mail, wish.daily_cap) == ("cleo", "none", 5)
+    assert web.post("/admin/inbox/preferences/", {"mail": "none", "daily_cap": "0"}).status_code == 200
+    assert Preference.objects.get().daily_cap == 5
