@@ -1,0 +1,619 @@
+"""Segments that people pin against the rules: asked for with a reason, approved, in force until a date.
+
+The rules go on computing. While an override is in force no recalculation moves the account on that segmentation; since
+when the rules have said something else is kept beside it. When it ends the segmentation's policy decides: one that
+applies by itself follows the rules at once, on one that needs approval a tier change is flagged.
+"""
+
+import hashlib
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.history import acting, actor
+from accounts.models import Account, Csm
+from accounts.refusals import Refused, verb
+from accounts.revenue import with_arr
+from accounts.templatetags.shown import day, plural
+from governance import approvals, events, permissions, transitions
+from governance.models import ApprovalRequest, Kind, Override, Transition
+from segmentation import assignments, causes
+from segmentation.models import Assignment, Cause, Layer, Move, Segment
+
+log = logging.getLogger(__name__)
+
+Status = Override.Status
+MOST = 200  # accounts in one request
+LONGEST = 2_000  # characters of an explanation
+DAYS = 90  # until it ends, where nobody says otherwise
+MOST_DAYS = 365
+REMIND_DAYS = 14  # before it ends
+NAMED = 5  # accounts named in a refusal
+ANSWERS = ("buying_centre", "use_case", "contract")  # the three questions after an acquisition
+
+
+# -- what is asked for
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a customer is handed over when the override changes the segment: the new CSM (None: stays), and what is said."""
+
+    receiver: Csm | None = None
+    success_plan: str = ""
+    notice: str = ""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for: the segment, why, and until when (the day it ends)."""
+
+    segment: Segment
+    reason_code: str
+    text: str
+    expires_on: date
+    evidence: str = ""
+    buying_centre: str = ""
+    use_case: str = ""
+    contract: str = ""
+    plan: Plan = field(default_factory=Plan)
+
+    def columns(self):
+        """What an Override keeps of it."""
+        said = {
+            name: getattr(self, name) for name in ("reason_code", "text", "evidence", "expires_on", *ANSWERS)
+        }
+        return {"segment": self.segment, **said}
+
+
+@dataclass
+class Case:
+    """An account beside the segment that is asked for it: what it is now, and what stands in the way."""
+
+    account: Account  # with its csm, and `arr_now`
+    segment: Segment
+    state: Assignment | None = None
+    requested: Override | None = None  # waits for approval
+    active: Override | None = None  # in force
+    refused: Override | None = None  # the last time this segment was asked for, and the answer was no
+    handover: Transition | None = None  # in joint coverage
+
+    @property
+    def moves(self):
+        """The segment in force changes."""
+        return self.state is not None and self.state.effective_id != self.segment.pk
+
+    @property
+    def planned(self):
+        """It changes on a segmentation that needs approval: as a tier change, with a plan."""
+        return self.moves and self.segment.layer.policy == Layer.Policy.APPROVAL
+
+    @property
+    def obstacle(self):
+        """Why it cannot be asked for, as a sentence; "" where it can."""
+        layer = self.segment.layer
+        if self.state is None:
+            return f"{self.account} has no {layer} yet: recalculate first."
+        if self.requested:
+            return (
+                f"{self.account}: {self.requested.requested_by_label} asked for {self.requested.segment} on "
+                f"{day(self.requested.requested_at)}, and that is not decided yet. Decide or withdraw it first."
+            )
+        if self.moves and self.state.computed_id == self.segment.pk:
+            return f"{self.account}: the rules say {self.segment} already, so there is nothing to override. {self._instead}"
+        if self.planned and self.handover:
+            return (
+                f"{self.account} is being handed over, with joint coverage until {day(self.handover.joint_until)}: "
+                "complete that first."
+            )
+        return ""
+
+    @property
+    def _instead(self):
+        if self.active:
+            return f"End the override to {self.active.segment} instead."
+        if self.segment.layer.policy == Layer.Policy.APPROVAL:
+            return "Plan the tier change instead."
+        return "It changes with the next recalculation."
+
+    @property
+    def sentence(self):
+        """What would change, and what the rules say: `Acme moves from Low to High; by the rules it is Low.`"""
+        before, computed = self.state.effective, self.state.computed
+        by_rules = f"by the rules it is {computed}" if computed else "the rules lack data to decide"
+        if self.moves:
+            said = f"moves from {before or 'no segment'} to {self.segment}; {by_rules}."
+        elif computed == before:
+            said = f"stays {self.segment}, as the rules say now, also when they change their mind."
+        else:
+            said = f"stays {self.segment}; {by_rules}."
+        replaced = f" Its override until {day(self.active.expires_on)} is replaced." if self.active else ""
+        return f"{self.account} {said}{replaced}"
+
+
+def look(accounts, segment):
+    """A Case for each of the accounts, in the order of their ids; nothing is written."""
+    found = with_arr(Account.objects.filter(pk__in=[one.pk for one in accounts]), timezone.localdate())
+    cases = {one.pk: Case(one, segment) for one in found.select_related("csm").order_by("pk")}
+    states = Assignment.objects.filter(layer=segment.layer_id, product=None, account__in=cases)
+    for state in states.select_related("effective", "computed"):
+        cases[state.account_id].state = state
+    joint = Transition.objects.filter(
+        layer=segment.layer_id, account__in=cases, status=Transition.Status.JOINT
+    )
+    for one in joint:
+        cases[one.account_id].handover = one
+    for one in Override.objects.filter(layer=segment.layer_id, account__in=cases).order_by("pk"):
+        case = cases[one.account_id]
+        if one.status == Status.REQUESTED:
+            case.requested = one
+        elif one.status == Status.ACTIVE:
+            case.active = one
+        elif one.started_on is None and one.segment_id == segment.pk:
+            case.refused = one
+    return list(cases.values())
+
+
+def impact(cases, plan=None):
+    """What the request touches, as the policies of approval count it."""
+    segments = Segment.objects.filter(layer=cases[0].segment.layer_id).order_by("position", "key")
+    top = segments.values_list("pk", flat=True).first()
+    receiver = plan.receiver if plan else None
+    ours = ("", settings.ORGANISATION_CURRENCY)
+    return approvals.Impact(
+        accounts=len(cases),
+        arr=sum((one.account.arr_now or Decimal(0) for one in cases if one.account.currency in ours), Decimal(0)),
+        csm_changes=sum(receiver is not None and one.planned and one.account.csm_id != receiver.pk for one in cases),
+        top_tier=any(top in (one.segment.pk, one.state and one.state.effective_id) for one in cases),
+        owners=tuple(sorted({one.account.csm.user_id for one in cases if one.account.csm} - {None})),
+    )  # fmt: skip
+
+
+@verb
+def ask(
+    accounts, layer, segment, *, by, reason_code, text, evidence="", expires_on=None, buying_centre="", use_case="",
+    contract="", plan=None,
+):  # fmt: skip
+    """Ask that these accounts (at most MOST) are pinned to the segment until a date (in DAYS days where none is given).
+
+    One ApprovalRequest for all of them, which is returned; the open tier changes of the accounts wait for it.
+    """
+    accounts = list(Account.objects.filter(pk__in=[one.pk for one in accounts]).select_related("csm"))
+    permissions.check(permissions.request_override(accounts, by=by))
+    answers = {"buying_centre": buying_centre, "use_case": use_case, "contract": contract}
+    wanted = _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, plan)
+    if not 0 < len(accounts) <= MOST:
+        raise Refused(f"Ask for 1 to {MOST} accounts at a time; these are {len(accounts):,}.")
+    with _acting(by, wanted.text):
+        _lock(layer, [one.pk for one in accounts])
+        cases = look(accounts, segment)
+        _refuse(cases)
+        causes.take(Cause.Kind.DECISION, reason=wanted.text)
+        rows = [_request(case, wanted) for case in cases]
+        for row in rows:
+            transitions.hold(row.account, layer)
+        request = approvals.open(
+            Kind.OVERRIDE,
+            key=_key(layer, accounts),
+            subject=_subject(cases, wanted),
+            content=_content(rows, wanted),
+            changes=_changes(cases, wanted),
+            why=wanted.text,
+            evidence=wanted.evidence,
+            by=by,
+            impact=impact(cases, wanted.plan),
+        )
+        for row in Override.objects.filter(pk__in=[row.pk for row in rows], request=None):
+            row.request = request
+            row.save()
+    return request
+
+
+@verb
+def change(
+    request, *, by, seen, segment, reason_code, text, evidence="", expires_on=None, buying_centre="", use_case="",
+    contract="", plan=None,
+):  # fmt: skip
+    """Change what an open request asks for, for the same accounts: approvals given so far are void."""
+    permissions.check(permissions.edit_request(request, by=by))
+    answers = {"buying_centre": buying_centre, "use_case": use_case, "contract": contract}
+    wanted = _wanted(segment.layer, segment, reason_code, text, evidence, expires_on, answers, plan)
+    with _acting(by, wanted.text):
+        ApprovalRequest.objects.select_for_update().get(pk=request.pk)
+        accounts = [row.account for row in request.overrides.requested().select_related("account")]
+        _lock(segment.layer, [one.pk for one in accounts])
+        rows = _requested(request)
+        if not rows:
+            raise Refused("This request is decided already: ask anew.")
+        if rows[0].layer_id != segment.layer_id:
+            raise Refused(f"This request is about {rows[0].layer}, and {segment} is no segment of it.")
+        cases = look(accounts, segment)
+        for case in cases:
+            case.requested = None  # that is this one
+        _refuse(cases)
+        causes.take(Cause.Kind.DECISION, reason=wanted.text)
+        for row, case in zip(rows, cases, strict=True):
+            for name, value in {**wanted.columns(), "from_segment": case.state.effective}.items():
+                setattr(row, name, value)
+            row.save()
+        return approvals.edit(
+            request,
+            subject=_subject(cases, wanted),
+            content=_content(rows, wanted),
+            changes=_changes(cases, wanted),
+            why=wanted.text,
+            evidence=wanted.evidence,
+            impact=impact(cases, wanted.plan),
+            by=by,
+            seen=seen,
+        )
+
+
+def _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, plan):
+    if segment.layer_id != layer.pk:
+        raise Refused(f"{segment} is no segment of {layer}.")
+    if layer.scope != Layer.Scope.ACCOUNT:
+        raise Refused(f"{layer} labels products of accounts: an override is about a whole account.")
+    if reason_code not in Override.Reason.values:
+        raise Refused("Choose a reason.")
+    today = timezone.localdate()
+    expires_on = expires_on or today + timedelta(days=DAYS)
+    latest = today + timedelta(days=MOST_DAYS)
+    if not today < expires_on <= latest:
+        raise Refused(
+            f"An override ends between tomorrow and {day(latest)}: ask again then if it is still needed."
+        )
+    answers = {name: _text(answer, needed=False) for name, answer in answers.items()}
+    if reason_code == Override.Reason.ACQUISITION and not all(answers.values()):
+        raise Refused(
+            "After an acquisition, answer the three questions: who buys now, what for, under which contract."
+        )
+    return Wanted(
+        segment=segment,
+        reason_code=reason_code,
+        text=_text(text),
+        evidence=_text(evidence, needed=False),
+        expires_on=expires_on,
+        plan=plan or Plan(),
+        **answers,
+    )
+
+
+def _text(typed, *, needed=True):
+    typed = (typed or "").strip()
+    if needed and not typed:
+        raise Refused("Say why: the explanation is kept for everybody who asks later.")
+    if len(typed) > LONGEST:
+        raise Refused(f"Explanation, evidence and answers may have {LONGEST:,} characters each.")
+    if "\x00" in typed:
+        raise Refused("The text contains a character that cannot be stored.")
+    return typed
+
+
+def _refuse(cases):
+    """Refuse where something stands in the way of some: told of the first few."""
+    left = [one.obstacle for one in cases if one.obstacle]
+    if left:
+        more = f" And {plural(len(left) - NAMED, 'more account,more accounts')}." if len(left) > NAMED else ""
+        raise Refused(" ".join(left[:NAMED]) + more)
+
+
+def _request(case, wanted):
+    by = actor()
+    return Override.objects.create(
+        account=case.account,
+        layer=wanted.segment.layer,
+        from_segment=case.state.effective,
+        requested_by=by.id,
+        requested_by_label=by.label,
+        **wanted.columns(),
+    )
+
+
+def _key(layer, accounts):
+    ids = ",".join(str(pk) for pk in sorted(one.pk for one in accounts))
+    return f"override:{layer.key}:{hashlib.sha256(ids.encode()).hexdigest()[:32]}"
+
+
+def _subject(cases, wanted):
+    whom = str(cases[0].account)[:200] if len(cases) == 1 else plural(len(cases), "account,accounts")
+    return f"{whom}: {wanted.segment.layer} {wanted.segment} until {day(wanted.expires_on)}"
+
+
+def _content(rows, wanted):
+    plan = {"receiver": wanted.plan.receiver and wanted.plan.receiver.pk} | {
+        name: getattr(wanted.plan, name) for name in ("success_plan", "notice")
+    }
+    return {
+        "layer": wanted.segment.layer_id,
+        "segment": wanted.segment.pk,
+        "expires_on": wanted.expires_on.isoformat(),
+        "plan": plan,
+        "overrides": [{"id": row.pk, "account": row.account_id, "from": row.from_segment_id} for row in rows],
+        **{name: getattr(wanted, name) for name in ("reason_code", "text", "evidence", *ANSWERS)},
+    }
+
+
+def _changes(cases, wanted):
+    """What changes, in sentences: for each account, then until when, and what comes then."""
+    layer, plan = wanted.segment.layer, wanted.plan
+    said = [case.sentence for case in cases]
+    if plan.receiver:
+        handed = [case for case in cases if case.planned and case.account.csm_id != plan.receiver.pk]
+        said += [
+            f"{case.account} is handed over from {case.account.csm or 'nobody'} to {plan.receiver}, with joint coverage."
+            for case in handed
+        ]
+    then = f"a tier change is flagged where the rules say another segment than {wanted.segment}"
+    if layer.policy == Layer.Policy.AUTOMATIC:
+        then = "the rules decide again"
+    return [*said, f"It ends on {day(wanted.expires_on)}; then {then}."]
+
+
+# -- decided about: what governance.approvals calls
+
+
+def carry_out(request, *, by, at):
+    """Put the overrides of an approved request in force, all or none."""
+    content, at = request.content, timezone.localdate(at)
+    layer = Layer.objects.get(pk=content["layer"])
+    ids = [one["account"] for one in content["overrides"]]
+    states = _lock(layer, ids)
+    rows = {row.pk: row for row in _locked(pk__in=[one["id"] for one in content["overrides"]])}
+    if date.fromisoformat(content["expires_on"]) <= at:
+        raise Refused(
+            f"It was to end on {day(content['expires_on'])}, and that day has come: ask again with a later date."
+        )
+    plan = _plan(content["plan"])
+    causes.take(Cause.Kind.DECISION, reason=request.why)
+    for one in content["overrides"]:
+        row, state = rows[one["id"]], states.get(one["account"])
+        _check_still(row, state, content, one)
+        _start(row, state, request, plan, by=by, at=at)
+
+
+def _check_still(row, state, content, one):
+    """What is put in force is what was approved, and from where it was approved."""
+    approved = (content["segment"], content["expires_on"], content["reason_code"], content["text"])
+    if (row.segment_id, row.expires_on.isoformat(), row.reason_code, row.text) != approved:
+        raise Refused(f"The override of {row.account} is not the one that was approved.")
+    if row.status != Status.REQUESTED or state is None:
+        raise Refused(
+            f"The override of {row.account} cannot begin: it is {row.get_status_display().lower()}."
+        )
+    # Where the rules apply by themselves the segment may have moved meanwhile; what was approved is where it stays.
+    if row.layer.policy == Layer.Policy.APPROVAL and state.effective_id != one["from"]:
+        raise Refused(
+            f"{row.account} is {state.effective or 'without a segment'} on {row.layer} by now, not "
+            f"{row.from_segment or 'without one'} as when this was asked: ask again."
+        )
+
+
+def _start(row, state, request, plan, *, by, at):
+    for before in _locked(account=row.account_id, layer=row.layer_id, status=Status.ACTIVE):
+        _close(before, Status.REPLACED, f"Replaced by the override to {row.segment}.", at=at)
+    row.request, row.status, row.started_on, row.from_segment = request, Status.ACTIVE, at, state.effective
+    if state.computed_id not in (None, row.segment_id):
+        row.disagrees_since = max(at, state.computed_since)
+    row.save()
+    if state.effective_id != row.segment_id and row.layer.policy == Layer.Policy.APPROVAL:
+        transitions.from_override(row, plan=plan, by=by, at=at)
+    else:
+        transitions.supersede(row, at=at)
+    assignments.put(row.account, row.layer, row.segment, why=Move.Why.OVERRIDE, at=at, overridden=True)
+    text = f"{row.account} is {row.segment} on {row.layer} by an override until {day(row.expires_on)}."
+    events.record("override_started", text, account=row.account, layer=row.layer, about=row, reason=row.text)
+
+
+def decided_against(request, *, verdict, by, reason):
+    """Let go of the accounts of a request that was rejected, withdrawn or has expired; after `ask` they wait on."""
+    if verdict == "ask":
+        return
+    ended = {
+        "reject": (Status.REJECTED, "was rejected"),
+        "withdraw": (Status.WITHDRAWN, "was withdrawn"),
+        "expire": (Status.WITHDRAWN, "was not decided in time"),
+    }
+    status, told = ended[verdict]
+    _lock(
+        Layer.objects.get(pk=request.content["layer"]),
+        [one["account"] for one in request.content["overrides"]],
+    )
+    causes.take(Cause.Kind.DECISION, reason=reason)
+    for row in _requested(request):
+        _close(row, status, reason or f"The request {told}.", at=timezone.localdate())
+        transitions.resume(row.account, row.layer)
+        text = f"The override of {row.account} to {row.segment} on {row.layer} {told}."
+        events.record(
+            "override_rejected", text, account=row.account, layer=row.layer, about=row, reason=reason
+        )
+
+
+def address(request):
+    """The page to change what is asked for while that may be changed, else the one about the (first) override."""
+    first = request.overrides.order_by("pk").first()
+    if first is None:
+        return reverse("admin:governance_override_changelist")
+    page = "change_request" if request.is_open and first.status == Status.REQUESTED else "change"
+    return reverse(f"admin:governance_override_{page}", args=[first.pk])
+
+
+def _plan(content):
+    receiver = Csm.objects.filter(pk=content["receiver"]).first() if content["receiver"] else None
+    return Plan(receiver, content["success_plan"], content["notice"])
+
+
+# -- in force
+
+
+@verb
+def end(override, *, by, reason, at=None):
+    """End an override before its date; from then on the segmentation's policy decides. Returns it."""
+    permissions.check(permissions.end_override(override, by=by))
+    reason = _text(reason)
+    with _acting(by, reason):
+        _end(override, Status.ENDED, reason, kind="override_ended", at=at or timezone.localdate())
+    override.refresh_from_db()
+    return override
+
+
+def expire(at):
+    """End the overrides whose date has come, each in a transaction of its own; returns how many. May run twice."""
+    due = Override.objects.active().filter(expires_on__lte=at).select_related("account", "layer", "segment")
+    ended, failed = 0, []
+    for one in due.order_by("expires_on", "pk"):
+        reason = f"It was to end on {day(one.expires_on)}."
+        try:
+            with transaction.atomic(), acting(label=actor().label, channel=actor().channel, reason=reason):
+                ended += _end(one, Status.EXPIRED, reason, kind="override_expired", at=at, again=True)
+        except Exception:  # the others end all the same
+            log.exception("The override %s could not be ended", one.pk)
+            failed.append(one.pk)
+    if failed:
+        raise RuntimeError(f"Overrides that could not be ended: {failed}")
+    return ended
+
+
+def remind(at):
+    """Tell, once, of overrides that end within REMIND_DAYS; returns of how many."""
+    soon = Override.objects.active().filter(
+        reminded_at=None, expires_on__gt=at, expires_on__lte=at + timedelta(days=REMIND_DAYS)
+    )
+    with transaction.atomic():
+        rows = list(
+            soon.select_related("account", "layer", "segment").select_for_update(of=["self"]).order_by("pk")
+        )
+        if rows:
+            causes.take(Cause.Kind.DECISION, reason="A reminder of overrides that end")
+        for row in rows:
+            row.reminded_at = timezone.now()
+            row.save()
+            left = plural((row.expires_on - at).days, "day,days")
+            text = f"The override of {row.account} to {row.segment} on {row.layer} ends in {left}, on {day(row.expires_on)}."
+            events.record("override_expiring", text, account=row.account, layer=row.layer, about=row)
+    return len(rows)
+
+
+_DIFFERENT = """
+    select o.id, case when z.computed_id is distinct from o.segment_id and z.computed_id is not null
+                      then coalesce(o.disagrees_since, greatest(z.computed_since, o.started_on)) end as since
+      from governance_override o
+      join segmentation_assignment z
+        on z.account_id = o.account_id and z.layer_id = o.layer_id and z.product_id is null
+     where o.status = 'active' and o.layer_id = %(layer)s and o.started_on <= %(at)s
+"""
+_DISAGREE = f"""
+    with locked as (
+        select o.id, d.since from ({_DIFFERENT}) d join governance_override o on o.id = d.id
+         where o.disagrees_since is distinct from d.since and o.status = 'active' order by o.id for update of o)
+    update governance_override o set disagrees_since = l.since from locked l where o.id = l.id returning o.id
+"""
+_HISTORY = """
+    insert into {table} ({columns}, history_date, history_type, history_user_id, history_user_label, history_channel,
+                         history_change_reason)
+    select {columns}, transaction_timestamp(), '~', %(user)s, %(label)s, %(channel)s, %(reason)s
+      from governance_override where id = any(%(ids)s) order by id
+"""
+
+
+def disagree(layer, at):
+    """Keep since when the rules of a layer have said something else than its overrides in force at the date.
+
+    A few statements for any number of overrides; returns how many changed.
+    """
+    about = {"layer": layer.pk, "at": at}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"select exists (select from ({_DIFFERENT}) d join governance_override o on o.id = d.id "
+            "where o.disagrees_since is distinct from d.since)",
+            about,
+        )
+        if not cursor.fetchone()[0]:
+            return 0
+        reason = "What the rules say was compared with the overrides"
+        causes.take(Cause.Kind.RUN, reason=reason)
+        cursor.execute(_DISAGREE, about)
+        ids = [id for (id,) in cursor.fetchall()]
+        columns = ", ".join(one.column for one in Override._meta.concrete_fields)
+        table = Override.history.model._meta.db_table
+        who = {"user": actor().id, "label": actor().label, "channel": actor().channel, "reason": reason}
+        cursor.execute(_HISTORY.format(table=table, columns=columns), who | {"ids": ids})
+    return len(ids)
+
+
+def _end(override, status, reason, *, kind, at, again=False):
+    """End one that is in force. False where it is not (any more) and may be asked for `again`; else that is refused."""
+    layer = override.layer
+    state = _lock(layer, [override.account_id])[override.account_id]
+    row = _locked(pk=override.pk).get()
+    if row.status != Status.ACTIVE:
+        if again:
+            return False
+        raise Refused(f"This override is not in force: it is {row.get_status_display().lower()}.")
+    causes.take(Cause.Kind.DECISION, reason=f"The override to {row.segment} ended. {reason}")
+    _close(row, status, reason, at=at)
+    automatic = layer.policy == Layer.Policy.AUTOMATIC
+    segment = state.computed if automatic else state.effective
+    assignments.put(row.account, layer, segment, why=Move.Why.OVERRIDE, at=at, overridden=False)
+    if not automatic:
+        transitions.after_override(row, at=at)
+        if Override.objects.requested().filter(account=row.account_id, layer=layer).exists():
+            transitions.hold(row.account, layer)  # its extension is not decided yet
+    events.record(kind, _ended(row, state), account=row.account, layer=layer, about=row, reason=reason)
+    return True
+
+
+def _ended(row, state):
+    """`The override of Acme to High on Service tier has ended. The rules say Low: ...`"""
+    said = f"The override of {row.account} to {row.segment} on {row.layer} has ended."
+    if state.computed_id in (None, row.segment_id):
+        return said
+    if row.layer.policy == Layer.Policy.AUTOMATIC:
+        return f"{said} By the rules it is {state.computed} now."
+    return f"{said} The rules say {state.computed}: that is put before people as a tier change."
+
+
+# -- what the verbs share
+
+
+@contextmanager
+def _acting(by, reason):
+    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason):
+        yield
+
+
+def _lock(layer, accounts):
+    """Lock what the accounts (ids) have on the layer: requests of tier changes, tier changes, assignments, each by id.
+
+    Whoever decides about tier changes locks in the same order. Returns {account id: Assignment}.
+    """
+    about = {"layer": layer.pk, "account__in": list(accounts)}
+    changes = Transition.objects.open().filter(**about)
+    awaited = changes.filter(status=Transition.Status.AWAITING).values("request")
+    list(ApprovalRequest.objects.filter(pk__in=awaited).select_for_update().order_by("pk").values_list("pk"))
+    list(changes.select_for_update().order_by("pk").values_list("pk"))
+    found = Assignment.objects.filter(product=None, **about).select_related("computed", "effective")
+    return {one.account_id: one for one in found.select_for_update(of=["self"]).order_by("pk")}
+
+
+def _locked(**about):
+    rows = Override.objects.filter(**about).select_related("account", "layer", "segment", "from_segment")
+    return rows.select_for_update(of=["self"]).order_by("account_id")
+
+
+def _requested(request):
+    """The overrides of a request that wait for approval, locked, in the order of their accounts."""
+    return list(_locked(request=request, status=Status.REQUESTED))
+
+
+def _close(row, status, reason, *, at):
+    row.status, row.ended_on, row.end_reason = status, at, reason
+    row.ended_by, row.ended_by_label = actor().id, actor().label
+    row.save()
