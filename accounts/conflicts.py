@@ -18,6 +18,7 @@ from accounts import gates, parents
 from accounts.catalogue import PROTECTED
 from accounts.history import actor
 from accounts.models import Account, Conflict, SystemOfRecord
+from accounts.refusals import Refused
 
 Status = Conflict.Status
 BATCH = 2_000  # rows of an INSERT
@@ -134,6 +135,29 @@ def queue(sifted, origin, *, reason=""):
     return rows
 
 
+def propose(account, fact, value, origin, *, reason):
+    """Somebody who changes nothing says what is right: it waits, whether it matters to a segment or not. The Conflict.
+
+    value: as text, not empty. In the caller's transaction, in the name of who acts.
+    """
+    held = Account.objects.select_for_update(of=["self"]).select_related("parent").get(pk=account.pk)
+    now = held.parent.external_id if fact == "parent" and held.parent else getattr(held, fact)
+    now = None if now in (None, "") else str(now)
+    if value == now:
+        raise Refused("That is what we have already.")
+    whose, observed = held.provenance.get(fact) or ("", None)
+    one = Candidate(
+        0, held.pk, held.external_id, fact, now, whose, observed and date.fromisoformat(observed), value
+    )
+    waiting, _ = _known({held.pk})
+    one.open = waiting.get((held.pk, fact))
+    if one.open and one.open.proposed_value == value:
+        raise Refused(f"That waits for a decision already: {one.open.proposed_source} says so too.")
+    one.effects = _weigh([one]).get(0, [])
+    [made] = queue(Sifted([one]), origin, reason=reason)
+    return made
+
+
 def settle(cursor, given, origin, sifted=None):
     """End or mend what waits, once `staged` has been applied.
 
@@ -145,7 +169,7 @@ def settle(cursor, given, origin, sifted=None):
     if not watched or not waiting.exists():
         return
     held = {(nr, fact) for fact, numbers in (sifted.rows if sifted else {}).items() for nr in numbers}
-    records = _records(watched)
+    named = _records(watched)
     cursor.execute(
         f"""select c.id, s.nr, c.fact, w.now, w.said, w.source, w.observed
               from accounts_conflict c
@@ -161,7 +185,7 @@ def settle(cursor, given, origin, sifted=None):
     changed = []
     for one in waiting.select_for_update(of=["self"]).filter(pk__in=list(found)).order_by("pk"):
         _, fact, now, said, source, observed = found[one.pk]
-        agrees = said == now and origin.source in (records.get(fact), one.proposed_source)
+        agrees = said == now == one.held_value and origin.source in (named.get(fact), one.proposed_source)
         if now == one.proposed_value:
             _end(one, Status.CLOSED, f"{origin.source} says so too: it is what we have now.")
         elif agrees and origin.observed >= one.proposed_observed:

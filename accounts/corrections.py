@@ -3,12 +3,13 @@
 from datetime import date
 from decimal import Decimal
 
+from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts import catalogue, conflicts, parents
 from accounts.catalogue import ACCOUNT_FACTS
-from accounts.history import acting
+from accounts.history import acting, actor
 from accounts.models import Account
 from accounts.records import Origin
 from accounts.refusals import Refused
@@ -50,8 +51,35 @@ def accept(account, fact, text, *, source, observed, by, reason):
     text: as in a Conflict, None for "not known". Raises Refused where it cannot be: a parent that is not there, a circle.
     """
     value = _value(account, fact, text)
-    with acting(by=by, channel="admin", reason=reason):
+    with acting(by=by, channel=actor().channel, reason=reason):
         _write(account, {fact: value}, [source, observed.isoformat()])
+
+
+def propose(account, fact, typed, *, source, reason):
+    """Somebody who changes nothing says what is right: that waits for a decision. In the caller's name. The Conflict."""
+    value = read(account, fact, typed)
+    origin = Origin(source=source, observed=timezone.localdate(), currency=account.currency)
+    return conflicts.propose(account, fact, value, origin, reason=reason)
+
+
+def read(account, fact, typed):
+    """What somebody typed as the value of a fact, as conflicts write it. Raises Refused where it is none."""
+    try:
+        value = _value(account, fact, typed.replace(",", "") if catalogue.TYPES[fact] == "integer" else typed)
+        field = Account._meta.get_field(fact)
+        if fact != "parent":
+            field.clean(value, account)
+            if (least := catalogue.FACTS[fact].minimum) is not None and value < least:
+                raise ValueError
+    except (ValueError, ValidationError, ArithmeticError):
+        raise Refused(f"“{typed[:40]}” is no value for {catalogue.label(fact).lower()}.") from None
+    return _text(value)
+
+
+def lock_parents():
+    """Let nobody else change parents until the transaction ends: taken before accounts are locked."""
+    with connection.cursor() as cursor:
+        parents.lock(cursor)
 
 
 def _write(account, values, stamp):
@@ -98,7 +126,6 @@ def _parent(account, external_id):
 
 def _check_parent(account, parent):
     """Once nobody else can change a parent: two people may each have been right a moment ago."""
-    with connection.cursor() as cursor:
-        parents.lock(cursor)
+    lock_parents()
     if names := parents.circle(account.pk, parent.pk):
         raise Refused(f"{parent} cannot be the parent: {parents.told(names)}.")

@@ -58,13 +58,7 @@ def _now(account, layer, product):
     definition = Definition.objects.filter(layer=layer, status=Definition.Status.ACTIVE).first()
     if definition is None:
         raise Refused(f"{layer} has no active rules.")
-    run = runs.latest(layer)
-    clock = run.as_of if run else timezone.localdate()
-    pinned = run.layers.get(layer=layer) if run else RunLayer(layer=layer)
-    if run and pinned.definition_id != definition.pk:  # activated since
-        pinned.cutoffs = _still(pinned.cutoffs, pinned.definition_id, definition.pk)
-    pinned.definition = definition
-    rules = assignments.pin_layer(pinned)
+    rules, clock = in_use(definition, layer)
     inputs = _inputs(rules, account, clock)
     if product is not None:
         inputs = inputs.filter(pl.col("product") == product.pk)
@@ -92,6 +86,16 @@ def _now(account, layer, product):
         assignment=assignment,
         move=in_force(account, layer, date.max, product),
     )
+
+
+def in_use(definition, layer):
+    """(PinnedLayer, date): the layer's active rules as they decide now, at the clock and by the cut-offs of its last run."""
+    run = runs.latest(layer)
+    pinned = run.layers.get(layer=layer) if run else RunLayer(layer=layer)
+    if run and pinned.definition_id != definition.pk:  # activated since
+        pinned.cutoffs = _still(pinned.cutoffs, pinned.definition_id, definition.pk)
+    pinned.definition = definition
+    return assignments.pin_layer(pinned), run.as_of if run else timezone.localdate()
 
 
 def _still(cutoffs, former, definition):
