@@ -42,6 +42,13 @@ def ago(value):
 
 
 @register.filter
+def coming(value):
+    """today, tomorrow, in 3 days; of what has passed: yesterday, 3 days ago."""
+    days = (value - timezone.localdate()).days
+    return {1: "tomorrow"}.get(days, f"in {days} days") if days > 0 else ago(value)
+
+
+@register.filter
 def since(value):
     """since today, since 3 Mar 2026."""
     return f"since {'today' if value == timezone.localdate() else day(value)}"

@@ -1,0 +1,925 @@
+"""Tier changes: the board, triage, the plan of one and of many, and the list of all."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, F, Min
+from django.http import Http404, HttpResponseRedirect
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
+
+from accounts.admin.governed import GovernedAdmin, page
+from accounts.models import Csm
+from accounts.refusals import Refused
+from accounts.templatetags import shown
+from governance import approvals, board, loads, permissions, plans, together, transitions
+from governance.models import CrossingPolicy, Event, Transition
+from segmentation import explain
+from segmentation.contributions import rounded
+from segmentation.models import Layer
+
+LIST = "admin:governance_transition_changelist"
+PAGE = "admin:governance_transition_change"
+TRIAGE = "admin:governance_transition_triage"
+REQUEST = "admin:governance_approvalrequest_change"
+CSMS = 300  # offered to choose from
+ROUND = 500  # tier changes in one round of triage
+EARLIER = 5  # ended tier changes of the account that are told
+EVENTS = 50
+LAST = 12  # tier changes on the account's page
+TIMELINE = 30
+
+BADGES = {
+    "flagged": "warn", "planned": "brand", "awaiting": "warn", "joint": "brand", "done": "ok", "rejected": "bad",
+    "withdrawn": "", "closed": "", "kept": "",
+}  # fmt: skip
+Status = Transition.Status
+NEXT = (Status.FLAGGED, Status.PLANNED, Status.JOINT)  # somebody who plans has something to do
+BINDING = (*Transition.OPEN, Status.KEPT, Status.REJECTED)  # says what becomes of the account
+WHY = {"data": "The customer’s data changed. ", "definition": "The rules changed. "}
+TITLES = {
+    "transition_flagged": "Flagged",
+    "transition_updated": "Tier change updated",
+    "transition_closed": "Tier change closed",
+    "transition_kept": "Kept",
+    "transition_joint": "Approved",
+    "transition_done": "Hand-over complete",
+    "transition_overdue": "Overdue",
+    "transition_taken_out": "Taken out of a request",
+}
+
+
+class HeldFilter(DropdownFilter):
+    title = "what it waits for"
+    parameter_name = "held"
+
+    def lookups(self, request, model_admin):
+        reasons = [(value, label) for value, label in Transition.Hold.choices if value]
+        return [("yes", "Held, for any reason"), ("no", "Nothing: to be decided"), *reasons]
+
+    def queryset(self, request, queryset):
+        wanted = self.value()
+        if wanted == "yes":
+            return queryset.open().exclude(held_for="")
+        if wanted == "no":
+            return queryset.open().filter(held_for="")
+        return queryset.open().filter(held_for=wanted) if wanted in Transition.Hold.values else queryset
+
+
+class OpenFilter(DropdownFilter):
+    title = "open or ended"
+    parameter_name = "open"
+
+    def lookups(self, request, model_admin):
+        return [("yes", "Open"), ("no", "Ended")]
+
+    def queryset(self, request, queryset):
+        if self.value() not in ("yes", "no"):
+            return queryset
+        found = {"status__in": Transition.OPEN}
+        return queryset.filter(**found) if self.value() == "yes" else queryset.exclude(**found)
+
+
+@admin.register(Transition)
+class TransitionAdmin(GovernedAdmin):
+    list_display = [
+        "name",
+        "way",
+        "state",
+        "waits",
+        "arr_shown",
+        "manager",
+        "segmentation",
+        "flagged",
+        "ended",
+    ]
+    list_filter = [
+        ("status", ChoicesDropdownFilter),
+        OpenFilter,
+        HeldFilter,
+        ("direction", ChoicesDropdownFilter),
+        ("layer", RelatedDropdownFilter),
+        ("origin", ChoicesDropdownFilter),
+    ]
+    list_select_related = ["account__csm", "layer", "from_segment", "to_segment"]
+    list_before_template = "demarc/transition_list_before.html"
+    search_fields = ["account__name", "account__external_id"]
+    search_help_text = "Account name or ID"
+    empty_text = (
+        "After each recalculation Demarc looks for accounts that the rules put into another segment than the one in "
+        "force, on the segmentations that need approval."
+    )
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    def allowed_lookups(self):
+        return super().allowed_lookups() | {"open", "held", "request__id__exact"}
+
+    def get_urls(self):
+        wrap = self.admin_site.admin_view
+        return [
+            path("board/", wrap(self.board_view), name="governance_transition_board"),
+            path("triage/", wrap(self.triage_view), name="governance_transition_triage"),
+            path("together/", wrap(self.together_view), name="governance_transition_together"),
+            *super().get_urls(),
+        ]
+
+    # -- the list
+
+    @admin.display(description="Account", ordering="account__name")
+    def name(self, one):
+        return str(one.account)
+
+    @admin.display(description="From → to")
+    def way(self, one):
+        return f"{one.from_segment} → {one.to_segment}"
+
+    @admin.display(description="Status", ordering="status")
+    def state(self, one):
+        return format_html(
+            '<span class="dm-badge {}">{}</span>', BADGES[one.status], one.get_status_display()
+        )
+
+    @admin.display(description="What it waits for")
+    def waits(self, one):
+        return waiting(one) or "–"
+
+    @admin.display(description="ARR", ordering="arr")
+    def arr_shown(self, one):
+        return shown.money(one.arr, one.account.currency)
+
+    @admin.display(description="CSM", ordering="account__csm__name")
+    def manager(self, one):
+        return one.account.csm or "–"
+
+    @admin.display(description="Segmentation", ordering="layer__position")
+    def segmentation(self, one):
+        return str(one.layer)
+
+    @admin.display(description="Flagged", ordering="flagged_at")
+    def flagged(self, one):
+        return shown.day(one.flagged_at)
+
+    @admin.display(description="Ended", ordering="ended_at")
+    def ended(self, one):
+        return shown.day(one.ended_at) or "–"
+
+    # -- the board
+
+    def board_view(self, request):
+        self._may_view(request)
+        asked, query = asked_for(request)
+        found = board.board(asked, at=timezone.now())
+        layers = list(
+            Layer.objects.filter(policy=Layer.Policy.APPROVAL).order_by("-primary", "position", "key")
+        )
+        return page(
+            request,
+            "demarc/board.html",
+            title="Tier changes",
+            model_admin=self,
+            board=found,
+            several=len(layers) > 1,
+            may_plan=request.user.has_perm("governance.plan_transition"),
+            may_complete=request.user.has_perm("governance.complete_transition"),
+            together_url=found.group and _together(found.group, query),
+            asked=asked,
+            query=query,
+            layers=layers,
+            directions=CrossingPolicy.Direction.choices,
+            csms=list(Csm.objects.all()[:CSMS]),
+            lists=_lists(asked),
+        )
+
+    # -- triage
+
+    def triage_view(self, request):
+        """One flagged account after the other, with what is needed to decide; the POST keeps it."""
+        self._may_view(request)
+        asked, query = asked_for(request)
+        sent = request.POST if request.method == "POST" else request.GET
+        wanted = sent.get("one", "")
+        rounds = _Round.of(
+            request, asked, query, int(wanted) if wanted.isdecimal() and len(wanted) < 19 else None
+        )
+        if rounds.one is None:
+            return page(
+                request,
+                "demarc/triage_done.html",
+                title="Triage",
+                model_admin=self,
+                rounds=rounds,
+                planned=_planned_layers(rounds),
+            )
+        one, refusal = self._found(request, rounds.one), ""
+        if request.method == "POST":
+            try:
+                messages.success(request, _kept(one, request))
+                return HttpResponseRedirect(rounds.address(rounds.after_this))
+            except Refused as refused:
+                refusal = str(refused)
+                one = self._found(request, one.pk)
+        return page(
+            request,
+            "demarc/triage.html",
+            title=f"Triage: {one.account}",
+            model_admin=self,
+            original=one,
+            rounds=rounds,
+            query=query,
+            refusal=refusal,
+            typed=request.POST,
+            status=409 if refusal else 200,
+            **about(one, request.user),
+        )
+
+    # -- many as one request
+
+    def together_view(self, request):
+        """Flagged and planned ones of one segmentation, to be asked for as one request; the POST asks."""
+        self._may_view(request)
+        if not permissions.may(permissions.plan_transition(by=request.user)):
+            raise PermissionDenied
+        asked, query = asked_for(request)
+        layer = asked.layer or _only_layer()
+        rows, more = _candidates(asked, layer, request.GET)
+        sent, refusal = request.POST, ""
+        if request.method == "POST":
+            try:
+                return self._ask_together(request, sent)
+            except Refused as refused:
+                refusal = str(refused)
+        fit = loads.propose_receivers([card.one for card in rows if card.one.status == Status.FLAGGED])
+        chosen = set(sent.getlist("one")) if sent else {str(card.one.pk) for card in rows}
+        offered = _receivers(rows)
+        return page(
+            request,
+            "demarc/plan_together.html",
+            title="Plan together",
+            model_admin=self,
+            layer=layer,
+            query=query,
+            rows=[
+                {
+                    "card": card,
+                    "seen": transitions.token(card.one),
+                    "on": str(card.one.pk) in chosen,
+                    "chosen": _chosen(sent, f"receiver-{card.one.pk}", fit.get(card.one.pk)),
+                    "offered": offered.get(_model(card.one), []),
+                }
+                for card in rows
+            ],
+            more=more,
+            most=transitions.MOST,
+            flagged=any(card.one.status == Status.FLAGGED for card in rows),
+            joint_days=sent.get("joint_days") or _joint_days(rows),
+            typed=sent,
+            today=timezone.localdate(),
+            refusal=refusal,
+            status=409 if refusal else 200,
+        )
+
+    def _ask_together(self, request, sent):
+        ids = [int(one) for one in sent.getlist("one") if one.isdecimal() and len(one) < 19][
+            : transitions.MOST + 1
+        ]
+        chosen = list(Transition.objects.filter(pk__in=ids))
+        asked = together.ask(
+            chosen,
+            by=request.user,
+            why=sent.get("why", ""),
+            receivers={one.pk: _csm(sent.get(f"receiver-{one.pk}", "")) for one in chosen},
+            joint_days=_number(sent.get("joint_days", "")),
+            success_plan=sent.get("success_plan", ""),
+            notice=sent.get("notice", "").strip(),
+            notice_on=_day(sent.get("notice_on", "")),
+            notice_by=sent.get("notice_by", ""),
+            seen={one.pk: sent.get(f"seen-{one.pk}") for one in chosen},
+        )
+        _say_asked(request, asked)
+        return HttpResponseRedirect(reverse(REQUEST, args=[asked.pk]))
+
+    # -- one of them
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """The plan of one tier change, how far it is and what happened; the POST plans, asks, ticks off, completes."""
+        one = self._found(request, object_id)
+        sent, refusal = request.POST, ""
+        if request.method == "POST":
+            try:
+                return self._carry_on(request, one, sent)
+            except Refused as refused:
+                refusal, one = str(refused), self._found(request, one.pk)
+        user = request.user
+        may_plan = permissions.may(permissions.plan_transition(by=user))
+        plannable = (
+            may_plan and one.status in (Status.FLAGGED, Status.PLANNED, Status.AWAITING) and not one.held_for
+        )
+        decided = one.status == Status.AWAITING and not one.request.is_open
+        return page(
+            request,
+            "demarc/transition.html",
+            title=str(one.account),
+            model_admin=self,
+            original=one,
+            badge=BADGES[one.status],
+            waits=waiting(one),
+            may_plan=may_plan,
+            why_not="" if may_plan else permissions.plan_transition(by=user),
+            plannable=plannable and not decided,
+            may_complete=permissions.may(permissions.complete_transition(one, by=user)),
+            may_take_out=_may_take_out(one, user),
+            decided=decided,
+            unfinished=transitions.unfinished(one) if one.status == Status.JOINT else [],
+            plan=_plan(one, sent if refusal else {}, refusal),
+            happened=_happened(
+                Event.objects.filter(about="transition", about_id=one.pk).order_by("-id")[:EVENTS]
+            ),
+            back=_back(request),
+            typed=sent,
+            refusal=refusal,
+            today=timezone.localdate(),
+            status=409 if refusal else 200,
+            **about(one, user),
+        )
+
+    def _carry_on(self, request, one, sent):
+        wanted, seen, by = sent.get("verb"), sent.get("seen") or None, request.user
+        here = HttpResponseRedirect(_with_back(reverse(PAGE, args=[one.pk]), _back(request)))
+        if wanted in ("plan", "ask"):
+            one = _save_plan(one, sent, by=by, seen=seen)
+            if wanted == "ask":
+                asked = transitions.ask([one], by=by, why=sent.get("why", ""))
+                _say_asked(request, asked)
+                return HttpResponseRedirect(_back(request) or reverse(REQUEST, args=[asked.pk]))
+            messages.success(request, _said_planned(one))
+            return HttpResponseRedirect(_back(request) or here.url)
+        if wanted in ("keep", "fix"):
+            messages.success(request, _kept(one, request))
+        elif wanted == "unplan":
+            transitions.unplan(one, by=by, reason=sent.get("reason", ""), seen=seen)
+            messages.success(request, f"{one.account} is back where it was before.")
+        elif wanted == "tick":
+            done = {int(line) for line in sent.getlist("done") if line.isdecimal() and len(line) < 4}
+            noticed_on, notes = _day(sent.get("noticed_on", "")), sent.get("notes", "")
+            transitions.tick(one, by=by, done=done, noticed_on=noticed_on, notes=notes, seen=seen)
+            messages.success(request, "Noted.")
+        elif wanted == "complete":
+            one = transitions.complete(one, by=by, reason=sent.get("reason", ""), seen=seen)
+            messages.success(
+                request, f"The hand-over of {one.account} is complete. CSM: {one.account.csm or 'nobody'}."
+            )
+        elif wanted == "take_out":
+            asked = one.request
+            transitions.take_out(
+                asked, one, by=by, reason=sent.get("reason", ""), seen=sent.get("seen_request")
+            )
+            messages.success(request, f"{one.account} is taken out; it is planned again.")
+            return HttpResponseRedirect(reverse(REQUEST, args=[asked.pk]))
+        else:
+            raise Refused("Choose what to do with it.")
+        return here
+
+    def _may_view(self, request):
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+
+    def _found(self, request, object_id):
+        self._may_view(request)
+        key = unquote(str(object_id))
+        related = ["account__csm", "account__parent", "layer", "from_segment", "giver", "receiver", "request"]
+        related += ["to_segment__treatment__service_model", "override"]
+        found = Transition.objects.select_related(*related)
+        one = found.filter(pk=int(key)).first() if key.isdigit() and len(key) < 19 else None
+        if one is None:
+            raise Http404("There is no such tier change.")
+        return one
+
+
+# -- what a page shows of one
+
+
+def about(one, user):
+    """What is needed to decide about a tier change: figures then and now, why, CSM and load, what was said before."""
+    today = timezone.localdate()
+    [card] = board.cards(Transition.objects.filter(pk=one.pk), today=today)
+    try:
+        why, refusal = explain.explain(one.account, one.layer), ""
+    except Refused as refused:
+        why, refusal = None, str(refused)
+    earlier = Transition.objects.filter(account=one.account_id, layer=one.layer_id).exclude(pk=one.pk)
+    ended = list(
+        earlier.exclude(status__in=Transition.OPEN).select_related("from_segment", "to_segment")[:EARLIER]
+    )
+    renewal = _renewal(one.account, today)
+    model = _model(one)
+    return {
+        "one": one,
+        "card": card,
+        "why": why,
+        "why_refusal": refusal,
+        "score": None if one.composite is None else f"{rounded(one.composite):f}",
+        "arr_then": (one.evidence.get("was") or {}).get("arr"),
+        "renewal": renewal,
+        "renewal_days": (renewal - today).days if renewal else None,
+        "load": loads.load(one.account.csm, model) if one.account.csm else None,
+        "model": model,
+        "proposed": loads.propose_receiver(one) if one.status == Status.FLAGGED else None,
+        "said_no": next((old for old in ended if old.status in (Status.REJECTED, Status.KEPT)), None),
+        "ended": ended,
+        "seen": transitions.token(one),
+        "may_correct": user.has_perm("accounts.change_account"),
+        "may_override": permissions.may(permissions.request_override([one.account], by=user)),
+        "week": today + timedelta(days=7),
+        "tomorrow": today + timedelta(days=1),
+    }
+
+
+def _renewal(account, today):
+    if account.renewal_date:
+        return account.renewal_date
+    running = account.subscriptions.filter(end_date__gt=today, start_date__lte=today).exclude(
+        status="cancelled"
+    )
+    return running.aggregate(end=Min("end_date"))["end"]
+
+
+def _model(one):
+    treatment = one.to_segment.treatment
+    return treatment and treatment.service_model
+
+
+def _plan(one, sent, refusal):
+    """The plan as the form shows it: what was typed, else what is planned, else what a plan starts from."""
+    fresh = one.status == Status.FLAGGED and one.planned_at is None
+    receiver = loads.propose_receiver(one) if fresh else one.receiver
+    one.receiver = receiver  # for the text to the customer; this copy is not saved
+    start = plans.start(one) if fresh else {"checklist": one.checklist, "notice": one.notice}
+    plan = {
+        "receiver": receiver,
+        "joint_days": one.joint_days,
+        "success_plan": one.success_plan or (_template(one) if fresh else ""),
+        "notice": start["notice"],
+        "notice_on": one.notice_on and one.notice_on.isoformat(),
+        "notice_by": one.notice_by or (str(receiver or "") if fresh else ""),
+        "notes": one.notes,
+        "lines": [line["text"] for line in start["checklist"]],
+    }
+    if sent.get("verb") in ("plan", "ask"):
+        typed = ("joint_days", "success_plan", "notice", "notice_on", "notice_by", "notes")
+        plan |= {name: sent.get(name, "") for name in typed}
+        plan |= {"receiver": _chosen(sent, "receiver", receiver), "lines": _typed_lines(sent)}
+    model = _model(one)
+    counted = one.status in (Status.PLANNED, Status.AWAITING) and one.receiver_id
+    plan["offered"] = _offered(
+        model, {plan["receiver"], one.account.csm}, counted=counted and one.receiver_id
+    )
+    return plan
+
+
+def _template(one):
+    treatment = one.to_segment.treatment
+    return treatment.success_plan_template if treatment else ""
+
+
+def _offered(model, chosen, *, counted=None):
+    """[(what they are, [(Csm, sentence)])] to choose from, each with the load after the move, of the fitting kind first.
+
+    counted: the id of a CSM whose expected load has this move in it already.
+    """
+    found = list(Csm.objects.order_by("name", "pk")[:CSMS])
+    found += [one for one in chosen if one and one not in found]
+    loaded = loads.loads(found, model)
+    kind = model and loads.KINDS[model.csm_kind]
+    groups = {"fit": [], "other": []}
+    for csm in found:
+        load = loaded[csm.pk]
+        after = load.expected + (csm.pk != counted) - load.now
+        _, text = load.verdict(after)
+        groups["fit" if csm.kind == kind else "other"].append((csm, text))
+    names = {"fit": f"Fit for {model}" if model else "", "other": "Others"}
+    return [(names[key], sorted(rows, key=lambda row: str(row[0]))) for key, rows in groups.items() if rows]
+
+
+def _save_plan(one, sent, *, by, seen):
+    return transitions.plan(
+        one,
+        by=by,
+        receiver=_csm(sent.get("receiver", "")),
+        joint_days=_number(sent.get("joint_days", "")),
+        success_plan=sent.get("success_plan", ""),
+        notice=sent.get("notice", ""),
+        notice_on=_day(sent.get("notice_on", "")),
+        notice_by=sent.get("notice_by", ""),
+        checklist=_typed_lines(sent),
+        notes=sent.get("notes", ""),
+        seen=seen,
+    )
+
+
+def _said_planned(one):
+    if one.status == Status.AWAITING:
+        return "Saved. The request says it as it is now; approvals given before do not count any more."
+    return f"The hand-over of {one.account} is planned. Next: ask for approval."
+
+
+def _kept(one, request):
+    """Keep the segment in force, as the form says; the sentence that tells so. Wrong data are such a reason."""
+    sent = request.POST
+    reason, until = sent.get("reason", ""), _day(sent.get("until", ""))
+    if sent.get("verb") == "fix":
+        if not reason.strip():
+            raise Refused("Say what is wrong with the data.")
+        if until is None:
+            raise Refused("Say until when the data will be right: it is looked at again then.")
+        reason = f"The data are to be corrected: {reason.strip()}"
+    elif sent.get("verb") != "keep":
+        raise Refused("Choose what to do with it.")
+    if (seen := sent.get("seen")) and seen != transitions.token(one):
+        raise Refused(transitions.STALE)
+    transitions.keep([one], by=request.user, reason=reason, until=until)
+    said = f"{one.account} stays {one.from_segment} {f'until {shown.day(until)}' if until else 'until something material changes'}."
+    if sent.get("verb") != "fix" or not request.user.has_perm("accounts.change_account"):
+        return said
+    link = reverse("admin:accounts_account_edit", args=[one.account_id])
+    return format_html('{} <a href="{}" class="dm-link">Correct its data now</a>', said, link)
+
+
+def _may_take_out(one, user):
+    """What the form needs to take it out of its request of many, as an approver; None where that is not possible."""
+    if one.status != Status.AWAITING or one.request.accounts < 2:
+        return None
+    if not permissions.may(permissions.decide(one.request, by=user)):
+        return None
+    return approvals.token(one.request)
+
+
+def _say_asked(request, asked):
+    if asked.status == asked.Status.APPLIED:
+        messages.success(request, "Done: nobody has to approve it.")
+    elif asked.status == asked.Status.FAILED:
+        messages.error(request, f"It could not be carried out: {asked.failure}")
+    else:
+        messages.success(request, f"Asked for approval: {asked.subject}.")
+
+
+def _happened(events):
+    """[(Event, kind in words)] of a timeline."""
+    return [{"event": one, "title": TITLES.get(one.kind, "Tier change")} for one in events]
+
+
+# -- triage
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One round of triage: the tier changes (ids) it began with, in their order, and which of them is looked at.
+
+    `ways`: {id: status} of them by now. It is kept in the session, so that what is decided keeps its number.
+    """
+
+    ids: list
+    one: int | None
+    ways: dict
+    query: str
+
+    @classmethod
+    def of(cls, request, asked, query, wanted):
+        kept = request.session.get("triage") or {}
+        ids = kept.get("ids", []) if kept.get("query") == query else []
+        if wanted is None or wanted not in ids:
+            ids = list(board.to_decide(asked).values_list("pk", flat=True)[:ROUND])
+            if wanted is not None and wanted not in ids:
+                ids = [wanted, *ids]
+            request.session["triage"] = {"query": query, "ids": ids}
+        rows = Transition.objects.filter(pk__in=ids).values_list("pk", "status", "held_for")
+        ways = {pk: "held" if held and status == Status.FLAGGED else status for pk, status, held in rows}
+        round_ = cls(ids, wanted, ways, query)
+        return round_ if wanted is not None else replace(round_, one=round_.after(None))
+
+    @property
+    def place(self):
+        return self.ids.index(self.one) + 1
+
+    @property
+    def decided(self):
+        return sum(status != Status.FLAGGED for status in self.ways.values())
+
+    @property
+    def share(self):
+        return self.decided / len(self.ids) if self.ids else 0
+
+    def after(self, one):
+        """The next one to decide, the first ones after the last; None where all are decided."""
+        start = self.ids.index(one) + 1 if one in self.ids else 0
+        order = self.ids[start:] + self.ids[:start]
+        return next((pk for pk in order if self.ways.get(pk) == Status.FLAGGED and pk != one), None)
+
+    @property
+    def after_this(self):
+        return self.after(self.one)
+
+    @property
+    def next(self):
+        """The one after this, decided or not."""
+        return self.ids[self.place] if self.place < len(self.ids) else None
+
+    @property
+    def before(self):
+        return self.ids[self.place - 2] if self.place > 1 else None
+
+    def address(self, one):
+        """The page of one of them; of None, of what is left."""
+        said = "&".join(filter(None, [self.query, f"one={one}" if one else ""]))
+        return f"{reverse(TRIAGE)}{'?' if said else ''}{said}"
+
+    @property
+    def links(self):
+        """{name: address} of the pages around this one."""
+        return {
+            "next": self.next and self.address(self.next),
+            "before": self.before and self.address(self.before),
+            "here": self.address(self.one),
+            "back": self.address(self.after_this) if self.one else "",
+        }
+
+    def became(self):
+        """[(status in words, how many)] of what was decided."""
+        labels = {**dict(Status.choices), "held": "Held"}
+        counts = Counter(labels[status] for status in self.ways.values() if status != Status.FLAGGED)
+        return counts.most_common()
+
+
+def _planned_layers(rounds):
+    """[(layer, how many, address)]: what this round planned and may be asked for as one request."""
+    rows = Transition.objects.filter(pk__in=rounds.ids, status=Status.PLANNED).order_by()
+    counts = rows.values_list("layer__key", "layer__name").annotate(n=Count("pk"))
+    base = reverse("admin:governance_transition_together")
+    return [(name, n, f"{base}?{urlencode({'layer': key, 'status': 'planned'})}") for key, name, n in counts]
+
+
+# -- many as one request
+
+
+def _only_layer():
+    return Layer.objects.filter(policy=Layer.Policy.APPROVAL).order_by("-primary", "position", "key").first()
+
+
+def _candidates(asked, layer, wanted):
+    """([Card], how many more there are): what may be asked for together, planned ones first, the most revenue first."""
+    found = replace(asked, layer=layer).of(Transition.objects.filter(held_for=""))
+    found = (
+        found.filter(status=Status.PLANNED)
+        if wanted.get("status") == "planned"
+        else found.filter(status__in=[Status.FLAGGED, Status.PLANNED])
+    )
+    if wanted.get("to"):
+        found = found.filter(to_segment__key=wanted["to"][:50])
+    count = found.count()
+    rows = board.cards(
+        found.order_by("-status", F("arr").desc(nulls_last=True), "pk")[: transitions.MOST],
+        today=timezone.localdate(),
+    )
+    return rows, count - len(rows)
+
+
+def _receivers(rows):
+    """{service model: [Csm]} to choose from, of the kind each needs."""
+    models = {_model(card.one) for card in rows} - {None}
+    people = list(Csm.objects.order_by("name", "pk")[:CSMS])
+    return {model: [one for one in people if one.kind == loads.KINDS[model.csm_kind]] for model in models}
+
+
+def _joint_days(rows):
+    return rows[0].one.joint_days if rows else 30
+
+
+# -- what forms send
+
+
+def _csm(text):
+    if not text:
+        return None
+    found = Csm.objects.filter(pk=int(text)).first() if text.isdecimal() and len(text) < 19 else None
+    if found is None:
+        raise Refused("This CSM is not there any more: choose another one.")
+    return found
+
+
+def _chosen(sent, name, otherwise):
+    """The CSM chosen in a form that is shown again, else the one given."""
+    if name not in sent:
+        return otherwise
+    try:
+        return _csm(sent[name])
+    except Refused:
+        return otherwise
+
+
+def _number(text):
+    if not (text.strip().isdecimal() and len(text.strip()) < 5):
+        raise Refused("Joint coverage is a number of days.")
+    return int(text)
+
+
+def _day(text):
+    if not text.strip():
+        return None
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise Refused(f"“{text[:20]}” is not a date.") from None
+
+
+def _typed_lines(sent):
+    """The checklist as typed: a line each."""
+    return [line.strip() for line in sent.get("lines", "").splitlines() if line.strip()]
+
+
+def _back(request):
+    """Where this page was opened from: only the triage page is gone back to."""
+    asked = (request.POST if request.method == "POST" else request.GET).get("back", "")
+    return (
+        asked
+        if asked.startswith(f"{reverse(TRIAGE)}") and url_has_allowed_host_and_scheme(asked, None)
+        else ""
+    )
+
+
+def _with_back(url, back):
+    return f"{url}?{urlencode({'back': back})}" if back else url
+
+
+# -- the account's page
+
+
+def part(request, account):
+    """The tier changes of an account for its page; see settings.ACCOUNT_PAGE_PARTS. Two queries."""
+    related = [
+        "layer",
+        "from_segment",
+        "to_segment__treatment__service_model",
+        "receiver",
+        "giver",
+        "request",
+    ]
+    rows = list(account.transitions.select_related(*related).order_by("-pk")[:LAST])
+    may_plan = permissions.may(permissions.plan_transition(by=request.user))
+    open_ = [one for one in rows if one.is_open]
+    latest = {}
+    for one in rows:
+        latest.setdefault(one.layer_id, one)
+    told = _happened(Event.objects.filter(account=account, about="transition").order_by("-id")[:TIMELINE])
+    return {
+        "actions": [_action(one, may_plan) for one in open_ if one.status in NEXT and may_plan],
+        "badges": [_badge(one) for one in open_],
+        "holds": {one.layer_id: _hold(one) for one in open_},
+        "becomes": {layer: _becomes(one) for layer, one in latest.items() if one.status in BINDING},
+        "happened": [
+            {
+                "on": timezone.localtime(row["event"].at).date(),
+                "title": row["title"],
+                "text": row["event"].text,
+                "who": row["event"].actor_label,
+                "reason": row["event"].reason,
+                "url": reverse(PAGE, args=[row["event"].about_id]),
+            }
+            for row in told
+        ],
+    }
+
+
+def _becomes(one):
+    """The segment to come of the layer's last tier change: none after a no, nor once it is in force."""
+    return one.to_segment if one.is_open and one.status != Status.JOINT else None
+
+
+def _action(one, may_plan):
+    label = {
+        Status.FLAGGED: "Plan the tier change",
+        Status.PLANNED: "Ask for approval",
+        Status.JOINT: "Hand-over",
+    }
+    return {
+        "label": label[one.status],
+        "url": reverse(PAGE, args=[one.pk]),
+        "icon": "swap_vert",
+        "primary": True,
+    }
+
+
+def _badge(one):
+    url = reverse(PAGE, args=[one.pk])
+    if one.status == Status.JOINT:
+        day = (timezone.localdate() - one.joint_from).days + 1
+        return "warn" if day > one.joint_days else "brand", f"Transition, day {day} of {one.joint_days}", url
+    said = "held" if one.held_for else one.get_status_display().lower()
+    return "warn", f"Tier change {said}", url
+
+
+def _hold(one):
+    """What holds the segment in force, and what comes next, in sentences."""
+    text, then = _says(one)
+    if one.held_for:
+        until = f" until {shown.day(one.held_until)}" if one.held_until else ""
+        text = f"{text} It is held{until}: {one.get_held_for_display().lower()}."
+        then = f"it is looked at again on {shown.day(one.held_until)}." if one.held_until else then
+    return {
+        "title": f"{one.layer}: {one.from_segment} → {one.to_segment}.",
+        "text": text,
+        "next": then,
+        "url": reverse(PAGE, args=[one.pk]),
+        "button": "Look at the tier change",
+    }
+
+
+def _says(one):
+    renewal = f" It would apply at the renewal, {shown.day(one.applies_on)}." if one.applies_on else ""
+    waits = "Nothing changes for the customer until a plan is approved."
+    if one.status == Status.FLAGGED:
+        return (
+            f"{WHY.get(one.why, '')}{one.layer} changes need approval. {waits}{renewal}",
+            "CS Ops decides in triage.",
+        )
+    if one.status == Status.PLANNED:
+        to = f" to {one.receiver}" if one.receiver_id else ""
+        return (
+            f"A hand-over{to} is planned, by {one.planned_by_label or 'CS Ops'}. {waits}{renewal}",
+            "approval is asked for.",
+        )
+    if one.status == Status.AWAITING and one.request.is_open:
+        return f"It waits for approval, asked by {one.request.requester_label}. {waits}{renewal}", (
+            f"a decision, due {shown.day(one.request.due_at)}."
+        )
+    if one.status == Status.AWAITING:
+        return "It has been approved.", f"it takes effect on {shown.day(one.applies_on)}."
+    both = " and ".join(str(csm) for csm in (one.giver, one.receiver) if csm)
+    return (
+        f"Approved: the segment has changed on {shown.day(one.joint_from)}. {both or 'Nobody'} "
+        f"look{'' if one.giver_id and one.receiver_id else 's'} after the customer until {shown.day(one.joint_until)}.",
+        f"{f'{one.receiver} becomes the CSM' if one.receiver_id else 'it ends'} once the hand-over is completed.",
+    )
+
+
+def waiting(one):
+    """What an open tier change waits for, in words; "" for one that has ended or has to be decided now."""
+    if one.held_for:
+        until = f" (until {shown.day(one.held_until)})" if one.held_until else ""
+        return f"{one.get_held_for_display()}{until}"
+    if one.status in (Status.PLANNED, Status.AWAITING, Status.FLAGGED) and one.applies_on:
+        return f"Would apply at the renewal, {shown.day(one.applies_on)}"
+    if one.status == Status.JOINT:
+        return f"Joint coverage until {shown.day(one.joint_until)}"
+    if one.status == Status.KEPT:
+        return (
+            f"Kept until {shown.day(one.kept_until)}"
+            if one.kept_until
+            else "Kept until something material changes"
+        )
+    return ""
+
+
+def asked_for(request):
+    """(board.Asked, the same as the rest of an address) of what the page is narrowed to."""
+    wanted = request.GET
+    layer = wanted.get("layer") and Layer.objects.filter(key=wanted["layer"][:50]).first()
+    direction = wanted.get("direction") if wanted.get("direction") in CrossingPolicy.Direction.values else ""
+    csm = wanted.get("csm", "")
+    if csm != "none" and not (csm.isdecimal() and len(csm) < 19):
+        csm = ""
+    asked = board.Asked(layer or None, direction, csm, request.user if wanted.get("mine") else None)
+    said = {"layer": layer and layer.key, "direction": direction, "csm": csm, "mine": asked.user and "1"}
+    return asked, urlencode({name: value for name, value in said.items() if value})
+
+
+def _together(group, query):
+    said = urlencode({"layer": group.layer.key, "direction": group.direction, "to": group.to})
+    return f"{reverse('admin:governance_transition_together')}?{said}{'&' if query else ''}{query}"
+
+
+def _lists(asked):
+    """{lane: address of the list of all that is in it}; the list has no filter by CSM, so there it shows everybody's."""
+    said = {"layer__id__exact": asked.layer and asked.layer.pk, "direction__exact": asked.direction}
+    lanes = {
+        "flagged": {"status__exact": "flagged", "held": "no"},
+        "held": {"held": "yes"},
+        **{status: {"status__exact": status} for status in ("planned", "awaiting", "joint", "done")},
+    }
+    return {
+        lane: f"{reverse(LIST)}?{urlencode({name: value for name, value in (said | own).items() if value})}"
+        for lane, own in lanes.items()
+    }

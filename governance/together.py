@@ -1,0 +1,55 @@
+"""Many tier changes planned in one go and asked for as one request."""
+
+from accounts.refusals import Refused, verb
+from governance import plans, transitions
+from governance.models import Transition
+
+Status = Transition.Status
+
+
+@verb
+def ask(
+    chosen,
+    *,
+    by,
+    why,
+    receivers,
+    joint_days,
+    success_plan="",
+    notice="",
+    notice_on=None,
+    notice_by="",
+    seen=None,
+):
+    """Plan those of these tier changes that are flagged, all alike, and ask for approval of all of them. Returns the request.
+
+    receivers: {transition id: Csm, or None where the CSM stays}. notice: "" gives each account its own text. Those that are
+    planned already are asked for as they are planned. seen: {transition id: transitions.token}.
+    """
+    found = Transition.objects.filter(pk__in=[one.pk for one in chosen])
+    related = [
+        "account__csm",
+        "from_segment__treatment",
+        "to_segment__treatment__service_model",
+        "giver",
+        "layer",
+    ]
+    rows = list(found.select_related(*related).order_by("pk"))
+    if not rows:
+        raise Refused("Choose at least one account.")
+    for one in rows:
+        if seen is not None and seen.get(one.pk) != transitions.token(one):
+            raise Refused(f"{one.account}: {transitions.STALE}")
+        if one.status == Status.FLAGGED:
+            one.receiver = receivers.get(one.pk)
+            transitions.plan(
+                one,
+                by=by,
+                receiver=one.receiver,
+                joint_days=joint_days,
+                success_plan=success_plan,
+                notice=notice or plans.notice(one),
+                notice_on=notice_on,
+                notice_by=notice_by,
+            )
+    return transitions.ask(rows, by=by, why=why)
