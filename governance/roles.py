@@ -40,7 +40,7 @@ DECIDE = ("governance.decide_request", "segmentation.activate_definition", "segm
 MANAGE = tuple(
     f"{app}.{verb}_{model}"
     for app, models in {
-        "accounts": ("csm", "product", "sourcesystem"),
+        "accounts": ("csm", "product", "sourcesystem", "systemofrecord"),
         "segmentation": ("layer", "segment", "servicemodel", "treatment", "job", "interview"),
         "governance": ("alertrule",),
     }.items()
@@ -56,6 +56,8 @@ ROLES = {
             "accounts.export_accounts",
             "accounts.import_accounts",
             "accounts.manage_savedviews",
+            "accounts.report_conflict",
+            "accounts.resolve_conflict",
             "governance.acknowledge_alert",
             "governance.change_policies",
             "governance.complete_transition",
@@ -80,11 +82,20 @@ ROLES = {
     ),
     "RevOps": Role(
         "Decide about requests that touch data and systems; import, and settle conflicts between sources.",
-        (*DECIDE, "accounts.export_accounts", "accounts.import_accounts", "accounts.change_sourcesystem"),
+        (
+            *DECIDE,
+            "accounts.export_accounts",
+            "accounts.import_accounts",
+            "accounts.report_conflict",
+            "accounts.resolve_conflict",
+            "accounts.change_sourcesystem",
+            *(f"accounts.{verb}_systemofrecord" for verb in ("add", "change", "delete")),
+        ),
     ),
     "CSM": Role(
         "See everything, and ask for overrides and declared values of the accounts they look after.",
         (
+            "accounts.report_conflict",
             "governance.acknowledge_alert",
             "governance.request_override",
             "segmentation.propose_declaration",
