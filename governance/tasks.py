@@ -11,7 +11,8 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.history import acting
-from governance import chores, mail, notifications
+from governance import alerts, approvals, chores, mail, notifications, overrides, transitions
+from segmentation.models import Layer
 
 log = logging.getLogger(__name__)
 
@@ -19,27 +20,13 @@ log = logging.getLogger(__name__)
 @shared_task
 def follow():
     """After a recalculation: who crossed a boundary, which overrides the rules disagree with, whom to alert about."""
-    _each(
-        {
-            "tier changes": _cross,
-            "overrides that disagree": _disagree,
-            "alerts": _alert,
-            "telling people": notifications.deliver,
-        }
-    )
+    _each(FOLLOW)
 
 
 @shared_task
 def sweep():
     """Every few seconds: recalculations that no message told of, requests that are due, people who are to be told."""
-    _each(
-        {
-            "tier changes": _cross,
-            "requests that are due": _apply,
-            "telling people": notifications.deliver,
-            "mail": mail.send_due,
-        }
-    )
+    _each(SWEEP)
 
 
 @shared_task
@@ -65,71 +52,33 @@ def _forget():
         connection.close_if_unusable_or_obsolete()
 
 
-# -- what the steps call
-
-
-def _cross():
-    from governance import transitions
-
-    transitions.follow_ended()
+# -- the steps
 
 
 def _disagree():
-    from governance import overrides
-    from segmentation.models import Layer
-
     for layer in Layer.objects.order_by("pk"):
         overrides.disagree(layer, at=timezone.localdate())
 
 
-def _alert():
-    from governance import alerts
-
-    alerts.evaluate(at=timezone.localdate())
-
-
-def _apply():
-    from governance import approvals
-
-    approvals.apply_due(at=timezone.now())
-
-
-def _expire_overrides():
-    from governance import overrides
-
-    overrides.expire(at=timezone.localdate())
-
-
-def _remind_of_overrides():
-    from governance import overrides
-
-    overrides.remind(at=timezone.localdate())
-
-
-def _expire_requests():
-    from governance import approvals
-
-    approvals.expire(at=timezone.now())
-
-
-def _escalate_requests():
-    from governance import approvals
-
-    approvals.escalate(at=timezone.now())
-
-
-def _transitions_of_the_day():
-    from governance import transitions
-
-    transitions.daily(at=timezone.localdate())
-
-
-# The steps of a day, in this order: an override that ends may flag a tier change; what waits is told last.
+# In this order: an override that ends may flag a tier change.
 DAILY = {
-    "overrides that end": _expire_overrides,
-    "overrides about to end": _remind_of_overrides,
-    "requests that expire": _expire_requests,
-    "requests about to expire": _escalate_requests,
-    "tier changes": _transitions_of_the_day,
-    "alerts": _alert,
+    "overrides that end": lambda: overrides.expire(at=timezone.localdate()),
+    "overrides that disagree": _disagree,
+    "overrides about to end": lambda: overrides.remind(at=timezone.localdate()),
+    "requests that expire": lambda: approvals.expire(at=timezone.now()),
+    "requests about to expire": lambda: approvals.escalate(at=timezone.now()),
+    "tier changes": lambda: transitions.daily(at=timezone.localdate()),
+    "alerts": lambda: alerts.evaluate(at=timezone.localdate()),
+}
+FOLLOW = {
+    "tier changes": lambda: transitions.follow_ended(),
+    "overrides that disagree": _disagree,
+    "alerts": lambda: alerts.evaluate(at=timezone.localdate()),
+    "telling people": lambda: notifications.deliver(),
+}
+SWEEP = {
+    "tier changes": lambda: transitions.follow_ended(),
+    "requests that are due": lambda: approvals.apply_due(at=timezone.now()),
+    "telling people": lambda: notifications.deliver(),
+    "mail": lambda: mail.send_due(),
 }

@@ -19,6 +19,7 @@ OURS = (
     "ALLOWED_HOSTS",
     "CSRF_TRUSTED_",
     "DEBUG",
+    "EMAIL_",
 )
 PRODUCTION = {
     "DEMARC_ENV": "production",
@@ -74,6 +75,9 @@ def test_production_is_secure(read):
         ("DATABASE_URL", "mysql://a@b/c", "DATABASE_URL: expected postgres://"),
         ("DATABASE_URL", "postgres://a@b/", "DATABASE_URL: expected postgres://"),
         ("DEBUG", "yes", "DEBUG is 'yes', not 0 or 1"),
+        ("EMAIL_URL", "mail.example.com", "EMAIL_URL: expected smtp://"),
+        ("EMAIL_URL", "smtp://mail.example.com", "EMAIL_FROM is not set"),
+        ("DEMARC_URL", "demarc.example.com", "DEMARC_URL is 'demarc.example.com', not an address"),
     ],
 )
 def test_a_wrong_value_is_named(read, name, value, sentence):
@@ -115,3 +119,30 @@ def test_every_scheduled_task_exists():
 
     celery.loader.import_default_modules()
     assert {entry["task"] for entry in beat_schedule().values()} <= set(celery.tasks)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtp://mail.example.com", ("mail.example.com", 25, "", "", False, False)),
+        ("smtp+tls://olga:p%40ss@mail.example.com", ("mail.example.com", 587, "olga", "p@ss", True, False)),
+        ("smtps://mail.example.com:4650", ("mail.example.com", 4650, "", "", False, True)),
+    ],
+)
+def test_a_mail_server_is_one_address(read, url, expected):
+    settings = read(EMAIL_URL=url, EMAIL_FROM="Demarc <demarc@example.com>")
+    names = ("HOST", "PORT", "HOST_USER", "HOST_PASSWORD", "USE_TLS", "USE_SSL")
+    assert tuple(settings[f"EMAIL_{name}"] for name in names) == expected
+    assert settings["MAILED"] is True
+
+
+def test_mail_is_printed_in_development_and_none_is_sent_in_production_without_a_server(read):
+    assert read()["EMAIL_BACKEND"].endswith("console.EmailBackend")
+    settings = read(**PRODUCTION)
+    assert settings["EMAIL_BACKEND"].endswith("dummy.EmailBackend")
+    assert settings["MAILED"] is False
+
+
+def test_who_mails_from_production_says_where_its_links_lead(read):
+    with pytest.raises(ImproperlyConfigured, match="DEMARC_URL is not set"):
+        read(**PRODUCTION, EMAIL_URL="smtp://mail.example.com", EMAIL_FROM="demarc@example.com")
