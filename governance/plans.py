@@ -150,5 +150,5 @@ def impact(transitions):
 
 
 def _tops(layers):
-    segments = Segment.objects.filter(layer__in=layers).order_by("layer", "position", "key")
-    return set(segments.distinct("layer").values_list("pk", flat=True))
+    segments = Segment.objects.filter(layer__in=layers).order_by("layer_id", "position", "key")
+    return set(segments.distinct("layer_id").values_list("pk", flat=True))
