@@ -186,8 +186,8 @@ def test_a_discarded_draft_fails_with_the_reason(layer, ops, vera):
 
 
 def test_who_approves_needs_no_right_to_activate(layer, ops):
-    policy("definition", "Finance", only=True)
-    fay = someone("fay", "Finance")
+    policy("definition", "Board", only=True)
+    fay = someone("fay", "Board")
     assert not fay.has_perm("segmentation.activate_definition")
     request = approved(activations.ask(draft_of(layer, ops), by=ops, why="Only ARR counts"), fay)
     assert (request.status, layer.definitions.get(version=2).status) == ("applied", "active")
