@@ -180,11 +180,6 @@ def token(request):
     return f"{request.revision}:{request.hash}"
 
 
-def address(request):
-    """The URL of what it is about; the page to edit it where there is one."""
-    return _module(request).address(request)
-
-
 def standing(request, *, desk=None):
     """How far it is in each role it needs: a list of deciders.Part."""
     return (desk or Desk([request])).parts(request)
