@@ -127,6 +127,7 @@ CHECK_LIMITS = {
 GATES = {  # accounts.gates: {name: function}
     "facts": "governance.conflicts.gate",
     "rules": "governance.activations.gate",
+    "rules_page": "governance.admin.activations.on_rules_page",
 }
 AFTER_RUN = ["governance.tasks.follow"]  # names of tasks that are sent when a recalculation has ended
 # What else the account's page says: names of functions part(request, account) that give, as far as there is something,
@@ -139,7 +140,10 @@ AFTER_RUN = ["governance.tasks.follow"]  # names of tasks that are sent when a r
 #   "happened": [{"on": date, "title", "text", "who", "reason", "url"}], entries of the timeline
 # and ask the database a fixed number of times.
 ACCOUNT_PAGE_PARTS = [
+    "governance.admin.transitions.part",
     "governance.admin.alerts.account_part",
+    "governance.admin.overrides.part",
+    "governance.admin.conflicts.part",
 ]
 HOME_PARTS = []  # functions that give parts of home
 
