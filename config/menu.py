@@ -61,6 +61,7 @@ WORK = [
         "admin:governance_approvalrequest_changelist",
         "governance.view_approvalrequest",
     ),
+    ("Overrides", "push_pin", "admin:governance_override_changelist", "governance.view_override"),
     (
         "Declared values",
         "how_to_reg",
@@ -68,6 +69,8 @@ WORK = [
         "segmentation.view_declaration",
     ),
     ("Alerts", "notifications_active", "admin:governance_alert_changelist", "governance.view_alert"),
+    ("Provisional accounts", "hourglass_top", "provisional", "accounts.view_account"),
+    ("Conflicts", "compare_arrows", "admin:accounts_conflict_changelist", "accounts.view_conflict"),
     ("Recalculations", "calculate", "admin:segmentation_run_changelist", "segmentation.view_run"),
     (
         "Impact previews",
@@ -82,6 +85,13 @@ ADMINISTRATION = [
     ("CSMs", "badge", "admin:accounts_csm_changelist", "accounts.view_csm"),
     ("Products", "inventory_2", "admin:accounts_product_changelist", "accounts.view_product"),
     ("Source systems", "database", "admin:accounts_sourcesystem_changelist", "accounts.view_sourcesystem"),
-    ("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
-    ("Groups", "group", "admin:auth_group_changelist", "auth.view_group"),
+    (
+        "Systems of record",
+        "verified",
+        "admin:accounts_systemofrecord_changelist",
+        "accounts.view_systemofrecord",
+    ),
+    ("People", "person", "admin:auth_user_changelist", "auth.view_user"),
+    ("Roles", "group", "admin:auth_group_changelist", "auth.view_group"),
+    ("Stand-ins", "partner_exchange", "admin:governance_delegation_changelist", "governance.view_delegation"),
 ]

@@ -3,6 +3,7 @@
 `gate` stands behind the gate "facts": accounts.conflicts asks it before protected facts change, whichever way they come.
 """
 
+import hashlib
 from collections import defaultdict
 from functools import partial
 
@@ -208,7 +209,8 @@ def asks(conflict):
 
 def token(conflict):
     """What a decision is about: changes when the value we have, or the one proposed, does."""
-    return f"{conflict.pk}:{conflict.held_value}:{conflict.status}"
+    said = repr((conflict.held_value, conflict.proposed_value, conflict.status))
+    return f"{conflict.pk}:{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
 # -- deciding

@@ -3,8 +3,8 @@
 from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 
-from accounts import quality
-from accounts.catalogue import FACTS, SIGNAL_FAMILIES, SIGNALS
+from accounts import conflicts, quality
+from accounts.catalogue import FACTS, PROTECTED, SIGNAL_FAMILIES, SIGNALS
 
 from .governed import page
 
@@ -21,10 +21,15 @@ def dictionary_view(request):
         raise PermissionDenied
     today = timezone.localdate()
     total, found = quality.completeness(list(FACTS), at=today)
+    records = conflicts.records()
     families = [
         {
             "name": label,
-            "rows": [_row(fact, found[fact.name], total) for fact in FACTS.values() if fact.family == key],
+            "rows": [
+                _row(fact, found[fact.name], total) | {"record": records.get(fact.name)}
+                for fact in FACTS.values()
+                if fact.family == key
+            ],
         }
         for key, label in FAMILIES.items()
     ]
@@ -34,6 +39,8 @@ def dictionary_view(request):
         title="Data dictionary",
         families=families,
         events=_events(found),
+        protected=[FACTS[name].label for name in PROTECTED],
+        may_see_records=request.user.has_perm("accounts.view_systemofrecord"),
         other_events=quality.unknown_signals(at=today),
         total=total,
         as_of=today,

@@ -186,6 +186,7 @@ class ImportAdmin(PlainAdmin):
             rejected=Paginator(batch.rejected.order_by("pk"), REJECTED_SHOWN).get_page(request.GET.get("p")),
             may_import=request.user.has_perm("accounts.import_accounts"),
             changes=sum(one["created"] + one["updated"] for one in batch.queries),
+            queued=sum(one.get("queued", 0) for one in batch.queries),
         )
 
     def progress_view(self, request, pk):

@@ -12,7 +12,7 @@ from django.utils.html import format_html, format_html_join
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from accounts import corrections, exports
+from accounts import catalogue, corrections, exports
 from accounts.admin.governed import Changes, GovernedAdmin, page
 from accounts.catalogue import ACCOUNT_FACTS
 from accounts.models import Account, Csm
@@ -161,7 +161,7 @@ class AccountAdmin(GovernedAdmin):
     list_before_template = "demarc/account_list_before.html"
     ordering = ["name"]
     autocomplete_fields = ["csm", "parent"]
-    actions = ["declare"]
+    actions = ["declare", "override"]
 
     def get_search_results(self, request, queryset, search_term):
         """What is found is looked up before it is put in order: PostgreSQL may else walk all accounts in that order."""
@@ -290,6 +290,15 @@ class AccountAdmin(GovernedAdmin):
             return None
         return propose_page(request, accounts)
 
+    def has_override_permission(self, request):
+        return request.user.has_perm("governance.request_override")
+
+    @admin.action(description="Ask for an override", permissions=["override"])
+    def override(self, request, queryset):
+        """The page that asks; what is sent from there is a request for approval."""
+        ids = ",".join(str(pk) for pk in queryset.order_by("name", "pk").values_list("pk", flat=True)[:201])
+        return HttpResponseRedirect(f"{reverse('admin:governance_override_ask')}?accounts={ids}")
+
     # -- the page that says why
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
@@ -329,10 +338,20 @@ class AccountAdmin(GovernedAdmin):
 
     def save_model(self, request, account, form, change):
         facts = {name: form.cleaned_data[name] for name in form.changed_data if name != "reason"}
-        corrections.correct(account, facts, by=request.user, reason=form.cleaned_data["reason"])
+        request.queued = corrections.correct(
+            account, facts, by=request.user, reason=form.cleaned_data["reason"]
+        )
 
     def response_change(self, request, account):
-        messages.success(request, "Saved. The segments follow with the next recalculation.")
+        if request.queued:
+            names = ", ".join(catalogue.label(one.fact) for one in request.queued)
+            messages.warning(
+                request,
+                f"{names}: waits for a decision, because it would change a segment and another source has the last word, "
+                "or an override is in force. Everything else is saved.",
+            )
+        else:
+            messages.success(request, "Saved. The segments follow with the next recalculation.")
         return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[account.pk]))
 
 
