@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from accounts.admin import saved_views
 from accounts.admin.dictionary import dictionary_view
 from governance.admin import notifications
+from segmentation.admin import provisional
 from segmentation.admin.coverage_page import coverage_view, customers_view
 from segmentation.admin.home import completeness_view
 
@@ -16,6 +17,10 @@ urlpatterns = [
     path("admin/completeness/", admin.site.admin_view(completeness_view), name="home_completeness"),
     path("admin/coverage/", admin.site.admin_view(coverage_view), name="coverage"),
     path("admin/coverage/customers/", admin.site.admin_view(customers_view), name="coverage_customers"),
+    path("admin/provisional/", admin.site.admin_view(provisional.provisional_view), name="provisional"),
+    path(
+        "admin/provisional/export/", admin.site.admin_view(provisional.export_view), name="provisional_export"
+    ),
     path("admin/inbox/", admin.site.admin_view(notifications.inbox_view), name="inbox"),
     path("admin/inbox/<int:pk>/", admin.site.admin_view(notifications.line_view), name="inbox_line"),
     path(

@@ -98,7 +98,7 @@ def preferences_view(request):
         later=[
             how.said
             for how in (*notifications.KINDS.values(), *notifications.MOVES.values())
-            if not how.at_once
+            if how.later and not how.at_once
         ],
     )
 

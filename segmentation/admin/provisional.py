@@ -1,0 +1,114 @@
+"""Provisional accounts, those due first: who decides soon, what is missing, and an export of exactly what is shown."""
+
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Count, Q
+from django.http import StreamingHttpResponse
+from django.utils import timezone
+
+from accounts import exports
+from accounts.admin.governed import page
+from accounts.models import Csm
+from segmentation import provisional
+from segmentation.models import Layer
+
+PER_PAGE = 50
+SOON = 7  # days
+EXPORTED = [
+    "Account ID",
+    "Account",
+    "CSM",
+    "Segmentation",
+    "Segment",
+    "Since",
+    "Customer since",
+    "Due",
+    "Days left",
+]
+EXPORTED += ["What is missing", "Then", "As of", "Filter"]
+
+
+def provisional_view(request):
+    """The list; the same number of queries for any number of accounts."""
+    asked = _Asked(request)
+    today = timezone.localdate()
+    rows = asked.rows()
+    pages = Paginator(rows, PER_PAGE).get_page(request.GET.get("p"))
+    soon = rows.filter(provisional_until__lte=today + timezone.timedelta(days=SOON)).count()
+    return page(
+        request,
+        "demarc/provisional.html",
+        title="Provisional accounts",
+        asked=asked,
+        rows=pages,
+        told=provisional.told(pages, today),
+        today=today,
+        soon=soon,
+        within=SOON,
+    )
+
+
+def export_view(request):
+    """All pages of what is shown, as CSV; each row tells the filter and the date."""
+    if not request.user.has_perm("accounts.export_accounts"):
+        raise PermissionDenied
+    asked, today = _Asked(request), timezone.localdate()
+    lines = exports.lines(EXPORTED, (_exported(one, asked, today) for one in _all(asked.rows(), today)))
+    answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="provisional-accounts-{today}.csv"'
+    return answer
+
+
+def _all(rows, today):
+    return (told for row in rows.iterator(chunk_size=2_000) for told in provisional.told([row], today))
+
+
+def _exported(one, asked, today):
+    row, account = one.assignment, one.assignment.account
+    known = [account.external_id, account.name, account.csm or "", row.layer, row.effective or ""]
+    known += [row.effective_since or "", one.started or "", one.due]
+    return [*map(str, known), one.days_left, one.missing, one.then, str(today), asked.said]
+
+
+class _Asked:
+    """What the address asks for: a segmentation, a CSM (an id, `none` or `me`), a name."""
+
+    def __init__(self, request):
+        if not request.user.has_perm("accounts.view_account"):
+            raise PermissionDenied
+        here = Layer.objects.filter(assignments__provisional=True).distinct()
+        self.layers = list(here.order_by("position", "key"))
+        self.layer = next((one for one in self.layers if one.key == request.GET.get("layer")), None)
+        some = Q(accounts__assignments__provisional=True)
+        self.csms = list(Csm.objects.annotate(some=Count("accounts", filter=some)).filter(some__gt=0)[:500])
+        self.me = getattr(request.user, "csm", None)
+        self.csm = self._csm(request.GET.get("csm", ""))
+        self.q = request.GET.get("q", "").replace("\x00", "")[:100].strip()
+        self.may_export = request.user.has_perm("accounts.export_accounts")
+
+    def _csm(self, wanted):
+        if wanted == "none" or (wanted == "me" and self.me):
+            return wanted
+        known = wanted.isdecimal() and len(wanted) < 19 and Csm.objects.filter(pk=int(wanted)).exists()
+        return wanted if known else ""
+
+    def rows(self):
+        rows = provisional.waiting()
+        if self.layer:
+            rows = rows.filter(layer=self.layer)
+        if self.csm:
+            of = {"none": None, "me": self.me}
+            rows = rows.filter(account__csm=of[self.csm] if self.csm in of else int(self.csm))
+        if self.q:
+            rows = rows.filter(Q(account__name__icontains=self.q) | Q(account__external_id=self.q))
+        return rows
+
+    @property
+    def said(self):
+        """The filter in words, for the export."""
+        parts = {"segmentation": self.layer and self.layer.key, "csm": self.csm, "search": self.q}
+        return " & ".join(f"{name}={value}" for name, value in parts.items() if value) or "everything"
+
+    @property
+    def something(self):
+        return bool(self.layer or self.csm or self.q)
