@@ -246,6 +246,10 @@ def manage_people(*, by):
     return _needs(by, "auth.change_user", "Only administrators look after people and roles.")
 
 
+def _above(user, by):
+    return "Only a superuser changes a superuser." if user.is_superuser and not by.is_superuser else ""
+
+
 def ask_role(user, *, by):
     """Ask for roles of somebody who can log in; an administrator may ask for their own, and others decide."""
     if refusal := manage_people(by=by):
@@ -258,11 +262,15 @@ def deactivate(user, *, by):
         return refusal
     if user.pk == by.pk:
         return "You cannot close your own login: another administrator can."
+    if refusal := _above(user, by):
+        return refusal
     return "" if user.is_active else f"The login of {user.get_username()} is closed already."
 
 
 def reactivate(user, *, by):
     if refusal := manage_people(by=by):
+        return refusal
+    if refusal := _above(user, by):
         return refusal
     return f"{user.get_username()} can log in already." if user.is_active else ""
 
@@ -270,12 +278,9 @@ def reactivate(user, *, by):
 def delete_person(user, *, by):
     if refusal := _needs(by, "auth.delete_user", "Only administrators delete people."):
         return refusal
-    return "You cannot delete yourself: another administrator can." if user.pk == by.pk else ""
-
-
-def set_password(user, *, by):
-    """Everybody their own; an administrator another person's, which is told to that person."""
-    return "" if user.pk == getattr(by, "pk", None) else manage_people(by=by)
+    if user.pk == by.pk:
+        return "You cannot delete yourself: another administrator can."
+    return _above(user, by)
 
 
 def enter_absence(absent, delegate, *, by):

@@ -136,7 +136,14 @@ def anything(cell):
 
 
 # What a model is called in the menu, where that is not its plural.
-HEADINGS = {"rules versions": "Rules", "treatments": "How we serve", "approval requests": "Approvals"}
+HEADINGS = {
+    "rules versions": "Rules",
+    "treatments": "How we serve",
+    "approval requests": "Approvals",
+    "users": "People",
+    "groups": "Roles",
+    "delegates": "Stand-ins",
+}
 
 
 @register.filter

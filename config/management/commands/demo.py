@@ -83,7 +83,8 @@ def looks_after_accounts(name):
     user = get_user_model().objects.get(username=name)
     if hasattr(user, "csm"):
         return
-    free = Csm.objects.filter(kind=Csm.Kind.PERSON, user=None).annotate(number=Count("accounts"))
+    free = Csm.objects.filter(kind=Csm.Kind.PERSON, user=None).exclude(name__icontains="pool")
+    free = free.annotate(number=Count("accounts"))
     csm = free.order_by("-number", "pk").first()
     if csm is not None:
         with acting(label="demonstration", channel="command", reason="A login for the demonstration"):
