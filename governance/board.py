@@ -96,6 +96,17 @@ class Card:
         return self.one.direction == "up"
 
     @property
+    def stays(self):
+        """The CSM stays."""
+        return self.one.receiver_id in (None, self.one.account.csm_id)
+
+    @property
+    def over(self):
+        """The receiver would have more accounts than the band allows."""
+        one = self.takes
+        return bool(one and one.high and one.expected > one.high)
+
+    @property
     def ticked(self):
         return sum(bool(line.get("done")) for line in self.one.checklist)
 

@@ -29,7 +29,8 @@ def checklist(transition):
     """[{"text", "done"}]: leave one segment, enter the other."""
     before, after = transition.from_segment.treatment, transition.to_segment.treatment
     lines = _lines(before and before.play_on_exit)
-    lines += [f"{_shared(transition)}"] if transition.giver_id else []
+    if transition.giver_id and transition.receiver_id not in (None, transition.giver_id):
+        lines.append(_shared(transition))
     if after:
         lines += _lines(after.play_on_entry)
         if after.success_plan_template:

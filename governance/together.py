@@ -1,10 +1,16 @@
-"""Many tier changes planned in one go and asked for as one request."""
+"""Planned and asked for in one go: one tier change by its page, or many as one request."""
 
 from accounts.refusals import Refused, verb
 from governance import plans, transitions
 from governance.models import Transition
 
 Status = Transition.Status
+
+
+@verb
+def plan_and_ask(transition, *, by, why, seen=None, **plan):
+    """Plan one tier change (see transitions.plan) and ask for its approval, both or neither. Returns the request."""
+    return transitions.ask([transitions.plan(transition, by=by, seen=seen, **plan)], by=by, why=why)
 
 
 @verb

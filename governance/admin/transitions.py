@@ -361,11 +361,12 @@ class TransitionAdmin(GovernedAdmin):
         wanted, seen, by = sent.get("verb"), sent.get("seen") or None, request.user
         here = HttpResponseRedirect(_with_back(reverse(PAGE, args=[one.pk]), _back(request)))
         if wanted in ("plan", "ask"):
-            one = _save_plan(one, sent, by=by, seen=seen)
+            said = {"by": by, "seen": seen} | _typed_plan(sent)
             if wanted == "ask":
-                asked = transitions.ask([one], by=by, why=sent.get("why", ""))
+                asked = together.plan_and_ask(one, why=sent.get("why", ""), **said)
                 _say_asked(request, asked)
                 return HttpResponseRedirect(_back(request) or reverse(REQUEST, args=[asked.pk]))
+            one = transitions.plan(one, **said)
             messages.success(request, _said_planned(one))
             return HttpResponseRedirect(_back(request) or here.url)
         if wanted in ("keep", "fix"):
@@ -515,20 +516,18 @@ def _offered(model, chosen, *, counted=None):
     return [(names[key], sorted(rows, key=lambda row: str(row[0]))) for key, rows in groups.items() if rows]
 
 
-def _save_plan(one, sent, *, by, seen):
-    return transitions.plan(
-        one,
-        by=by,
-        receiver=_csm(sent.get("receiver", "")),
-        joint_days=_number(sent.get("joint_days", "")),
-        success_plan=sent.get("success_plan", ""),
-        notice=sent.get("notice", ""),
-        notice_on=_day(sent.get("notice_on", "")),
-        notice_by=sent.get("notice_by", ""),
-        checklist=_typed_lines(sent),
-        notes=sent.get("notes", ""),
-        seen=seen,
-    )
+def _typed_plan(sent):
+    """The plan of a form, as transitions.plan takes it."""
+    return {
+        "receiver": _csm(sent.get("receiver", "")),
+        "joint_days": _number(sent.get("joint_days", "")),
+        "success_plan": sent.get("success_plan", ""),
+        "notice": sent.get("notice", ""),
+        "notice_on": _day(sent.get("notice_on", "")),
+        "notice_by": sent.get("notice_by", ""),
+        "checklist": _typed_lines(sent),
+        "notes": sent.get("notes", ""),
+    }
 
 
 def _said_planned(one):
@@ -799,8 +798,21 @@ def part(request, account):
                 "url": reverse(PAGE, args=[row["event"].about_id]),
             }
             for row in told
-        ],
+        ]
+        + [entry for one in rows for entry in _decided(one)],
     }
+
+
+def _decided(one):
+    """What a tier change's request adds to the timeline: that it was asked for, and a no."""
+    url, about = reverse(PAGE, args=[one.pk]), f"{one.layer} {one.from_segment} → {one.to_segment}"
+    if one.request and one.origin != Transition.Origin.OVERRIDE:  # an override tells of its own request
+        asked = one.request
+        on = timezone.localdate(asked.requested_at)
+        yield {"on": on, "title": "Approval asked for", "text": about, "who": asked.requester_label, "reason": asked.why, "url": url}  # fmt: skip
+    if one.status == Status.REJECTED:
+        on = timezone.localdate(one.ended_at)
+        yield {"on": on, "title": "Rejected", "text": about, "who": one.ended_by_label, "reason": one.end_reason, "url": url}  # fmt: skip
 
 
 def _becomes(one):
@@ -867,11 +879,12 @@ def _says(one):
         )
     if one.status == Status.AWAITING:
         return "It has been approved.", f"it takes effect on {shown.day(one.applies_on)}."
-    both = " and ".join(str(csm) for csm in (one.giver, one.receiver) if csm)
+    changed = f"Approved: the segment has changed on {shown.day(one.joint_from)}."
+    if one.receiver_id in (None, one.giver_id):
+        return f"{changed} {one.giver or 'Nobody'} stays the CSM.", "the hand-over is completed."
     return (
-        f"Approved: the segment has changed on {shown.day(one.joint_from)}. {both or 'Nobody'} "
-        f"look{'' if one.giver_id and one.receiver_id else 's'} after the customer until {shown.day(one.joint_until)}.",
-        f"{f'{one.receiver} becomes the CSM' if one.receiver_id else 'it ends'} once the hand-over is completed.",
+        f"{changed} {one.giver or 'Nobody'} and {one.receiver} look after the customer until {shown.day(one.joint_until)}.",
+        f"{one.receiver} becomes the CSM once the hand-over is completed.",
     )
 
 

@@ -19,7 +19,7 @@ from accounts.revenue import with_arr
 from accounts.templatetags import shown
 from segmentation import coverage, explain, nesting, reasons, treatments
 from segmentation.assignments import GONE
-from segmentation.models import Assignment, Definition, Layer, Move
+from segmentation.models import Assignment, Declaration, Definition, Layer, Move
 
 CHIPS = 4  # labels at the top; all of them are in a table below
 TIMELINE = 40
@@ -435,7 +435,7 @@ def _timeline(account, moves, show, happened):
     """What happened, newest first: segment changes, decisions, rules that became active, changes of the account's data."""
     events = []
     if show in ("", "decisions"):
-        events += [{"kind": "decision", "id": 0} | one for one in happened]
+        events += [{"kind": "decision", "id": 0} | one for one in [*happened, *_declared(account)]]
     if show in ("", "moves"):
         events += [{"kind": "move", "on": move.at, "id": move.pk, "move": move} for move in moves]
     if show in ("", "rules"):
@@ -443,6 +443,36 @@ def _timeline(account, moves, show, happened):
     if show in ("", "data"):
         events += _data_changes(account)
     return sorted(events, key=lambda event: (event["on"], event["id"]), reverse=True)[:TIMELINE]
+
+
+def _declared(account):
+    """What people proposed and decided about the account's declared values."""
+    rows = account.declarations.select_related("layer", "segment").order_by("-id")[:TIMELINE]
+    return [entry for one in rows for entry in _said(one)]
+
+
+def _said(one):
+    about = {"text": f"{one.layer} {one.segment}"}
+    yield about | {
+        "on": timezone.localdate(one.proposed_at),
+        "title": "Proposed",
+        "who": one.proposed_by_label,
+        "reason": one.reason,
+    }
+    if one.decided_at:
+        yield about | {
+            "on": timezone.localdate(one.decided_at),
+            "title": "Rejected" if one.status == Declaration.Status.REJECTED else "Confirmed",
+            "who": one.decided_by_label,
+            "reason": one.decision_reason,
+        }
+    if one.ended_at:
+        yield about | {
+            "on": timezone.localdate(one.ended_at),
+            "title": one.get_status_display(),
+            "who": one.ended_by_label,
+            "reason": one.end_reason,
+        }
 
 
 def _activations(moves):
