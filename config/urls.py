@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from accounts.admin import saved_views
 from accounts.admin.dictionary import dictionary_view
 from governance.admin import notifications
+from governance.admin.activations import ask_view
 from segmentation.admin import provisional
 from segmentation.admin.coverage_page import coverage_view, customers_view
 from segmentation.admin.home import completeness_view
@@ -35,5 +36,6 @@ urlpatterns = [
         admin.site.admin_view(saved_views.delete_view),
         name="saved_view_delete",
     ),
+    path("admin/rules/<int:pk>/ask/", admin.site.admin_view(ask_view), name="ask_activation"),
     path("admin/", admin.site.urls),
 ]

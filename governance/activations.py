@@ -115,6 +115,12 @@ def impact_of(definition, preview):
     )
 
 
+def request_of(definition):
+    """The latest request about this version; None where nobody has asked."""
+    found = ApprovalRequest.objects.filter(kind=Kind.DEFINITION, key=_key(definition.pk))
+    return found.order_by("-pk").first()
+
+
 def _key(pk):
     return f"definition:{pk}"
 

@@ -106,7 +106,6 @@ def test_every_page_of_an_account_run_and_version_answers(web):
         f"{A}importbatch/{{}}/change/",
         f"{S}run/{{}}/change/",
         f"{S}definition/{{}}/change/",
-        f"{S}definition/{{}}/activate/",
     ],
 )
 @pytest.mark.parametrize("key", ["999999", "99999999999999999999999", "x", "%00", "1_quote"])
@@ -209,7 +208,8 @@ GUARDED = [
     ("post", f"{S}definition/1/check/", "change_definition"),
     ("post", f"{S}definition/1/change/", "change_definition"),
     ("post", f"{S}definition/1/discard/", "change_definition"),
-    ("post", f"{S}definition/1/activate/", "activate_definition"),
+    ("get", "/admin/rules/1/ask/", "change_definition"),
+    ("post", "/admin/rules/1/ask/", "change_definition"),
 ]
 
 
@@ -308,10 +308,12 @@ def test_a_second_click_leads_to_what_the_first_one_did(web):
     pages = {web.post(start, {"layer": layer.key})["Location"] for _ in range(2)}
     assert len(pages) == 1
     draft = layer.definitions.get(status="draft")
-    sent = {"seen": draft.hash, "reason": "New year"}
-    for part in ("activate", "discard"):
-        answer = web.post(f"{S}definition/{draft.pk}/{part}/", sent, follow=True)
-    assert "is active already, no draft any more" in text(answer)
+    versions.submit(draft, by=person(), reason="New year")
+    for answer in (
+        web.post(f"{S}definition/{draft.pk}/discard/", follow=True),
+        web.get(f"/admin/rules/{draft.pk}/ask/", follow=True),
+    ):
+        assert "is in review already, no draft any more" in text(answer)
     account("acme", arr=1)
     runs = [web.post(f"{S}run/start/", {"layer": layer.key})["Location"] for _ in range(2)]
     assert runs[0] == runs[1]
@@ -327,7 +329,7 @@ def test_following_a_link_changes_nothing(web):
     for url in (
         f"{S}run/start/",
         f"{S}definition/{draft.pk}/discard/",
-        f"{S}definition/{draft.pk}/activate/",
+        f"/admin/rules/{draft.pk}/ask/",
     ):
         assert web.get(url).status_code == 200
     for url in (
@@ -538,16 +540,6 @@ def test_a_draft_that_somebody_else_saved_is_not_overwritten_and_nothing_typed_i
     assert saved.status_code == 302
     draft.refresh_from_db()
     assert draft.document["dimensions"][0]["name"] == "What I typed"
-
-
-def test_activation_wants_a_reason_and_a_person_who_may(web, chief):
-    layer = layer_with()
-    draft = versions.create_draft(layer, by=person())
-    url = f"{S}definition/{draft.pk}/activate/"
-    assert web.post(url, {"seen": draft.hash, "reason": " "}).status_code == 409
-    assert web.post(url, {"seen": draft.hash, "reason": "New year"}).status_code == 302
-    draft.refresh_from_db()
-    assert (draft.status, draft.reason, draft.activated_by) == ("active", "New year", chief.pk)
 
 
 @pytest.mark.parametrize(

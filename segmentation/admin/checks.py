@@ -52,7 +52,7 @@ def acknowledge_view(request, pk, model_admin):
     definition = get_object_or_404(Definition.objects.select_related("layer"), pk=pk)
     chosen = set(request.POST.getlist("warning"))
     activating = request.POST.get("activating") == "1"
-    page_name = "admin:segmentation_definition_activate" if activating else PAGE
+    page_name = "ask_activation" if activating else PAGE
     back = f"{reverse(page_name, args=[pk])}{'' if activating else '#checks'}"
     try:
         if not acknowledgements.may_acknowledge(request.user):

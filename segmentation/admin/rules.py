@@ -9,9 +9,9 @@ from django.db import DatabaseError
 from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
+from accounts import gates
 from accounts.admin.governed import GovernedAdmin, page
 from accounts.catalogue import FACTS, TYPES
 from accounts.refusals import Refused
@@ -24,6 +24,7 @@ from .scoring_form import fields, operators, read, row_problems, rows
 
 LIST = "admin:segmentation_definition_changelist"
 PAGE = "admin:segmentation_definition_change"
+SEND = "ask_activation"  # of governance: how rules become active
 
 
 @admin.register(Definition)
@@ -45,11 +46,6 @@ class DefinitionAdmin(GovernedAdmin):
             path("<int:pk>/check/", wrap(require_POST(self.check_view)), name=name("check")),
             path("<int:pk>/counts/", wrap(require_POST(self.counts_view)), name=name("counts")),
             path("<int:pk>/discard/", wrap(self.discard_view), name=name("discard")),
-            path("<int:pk>/activate/", wrap(self.activate_view), name=name("activate")),
-            *[
-                path(f"<int:pk>/{verb}/", wrap(self.step_view), {"verb": verb}, name=name(verb))
-                for verb in ("submit", "withdraw", "reject")
-            ],
             *checks.urls(self, wrap),
             *super().get_urls(),
         ]
@@ -103,9 +99,8 @@ class DefinitionAdmin(GovernedAdmin):
             except Refused as error:
                 refusal = str(error)
             else:
-                for step in versions.steps(one, by=request.user):
-                    if step.verb in request.POST:
-                        return HttpResponseRedirect(_address(step.verb, one))
+                if "send" in request.POST:
+                    return HttpResponseRedirect(reverse(SEND, args=[one.pk]))
                 messages.success(request, "The draft is saved.")
                 return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
         return self._table(request, one, document, seen, refusal)
@@ -129,8 +124,8 @@ class DefinitionAdmin(GovernedAdmin):
             seen=seen,
             refusal=refusal,
             editable=draft and self.has_change_permission(request),
-            steps=[_offered(step, one) for step in versions.steps(one, by=request.user)],
-            may_activate=request.user.has_perm("segmentation.activate_definition"),
+            may_send=any(step.verb == "submit" for step in versions.steps(one, by=request.user)),
+            sign_off=gates.ask("rules_page", one, user=request.user),
             others=one.layer.definitions.exclude(pk=one.pk).exists(),
             may_change=self.has_change_permission(request),
             segments=segments,
@@ -187,73 +182,6 @@ class DefinitionAdmin(GovernedAdmin):
             model_admin=self,
             original=draft,
             draft=draft,
-        )
-
-    def activate_view(self, request, pk):
-        """Asks for the reason; the POST activates."""
-        if not request.user.has_perm("segmentation.activate_definition"):
-            raise PermissionDenied
-        one = self._get(pk)
-        if "activate" not in [step.verb for step in versions.steps(one, by=request.user)]:
-            return self._no_step(request, one)
-        reason, refusal = request.POST.get("reason", "").strip(), ""
-        if request.method == "POST":
-            try:
-                versions.activate(one, by=request.user, reason=reason, seen=request.POST.get("seen", ""))
-            except Refused as error:
-                refusal = str(error)
-            else:
-                messages.success(request, _activated(request.user, one))
-                return HttpResponseRedirect(reverse(LIST))
-        active = one.layer.definitions.filter(status="active").first()
-        return page(
-            request,
-            "demarc/rules_activate.html",
-            title="Activate",
-            model_admin=self,
-            original=one,
-            draft=one,
-            active=active,
-            changes=_compared(active, one).sentences if active else (),
-            problems=versions.problems(one),
-            reason=reason,
-            refusal=refusal,
-            status=409 if refusal else 200,
-        )
-
-    def step_view(self, request, pk, verb):
-        """Asks for the reason; the POST takes the step: submit, withdraw or reject."""
-        if not any(step.verb == verb and request.user.has_perm(step.permission) for step in versions.STEPS):
-            raise PermissionDenied
-        one = self._get(pk)
-        step = next((step for step in versions.steps(one, by=request.user) if step.verb == verb), None)
-        if step is None:
-            return self._no_step(request, one)
-        reason, refusal = request.POST.get("reason", "").strip(), ""
-        if request.method == "POST":
-            try:
-                take = getattr(versions, verb)
-                take(one, by=request.user, reason=reason, seen=request.POST.get("seen", ""))
-            except Refused as error:
-                refusal = str(error)
-            else:
-                messages.success(request, _TAKEN[verb].format(layer=one.layer, version=one.version))
-                return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
-        active = one.layer.definitions.filter(status="active").first()
-        return page(
-            request,
-            "demarc/rules_step.html",
-            title=step.label,
-            model_admin=self,
-            original=one,
-            definition=one,
-            step=step,
-            active=active,
-            changes=_compared(active, one).sentences if active else (),
-            problems=versions.problems(one) if verb == "submit" else [],
-            reason=reason,
-            refusal=refusal,
-            status=409 if refusal else 200,
         )
 
     def compare_view(self, request):
@@ -351,27 +279,6 @@ class DefinitionAdmin(GovernedAdmin):
         messages.warning(request, f"{one} is {one.get_status_display().lower()} already, no draft any more.")
         return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
 
-    def _no_step(self, request, one):
-        messages.warning(
-            request, f"{one} is {one.get_status_display().lower()}; this step is not open any more."
-        )
-        return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
-
-
-_TAKEN = {
-    "submit": "{layer}: version {version} is in review. Its rules are fixed until somebody decides.",
-    "withdraw": "{layer}: version {version} is a draft again.",
-    "reject": "{layer}: version {version} is rejected; the active rules are as before.",
-}
-
-
-def _offered(step, one):
-    return {"verb": step.verb, "label": step.label, "address": _address(step.verb, one)}
-
-
-def _address(verb, one):
-    return reverse(f"admin:segmentation_definition_{verb}", args=[one.pk])
-
 
 def _compared(old, new):
     return comparison.compare(old.document, new.document, names=versions.labels(new.layer))
@@ -382,15 +289,6 @@ def _before(one):
     others = one.layer.definitions.exclude(pk=one.pk)
     active = others.filter(status=Definition.Status.ACTIVE).first()
     return active or others.filter(version__lt=one.version).first() or one
-
-
-def _activated(user, draft):
-    """The sentence after an activation, with the next step for those who may take it."""
-    said = f"{draft.layer}: version {draft.version} is active. Nothing has changed for any account yet."
-    if not user.has_perm("segmentation.recompute_layer"):
-        return f"{said} The next recalculation applies it."
-    link = reverse("admin:segmentation_run_start")
-    return format_html('{} <a href="{}" style="text-decoration:underline">Recalculate now</a>', said, link)
 
 
 def _layer(layer, found):

@@ -398,7 +398,8 @@ def test_the_page_shows_what_to_mend_and_takes_reasons(client, draft):
         ({"warning": "segment-count/2", "reason": "Two is enough", "activating": "1"}, 1),
     ):
         answer = client.post(page("acknowledge", draft), given)
-        back = page("activate", draft) if "activating" in given else f"{page('change', draft)}#checks"
+        ask = reverse("ask_activation", args=[draft.pk])
+        back = ask if "activating" in given else f"{page('change', draft)}#checks"
         assert (answer.status_code, answer["Location"]) == (302, back)
         assert draft.acknowledgements.count() == kept
     shown = client.get(page("checks", draft)).content.decode()

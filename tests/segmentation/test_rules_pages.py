@@ -2,7 +2,8 @@
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from segmenting import BY_ARR, answered, layer_with, person
+from django.urls import reverse
+from segmenting import BY_ARR, layer_with, person
 
 from segmentation import files, versions
 from segmentation.models import Definition
@@ -38,68 +39,27 @@ def text(answer):
     return answer.content.decode()
 
 
-def test_from_draft_through_review_to_active(web, layer, draft):
-    page = text(web.get(f"{S}{draft.pk}/change/"))
-    assert "Save and submit for review…" in page
-    asked = web.get(f"{S}{draft.pk}/submit/")
-    assert "High: ARR 100000 → 80000" in text(asked)
-    assert web.post(f"{S}{draft.pk}/submit/", {"seen": draft.hash, "reason": " "}).status_code == 409
-    assert web.post(f"{S}{draft.pk}/submit/", {"seen": draft.hash, "reason": "Softer"}).status_code == 302
-    one = Definition.objects.get(pk=draft.pk)
-    assert (one.status, one.reason, one.submitted_by_label) == ("in_review", "Softer", "ida")
-    page = text(web.get(f"{S}{draft.pk}/change/"))
-    for label in ("Back to draft…", "Reject…", "Activate…"):
-        assert label in page
-    assert "“Softer”" in page
-    assert "Save the draft" not in page
-    answered(one)
-    answer = web.post(f"{S}{draft.pk}/activate/", {"seen": one.hash, "reason": "Agreed"}, follow=True)
-    assert answer.status_code == 200
-    assert Definition.objects.get(pk=draft.pk).status == "active"
-
-
-def test_rejected_and_returned(web, draft):
-    draft = versions.submit(draft, by=person(), reason="Softer")
-    web.post(f"{S}{draft.pk}/withdraw/", {"seen": draft.hash})
-    assert Definition.objects.get(pk=draft.pk).status == "draft"
-    draft = versions.submit(Definition.objects.get(pk=draft.pk), by=person(), reason="Again")
-    stale = web.post(f"{S}{draft.pk}/reject/", {"seen": "other", "reason": "No"})
-    assert "since you opened them" in text(stale)
-    answer = web.post(f"{S}{draft.pk}/reject/", {"seen": draft.hash, "reason": "Too soft"}, follow=True)
-    assert "version 2 is rejected; the active rules are as before" in text(answer)
-    assert "“Too soft”" in text(web.get(S))
-    again = web.post(f"{S}{draft.pk}/reject/", {"seen": draft.hash, "reason": "No"}, follow=True)
-    assert "this step is not open any more" in text(again)
+def test_a_draft_is_saved_and_leads_to_where_it_is_sent_for_approval(web, draft):
+    assert "Save and send for approval…" in text(web.get(f"{S}{draft.pk}/change/"))
+    answer = web.post(f"{S}{draft.pk}/change/", {"rules.0.segment": "high", "seen": draft.hash, "send": "1"})
+    assert answer["Location"] == reverse("ask_activation", args=[draft.pk])
 
 
 @pytest.mark.parametrize(
-    ("permission", "allowed"),
-    [
-        ("change_definition", {"submit", "withdraw"}),
-        ("activate_definition", {"reject", "activate"}),
-        (None, set()),
-    ],
+    ("permission", "offered"), [("change_definition", True), ("activate_definition", False), (None, False)]
 )
-def test_steps_are_offered_to_who_may_take_them(client, draft, permission, allowed):
+def test_only_who_may_change_rules_sends_them(client, draft, permission, offered):
     web = visitor(client, "otto", *filter(None, [permission]))
-    draft = versions.submit(draft, by=person(), reason="Softer")
-    page = text(web.get(f"{S}{draft.pk}/change/"))
-    for verb in ("withdraw", "reject", "activate"):
-        assert (f"{S}{draft.pk}/{verb}/" in page) == (verb in allowed)
-    for verb in ("submit", "withdraw", "reject", "activate"):
-        status = web.post(f"{S}{draft.pk}/{verb}/", {"seen": "stale", "reason": "x"}).status_code
-        assert (status == 403) == (verb not in allowed)
-    assert Definition.objects.get(pk=draft.pk).status == "in_review"
+    assert ("send for approval…" in text(web.get(f"{S}{draft.pk}/change/"))) == offered
+    answer = web.post(reverse("ask_activation", args=[draft.pk]), {"seen": draft.hash, "reason": "x"})
+    assert (answer.status_code == 403) != offered
 
 
-def test_looking_at_a_step_takes_none(web, draft):
-    for verb in ("submit", "activate"):
-        assert web.get(f"{S}{draft.pk}/{verb}/", {"reason": "x"}).status_code == 200
-    assert Definition.objects.get(pk=draft.pk).status == "draft"
+def test_what_is_in_review_cannot_be_edited_and_says_why_it_is(web, draft):
     versions.submit(draft, by=person(), reason="Softer")
-    for verb in ("withdraw", "reject", "activate"):
-        assert web.get(f"{S}{draft.pk}/{verb}/", {"reason": "x"}).status_code == 200
-    assert Definition.objects.get(pk=draft.pk).status == "in_review"
+    page = text(web.get(f"{S}{draft.pk}/change/"))
+    assert "“Softer”" in page
+    assert "Save the draft" not in page
 
 
 def test_any_two_versions_are_compared(web, layer, draft):
