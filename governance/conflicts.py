@@ -27,6 +27,7 @@ ACQUIRED = ("industry", "parent")  # changes that may be an acquisition
 MOST = 200  # decided in one action
 LONGEST = 2_000  # characters of a note or an answer
 NOTHING = "not known"
+BY_THE_RULES = " by the rules: "  # in the sentences about segments
 
 Status = Conflict.Status
 
@@ -146,7 +147,7 @@ class _Look:
                 name = criterion.name or catalogue.label(criterion.fact)
                 yield f"{self.layer}: {name} {_points(old)} → {_points(new)} points"
         if was["segment"] != becomes["segment"]:
-            yield f"{self.layer} by the rules: {self.segment(was)} → {self.segment(becomes)}"
+            yield f"{self.layer}{BY_THE_RULES}{self.segment(was)} → {self.segment(becomes)}"
 
     def segment(self, row):
         if not hasattr(self, "names"):

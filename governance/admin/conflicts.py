@@ -7,14 +7,15 @@ from django.db.models import Case, Value, When
 from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 
+from accounts import corrections
 from accounts.admin.governed import GovernedAdmin, page
 from accounts.catalogue import label
 from accounts.models import Account, Conflict
 from accounts.refusals import Refused
-from accounts.templatetags.shown import ago, count, day, plural
+from accounts.templatetags.shown import ago, count, plural
 from governance import conflicts, permissions
 
 LIST = "admin:accounts_conflict_changelist"
@@ -24,6 +25,7 @@ REPORT = "admin:accounts_conflict_report"
 ACCOUNT = "admin:accounts_account_change"
 BADGES = {"open": "warn", "taken": "ok"}
 VERBS = {"keep": conflicts.keep, "take": conflicts.take}
+BY_PEOPLE = (corrections.MANUAL, conflicts.REPORTED)
 LAST = 10  # earlier ones of the same data field, and decided ones in an account's timeline
 
 Status = Conflict.Status
@@ -131,7 +133,12 @@ class ConflictAdmin(GovernedAdmin):
 
     @admin.display(description="What would change")
     def effect(self, one):
-        return format_html_join("", "<div>{}</div>", ((text,) for text in one.effects)) or "–"
+        """A segment before points; the rest is on its page."""
+        if not one.effects:
+            return "–"
+        segments = [text for text in one.effects if conflicts.BY_THE_RULES in text]
+        more = len(one.effects) - 1
+        return f"{(segments or one.effects)[0]}{f', and {more} more' if more else ''}"
 
     @admin.display(description="Status", ordering="status")
     def state(self, one):
@@ -276,6 +283,7 @@ def _row(one):
         "held_source": source(one.held_source),
         "proposed": value(one.fact, one.proposed_value),
         "proposed_source": source(one.proposed_source),
+        "person": one.opened_by_label if one.proposed_source in BY_PEOPLE else "",
         "badge": BADGES.get(one.status, ""),
     }
 
@@ -325,23 +333,34 @@ def part(request, account):
     report = {"label": "Report wrong data", "url": f"{reverse(REPORT)}?account={account.pk}", "icon": "flag"}
     may = permissions.may(permissions.report_conflict(by=request.user))
     sees = request.user.has_perm("accounts.view_conflict")
+    waiting = [one for one in rows if one.status == Status.OPEN]
     return {
         "actions": [report] if may else [],
-        "notices": [_notice(one, sees) for one in rows if one.status == Status.OPEN],
+        "notices": [_notice(waiting, sees)] if waiting else [],
         "happened": [_happened(one, sees) for one in rows if one.status != Status.OPEN],
     }
 
 
-def _notice(one, sees):
+def _notice(waiting, sees):
+    said = "; ".join(f"{label(one.fact).lower()}: {_disagreement(one)}" for one in waiting)
+    one = waiting[0]
+    url = reverse(PAGE, args=[one.pk])
+    if len(waiting) > 1:
+        url = f"{reverse(DECIDE)}?ids={','.join(str(one.pk) for one in waiting)}"
+    text = f"{plural(len(waiting), 'value waits,values wait')} for a decision. {said[:1].upper()}{said[1:]}."
+    return "warn", text, url if sees else ""
+
+
+def _disagreement(one):
     told = _row(one)
-    text = f"{told['field']}: we have {told['held']} ({told['held_source']}), {told['proposed_source']} says {told['proposed']}. "
-    if one.proposed_source == conflicts.REPORTED:
-        text = f"{told['field']}: {one.opened_by_label} reports {told['proposed']}, we have {told['held']} ({told['held_source']}). "
-    return (
-        "warn",
-        f"{text}It waits for a decision since {day(one.opened_at)}.",
-        reverse(PAGE, args=[one.pk]) if sees else "",
+    who = (
+        f"{one.opened_by_label} reports"
+        if one.proposed_source == conflicts.REPORTED
+        else f"{told['proposed_source']} says"
     )
+    if one.proposed_source == corrections.MANUAL:
+        who = f"{one.opened_by_label} entered"
+    return f"we have {told['held']} ({told['held_source']}), {who} {told['proposed']}"
 
 
 def _happened(one, sees):
