@@ -22,6 +22,7 @@ from importlib import import_module
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from accounts.history import acting, actor
@@ -597,24 +598,31 @@ def _say_who_is_missing(request, desk):
 def recount(what, *, by=None, at=None):
     """Count approvals again: of one request, or of all a person (a User) has decided. Returns those that wait again.
 
-    Called where somebody is deactivated or loses a role. What has too few left waits for approval again.
+    Called where somebody is deactivated, or gets or loses a role. What has too few left waits for approval again; what has
+    enough again goes on.
     """
+    at = at or timezone.now()
     if isinstance(what, ApprovalRequest):
         found = [what]
     else:
         mine = Decision.objects.filter(by=what.pk) | Decision.objects.filter(on_behalf_of=what.pk)
         found = ApprovalRequest.objects.open().filter(pk__in=mine.values("request")).order_by("pk")
-    back = []
-    for one in found:
-        with _acting(by, "Approvals counted again"):
-            request = _locked(one)
-            if request.status in (_STATUS.APPROVED, _STATUS.FAILED) and not Desk([request], at=at).enough(
-                request
-            ):
-                causes.take(Cause.Kind.DECISION, reason="Approvals counted again")
-                _back(request)
-                back.append(request)
-    return back
+    return [request for one in found if (request := _recount(one, by=by, at=at))]
+
+
+def _recount(request, *, by, at):
+    """The request if it waits for approval again, else None."""
+    with _acting(by, request.why):
+        request = _locked(request)
+        enough = Desk([request], at=at).enough(request)
+        if request.status in (_STATUS.APPROVED, _STATUS.FAILED) and not enough:
+            causes.take(Cause.Kind.DECISION, reason=request.why)
+            _back(request)
+            return request
+        if request.status == _STATUS.PENDING and enough and request.expires_at > at:
+            causes.take(Cause.Kind.DECISION, reason=request.why)
+            _go_on(request, by=by, at=at)
+    return None
 
 
 @verb
@@ -641,13 +649,14 @@ def tighten(kind, *, by=None, at=None):
 
 
 def apply_due(at):
-    """Carry out what was approved for a day that has come, and count again what is approved; how many were carried out."""
+    """Carry out what was approved for a day that has come, and count approvals again; how many were carried out."""
     today = timezone.localdate(at)
-    approved = ApprovalRequest.objects.filter(status=_STATUS.APPROVED).order_by("pk")
-    for request in approved:
-        if request.apply_on and request.apply_on > today:
-            _try(recount, request, at=at)
+    approved = list(ApprovalRequest.objects.filter(status=_STATUS.APPROVED).order_by("pk"))
     due = [one for one in approved if not one.apply_on or one.apply_on <= today]
+    begun = Decision.objects.filter(verdict=_VERDICT.APPROVE, revision=F("request__revision"))
+    begun = ApprovalRequest.objects.pending().filter(pk__in=begun.values("request")).order_by("pk")
+    for request in [*(one for one in approved if one not in due), *begun]:
+        _try(recount, request, at=at)
     return sum(_try(_apply_due, one, at=at) for one in due)
 
 

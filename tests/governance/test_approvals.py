@@ -463,6 +463,20 @@ def test_who_leaves_takes_their_approval_along(ops, vera):
     assert approvals.recount(vera) == []
 
 
+def test_who_comes_back_counts_again(ops, vera, kinds):
+    """Otherwise it would wait for somebody who has decided already."""
+    request = approved(request_of(ops, apply_on=timezone.localdate() + timedelta(days=3)), vera)
+    approvals.recount(without_role(vera, "Approver"))
+    assert fresh(request).status == "pending"
+    assert approvals.recount(someone("vera", "Approver")) == []
+    assert fresh(request).status == "approved"
+    approvals.recount(deactivated(vera))
+    type(vera).objects.filter(pk=vera.pk).update(is_active=True)
+    approvals.apply_due(timezone.now())
+    assert fresh(request).status == "approved"
+    assert approvals.apply_due(timezone.now() + timedelta(days=3)) == 1
+
+
 def test_a_delegate_who_decided_counts_after_the_absence(ops, vera):
     later = timezone.localdate() + timedelta(days=30)
     dora, request = someone("dora"), request_of(ops, apply_on=later)
