@@ -144,13 +144,13 @@ def test_errors_stand_at_the_cell_as_one_types(window):
     page.locator("[data-rule]").first.get_by_role("button", name="Advanced (SQL)").click()
     page.locator("[name='rules.0.when']").fill("composite >= 3.9")
     expect(page.locator("#summary")).to_have_text("Complete: these rules can be activated.")
-    page.get_by_role("button", name="Save and activate").click()
+    page.get_by_role("button", name="Save and send for approval").click()
     expect(page.locator("#checks").get_by_text("to acknowledge")).to_be_visible()
     answered(Definition.objects.get(pk=draft.pk))
     page.get_by_label("Why", exact=True).fill("Fewer in the middle")
-    page.get_by_role("button", name="Activate").click()
-    expect(page.get_by_text("version 2 is active")).to_be_visible()
-    assert Definition.objects.get(status="active", layer=draft.layer).reason == "Fewer in the middle"
+    page.get_by_role("button", name="Send for approval").click()
+    expect(page.locator("h1 .badge")).to_have_text("Waiting for approval")
+    assert Definition.objects.get(status="in_review", layer=draft.layer).reason == "Fewer in the middle"
 
 
 def test_a_measure_without_its_data_field_is_not_complete(window):

@@ -1,8 +1,11 @@
-"""The life of rules in a real browser: a file in, the difference in sentences, review, rejection."""
+"""The life of rules in a real browser: a file in, the difference in sentences, approval, rejection."""
 
 import pytest
+from governing import someone
 from playwright.sync_api import expect
+from segmenting import answered
 
+from governance.models import ApprovalRequest
 from segmentation import files
 from segmentation.models import Definition
 
@@ -44,14 +47,25 @@ def test_a_file_becomes_a_draft_is_compared_reviewed_and_rejected(window):
     expect(page.get_by_text("the same version twice")).to_be_visible()
 
     page.get_by_role("link", name="Version 2", exact=True).click()
-    page.get_by_role("button", name="Save and submit for review").click()
-    page.get_by_label("Why").fill("Fewer, better served")
-    page.get_by_role("button", name="Submit for review").click()
-    expect(page.locator("h1 .badge")).to_have_text("In review")
-    expect(page.get_by_role("button", name="Save the draft")).to_have_count(0)
-    page.get_by_role("link", name="Reject…").click()
-    page.get_by_label("Why").fill("Not this quarter")
+    page.get_by_role("button", name="Save and send for approval").click()
+    expect(page.locator("#checks").get_by_text("to acknowledge")).to_be_visible()
+    answered(Definition.objects.get(layer=active.layer, version=2))
+    page.get_by_label("Why", exact=True).fill("Fewer, better served")
+    page.get_by_role("button", name="Send for approval").click()
+    expect(page.locator("h1 .badge")).to_have_text("Waiting for approval")
+    expect(page.get_by_text("You cannot decide your own request")).to_be_visible()
+
+    request = ApprovalRequest.objects.get()
+    window.log_in_as(someone("vera", "Approver", is_staff=True))
+    window.visit(f"/admin/governance/approvalrequest/{request.pk}/change/")
+    for width in (1366, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert not window.sideways()
+    page.get_by_label("Why you decide so").fill("Not this quarter")
     page.get_by_role("button", name="Reject").click()
     expect(page.locator("h1 .badge")).to_have_text("Rejected")
-    expect(page.get_by_text("“Not this quarter”")).to_be_visible()
+    expect(page.get_by_text("“Not this quarter”").first).to_be_visible()
+    page.get_by_role("link", name="What it is about").click()
+    expect(page.locator("h1 .badge")).to_have_text("Rejected")
+    expect(page.get_by_role("button", name="Save the draft")).to_have_count(0)
     assert Definition.objects.get(pk=active.pk).status == "active"
