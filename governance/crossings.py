@@ -176,6 +176,7 @@ def _material(now, then, share):
 _NAMED = "coalesce(nullif(a.name, ''), a.external_id)"
 
 # A row for each account of the range that crosses: what the tier change says, what holds it, and the open one there is.
+# (`id + 0`: the rows of one account are found by its index; walking back through all until one fits takes minutes.)
 _CROSSINGS = f"""
 create temporary table demarc_crossings on commit drop as
 with policy (direction, {", ".join(_POLICY)}) as (values ('up', {_policy_row("up")}), ('down', {_policy_row("down")})),
@@ -209,7 +210,7 @@ crossing as (
       left join lateral ({catalogue.SUBSCRIPTION_SUMMARY} where b.account_id = a.id group by b.account_id) s on true
       left join lateral (select h.definition_id, h.provisional from segmentation_historicalassignment h
                           where h.id = z.id and h.computed_id is distinct from z.computed_id
-                          order by h.history_id desc limit 1) before on true
+                          order by h.history_id + 0 desc limit 1) before on true
      where z.layer_id = %(layer)s and z.account_id between %(first)s and %(last)s
        and z.computed_id is not null and z.effective_id is not null and z.computed_id <> z.effective_id
        and not z.overridden and not z.provisional
@@ -243,7 +244,7 @@ select c.*, o.id as open_id,
   left join lateral (
        select l.* from governance_transition l
         where l.account_id = c.account_id and l.layer_id = %(layer)s and l.status in ('kept', 'rejected', 'done')
-        order by l.id desc limit 1) said on o.id is null and %(origin)s::text is null
+        order by l.id + 0 desc limit 1) said on o.id is null and %(origin)s::text is null
  where (o.id is null or o.status in ('flagged', 'planned') and o.origin <> 'override')
    and not coalesce(said.status in ('kept', 'rejected')
                     and (said.from_segment_id, said.to_segment_id) = (c.from_id, c.to_id)
@@ -291,7 +292,7 @@ with opened as (
       from demarc_crossings c
       left join lateral (select m.evidence -> 'facts' as facts from segmentation_move m
                           where m.account_id = c.account_id and m.layer_id = %(layer)s
-                          order by m.id desc limit 1) moved on true
+                          order by m.id + 0 desc limit 1) moved on true
      where c.open_id is null
      order by c.account_id
     on conflict (account_id, layer_id) where status in ('flagged', 'planned', 'awaiting', 'joint') do nothing
