@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import DatabaseError, transaction
@@ -515,20 +516,56 @@ def test_after_an_override_has_ended_the_rules_are_put_before_people(team, held_
     assert (again.origin, again.from_segment.key, again.to_segment.key) == ("expiry", "tech", "high")
 
 
-# -- the database, the documents
+# -- the table of statuses: the code's, the database's and the page's
+
+Status = Transition.Status
 
 
-def test_the_database_has_the_same_table_of_statuses(team):
-    one = flagged(team)
-    for source, target in [
-        ("flagged", "awaiting"),
-        ("flagged", "joint"),
-        ("flagged", "done"),
-        ("flagged", "rejected"),
-    ]:
-        assert (source, target) not in transitions._ALLOWED
-        with pytest.raises(DatabaseError, match="cannot go from"), transaction.atomic():
-            causes.take(Cause.Kind.DECISION, reason="tests")
-            Transition.objects.filter(pk=one.pk).update(
-                status=target, ended_at=timezone.now(), end_reason="x", joint_from=TODAY, joint_until=TODAY
-            )
+def transition_at(team, status):
+    """A tier change that has come there the way it does."""
+    if status in (Status.FLAGGED, Status.KEPT, Status.CLOSED, Status.WITHDRAWN):
+        one = flagged(team)
+    elif status == Status.PLANNED:
+        one = planned(team)
+    elif status in (Status.AWAITING, Status.REJECTED):
+        one = Transition.objects.get(request=asked(team))
+    else:
+        one = joint(team)
+    if status == Status.KEPT:
+        transitions.keep([one], by=team.ops, reason="A one-off order")
+    if status == Status.REJECTED:
+        approvals.reject(one.request, by=team.vera, reason="No", seen=approvals.token(one.request))
+    if status == Status.DONE:
+        transitions.complete(one, by=team.ops, reason="Small")
+    if status in (Status.CLOSED, Status.WITHDRAWN):
+        facts = {"arr": 60_000} if status == Status.CLOSED else {"status": "churned"}
+        change(one.account, **facts)
+        recompute(DAY + timedelta(days=2))
+        transitions.follow_ended()
+    return fresh(one)
+
+
+@pytest.mark.parametrize("source", Status)
+def test_the_database_refuses_every_other_way(team, source):
+    one = transition_at(team, source)
+    assert one.status == source
+    allowed = {(step.source, step.target) for step in transitions.STEPS}
+    causes.take(Cause.Kind.DECISION, reason="tests")
+    for target in Status:
+        columns = {
+            "status": target,
+            "ended_at": None if target in Transition.OPEN else timezone.now(),
+            "end_reason": "Because",
+            "joint_from": TODAY,
+            "joint_until": TODAY,
+        }
+        refused = pytest.raises(DatabaseError, match=r"cannot go from|stays as it is")
+        if target != source and (source, target) not in allowed:
+            with refused, transaction.atomic():
+                Transition.objects.filter(pk=one.pk).update(**columns)
+
+
+def test_the_workflow_page_shows_the_status_table():
+    page = (Path(__file__).parents[2] / "docs" / "workflow.md").read_text()
+    assert transitions.diagram() in page
+    assert transitions.table() in page
