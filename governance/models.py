@@ -658,10 +658,12 @@ class Event(models.Model):
     class Meta:
         ordering = ["-id"]
         default_permissions = []
+        permissions = [("view_audit", "Can see and export the audit trail")]
         indexes = [
             models.Index(name="event_of_account", fields=["account", "-id"]),
             models.Index(name="event_about", fields=["about", "about_id"]),
             models.Index(name="event_at", fields=["at"]),
+            models.Index(name="event_told", fields=["at", "id"], condition=~Q(kind="move")),
         ]
 
     def __str__(self):

@@ -63,6 +63,7 @@ ROLES = {
             "governance.complete_transition",
             "governance.plan_transition",
             "governance.request_override",
+            "governance.view_audit",
             "segmentation.activate_definition",
             "segmentation.add_definition",
             "segmentation.change_definition",
@@ -103,7 +104,7 @@ ROLES = {
     ),
     "Auditor": Role(
         "Read and export everything; change nothing.",
-        ("accounts.export_accounts", "auth.view_group", "auth.view_user"),
+        ("accounts.export_accounts", "auth.view_group", "auth.view_user", "governance.view_audit"),
     ),
     "Integration": Role(
         "For other systems: import accounts and read segments.",
@@ -120,6 +121,7 @@ ROLES = {
             "auth.view_group",
             *(f"governance.{verb}_delegation" for verb in ("add", "delete")),
             "governance.change_policies",
+            "governance.view_audit",
         ),
     ),
 }
