@@ -44,25 +44,28 @@ def waiting():
 
 def told(rows, at):
     """Rows of `waiting` as Provisional, as of a date."""
-    return [
-        Provisional(
-            assignment=row,
-            started=row.started,
-            due=row.provisional_until,
-            days_left=(row.provisional_until - at).days,
-            missing=_missing(row, at),
-            then=_then(row),
-        )
-        for row in rows
-    ]
+    rows = list(rows)
+    documents = {id: document_of(id) for id in {row.score.definition_id for row in rows}}
+    return [_told(row, documents[row.score.definition_id], at) for row in rows]
 
 
-def _missing(row, at):
+def _told(row, document, at):
+    due = row.provisional_until
+    return Provisional(
+        assignment=row,
+        started=row.started,
+        due=due,
+        days_left=(due - at).days,
+        missing=_missing(row, document, at),
+        then=_then(row, document),
+    )
+
+
+def _missing(row, document, at):
     """What keeps it from being decided, a sentence for each score group."""
     if row.provisional_until <= at:
         return "Nothing any more: the next recalculation decides."
-    document, said = document_of(row.score.definition_id), []
-    points = iter(row.score.points)
+    points, said = iter(row.score.points), []
     for dimension in document.dimensions:
         given = [next(points, None) for _ in dimension.criteria]
         matters = not document.weights or document.weights[dimension.key] > 0
@@ -82,21 +85,16 @@ def _waits(dimension, given, row, at):
     if at < needed and row.provisional_until == needed and (maturity.assumed or not any(given)):
         facts = [terms.label(criterion.fact) for criterion in dimension.criteria]
         more = f" and {len(facts) - NAMED} more" if len(facts) > NAMED else ""
-        return [f"{name}: no value yet of {', '.join(facts[:NAMED])}{more}."]
+        return [f"{name}: no value yet of {'; '.join(facts[:NAMED])}{more}."]
     return []
 
 
-def _then(row):
+def _then(row, document):
     """What happens on the day it is due."""
-    late = row.started and row.provisional_until - row.started >= _longest(row)
-    if late:
+    maturities = [one.maturity for one in document.dimensions if one.maturity]
+    longest = min((one.needs_data_after_days for one in maturities), default=0)
+    if row.started and (row.provisional_until - row.started).days >= longest:
         return "Without a value by then, it needs data."
     if row.layer.policy == Layer.Policy.APPROVAL and row.layer.plan_provisional_downgrades:
         return "Decided at once where it stays or goes up; down needs a plan."
     return "Decided at once, and its CSM is told."
-
-
-def _longest(row):
-    """How old an account has to be to need data, at least."""
-    maturities = [one.maturity for one in document_of(row.score.definition_id).dimensions if one.maturity]
-    return timedelta(days=min((one.needs_data_after_days for one in maturities), default=0))

@@ -1,5 +1,7 @@
 """Provisional accounts, those due first: who decides soon, what is missing, and an export of exactly what is shown."""
 
+from itertools import islice
+
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, Q
@@ -14,6 +16,7 @@ from segmentation.models import Layer
 
 PER_PAGE = 50
 SOON = 7  # days
+EXPORT_ROWS = 2_000
 EXPORTED = [
     "Account ID",
     "Account",
@@ -60,7 +63,14 @@ def export_view(request):
 
 
 def _all(rows, today):
-    return (told for row in rows.iterator(chunk_size=2_000) for told in provisional.told([row], today))
+    portions = _portions(rows.iterator(chunk_size=EXPORT_ROWS), EXPORT_ROWS)
+    return (told for portion in portions for told in provisional.told(portion, today))
+
+
+def _portions(rows, size):
+    """Lists of up to `size` of the rows."""
+    while portion := list(islice(rows, size)):
+        yield portion
 
 
 def _exported(one, asked, today):
