@@ -91,7 +91,9 @@ ADMINISTRATION = [
         "admin:accounts_systemofrecord_changelist",
         "accounts.view_systemofrecord",
     ),
+    ("Who decides", "gavel", "admin:governance_approvalpolicy_changelist", "governance.view_approvalpolicy"),
     ("People", "person", "admin:auth_user_changelist", "auth.view_user"),
     ("Roles", "group", "admin:auth_group_changelist", "auth.view_group"),
     ("Stand-ins", "partner_exchange", "admin:governance_delegation_changelist", "governance.view_delegation"),
+    ("Audit trail", "manage_search", "audit", "governance.view_audit"),
 ]

@@ -126,6 +126,8 @@ CHECK_LIMITS = {
 # Who is asked, told or shown further right: accounts and segmentation do not import governance
 GATES = {  # accounts.gates: {name: function}
     "facts": "governance.conflicts.gate",
+    "import": "governance.import_gate.gate",
+    "import_page": "governance.import_gate.on_import_page",
     "rules": "governance.activations.gate",
     "rules_page": "governance.admin.activations.on_rules_page",
 }

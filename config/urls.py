@@ -6,7 +6,7 @@ from django.views.generic import RedirectView
 
 from accounts.admin import saved_views
 from accounts.admin.dictionary import dictionary_view
-from governance.admin import notifications
+from governance.admin import audit, imports, notifications
 from governance.admin.activations import ask_view
 from segmentation.admin import provisional
 from segmentation.admin.coverage_page import coverage_view, customers_view
@@ -29,6 +29,7 @@ urlpatterns = [
         admin.site.admin_view(notifications.preferences_view),
         name="inbox_preferences",
     ),
+    path("admin/imports/<int:pk>/ask/", admin.site.admin_view(imports.ask_view), name="import_ask"),
     path("admin/saved-views/", admin.site.admin_view(saved_views.views_view), name="saved_views"),
     path("admin/saved-views/<int:pk>/", admin.site.admin_view(saved_views.change_view), name="saved_view"),
     path(
@@ -36,6 +37,10 @@ urlpatterns = [
         admin.site.admin_view(saved_views.delete_view),
         name="saved_view_delete",
     ),
+    path("admin/audit/", admin.site.admin_view(audit.audit_view), name="audit"),
+    path("admin/audit/export/", admin.site.admin_view(audit.export_view), name="audit_export"),
+    path("admin/audit/rules/", admin.site.admin_view(audit.rules_view), name="audit_rules"),
+    path("admin/audit/account/<int:pk>/", admin.site.admin_view(audit.account_view), name="audit_account"),
     path("admin/rules/<int:pk>/ask/", admin.site.admin_view(ask_view), name="ask_activation"),
     path("admin/", admin.site.urls),
 ]

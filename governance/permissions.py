@@ -283,6 +283,10 @@ def delete_person(user, *, by):
     return _above(user, by)
 
 
+def ask_import(*, by):
+    return _needs(by, "accounts.import_accounts", "You are not allowed to import accounts.")
+
+
 def enter_absence(absent, delegate, *, by):
     """One's own; an administrator another person's, but never to stand in for them."""
     if by is None or not by.is_active:

@@ -141,3 +141,12 @@ def make(using=DEFAULT_DB_ALIAS):
     for name, role in ROLES.items():
         group, _ = Group.objects.using(using).get_or_create(name=name)
         group.permissions.set([known[permission] for permission in role.permissions()])
+
+
+def table():
+    """The roles as Markdown; docs/governance.md shows it."""
+    lines = ["| role | what it does | what it may, besides looking |", "|---|---|---|"]
+    for name, role in ROLES.items():
+        may = ", ".join(f"`{one}`" for one in sorted(role.may)) or "nothing"
+        lines.append(f"| {name} | {role.does} | {may} |")
+    return "\n".join(lines)

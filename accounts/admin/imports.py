@@ -10,7 +10,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from accounts import imports
+from accounts import gates, imports
 from accounts.catalogue import FACTS
 from accounts.models import ImportBatch
 from accounts.refusals import Refused
@@ -185,6 +185,7 @@ class ImportAdmin(PlainAdmin):
             rejected_count=rejected(batch),
             rejected=Paginator(batch.rejected.order_by("pk"), REJECTED_SHOWN).get_page(request.GET.get("p")),
             may_import=request.user.has_perm("accounts.import_accounts"),
+            approval=gates.ask("import_page", batch, by=request.user),
             changes=sum(one["created"] + one["updated"] for one in batch.queries),
             queued=sum(one.get("queued", 0) for one in batch.queries),
         )

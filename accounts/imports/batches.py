@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from accounts import exports, records
+from accounts import exports, gates, records
 from accounts.history import acting
 from accounts.models import ImportBatch, ImportFile, RejectedRow, SourceSystem
 from accounts.refusals import Refused
@@ -71,6 +71,7 @@ def preview(batch):
 def commit(batch, *, by=None, skip_rejected=False):
     """Import all, or nothing: Refused if the status does not allow it, or rows are rejected and not to be skipped."""
     with _held(batch):
+        gates.ask("import", batch, by=by)
         _move(batch, COMMIT, Status.COMMITTING, skip_rejected=skip_rejected, **_committer(by))
         _work_on(batch, commit=True)
     if batch.status == Status.PREVIEWED:
@@ -91,6 +92,7 @@ def ask_commit(batch, *, by, skip_rejected=False):
     rejected = sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
     if rejected and not skip_rejected:
         raise Refused(f"{rejected} rows are rejected: say that they may be left out.")
+    gates.ask("import", batch, by=by)
     with transaction.atomic():
         _move(
             batch,

@@ -140,6 +140,7 @@ HEADINGS = {
     "rules versions": "Rules",
     "treatments": "How we serve",
     "approval requests": "Approvals",
+    "approval policies": "Who decides",
     "users": "People",
     "groups": "Roles",
     "delegates": "Stand-ins",

@@ -9,9 +9,10 @@ from django.utils.html import format_html, format_html_join
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.admin.governed import GovernedAdmin
-from segmentation import coverage, nesting, treatments
-from segmentation.models import Layer, Segment, ServiceModel, Treatment
+from segmentation import causes, coverage, nesting, treatments
+from segmentation.models import Cause, Layer, Segment, ServiceModel, Treatment
 
+APPLIES = ("policy", "primary")
 KEY_HELP = "The short name in exports, recipes and commands. It cannot be changed later."
 
 
@@ -37,10 +38,28 @@ class LayerAdmin(GovernedAdmin):
         return {} if obj else self.prepopulated_fields
 
     def get_readonly_fields(self, request, obj=None):
-        return ["key", "nested", "rules"] if obj else []
+        """How it applies is people's to decide together, once it has rules that are active."""
+        if obj is None:
+            return []
+        return ["key", "nested", "rules", *([*APPLIES, "change_applies"] if _in_force(obj) else [])]
 
     def get_fields(self, request, obj=None):
-        return [*self.fields[:3], "nested", "rules", *self.fields[3:]] if obj else self.fields
+        if obj is None:
+            return self.fields
+        fields = [*self.fields[:3], "nested", "rules", *self.fields[3:]]
+        if _in_force(obj) and request.user.has_perm("governance.change_policies"):
+            fields.insert(fields.index(APPLIES[-1]) + 1, "change_applies")
+        return fields
+
+    def save_model(self, request, obj, form, change):
+        if {*APPLIES} & {*form.changed_data} and change:
+            causes.take(Cause.Kind.DECISION, reason="Before its rules are active")
+        super().save_model(request, obj, form, change)
+
+    @admin.display(description="Who decides that")
+    def change_applies(self, layer):
+        ask = reverse("admin:governance_approvalpolicy_layer", args=[layer.pk])
+        return format_html('<a class="dm-link" href="{}">Ask for another way…</a>', ask)
 
     def get_changeform_initial_data(self, request):
         """A new segmentation comes last, until somebody says otherwise."""
@@ -118,6 +137,10 @@ class LayerAdmin(GovernedAdmin):
         links = format_html_join(", ", '<a class="dm-link" href="{}">{}</a>', parts)
         # One element: on a phone a cell is a row of what it holds, with gaps between.
         return format_html("<span>{}{}</span>", "" if active else "none yet, ", links)
+
+
+def _in_force(layer):
+    return layer.definitions.filter(status="active").exists()
 
 
 def _next(siblings):

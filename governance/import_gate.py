@@ -1,0 +1,132 @@
+"""Imports that need an approval: where a policy asks for one, an import is carried out by its request and no other way."""
+
+import hashlib
+from contextlib import contextmanager
+from contextvars import ContextVar
+from decimal import Decimal
+
+from django.contrib.auth.models import User
+from django.urls import reverse
+
+from accounts import imports
+from accounts.models import ImportBatch
+from accounts.refusals import Refused, verb
+from accounts.templatetags.shown import plural
+from governance import approvals, permissions
+from governance.models import ApprovalRequest, Kind
+
+_carried_out = ContextVar("carried_out", default=None)  # the import whose request is carried out just now
+PREVIEWED = ImportBatch.Status.PREVIEWED
+
+
+def gate(batch, *, by=None):
+    """Refuse to import what needs an approval, unless its request is carried out just now (settings.GATES["import"])."""
+    if _carried_out.get() != batch.pk and needs_approval(batch):
+        raise Refused(
+            "Imports need an approval here. Upload it on the page Imports, and ask for approval once its preview is right."
+        )
+
+
+def needs_approval(batch):
+    return bool(approvals.requirement(Kind.IMPORT, _impact(batch))[0])
+
+
+def on_import_page(batch, *, by):
+    """What the page of an import offers instead of importing; None where it needs no approval.
+
+    {"url": where to ask, "" for who may not; "request": the open request, or None; "request_url"}.
+    """
+    if batch.status != PREVIEWED or not needs_approval(batch):
+        return None
+    request = _open_request(batch)
+    return {
+        "url": "" if permissions.ask_import(by=by) else reverse("import_ask", args=[batch.pk]),
+        "request": request,
+        "request_url": reverse("admin:governance_approvalrequest_change", args=[request.pk])
+        if request
+        else "",
+    }
+
+
+@verb
+def ask(batch, *, by=None, why, skip_rejected=False):
+    """Ask that a previewed import is carried out. Returns the ApprovalRequest."""
+    permissions.check(permissions.ask_import(by=by))
+    if batch.status != PREVIEWED or not batch.uploads.exists():
+        raise Refused(
+            f"Only an uploaded import whose preview is there can be asked for; this one is: {batch.get_status_display()}."
+        )
+    rejected = sum(one["rejected"] for one in [*batch.files, *batch.queries])
+    if rejected and not skip_rejected:
+        raise Refused(f"{plural(rejected, 'row is,rows are')} rejected: say that they may be left out.")
+    return approvals.open(
+        Kind.IMPORT,
+        key=f"import:{batch.pk}",
+        subject=str(batch),
+        content={"import": batch.pk, "skip_rejected": bool(rejected and skip_rejected), "files": _fingerprint(batch)},
+        changes=sentences(batch),
+        why=why,
+        by=by,
+        impact=_impact(batch),
+    )  # fmt: skip
+
+
+def sentences(batch):
+    """What the import would do, by its preview, a sentence for each kind of records."""
+    return [
+        f"{one['query'].capitalize()}: {plural(one['rows'], 'row,rows')}, {one['created']:,} new, {one['updated']:,} changed, "
+        f"{one['unchanged']:,} unchanged" + (f", {one['rejected']:,} rejected and left out." if one["rejected"] else ".")
+        for one in batch.queries
+    ]  # fmt: skip
+
+
+# -- what approvals calls (governance.approvals.KINDS)
+
+
+def carry_out(request, *, by, at):
+    """Hand the import to a worker, which carries it out; what comes of it is told on the import's page."""
+    batch = ImportBatch.objects.filter(pk=request.content["import"]).first()
+    if batch is None or batch.status != PREVIEWED:
+        raise Refused(
+            f"The import is {batch.get_status_display().lower() if batch else 'gone'}: nothing is left to carry out."
+        )
+    if _fingerprint(batch) != request.content["files"]:
+        raise Refused("The files of the import are not those that were asked about. Upload them again.")
+    asked = User.objects.filter(pk=request.requester).first() if request.requester else None
+    with _carrying_out(batch):
+        imports.ask_commit(batch, by=asked or by, skip_rejected=request.content["skip_rejected"])
+
+
+def decided_against(request, *, verdict, by, reason):
+    """Nothing was held for it: the preview stays, and can be asked for again."""
+
+
+def address(request):
+    return reverse("admin:accounts_importbatch_change", args=[request.content["import"]])
+
+
+@contextmanager
+def _carrying_out(batch):
+    token = _carried_out.set(batch.pk)
+    try:
+        yield
+    finally:
+        _carried_out.reset(token)
+
+
+def _impact(batch):
+    """The accounts the preview creates or changes."""
+    found = [one for one in batch.queries if one["query"] == "accounts"]
+    return approvals.Impact(accounts=sum(one["created"] + one["updated"] for one in found), arr=Decimal(0))
+
+
+def _fingerprint(batch):
+    """The SHA-256 of the recipe and the files, by name."""
+    found = hashlib.sha256(batch.recipe.encode())
+    for file in batch.uploads.order_by("name", "pk"):
+        found.update(file.name.encode() + b"\0" + hashlib.sha256(bytes(file.content)).digest())
+    return found.hexdigest()
+
+
+def _open_request(batch):
+    return ApprovalRequest.objects.open().filter(kind=Kind.IMPORT, key=f"import:{batch.pk}").first()
