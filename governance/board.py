@@ -258,10 +258,9 @@ class Ask:
 class Group:
     """Flagged ones that go the same way, and can be planned together."""
 
-    layer: Layer
+    layer: str  # its key
     direction: str
     to: str  # key of the segment
-    name: str
     count: int
 
 
@@ -336,12 +335,11 @@ def _held(counts, labels):
 
 def _group(waiting):
     """The largest group of at least two; None where there is none."""
-    groups = waiting.order_by().values("layer", "direction", "to_segment__key", "to_segment__name")
-    first = groups.annotate(n=Count("pk")).filter(n__gt=1).order_by("-n", "layer", "to_segment__key").first()
-    if first is None:
-        return None
-    layer = Layer.objects.get(pk=first["layer"])
-    return Group(layer, first["direction"], first["to_segment__key"], first["to_segment__name"], first["n"])
+    groups = (
+        waiting.order_by().values_list("layer__key", "direction", "to_segment__key").annotate(n=Count("pk"))
+    )
+    first = groups.filter(n__gt=1).order_by("-n", "layer__key", "to_segment__key").first()
+    return Group(*first) if first else None
 
 
 def _asks(asked, at):

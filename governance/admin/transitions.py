@@ -920,7 +920,7 @@ def asked_for(request):
 
 
 def _together(group, query):
-    said = urlencode({"layer": group.layer.key, "direction": group.direction, "to": group.to})
+    said = urlencode({"layer": group.layer, "direction": group.direction, "to": group.to})
     return f"{reverse('admin:governance_transition_together')}?{said}{'&' if query else ''}{query}"
 
 
