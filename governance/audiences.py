@@ -20,7 +20,7 @@ class Known:
 
     def __init__(self, events):
         self.events = events
-        self._groups = {}
+        self._groups, self._may = {}, {}
 
     def _about(self, name, rows):
         ids = {event.about_id for event in self.events if event.about == name} - {None}
@@ -71,6 +71,12 @@ class Known:
 
     def move(self, event):
         return self._moves.get(event.about_id) if event.about == "move" else None
+
+    def may(self, user, permission):
+        """Whether a person has a permission."""
+        if (user.pk, permission) not in self._may:
+            self._may[user.pk, permission] = user.has_perm(permission)
+        return self._may[user.pk, permission]
 
     def role(self, name):
         """The active people of a role."""

@@ -14,7 +14,7 @@ from datetime import datetime, time, timedelta
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.templatetags.shown import day, plural
@@ -166,7 +166,7 @@ def _lines(event, known):
     how = _how(event, known)
     if how is None:
         return []
-    text, link = sentence(event, known), address(event, known)
+    text = sentence(event, known)
     group = _group(event, known) if how.many else ""
     told = {}
     for finders, urgent in ((how.at_once, True), (how.later, False)):
@@ -175,7 +175,7 @@ def _lines(event, known):
                 told.setdefault(user, (why, urgent or bool(event.data.get("urgent"))))
     by_rules = event.about == "move"  # who starts a recalculation has not moved the accounts
     return [
-        Line(user, event, why, text, link, urgent, group, how.many)
+        Line(user, event, why, text, address(event, user, known), urgent, group, how.many)
         for user, (why, urgent) in told.items()
         if user.is_active and (by_rules or user.pk != event.actor)
     ]
@@ -220,25 +220,28 @@ def sentence(event, known):
     return f"{who} moved from {move.from_segment} to {move.to_segment} ({move.layer}): {why}."
 
 
-# Where the page about something is; what has none is shown on its account's.
+# Where the page about something is, and what one needs to see it. Who may not sees the account, or the inbox.
+ACCOUNT = ("admin:accounts_account_change", "accounts.view_account")
 PAGES = {
-    "approvalrequest": "admin:governance_approvalrequest_change",
-    "transition": "admin:governance_transition_change",
-    "override": "admin:governance_override_change",
-    "conflict": "admin:accounts_conflict_change",
-    "declaration": "admin:segmentation_declaration_change",
+    "approvalrequest": ("admin:governance_approvalrequest_change", "governance.view_approvalrequest"),
+    "transition": ("admin:governance_transition_change", "governance.view_transition"),
+    "override": ("admin:governance_override_change", "governance.view_override"),
+    "alert": ("admin:governance_alert_change", "governance.view_alert"),
+    "conflict": ("admin:accounts_conflict_change", "accounts.view_conflict"),
+    "declaration": ("admin:segmentation_declaration_change", "segmentation.view_declaration"),
+    "delegation": ("admin:governance_delegation_change", "governance.view_delegation"),
+    "user": ("admin:auth_user_change", "auth.view_user"),
 }
 
 
-def address(event, known):
-    """The page about what happened, as a path."""
-    if (name := PAGES.get(event.about)) and event.about_id:
-        try:
-            return reverse(name, args=[event.about_id])
-        except NoReverseMatch:
-            log.debug("%s has no page of its own", event.about)
-    if event.account is not None:
-        return reverse("admin:accounts_account_change", args=[event.account_id])
+def address(event, user, known):
+    """The page about what happened that this person may see, as a path."""
+    name, permission = PAGES.get(event.about, ("", ""))
+    if name and known.may(user, permission):
+        return reverse(name, args=[event.about_id])
+    name, permission = ACCOUNT
+    if event.account is not None and known.may(user, permission):
+        return reverse(name, args=[event.account_id])
     return reverse("inbox")
 
 
@@ -369,8 +372,8 @@ def about(notification):
     """The events a line is about, newest first: [(Event, sentence, link)]."""
     ids = notification.events or [notification.event_id]
     events = Event.objects.filter(pk__in=ids).select_related("account__csm__user", "layer").order_by("-pk")
-    known = Known(list(events))
-    return [(event, sentence(event, known), address(event, known)) for event in known.events]
+    known, user = Known(list(events)), notification.user
+    return [(event, sentence(event, known), address(event, user, known)) for event in known.events]
 
 
 def read(notifications, *, at=None):

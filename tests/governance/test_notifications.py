@@ -198,6 +198,39 @@ def test_an_alert_on_an_account_nobody_looks_after_falls_to_cs_ops(db):
     assert line.why == "Nobody looks after acme, so CS Ops is told."
 
 
+# -- where it leads
+
+
+def page_of(line):
+    """What the person it was told to gets to see behind its link."""
+    line.user.is_staff = True
+    line.user.save()
+    web = Client()
+    web.force_login(line.user)
+    return web.get(line.link)
+
+
+def test_every_link_answers_who_was_told(db, noted):
+    """Whoever it is: a role that may not see the page is led to one it may."""
+    olga, vera, ada = someone("olga", "CS Ops"), someone("vera", "Approver"), someone("ada", "Administrator")
+    cleo = csm("cleo")
+    acme = account("acme", csm=cleo)
+    approved(request_of(olga, impact=approvals.Impact(accounts=1, owners=(cleo.user.pk,))), vera)
+    record("role_changed", "Roles of cleo.", about=cleo.user, data={"user": cleo.user.pk})
+    record("transition_kept", "Acme stays.", account=acme)
+    rule = AlertRule.objects.create(key="x", name="Sponsor departed", condition="arr > 1")
+    alert = Alert.objects.create(rule=rule, account=acme, opened_on=DAY)
+    record("alert_opened", "Sponsor departed.", account=acme, about=alert, data={"audience": "csm"})
+    notifications.deliver()
+    lines = Notification.objects.select_related("user", "event")
+    found = {(line.user.username, line.event.kind, line.link): page_of(line).status_code for line in lines}
+    assert len(found) > 6
+    assert set(found.values()) == {200}
+    assert ("ada", "role_changed", f"/admin/auth/user/{cleo.user.pk}/change/") in found
+    assert ("cleo", "role_changed", "/admin/inbox/") in found
+    assert ada.notifications.exists()
+
+
 # -- how much
 
 
