@@ -146,8 +146,11 @@ ACCOUNT_PAGE_PARTS = [
     "governance.admin.alerts.account_part",
     "governance.admin.overrides.part",
     "governance.admin.conflicts.part",
+    "governance.admin.audit.account_part",
 ]
-HOME_PARTS = []  # functions that give parts of home
+# What else home says: names of functions part(request) that give "template", a part of home that sees what the function
+# gave as `part`, and "step", (sentence, button, address) of what waits for this person, or None.
+HOME_PARTS = ["governance.admin.home.part"]
 
 # Database: the address given, else the embedded server, started by the first connection
 DATABASES = {"default": {"ENGINE": "config.postgres", "NAME": "demarc"}}

@@ -240,11 +240,13 @@ def for_crossing(layer, direction, values):
 
 
 def crossing_values(policy):
-    """A crossing policy as plain data."""
-    found = {name: getattr(policy, name) for name in CROSSING}
-    return {
-        name: _text(value) if isinstance(value, Decimal | str) else value for name, value in found.items()
-    }
+    """A crossing policy as plain data; decimals as text, whatever zeros the database gives them."""
+    found = {}
+    for name in CROSSING:
+        decimal = CrossingPolicy._meta.get_field(name).get_internal_type() == "DecimalField"
+        value = getattr(policy, name)
+        found[name] = _text(value) if decimal else value
+    return found
 
 
 def crossing_sentences(policy):

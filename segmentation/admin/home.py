@@ -1,9 +1,11 @@
 """Home: what changed, the portfolio in numbers, the last recalculation and the next step."""
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from accounts import quality
 from accounts.catalogue import FACTS
@@ -22,7 +24,9 @@ def dashboard(request, context):
     layer = Layer.objects.filter(primary=True).first()
     numbers = portfolio.overview(layer, at=timezone.localdate(), after=_last_act(request))
     run = Run.objects.exclude(status=Run.Status.CANCELLED).first()
+    parts = [import_string(path)(request) for path in settings.HOME_PARTS]
     return context | {
+        "parts": parts,
         "layer": layer,
         "numbers": numbers,
         "tiles": _tiles(numbers),
@@ -31,7 +35,9 @@ def dashboard(request, context):
         "attention": _attention(numbers),
         "run": run,
         "run_took": duration(run) if run else "",
-        "step": _next_step(request.user, numbers, run),
+        "step": _set_up(request.user, numbers, run)
+        or next((part["step"] for part in parts if part["step"]), None)
+        or _next_step(numbers),
         "accounts_url": reverse("admin:accounts_account_changelist"),
     }
 
@@ -82,13 +88,15 @@ def _attention(numbers):
     ]  # fmt: skip
 
 
-def _next_step(user, numbers, run):
-    """(sentence, button, address) of the one thing to do next, or None."""
+def _set_up(user, numbers, run):
+    """(sentence, button, address) of what has to be there first, for who may see to it; None once it is."""
     if not numbers["accounts"]:
         if Account.objects.exists():
             return "No account is an active customer yet.", "Look at the accounts", reverse(_ACCOUNTS)
         if ImportBatch.objects.filter(status="previewed").exists():
             return "An import waits for your decision.", "Look at the preview", reverse(_IMPORTS)
+        if not user.has_perm("accounts.import_accounts"):
+            return None
         return (
             "There are no accounts yet. Bring them in from a CRM export: you see everything before it is saved.",
             "Import your accounts",
@@ -101,7 +109,13 @@ def _next_step(user, numbers, run):
                 "Set up the rules",
                 reverse("admin:segmentation_definition_changelist"),
             )
-        return "No account has a segment yet.", "Recalculate", reverse("admin:segmentation_run_start")
+        if user.has_perm("segmentation.recompute_layer"):
+            return "No account has a segment yet.", "Recalculate", reverse("admin:segmentation_run_start")
+    return None
+
+
+def _next_step(numbers):
+    """(sentence, button, address) of what the figures ask for, or None."""
     if numbers["differs"]:
         said = "account is" if numbers["differs"] == 1 else "accounts are"
         return (

@@ -1,0 +1,84 @@
+"""Where a policy asks for it, an import is carried out once somebody else has approved its preview, and no other way."""
+
+import pytest
+import yaml
+from django.test import Client
+from governing import approved, policy, someone
+
+from accounts import imports
+from accounts.models import Account, ImportBatch
+from accounts.refusals import Refused
+from governance import import_gate
+from governance.models import ApprovalRequest
+
+pytestmark = pytest.mark.django_db
+GOOD = "id,name,arr\nA-1,One,1000\nA-2,Two,2000.50\n"
+RECIPE = {
+    "as_of": "2026-06-30",
+    "currency": "USD",
+    "sources": {"crm": {"file": "crm.csv"}},
+    "accounts": "SELECT id AS external_id, name, arr FROM crm",
+}
+
+
+@pytest.fixture
+def ops():
+    return someone("ops", "CS Ops", is_staff=True)
+
+
+@pytest.fixture
+def batch(ops):
+    """An uploaded import whose preview is there."""
+    files = {"crm.csv": GOOD.encode()}
+    return imports.preview(imports.create(yaml.safe_dump(RECIPE), files, by=ops, name="June"))
+
+
+def client_of(user):
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_in_standard_imports_go_as_they_are(batch, ops):
+    imports.ask_commit(batch, by=ops)
+    imports.work(batch.pk)
+    assert (ImportBatch.objects.get().status, Account.objects.count()) == ("committed", 2)
+    assert not ApprovalRequest.objects.exists()
+
+
+def test_where_a_policy_asks_for_it_somebody_else_approves_first(batch, ops):
+    policy("import", "RevOps", only=True)
+    web, page = client_of(ops), f"/admin/accounts/importbatch/{batch.pk}/change/"
+    shown = web.get(page).content.decode()
+    assert ("Ask for approval…" in shown, "commit/" in shown) == (True, False)
+    for go in (lambda: imports.ask_commit(batch, by=ops), lambda: imports.commit(batch, by=ops)):
+        with pytest.raises(Refused, match="Imports need an approval here"):
+            go()
+    web.post(f"/admin/accounts/importbatch/{batch.pk}/commit/")
+    assert (ImportBatch.objects.get().status, Account.objects.count()) == ("previewed", 0)
+    assert web.get(f"/admin/imports/{batch.pk}/ask/").status_code == 200
+    web.post(f"/admin/imports/{batch.pk}/ask/", {"why": "The new quarter"})
+    request = ApprovalRequest.objects.get()
+    assert request.changes == ["Accounts: 2 rows, 2 new, 0 changed, 0 unchanged."]
+    assert (request.accounts, request.needed) == (2, {"RevOps": 1})
+    assert "This import waits for approval" in web.get(page).content.decode()
+    assert approved(request, someone("rob", "RevOps")).status == "applied"
+    batch.refresh_from_db()
+    assert (batch.status, batch.committed_by_label) == ("committing", "ops")
+    imports.work(batch.pk)
+    assert Account.objects.count() == 2
+
+
+def test_a_request_carries_out_only_the_files_it_was_made_for(batch, ops):
+    policy("import", "RevOps", only=True)
+    request = import_gate.ask(batch, by=ops, why="The new quarter")
+    batch.uploads.update(content=b"id,name,arr\nA-1,One,999999\n")
+    request = approved(request, someone("rob", "RevOps"))
+    assert (request.status, "not those that were asked about" in request.failure) == ("failed", True)
+    assert ImportBatch.objects.get().status == "previewed"
+
+
+def test_who_may_not_import_may_not_ask(batch):
+    policy("import", "RevOps", only=True)
+    with pytest.raises(Refused, match="not allowed to import"):
+        import_gate.ask(batch, by=someone("cleo", "CSM"), why="Please")
