@@ -223,7 +223,10 @@ held as (
             from governance_transition j
            where j.account_id = c.account_id and j.status = 'done' and c.quiet_days > 0) handed_over on true
      cross join lateral (
-          select 'days' as held_for, c.computed_since + c.hold_days as held_until, 1 as n
+          select 'override' as held_for, null::date as held_until, 0 as n
+           where exists (select from governance_override w where w.account_id = c.account_id
+                                                            and w.layer_id = %(layer)s and w.status = 'requested')
+          union all select 'days', c.computed_since + c.hold_days, 1
            where c.computed_since + c.hold_days > %(at)s::date
           union all select 'margin', null, 2 where c.beyond < c.margin
           union all select 'dwell', c.effective_since + c.min_dwell_days, 3

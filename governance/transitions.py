@@ -358,6 +358,11 @@ def _start(one, on):
     assignment = Assignment.objects.filter(account=one.account_id, layer=one.layer_id, product=None).first()
     if assignment and assignment.overridden:
         raise Refused(f"An override of {one.account} is in force on {one.layer}: end it first.")
+    renewal = one.account.renewal_date
+    if one.applies_on and renewal and renewal > max(on, one.applies_on):
+        raise Refused(
+            f"The renewal of {one.account} has moved to {day(renewal)}: plan and ask again with that date."
+        )
     assignments.put(
         one.account, one.layer, one.to_segment, why=Move.Why.TRANSITION, at=on, expected=one.from_segment
     )
@@ -494,7 +499,7 @@ def complete(transition, *, by, reason="", at=None, seen=None):
 
 def hold(account, layer):
     """An override of the account waits for approval: its open tier change waits for that. Returns it, or None."""
-    one = _open(account, layer)
+    one = _open_alone(account, layer)
     if one and one.status != Status.JOINT and one.held_for != Hold.OVERRIDE:
         one.held_for, one.held_until = Hold.OVERRIDE, None
         one.save()
@@ -503,7 +508,7 @@ def hold(account, layer):
 
 def resume(account, layer):
     """The override was not approved: what waited for it goes on, held by what its policy says from the next look on."""
-    one = _open(account, layer)
+    one = _open_alone(account, layer)
     if one and one.held_for == Hold.OVERRIDE:
         one.held_for = Hold.NOTHING
         one.save()
@@ -574,6 +579,12 @@ def after_override(override, *, at):
     return crossings.flag_account(
         override.account, override.layer, _date(at), origin=Origin.EXPIRY, override=override
     )
+
+
+def _open_alone(account, layer):
+    """The open tier change, locked without the request it awaits: that is not touched."""
+    found = Transition.objects.open().filter(account=account, layer=layer)
+    return found.select_for_update(of=["self"]).select_related(*_RELATED).first()
 
 
 def _open(account, layer):

@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from django.db import transaction
@@ -242,3 +243,50 @@ def test_what_was_kept_until_a_day_is_flagged_on_that_day(tier):
     transitions.daily(until)
     [again] = Transition.objects.open()
     assert (again.arr, again.pk != one.pk) == (Decimal(120_000), True)
+
+
+PROVISIONAL = {
+    "weights": {"worth": "0.5", "behaviour": "0.5"},
+    "dimensions": [
+        {"key": "worth", "criteria": [
+            {"key": "arr", "cells": ["$100K+", "$50K-$99K", "$25K-$49K", "$10K-$24K", "< $10K"], "missing": "needs data"},
+        ]},
+        {"key": "behaviour", "maturity": {"after_days": "30", "needs_data_after_days": "90", "until_then": "skip"}, "criteria": [
+            {"key": "nps", "cells": ["50+", "20-49", "0-19", "-30--1", "< -30"], "missing": "skip"},
+        ]},
+    ],
+    "rules": [{"segment": "high", "when": "composite >= 4.0"}, {"segment": "tech"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("setting", "opened"), [(True, 1), (False, 0)])
+def test_a_downgrade_after_the_provisional_period_is_planned_where_the_layer_says_so(db, setting, opened):
+    layer = layer_with(PROVISIONAL)
+    layer.plan_provisional_downgrades = setting
+    layer.save()
+    account("crowd", arr=60_000, usage={"nps": 20})
+    account("acme", name="Acme", arr=120_000, contract_start=DAY - timedelta(days=20), usage={"nps": -50})
+    recompute()
+    assert transitions.follow_ended() == 1
+    assert Transition.objects.count() == 0
+    recompute(DAY + timedelta(days=10))
+    transitions.follow_ended()
+    found = Transition.objects.filter(account=acme())
+    assert [(one.origin, one.direction) for one in found] == [("provisional", "down")] * opened
+
+
+def test_crossings_of_several_ranges_are_all_seen(tier, monkeypatch):
+    from governance import crossings
+
+    monkeypatch.setattr(crossings, "RANGE", 3)
+    for number in range(10):
+        account(f"c{number}", arr=50_000)
+    recompute(NEXT)
+    change_all = {"arr": 120_000}
+    for number in range(10):
+        change(type(acme()).objects.get(external_id=f"c{number}"), **change_all)
+    recompute(DAY + timedelta(days=2))
+    ranges = crossings._ranges(tier)
+    assert len(ranges) == 4
+    assert all(last + 1 == first for (_, last), (first, _) in pairwise(ranges))
+    assert transitions.flag(tier, DAY + timedelta(days=2)).opened == 10

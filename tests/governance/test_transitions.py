@@ -165,7 +165,7 @@ def test_in_one_request_each_waits_for_its_own_renewal(team):
     assert (fresh(second).status, in_force(second)) == ("joint", "tech")
 
 
-@pytest.mark.parametrize("what", ["came back", "approver left"])
+@pytest.mark.parametrize("what", ["came back", "approver left", "renewal moved"])
 def test_what_was_approved_for_later_is_looked_at_again_on_its_day(team, what):
     renewal = TODAY + timedelta(days=40)
     first = planned(team, "first", receiver=team.digital, after=1_000)
@@ -174,8 +174,10 @@ def test_what_was_approved_for_later_is_looked_at_again_on_its_day(team, what):
     if what == "came back":
         change(second.account, arr=60_000)
         recompute(DAY + timedelta(days=2))
-    else:
+    elif what == "approver left":
         type(team.vera).objects.filter(pk=team.vera.pk).update(is_active=False)
+    else:
+        change(second.account, renewal_date=renewal + timedelta(days=365))
     transitions.daily(renewal)
     ended = ("closed", "low") if what == "came back" else ("planned", "low")
     assert (fresh(second).status, in_force(second)) == ended
@@ -488,6 +490,22 @@ def test_an_override_that_waits_holds_the_tier_change_and_a_no_lets_it_go_on(tea
     approvals.reject(request, by=team.vera, reason="No pilots", seen=approvals.token(request))
     assert fresh(one).held_for == ""
     assert asked(team, fresh(one)).status == "pending"
+
+
+def test_what_is_crossed_while_an_override_waits_is_held_too(team):
+    account("acme", name="Acme", arr=50_000, csm=team.dana)
+    recompute(DAY)
+    acme = Account.objects.get(external_id="acme")
+    tech = team.layer.segments.get(key="tech")
+    request = overrides.ask([acme], team.layer, tech, by=team.ops, reason_code="strategic", text="A pilot")
+    change(acme, arr=120_000)
+    recompute(DAY + timedelta(days=1))
+    transitions.follow_ended()
+    one = Transition.objects.open().get()
+    assert (one.held_for, kinds_of_events(one)) == ("override", [])
+    approvals.reject(request, by=team.vera, reason="No pilots", seen=approvals.token(request))
+    transitions.daily(TODAY)
+    assert fresh(one).held_for == ""
 
 
 def test_an_override_in_force_closes_it_and_is_handed_over_with_a_plan_of_its_own(team, held_by_override):

@@ -1,0 +1,117 @@
+"""Tier changes in the same moment: recalculations followed by several workers, people against people and against the rules."""
+
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from django.utils import timezone
+from governing import fresh, policy, someone
+from segmenting import BY_ARR, account, change, layer_with, recompute
+from test_sign_off_races import at_once, refused
+
+from accounts.models import Csm
+from governance import approvals, transitions
+from governance.models import Event, FollowedRun, Transition
+from segmentation.models import Assignment, Move, Run
+
+DAY = timezone.localdate() - timedelta(days=5)
+
+
+@pytest.fixture
+def crossed(real_db, settings):
+    """`crossed(n)`: as many tier changes, flagged, up from Tech to High."""
+    settings.GATES, settings.AFTER_RUN = {}, []
+    policy("tier_change", "Approver", only=True)
+    layer_with(BY_ARR)
+
+    def cross(count, *, look=True):
+        rows = [account(f"c{number:02}", arr=50_000) for number in range(count)]
+        recompute(DAY)
+        transitions.follow_ended()
+        for one in rows:
+            change(one, arr=200_000)
+        recompute(DAY + timedelta(days=1))
+        if look:
+            transitions.follow_ended()
+        return list(Transition.objects.order_by("pk"))
+
+    return cross
+
+
+def test_a_recalculation_followed_by_several_workers_is_followed_once(crossed):
+    crossed(40, look=False)
+    run = Run.objects.latest("pk")
+    told = at_once(*[partial(transitions.follow, run)] * 4)
+    assert sum(one is not None for one in told) == 1
+    assert Transition.objects.open().count() == 40
+    assert Event.objects.filter(kind="transition_flagged").count() == 40
+    assert FollowedRun.objects.filter(run=run.pk).count() == 1
+
+
+def test_looked_at_twice_at_once_each_crossing_is_flagged_once(crossed):
+    """The morning's look and that after a recalculation."""
+    crossed(40, look=False)
+    layer = Assignment.objects.first().layer
+    at_once(*[partial(transitions.flag, layer, DAY + timedelta(days=2))] * 4)
+    assert Transition.objects.count() == 40
+    assert Event.objects.filter(kind="transition_flagged").count() == 40
+
+
+def test_keep_against_ask(crossed):
+    ops, other = someone("ops", "CS Ops"), someone("otto", "CS Ops")
+    rows = crossed(10)
+    for one in rows:
+        transitions.plan(one, by=ops)
+    for one in rows:
+        answers = at_once(
+            partial(transitions.keep, [one], by=other, reason="A one-off order"),
+            partial(transitions.ask, [one], by=ops, why="They have grown"),
+        )
+        assert len(refused(answers)) == 1
+        kept = isinstance(answers[0], list)
+        assert (fresh(one).status, fresh(one).request is None) == (
+            ("kept", True) if kept else ("awaiting", False)
+        )
+
+
+def test_approve_against_the_rules(crossed):
+    """The account comes back in the moment it is approved: it moved and is handed over, or it never moved."""
+    ops, vera = someone("ops", "CS Ops"), someone("vera", "Approver")
+    csm = Csm.objects.create(email="ada@x.test", name="Ada")
+    rows = crossed(9)
+    requests = {}
+    for one in rows:
+        transitions.plan(one, by=ops, receiver=csm)
+        requests[one.pk] = transitions.ask([one], by=ops, why="They have grown")
+        change(one.account, arr=50_000)
+    recompute(DAY + timedelta(days=2))
+    layer = rows[0].layer
+    seen = {pk: approvals.token(request) for pk, request in requests.items()}
+    for one in rows[:3]:
+        at_once(
+            partial(approvals.approve, requests[one.pk], by=vera, seen=seen[one.pk]),
+            partial(transitions.flag, layer, DAY + timedelta(days=2)),
+        )
+    outcomes = set()
+    for one in rows:
+        request, moved = (
+            fresh(requests[one.pk]),
+            Move.objects.filter(account_id=one.account_id, why="transition"),
+        )
+        assert (fresh(one).status, request.status, moved.count()) in {
+            ("joint", "applied", 1), ("closed", "withdrawn", 0)}  # fmt: skip
+        outcomes.add(fresh(one).status)
+    assert "closed" in outcomes
+
+
+def test_completed_by_two_at_once(crossed):
+    ops, other, vera = someone("ops", "CS Ops"), someone("otto", "CS Ops"), someone("vera", "Approver")
+    csm = Csm.objects.create(email="ada@x.test", name="Ada")
+    rows = [transitions.plan(one, by=ops, receiver=csm) for one in crossed(6)]
+    request = transitions.ask(rows, by=ops, why="They have grown")
+    approvals.approve(request, by=vera, seen=approvals.token(request))
+    for one in rows:
+        answers = at_once(*[partial(transitions.complete, one, by=by, reason="Small") for by in (ops, other)])
+        assert len(refused(answers)) == 1
+    assert Event.objects.filter(kind="transition_done").count() == 6
+    assert {fresh(one.account).csm for one in rows} == {csm}
