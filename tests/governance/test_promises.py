@@ -1,0 +1,224 @@
+"""What the database keeps whoever writes, tried with raw SQL and tricks on real commits."""
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import DatabaseError, connection, transaction
+from governing import approved, fresh, policy, request_of, someone
+from segmenting import DAY, account, change, layer_with, recompute
+
+from accounts.history import acting
+from governance import approvals, crossings, people
+from governance.models import ApprovalRequest, Decision, Event, Outbox, Transition
+from segmentation import causes, guards
+from segmentation.models import Assignment, Cause, Move
+
+APPEND_ONLY = sorted(
+    table
+    for table, trigger in guards.expected()
+    if trigger == "demarc_append_only" and table.startswith("governance_")
+)
+pytestmark = pytest.mark.usefixtures("noted")
+
+
+@pytest.fixture
+def noted(monkeypatch):
+    monkeypatch.setitem(approvals.KINDS, "override", "governing")
+
+
+@pytest.fixture
+def crossed(real_db, settings):
+    """An account that the rules would move down, flagged."""
+    gates, settings.GATES = settings.GATES, {}
+    layer = layer_with()
+    settings.GATES = gates
+    acme = account(arr=120_000, employees=2_000, usage={"nps": 60})
+    recompute(DAY)
+    change(acme, arr=500, employees=5)
+    recompute(DAY)
+    crossings.flag(layer, DAY)
+    return Transition.objects.get()
+
+
+def sql(text, *parameters):
+    with connection.cursor() as cursor:
+        cursor.execute(text, parameters)
+
+
+def refused(text, *parameters, match=""):
+    with pytest.raises(DatabaseError, match=match), transaction.atomic():
+        sql(text, *parameters)
+
+
+def with_cause(text, *parameters):
+    with transaction.atomic():
+        causes.take(Cause.Kind.DECISION)
+        sql(text, *parameters)
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+def test_what_happened_stays(real_db, table):
+    refused(f"truncate {table} cascade", match="append-only")
+    sql("set session_replication_role = replica")
+    try:
+        refused(f"truncate {table} cascade", match="append-only")
+    finally:
+        sql("set session_replication_role = default")
+
+
+TRICKS = [
+    "set session_replication_role = replica",
+    "set app.cause = '1'",
+    "set pgtrigger.ignore = 'all'",
+    "create temporary table segmentation_cause as select 1 as id, pg_current_xact_id() as xid, transaction_timestamp() as at",
+]
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "update segmentation_assignment set effective_id = computed_id",
+        "update governance_transition set status = 'planned'",
+        "update governance_approvalpolicy set approvals = 0",
+        "delete from governance_approvalpolicy",
+        "insert into auth_user_groups (user_id, group_id) select u.id, g.id from auth_user u, auth_group g",
+    ],
+)
+def test_no_setting_gets_round_a_cause(crossed, trick, attempt):
+    someone("mallory")
+    try:
+        sql(trick)
+        refused(attempt, match="needs a cause")
+    finally:
+        sql("set session_replication_role = default")
+        sql("drop table if exists pg_temp.segmentation_cause")
+
+
+def test_a_cause_serves_its_own_transaction_only(crossed):
+    with transaction.atomic():
+        used = causes.take(Cause.Kind.DECISION)
+    move = Move.objects.latest("id")
+    columns = "account_id, layer_id, from_segment_id, to_segment_id, why, definition_id, at, evidence"
+    refused(
+        f"insert into segmentation_move ({columns}, cause_id) select {columns}, %s from segmentation_move where id = %s",
+        used.pk, move.pk, match="needs a cause",
+    )  # fmt: skip
+    refused(
+        "insert into segmentation_cause (kind, actor_label, channel, reason, xid, at)"
+        " select 'decision', 'x', 'x', '', xid, at from segmentation_cause where id = %s;"
+        " commit; update governance_transition set status = 'planned'",
+        used.pk, match="needs a cause",
+    )  # fmt: skip
+
+
+def test_a_segment_is_not_handed_over_without_an_approved_request(crossed):
+    dates = "joint_from = current_date, joint_until = current_date"
+    to = "update governance_transition set status = '{}'"
+    with pytest.raises(DatabaseError, match="cannot go from flagged to joint"):
+        with_cause(f"{to.format('joint')}, {dates}")
+    with_cause(to.format("planned"))
+    with_cause(to.format("awaiting"))
+    with pytest.raises(DatabaseError, match="has not been approved"):
+        with_cause(f"{to.format('joint')}, {dates}")
+    with pytest.raises(DatabaseError, match="closed, not deleted"):
+        with_cause("delete from governance_transition")
+
+
+def test_nobody_decides_their_own_past_the_verbs(real_db):
+    olga, vera = someone("olga", "Approver"), someone("vera", "Approver")
+    with transaction.atomic(), acting(label="tests"):
+        causes.take(Cause.Kind.SETUP)
+        User.objects.filter(pk=olga.pk).update(is_superuser=True)
+    policy("override", "Approver", 1, only=True)
+    request = request_of(olga)
+
+    def decision(by, **columns):
+        said = {"verdict": "approve", "role": "Approver", "by": by.pk, "by_label": by.username}
+        said |= {"hash": request.hash, "revision": request.revision, "request": request} | columns
+        with transaction.atomic():
+            Decision.objects.create(**said)
+
+    with pytest.raises(DatabaseError, match="nobody decides what they requested"):
+        decision(olga)
+    with pytest.raises(DatabaseError, match="nobody decides what they requested"):
+        decision(vera, on_behalf_of=olga.pk)
+    with pytest.raises(DatabaseError, match="has changed"):
+        decision(vera, hash="x")
+    with pytest.raises(DatabaseError, match="only people of the role"):
+        decision(vera, role="Finance")
+    with pytest.raises(DatabaseError, match="not enough approvals"):
+        with_cause("update governance_approvalrequest set status = 'applied'")
+    with pytest.raises(DatabaseError, match="keeps the stricter"):
+        with_cause("update governance_approvalrequest set needed = '{}'")
+    with pytest.raises(DatabaseError, match="change together"):
+        with_cause("update governance_approvalrequest set content = '{}'")
+    decision(vera)
+    with pytest.raises(DatabaseError, match="append-only"):
+        sql("update governance_decision set verdict = 'reject', reason = 'x'")
+    User.objects.filter(pk=vera.pk).update(is_active=False)
+    with pytest.raises(DatabaseError, match="not enough approvals"):
+        with_cause("update governance_approvalrequest set status = 'applied'")
+    assert fresh(request).status == "pending"
+
+
+def test_what_has_ended_stays(real_db):
+    olga, vera = someone("olga", "CS Ops"), someone("vera", "Approver")
+    policy("override", "Approver", 1, only=True)
+    request = approved(request_of(olga), vera)
+    assert request.status == "applied"
+    for attempt in ("status = 'pending'", "why = 'Other'", "subject = 'Other'"):
+        with pytest.raises(DatabaseError, match="stays as it is"):
+            with_cause(f"update governance_approvalrequest set {attempt}")
+    with pytest.raises(DatabaseError, match="withdrawn, not deleted"):
+        with_cause("delete from governance_approvalrequest")
+
+
+def test_a_person_in_history_can_be_deleted_and_history_stays(real_db):
+    chief, olga, vera = (
+        someone("chief", "Administrator"),
+        someone("olga", "CS Ops"),
+        someone("vera", "Approver"),
+    )
+    someone("second", "Administrator")
+    policy("override", "Approver", 1, only=True)
+    request = approved(request_of(olga), vera)
+    people.delete(vera, by=chief, reason="Has left")
+    people.delete(olga, by=chief, reason="Has left")
+    assert not User.objects.filter(username__in=["olga", "vera"]).exists()
+    assert (fresh(request).requester, fresh(request).requester_label) == (olga.pk, "olga")
+    decision = Decision.objects.get()
+    assert (decision.by, decision.by_label) == (vera.pk, "vera")
+    assert ApprovalRequest.history.filter(history_user_label="vera").exists()
+
+
+def test_power_is_given_with_a_cause_only(real_db):
+    mallory = someone("mallory")
+    group = Group.objects.get(name="Approver")
+    with pytest.raises(DatabaseError, match="needs a cause"):
+        mallory.groups.add(group)
+    with pytest.raises(DatabaseError, match="needs a cause"):
+        User.objects.filter(pk=mallory.pk).update(is_superuser=True)
+    with pytest.raises(DatabaseError, match="needs a cause"):
+        group.permissions.clear()
+    with pytest.raises(DatabaseError, match="needs a cause"):
+        mallory.user_permissions.set([group.permissions.first()])
+    assert not mallory.groups.exists()
+
+
+def test_a_changed_segment_is_an_event_of_the_same_transaction(crossed):
+    before = set(Event.objects.values_list("pk", flat=True))
+    layer = crossed.layer
+    with transaction.atomic():
+        causes.take(Cause.Kind.DECISION)
+        state = Assignment.objects.get()
+        state.effective = layer.segments.last()
+        state.save()
+        move = Move.objects.latest("id")
+        Move.objects.create(
+            account_id=state.account_id, layer=layer, to_segment=state.effective, why="correction", definition=move.definition,
+            cause=causes.take(Cause.Kind.DECISION), at=DAY,
+        )  # fmt: skip
+        assert Event.objects.filter(kind="move").count() == 1
+        transaction.set_rollback(True)
+    assert set(Event.objects.values_list("pk", flat=True)) == before
+    assert Outbox.objects.count() == Event.objects.count()
