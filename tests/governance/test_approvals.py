@@ -487,6 +487,7 @@ def test_a_delegate_who_decided_counts_after_the_absence(ops, vera):
     approved(other, dora)
     deactivated(dora)
     assert approvals.apply_due(timezone.now() + timedelta(days=30)) == 0
+    assert fresh(other).status == "pending"
 
 
 # -- policies
@@ -652,6 +653,38 @@ WAYS = {(step.source, step.target) for step in approvals.STEPS}
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_status_is_reached_by_the_verbs(ops, vera, status):
     assert at_status(status, ops, vera).status == status
+
+
+VERBS = {
+    "approve": lambda one, ops, vera: approvals.approve(one, by=vera, seen=token(one)),
+    "ask": lambda one, ops, vera: approvals.ask(one, by=vera, seen=token(one), reason="Why?"),
+    "reject": lambda one, ops, vera: approvals.reject(one, by=vera, seen=token(one), reason="No"),
+    "resubmit": lambda one, ops, vera: approvals.resubmit(one, by=ops, seen=token(one)),
+    "edit": lambda one, ops, vera: edit(one, ops),
+    "withdraw": lambda one, ops, vera: approvals.withdraw(one, by=ops, reason="No more"),
+    "apply": lambda one, ops, vera: approvals.apply(one, by=ops, at=timezone.now() + timedelta(days=3)),
+    "expire": lambda one, ops, vera: approvals.expire(one.expires_at),
+}
+ALSO = {("edit", status): "pending" for status in ("pending", "changes_asked")}  # a status it has, or shares
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_goes_along_the_table(ops, vera, status, verb):
+    """Where the table has no such step the verb is refused, with a sentence, and nothing has changed."""
+    request = at_status(status, ops, vera)
+    failing.clear()
+    before = ApprovalRequest.history.count()
+    targets = {step.target for step in approvals.STEPS if (step.verb, step.source) == (verb, status)}
+    targets |= {ALSO[verb, status]} if (verb, status) in ALSO else set()
+    decided = fresh(request).decisions.filter(verdict=verb).exists()  # the same click again
+    if targets or decided or verb == "expire":
+        VERBS[verb](request, ops, vera)
+    else:
+        with pytest.raises(Refused, match=r"\.$"):
+            VERBS[verb](request, ops, vera)
+    assert fresh(request).status in (targets or {status})
+    assert bool(targets) is (ApprovalRequest.history.count() > before)
 
 
 @pytest.mark.parametrize("source", STATUSES)
