@@ -1,13 +1,12 @@
 """Tier changes: the board, triage, the plan of one and of many, and the list of all."""
 
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, F, Min
+from django.db.models import F, Min
 from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
@@ -25,12 +24,13 @@ from segmentation import explain
 from segmentation.contributions import rounded
 from segmentation.models import Layer
 
+from . import triage
+
 LIST = "admin:governance_transition_changelist"
 PAGE = "admin:governance_transition_change"
 TRIAGE = "admin:governance_transition_triage"
 REQUEST = "admin:governance_approvalrequest_change"
 CSMS = 300  # offered to choose from
-ROUND = 500  # tier changes in one round of triage
 EARLIER = 5  # ended tier changes of the account that are told
 EVENTS = 50
 LAST = 12  # tier changes on the account's page
@@ -85,6 +85,31 @@ class OpenFilter(DropdownFilter):
             return queryset
         found = {"status__in": Transition.OPEN}
         return queryset.filter(**found) if self.value() == "yes" else queryset.exclude(**found)
+
+
+class TierChangeFilter(DropdownFilter):
+    """Accounts by their open tier change; of the list of accounts."""
+
+    title = "tier change"
+    parameter_name = "tier_change"
+
+    def lookups(self, request, model_admin):
+        labels = dict(Status.choices)
+        return [
+            ("open", "Any that is open"),
+            *((one, labels[one]) for one in Transition.OPEN),
+            ("held", "Held"),
+        ]
+
+    def queryset(self, request, queryset):
+        found, wanted = Transition.objects.open(), self.value()
+        if wanted in Transition.OPEN:
+            found = found.filter(status=wanted)
+        elif wanted == "held":
+            found = found.exclude(held_for="")
+        elif wanted != "open":
+            return queryset
+        return queryset.filter(pk__in=found.values("account"))
 
 
 @admin.register(Transition)
@@ -213,7 +238,7 @@ class TransitionAdmin(GovernedAdmin):
         asked, query = asked_for(request)
         sent = request.POST if request.method == "POST" else request.GET
         wanted = sent.get("one", "")
-        rounds = _Round.of(
+        rounds = triage.Round.of(
             request, asked, query, int(wanted) if wanted.isdecimal() and len(wanted) < 19 else None
         )
         if rounds.one is None:
@@ -223,7 +248,7 @@ class TransitionAdmin(GovernedAdmin):
                 title="Triage",
                 model_admin=self,
                 rounds=rounds,
-                planned=_planned_layers(rounds),
+                planned=triage.planned(rounds),
             )
         one, refusal = self._found(request, rounds.one), ""
         if request.method == "POST":
@@ -579,96 +604,6 @@ def _say_asked(request, asked):
 def _happened(events):
     """[(Event, kind in words)] of a timeline."""
     return [{"event": one, "title": TITLES.get(one.kind, "Tier change")} for one in events]
-
-
-# -- triage
-
-
-@dataclass(frozen=True)
-class _Round:
-    """One round of triage: the tier changes (ids) it began with, in their order, and which of them is looked at.
-
-    `ways`: {id: status} of them by now. It is kept in the session, so that what is decided keeps its number.
-    """
-
-    ids: list
-    one: int | None
-    ways: dict
-    query: str
-
-    @classmethod
-    def of(cls, request, asked, query, wanted):
-        kept = request.session.get("triage") or {}
-        ids = kept.get("ids", []) if kept.get("query") == query else []
-        if wanted is None or wanted not in ids:
-            ids = list(board.to_decide(asked).values_list("pk", flat=True)[:ROUND])
-            if wanted is not None and wanted not in ids:
-                ids = [wanted, *ids]
-            request.session["triage"] = {"query": query, "ids": ids}
-        rows = Transition.objects.filter(pk__in=ids).values_list("pk", "status", "held_for")
-        ways = {pk: "held" if held and status == Status.FLAGGED else status for pk, status, held in rows}
-        round_ = cls(ids, wanted, ways, query)
-        return round_ if wanted is not None else replace(round_, one=round_.after(None))
-
-    @property
-    def place(self):
-        return self.ids.index(self.one) + 1
-
-    @property
-    def decided(self):
-        return sum(status != Status.FLAGGED for status in self.ways.values())
-
-    @property
-    def share(self):
-        return self.decided / len(self.ids) if self.ids else 0
-
-    def after(self, one):
-        """The next one to decide, the first ones after the last; None where all are decided."""
-        start = self.ids.index(one) + 1 if one in self.ids else 0
-        order = self.ids[start:] + self.ids[:start]
-        return next((pk for pk in order if self.ways.get(pk) == Status.FLAGGED and pk != one), None)
-
-    @property
-    def after_this(self):
-        return self.after(self.one)
-
-    @property
-    def next(self):
-        """The one after this, decided or not."""
-        return self.ids[self.place] if self.place < len(self.ids) else None
-
-    @property
-    def before(self):
-        return self.ids[self.place - 2] if self.place > 1 else None
-
-    def address(self, one):
-        """The page of one of them; of None, of what is left."""
-        said = "&".join(filter(None, [self.query, f"one={one}" if one else ""]))
-        return f"{reverse(TRIAGE)}{'?' if said else ''}{said}"
-
-    @property
-    def links(self):
-        """{name: address} of the pages around this one."""
-        return {
-            "next": self.next and self.address(self.next),
-            "before": self.before and self.address(self.before),
-            "here": self.address(self.one),
-            "back": self.address(self.after_this) if self.one else "",
-        }
-
-    def became(self):
-        """[(status in words, how many)] of what was decided."""
-        labels = {**dict(Status.choices), "held": "Held"}
-        counts = Counter(labels[status] for status in self.ways.values() if status != Status.FLAGGED)
-        return counts.most_common()
-
-
-def _planned_layers(rounds):
-    """[(layer, how many, address)]: what this round planned and may be asked for as one request."""
-    rows = Transition.objects.filter(pk__in=rounds.ids, status=Status.PLANNED).order_by()
-    counts = rows.values_list("layer__key", "layer__name").annotate(n=Count("pk"))
-    base = reverse("admin:governance_transition_together")
-    return [(name, n, f"{base}?{urlencode({'layer': key, 'status': 'planned'})}") for key, name, n in counts]
 
 
 # -- many as one request

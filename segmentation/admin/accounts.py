@@ -1,6 +1,7 @@
 """Accounts: the list, the page that says why, and the form to correct what is known."""
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
@@ -9,6 +10,7 @@ from django.http import Http404, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
+from django.utils.module_loading import import_string
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -173,7 +175,11 @@ class AccountAdmin(GovernedAdmin):
         return found, several
 
     def allowed_lookups(self):
-        return super().allowed_lookups() | {"segment", "state", "csm", "service_model"}
+        further = {one.parameter_name for one in _further_filters()}
+        return super().allowed_lookups() | {"segment", "state", "csm", "service_model"} | further
+
+    def get_list_filter(self, request):
+        return [*super().get_list_filter(request), *_further_filters()]
 
     def empty_step(self, request):
         if request.user.has_perm("accounts.import_accounts"):
@@ -353,6 +359,11 @@ class AccountAdmin(GovernedAdmin):
         else:
             messages.success(request, "Saved. The segments follow with the next recalculation.")
         return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[account.pk]))
+
+
+def _further_filters():
+    """Filters of apps further right: list filter classes, named by the settings."""
+    return [import_string(path) for path in settings.ACCOUNT_LIST_FILTERS]
 
 
 def _export_row(account, today, filters):

@@ -409,3 +409,14 @@ def test_an_empty_round_says_so(team):
     assert "Nothing here can be planned." in text(web(team.ops).get(TOGETHER))
     assert web(team.ops).get(f"{TRIAGE}?one=999999").status_code == 404
     assert web(team.ops).get(f"{T}999999/change/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [("open", {"a", "b"}), ("flagged", {"a"}), ("planned", {"b"}), ("held", set()), ("x", {"a", "b", "c"})],
+)
+def test_the_list_of_accounts_by_tier_change(team, wanted, found):
+    rows = crossed(team, a=(50_000, 120_000), b=(50_000, 130_000), c=(50_000, 50_000))
+    planned(team, rows["b"])
+    listed = web(team.cleo).get(f"{A}?tier_change={wanted}")
+    assert {one.external_id for one in listed.context["cl"].result_list} == found

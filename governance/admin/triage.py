@@ -1,0 +1,107 @@
+"""A round of triage: which tier changes it goes through, where somebody is in it, and what it came to."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from django.db.models import Count
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from governance import board
+from governance.models import Transition
+
+TRIAGE = "admin:governance_transition_triage"
+TOGETHER = "admin:governance_transition_together"
+ROUND = 500  # tier changes in one round
+Status = Transition.Status
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of triage: the tier changes (ids) it began with, in their order, and which of them is looked at.
+
+    `ways`: {id: status} of them by now. It is kept in the session, so that what is decided keeps its number.
+    """
+
+    ids: list
+    one: int | None
+    ways: dict
+    query: str
+
+    @classmethod
+    def of(cls, request, asked, query, wanted):
+        """The round this person is in; a new one where it does not go on. wanted: the id looked at, or None."""
+        kept = request.session.get("triage") or {}
+        ids = kept.get("ids", []) if kept.get("query") == query else []
+        goes_on = wanted in ids or (wanted is None and "round" in request.GET)
+        if not goes_on:
+            ids = list(board.to_decide(asked).values_list("pk", flat=True)[:ROUND])
+            if wanted is not None and wanted not in ids:
+                ids = [wanted, *ids]
+            request.session["triage"] = {"query": query, "ids": ids}
+        rows = Transition.objects.filter(pk__in=ids).values_list("pk", "status", "held_for")
+        ways = {pk: "held" if held and status == Status.FLAGGED else status for pk, status, held in rows}
+        round_ = cls(ids, wanted, ways, query)
+        return round_ if wanted is not None else replace(round_, one=round_.after(None))
+
+    @property
+    def place(self):
+        return self.ids.index(self.one) + 1
+
+    @property
+    def decided(self):
+        return sum(status != Status.FLAGGED for status in self.ways.values())
+
+    @property
+    def share(self):
+        return self.decided / len(self.ids) if self.ids else 0
+
+    def after(self, one):
+        """The next one to decide, the first ones after the last; None where all are decided."""
+        start = self.ids.index(one) + 1 if one in self.ids else 0
+        order = self.ids[start:] + self.ids[:start]
+        return next((pk for pk in order if self.ways.get(pk) == Status.FLAGGED and pk != one), None)
+
+    @property
+    def after_this(self):
+        return self.after(self.one)
+
+    @property
+    def next(self):
+        """The one after this, decided or not."""
+        return self.ids[self.place] if self.place < len(self.ids) else None
+
+    @property
+    def before(self):
+        return self.ids[self.place - 2] if self.place > 1 else None
+
+    def address(self, one):
+        """The page of one of them; of None, of what is left."""
+        said = "&".join(filter(None, [self.query, f"one={one}" if one else "round=on"]))
+        return f"{reverse(TRIAGE)}?{said}"
+
+    @property
+    def links(self):
+        """{name: address} of the pages around this one."""
+        return {
+            "next": self.next and self.address(self.next),
+            "before": self.before and self.address(self.before),
+            "here": self.address(self.one),
+            "back": self.address(self.after_this) if self.one else "",
+        }
+
+    def became(self):
+        """[(status in words, how many)] of what was decided."""
+        labels = {**dict(Status.choices), "held": "Held"}
+        counts = Counter(labels[status] for status in self.ways.values() if status != Status.FLAGGED)
+        return counts.most_common()
+
+
+def planned(rounds):
+    """[(layer, how many, address)]: what this round planned and may be asked for as one request."""
+    rows = Transition.objects.filter(pk__in=rounds.ids, status=Status.PLANNED).order_by()
+    counts = rows.values_list("layer__key", "layer__name").annotate(n=Count("pk"))
+    return [
+        (name, n, f"{reverse(TOGETHER)}?{urlencode({'layer': key, 'status': 'planned'})}")
+        for key, name, n in counts
+    ]
