@@ -108,6 +108,7 @@ def test_down_waits_for_the_renewal_unless_a_policy_says_otherwise(tier):
 
 
 def test_going_further_updates_it_and_coming_back_closes_it(tier):
+    policy(tier, "down")
     one = look(arr=9_000)
     change(acme(), arr=200_000)
     again = look(DAY + timedelta(days=2))
@@ -243,6 +244,9 @@ def test_what_was_kept_until_a_day_is_flagged_on_that_day(tier):
     transitions.daily(until)
     [again] = Transition.objects.open()
     assert (again.arr, again.pk != one.pk) == (Decimal(120_000), True)
+    transitions.keep([again], by=someone("ops", "CS Ops"), reason="Still that order")  # the last word counts
+    transitions.daily(until + timedelta(days=1))
+    assert not Transition.objects.open().exists()
 
 
 PROVISIONAL = {

@@ -239,6 +239,15 @@ def test_all_or_nothing(team):
     assert not Event.objects.filter(kind__in=["transition_joint", "request_applied"]).exists()
 
 
+def test_only_the_plan_that_was_approved_is_carried_out(team):
+    one = planned(team, receiver=team.pool)
+    request = asked(team, one)
+    Transition.objects.filter(pk=one.pk).update(joint_days=1)  # past the verbs
+    request = approved(request, team.vera)
+    assert (request.status, in_force(one)) == ("failed", "low")
+    assert "is not the one that was approved (joint coverage, days)" in request.failure
+
+
 # -- what voids an approval
 
 
