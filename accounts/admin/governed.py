@@ -180,7 +180,11 @@ def entries(rows, before=None):
 
     Foreign keys are resolved with one query per related model.
     """
-    pairs = list(zip(rows, [*rows[1:], before], strict=True)) if rows else []
+    return told(zip(rows, [*rows[1:], before], strict=True) if rows else [])
+
+
+def told(pairs):
+    """The same of pairs of a history row and the one before it (None: the first), of whatever objects."""
     changes = [(row, older, _changes(row, older)) for row, older in pairs]
     names = _names(changes)
     return [

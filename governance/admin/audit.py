@@ -1,0 +1,181 @@
+"""The audit trail on screen and as a file, and what was so on a date beside today."""
+
+from datetime import date
+from urllib.parse import urlencode
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, StreamingHttpResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import exports
+from accounts.admin.governed import page
+from accounts.models import Account
+from accounts.refusals import Refused
+from governance import audit
+from segmentation import comparison, versions
+from segmentation.models import Layer
+
+HEADER = ["When", "Kind", "Who", "Channel", "What", "About", "Changes", "Reason", "As of", "Filter"]
+BADGES = {"Refused": "bad", "Decision": "brand", "What happened": "ok"}
+
+
+def audit_view(request):
+    """The list: search, filters, and a page at a time."""
+    _check(request)
+    asked, warnings = _asked(request.GET)
+    found, following, refusal = [], "", ""
+    try:
+        found, following = audit.entries(asked, after=request.GET.get("after", ""))
+    except Refused as refused:
+        refusal = str(refused)
+    kept = {name: value for name, value in request.GET.items() if name != "after" and value}
+    return page(
+        request,
+        "demarc/audit.html",
+        title="Audit trail",
+        asked=asked,
+        found=[(entry, BADGES.get(entry.kind, "")) for entry in found],
+        filtered=bool(kept),
+        later=bool(request.GET.get("after")),
+        newest=f"?{urlencode(kept)}",
+        following=f"?{urlencode(kept | {'after': following})}" if following else "",
+        export=f"{reverse('audit_export')}?{urlencode(kept)}",
+        kinds=audit.KINDS.items(),
+        channels=audit.CHANNELS.items(),
+        warnings=[*warnings, *filter(None, [refusal])],
+        today=timezone.localdate(),
+    )
+
+
+def export_view(request):
+    """What the list shows, all of its pages, as CSV; each row tells the filter and the date."""
+    _check(request)
+    asked, _ = _asked(request.GET)
+    today = timezone.localdate().isoformat()
+    lines = exports.lines(HEADER, (_exported(one, today, asked) for one in audit.all_entries(asked)))
+    answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="audit-trail-{today}.csv"'
+    return answer
+
+
+def account_view(request, pk):
+    """What was known of an account on a date, and its segments, beside today."""
+    _check(request)
+    account = Account.objects.filter(pk=pk).first()
+    if account is None:
+        raise Http404("There is no such account.")
+    at, warning = _date(request.GET.get("at", ""))
+    facts = audit.account_on(account, at)
+    then, now = audit.labels_on(account, at), audit.labels_on(account, timezone.localdate())
+    return page(
+        request,
+        "demarc/audit_account.html",
+        title=f"{account}: then and now",
+        account=account,
+        at=at,
+        today=timezone.localdate(),
+        warnings=[warning] if warning else [],
+        there=facts is not None,
+        facts=facts or [],
+        differing=sum(before != after for _, before, after in facts or []),
+        labels=[
+            (
+                f"{layer} of {product}" if product else layer,
+                then.get((layer, product)),
+                now.get((layer, product)),
+            )
+            for layer, product in sorted(
+                {**then, **now}, key=lambda one: (one[0].position, str(one[1] or ""))
+            )
+        ],
+    )
+
+
+def account_part(request, account):
+    """The way there from the account's page, with the day that is shown there."""
+    if not request.user.has_perm(audit.PERMISSION):
+        return {}
+    at = request.GET.get("at", "")
+    address = reverse("audit_account", args=[account.pk]) + (f"?{urlencode({'at': at})}" if at else "")
+    return {"actions": [{"label": "Then and now", "url": address, "icon": "compare"}]}
+
+
+def rules_view(request):
+    """Which rules were active on a date, beside today, and what is different in sentences."""
+    _check(request)
+    at, warning = _date(request.GET.get("at", ""))
+    rows = [_rules(layer, at) for layer in Layer.objects.order_by("-primary", "position", "key")]
+    return page(
+        request,
+        "demarc/audit_rules.html",
+        title="Rules: then and now",
+        at=at,
+        today=timezone.localdate(),
+        warnings=[warning] if warning else [],
+        rows=[row for row in rows if row["then"] or row["now"]],
+        without=[row["layer"] for row in rows if not (row["then"] or row["now"])],
+    )
+
+
+def _rules(layer, at):
+    then, now = audit.rules_on(layer, at), audit.rules_on(layer, timezone.localdate())
+    sentences = []
+    if then and now and then.pk != now.pk:
+        sentences = comparison.compare(then.document, now.document, names=versions.labels(layer)).sentences
+    return {"layer": layer, "then": then, "now": now, "sentences": sentences}
+
+
+def _check(request):
+    if not request.user.has_perm(audit.PERMISSION):
+        raise PermissionDenied
+
+
+def _asked(given):
+    """(audit.Asked, sentences about what was not understood) of an address."""
+    typed = {name: given.get(name, "").replace("\x00", "").strip()[:200] for name in ("q", "person")}
+    days, warnings = {}, []
+    for name in ("since", "until"):
+        days[name], warning = _day(given.get(name, ""))
+        warnings += [warning] if warning else []
+    known = {"kind": audit.KINDS, "channel": audit.CHANNELS}
+    chosen = {name: given.get(name) if given.get(name) in among else "" for name, among in known.items()}
+    return audit.Asked(text=typed["q"], person=typed["person"], **chosen, **days), warnings
+
+
+def _day(text):
+    try:
+        found = date.fromisoformat(text) if text else None
+        if found and not 1900 <= found.year <= 9000:  # days before and after are counted
+            raise ValueError
+        return found, ""
+    except ValueError:
+        return None, f"“{text[:20]}” is not a date, and was left out."
+
+
+def _date(text):
+    """(a day up to today, why it is not the one asked for)."""
+    found, warning = _day(text)
+    today = timezone.localdate()
+    if found and found > today:
+        return today, "That date is still to come; today is shown."
+    return found or today, f"“{text[:20]}” is not a date; today is shown." if warning else ""
+
+
+def _exported(one, today, asked):
+    changes = "; ".join(
+        f"{name}: {before} → {after}" if before else f"{name}: {after}" for name, before, after in one.changes
+    )
+    when = timezone.localtime(one.at).isoformat(timespec="seconds")
+    return [
+        when,
+        one.kind,
+        one.who,
+        one.channel,
+        one.what,
+        one.text,
+        changes,
+        one.reason,
+        today,
+        asked.words(),
+    ]

@@ -1,0 +1,440 @@
+"""The audit trail: who did what, when, why and through which channel, over all that is kept, the newest first.
+
+One list out of many append-only tables: every history table, decisions, comments, causes, events, refusals, and the
+recalculations and imports. Each is read by an index of its time, from where the page before ended; so a page costs the
+same with millions of rows. What a recalculation or an import wrote in bulk stands in its one line; whoever searches for an
+account sees each row of it.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache
+
+from django.apps import apps
+from django.db import OperationalError, connection, transaction
+from django.db.models import Q
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from accounts.admin.governed import KINDS as CHANGED
+from accounts.admin.governed import told
+from accounts.models import Account
+from accounts.refusals import Refused
+from governance.models import Decision
+from segmentation.models import Cause, Move, Run
+
+PERMISSION = "governance.view_audit"
+PAGE = 50
+EXPORTED = 1_000  # rows that are read at once for a file
+FOUND = 50  # accounts a search looks at, row by row
+PATIENCE = "20s"  # for one question to the database
+KINDS = {
+    "change": "Change",
+    "decision": "Decision",
+    "event": "What happened",
+    "refusal": "Refused",
+    "comment": "Comment",
+    "cause": "Cause",
+    "run": "Recalculation",
+    "import": "Import",
+}
+CHANNELS = {"admin": "Web admin", "shell": "Shell", "command": "Command", "import": "Import", "worker": "Worker",
+            "migration": "Migration"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is searched for: text (a person, an object, a reason), kind, channel, person and days, both included."""
+
+    text: str = ""
+    kind: str = ""
+    channel: str = ""
+    person: str = ""
+    since: object = None
+    until: object = None
+
+    def words(self):
+        """The same as `person=vera & since=2026-11-01`, for the file; `everything` without any."""
+        said = {"search": self.text, "kind": self.kind, "channel": self.channel, "person": self.person,
+                "since": self.since, "until": self.until}  # fmt: skip
+        return " & ".join(f"{name}={value}" for name, value in said.items() if value) or "everything"
+
+
+@dataclass
+class Entry:
+    """One line. `place`: where it is in the list, for the page after it. `changes`: [(field, before, after)]."""
+
+    at: datetime
+    kind: str
+    who: str
+    channel: str
+    what: str
+    text: str
+    reason: str
+    place: str
+    link: str = ""
+    changes: list = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One table: `sql` gives the columns of COLUMNS, of `alias` rows; `written` leaves out what was written in bulk ("": all of it).
+
+    Names are looked up for the rows that are shown, not joined: with a join PostgreSQL may name millions before it sorts.
+    `of`: the column, or condition, that says which accounts (ids) a row is about; "" where it is about none.
+    """
+
+    kind: str
+    sql: str
+    written: str = "true"
+    of: str = ""
+    history: object = None  # the history model
+
+
+COLUMNS = ("source", "at", "row", "who", "channel", "verb", "model", "object", "account", "text", "reason")
+
+
+@cache
+def sources():
+    """Every Source; its place in the list is its number."""
+    found = [_history(model) for model in apps.get_models() if hasattr(model, "history_type")]
+    return tuple(sorted(found, key=lambda one: one.sql)) + OTHERS
+
+
+def _history(model):
+    """The history of a model: what is named of a row is the account, the segmentation, and its own name."""
+    meta, instance = model._meta, model.instance_type._meta
+    names = {one.name for one in meta.concrete_fields}
+    shown, of = [], ""
+    if model.instance_type is Account:
+        shown, of = ["coalesce(nullif(h.name, ''), h.external_id)"], "h.id = any(%(accounts)s)"
+    elif "account" in names:
+        named = "select coalesce(nullif(a.name, ''), a.external_id) from accounts_account a where a.id = h.account_id"
+        shown.append(f"({named})")
+        of = "h.account_id = any(%(accounts)s)"
+        if not meta.get_field("account").db_index:
+            of = f"h.id in (select id from {instance.db_table} where account_id = any(%(accounts)s))"
+    if "layer" in names:
+        shown.append("(select l.name from segmentation_layer l where l.id = h.layer_id)")
+    own = {"subject": "h.subject", "name": "h.name", "version": "'version ' || h.version"}
+    shown += [sql for name, sql in own.items() if name in names and model.instance_type is not Account][:1]
+    account = "h.id" if model.instance_type is Account else "h.account_id" if "account" in names else "null"
+    sql = f"""select h.history_date as at, h.history_id as row, h.history_user_label as who,
+        h.history_channel as channel, h.history_type as verb, '{instance.label_lower}' as model, h.id::bigint as object,
+        {account}::bigint as account, concat_ws(', ', {", ".join(shown) or "''"}) as text,
+        h.history_change_reason as reason from {meta.db_table} h"""
+    return Source("change", sql, "h.history_run is null", of, model)
+
+
+OTHERS = (
+    Source(
+        "decision",
+        """select d.at, d.id as row, d.by_label as who, '' as channel, d.verdict as verb,
+        'governance.approvalrequest' as model, d.request_id as object, null::bigint as account,
+        (select r.subject from governance_approvalrequest r where r.id = d.request_id) as text, d.reason
+        from governance_decision d""",
+    ),
+    Source(
+        "comment",
+        """select c.at, c.id as row, c.by_label as who, '' as channel, '' as verb, 'governance.approvalrequest' as model,
+        c.request_id as object, null::bigint as account,
+        (select r.subject from governance_approvalrequest r where r.id = c.request_id) as text, c.text as reason
+        from governance_comment c""",
+    ),
+    Source(
+        "event",
+        """select e.at, e.id as row, e.actor_label as who, e.channel, e.kind as verb,
+        case when e.about = '' then '' else 'governance.' || e.about end as model, e.about_id as object,
+        e.account_id as account, e.text, e.reason from governance_event e""",
+        "e.kind <> 'move'",
+        "e.account_id = any(%(accounts)s) and e.kind <> 'move'",
+    ),
+    Source(
+        "event",
+        """select e.at, e.id as row, e.actor_label as who, e.channel, e.kind as verb, '' as model,
+        null::bigint as object, e.account_id as account, (
+            select concat(l.name, ': ', coalesce(f.name, 'no segment'), ' → ', coalesce(t.name, 'no segment'))
+              from segmentation_move m join segmentation_layer l on l.id = m.layer_id
+              left join segmentation_segment f on f.id = m.from_segment_id
+              left join segmentation_segment t on t.id = m.to_segment_id where m.id = e.about_id) as text, e.reason
+        from governance_event e""",
+        "",
+        "e.account_id = any(%(accounts)s) and e.kind = 'move'",
+    ),
+    Source(
+        "refusal",
+        """select r.at, r.id as row, r.actor_label as who, r.channel, r.verb, r.model, r.object_id as object,
+        null::bigint as account, concat_ws(': ', nullif(r.subject, ''), r.sentence) as text, '' as reason
+        from accounts_refusal r""",
+    ),
+    Source(
+        "cause",
+        """select c.at, c.id as row, c.actor_label as who, c.channel, c.kind as verb, '' as model, null::bigint as object,
+        null::bigint as account, '' as text, c.reason from segmentation_cause c""",
+        "c.kind not in ('run', 'import')",
+    ),
+    Source(
+        "run",
+        """select r.started_at as at, r.id as row, r.started_by_label as who, r.channel, r.status as verb,
+        'segmentation.run' as model, r.id as object, null::bigint as account,
+        concat('Recalculation no. ', r.id, ' as of ', r.as_of) as text, r.reason from segmentation_run r""",
+    ),
+    Source(
+        "import",
+        """select coalesce(i.finished_at, i.created_at) as at, i.id as row,
+        coalesce(nullif(i.committed_by_label, ''), i.created_by_label) as who, 'import' as channel, i.status as verb,
+        'accounts.importbatch' as model, i.id as object, null::bigint as account, concat('Import ', i.name) as text,
+        i.error as reason from accounts_importbatch i""",
+    ),
+)
+
+
+def entries(asked, *, after="", limit=PAGE):
+    """(the entries after this place, the newest first; the place of the page after them, "" at the end).
+
+    Raises Refused where the search takes too long.
+    """
+    rows = _rows(asked, _place(after), limit + 1)
+    more = len(rows) > limit
+    found = _entries(rows[:limit])
+    return found, found[-1].place if more else ""
+
+
+def all_entries(asked):
+    """Every entry, one by one, for a file."""
+    after = ""
+    while True:
+        found, after = entries(asked, after=after, limit=EXPORTED)
+        yield from found
+        if not after:
+            return
+
+
+def _place(text):
+    """(at, source, row) of a place in the list; None at its beginning, and where the address was typed by hand."""
+    at, _, rest = text.partition("|")
+    number, _, row = rest.partition("|")
+    try:
+        moment = parse_datetime(at)
+    except ValueError:
+        return None
+    known = moment and timezone.is_aware(moment) and number.isdecimal() and row.isdecimal()
+    return (moment, int(number), int(row)) if known and len(number) < 4 and len(row) < 19 else None
+
+
+def _rows(asked, place, limit):
+    accounts = _accounts(asked.text)
+    given = {"limit": limit, "accounts": accounts, **_given(asked, place)}
+    parts = []
+    for number, source in enumerate(sources()):
+        if asked.kind and source.kind != asked.kind:
+            continue
+        shared = _conditions(asked, place, number)
+        found = ["s.who ilike %(text)s", "s.text ilike %(text)s", "s.reason ilike %(text)s"]
+        spoken = [f"({' or '.join(found)})"] if asked.text else []
+        if source.written:
+            parts.append(_select(number, f"{source.sql} where {source.written}", [*shared, *spoken]))
+        if accounts and source.of:
+            parts.append(_select(number, f"{source.sql} where {source.of}", shared))
+    if not parts:
+        return []
+    union = " union ".join(f"({part})" for part in parts)
+    names = ", ".join(COLUMNS)
+    sql = f"select {names} from ({union}) every order by at desc, source desc, row desc limit %(limit)s"
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"set local statement_timeout = '{PATIENCE}'; set local jit = off")
+            cursor.execute(sql, given)
+            rows = [dict(zip(COLUMNS, row, strict=True)) for row in cursor.fetchall()]
+            cursor.execute("set local statement_timeout = default; set local jit = default")
+            return rows
+    except OperationalError:
+        raise Refused("This search takes too long. Narrow it: choose a kind of entry, or days.") from None
+
+
+def _select(number, inner, conditions):
+    where = " and ".join(conditions) or "true"
+    return (
+        f"select {number} as source, s.* from ({inner}) s where {where} "
+        "order by s.at desc, s.row desc limit %(limit)s"
+    )
+
+
+def _conditions(asked, place, number):
+    """What every table is asked; columns are compared as they are, so that its index serves."""
+    found = []
+    if asked.channel:
+        found.append("s.channel = %(channel)s")
+    if asked.person:
+        found.append("lower(s.who) = %(person)s")
+    if asked.since:
+        found.append("s.at >= %(since)s")
+    if asked.until:
+        found.append("s.at < %(until)s")
+    if place:
+        same = "s.at <= %(place)s" if number < place[1] else "s.at < %(place)s"
+        found.append("(s.at, s.row) < (%(place)s, %(row)s)" if number == place[1] else same)
+    return found
+
+
+def _given(asked, place):
+    text = asked.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    given = {"text": f"%{text}%", "channel": asked.channel, "person": asked.person.lower()}
+    given |= {"since": _midnight(asked.since), "until": _midnight(asked.until, days=1)}
+    return given | ({"place": place[0], "row": place[2]} if place else {})
+
+
+def _midnight(day, *, days=0):
+    if day is None:
+        return None
+    return timezone.make_aware(datetime.combine(day + timedelta(days=days), datetime.min.time()))
+
+
+def _accounts(text):
+    """Ids of the accounts that are called so."""
+    if not text:
+        return []
+    found = Account.objects.filter(Q(name__icontains=text) | Q(external_id=text)).order_by()
+    return list(found.values_list("pk", flat=True)[:FOUND])
+
+
+# -- told
+
+
+def _entries(rows):
+    changes = _changes_of(rows)
+    return [_entry(row, changes.get((row["source"], row["row"]), [])) for row in rows]
+
+
+def _entry(row, changes):
+    kind = sources()[row["source"]].kind
+    what, text = _said(kind, row)
+    return Entry(
+        at=row["at"],
+        kind=KINDS[kind],
+        who=row["who"] or "system",
+        channel=CHANNELS.get(row["channel"], row["channel"].capitalize()),
+        what=what,
+        text=text,
+        reason=row["reason"],
+        place=f"{row['at'].isoformat()}|{row['source']}|{row['row']}",
+        link=_link(kind, row),
+        changes=changes,
+    )
+
+
+def _said(kind, row):
+    """(what was done, to what) in words."""
+    verb, text = row["verb"], row["text"]
+    if kind == "change":
+        return f"{CHANGED[verb]} {_called(row['model'])}", text
+    if kind == "decision":
+        return dict(Decision.Verdict.choices)[verb], text
+    if kind == "cause":
+        return f"Gave the reason for governed changes ({Cause.Kind(verb).label.lower()})", ""
+    if kind == "run":
+        return Run.Status(verb).label, text
+    if kind == "event" and verb == "move":
+        return "Segment change", text
+    if kind == "import":
+        return verb.capitalize(), text
+    return {"refusal": "Refused", "comment": "Comment", "event": ""}[kind], text
+
+
+def _called(label):
+    return str(apps.get_model(label)._meta.verbose_name)
+
+
+def _link(kind, row):
+    """The page about it: its history, or itself; of what has no page that of the account."""
+    label, key = row["model"], row["object"]
+    page = "history" if kind == "change" else "change"
+    for name, argument in ((label, key), ("accounts.account", row["account"])):
+        app, _, model = name.partition(".")
+        if not argument or not model:
+            continue
+        try:
+            return reverse(f"admin:{app}_{model}_{page if name == label else 'change'}", args=[argument])
+        except NoReverseMatch:
+            continue
+    return ""
+
+
+def _changes_of(rows):
+    """{(source, row): [(field, before, after)]} of what was changed; three queries for each kind of object."""
+    wanted = {}
+    for row in rows:
+        if row["verb"] == "~":
+            wanted.setdefault(row["source"], []).append(row["row"])
+    found = {}
+    for number, keys in wanted.items():
+        model = sources()[number].history
+        before = _before(model, keys)
+        kept = model.objects.in_bulk({*keys, *before.values()})
+        pairs = [(kept[key], kept.get(before.get(key))) for key in keys]
+        for key, entry in zip(keys, told(pairs), strict=True):
+            found[number, key] = _spoken(entry["changes"])
+    return found
+
+
+# Of a change, what says nothing to people; that the content is another one is said once.
+UNSPOKEN = {"hash", "content", "changes", "editors", "owners", "edited at", "ended by", "escalated at"}
+
+
+def _spoken(changes):
+    edited = [("content", "", "edited")] if any(one["field"] == "hash" for one in changes) else []
+    return edited + [
+        (one["field"], one["old"], one["new"]) for one in changes if one["field"] not in UNSPOKEN
+    ]
+
+
+def _before(model, keys):
+    """{history row: the one before it of the same object}, by their ids."""
+    table = model._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""select h.history_id, p.history_id from {table} h cross join lateral (
+                    select history_id from {table} p where p.id = h.id
+                       and (p.history_date, p.history_id) < (h.history_date, h.history_id)
+                     order by p.history_date desc, p.history_id desc limit 1) p
+                 where h.history_id = any(%s)""",
+            [keys],
+        )
+        return dict(cursor.fetchall())
+
+
+# -- as of a date, beside today
+
+
+def account_on(account, at):
+    """What was known of an account at the end of a day beside today: [(field, then, now)], "–" where nothing was.
+
+    None for a day before it was there.
+    """
+    rows = account.history.order_by("-history_date", "-history_id")
+    then, now = rows.filter(history_date__lt=_midnight(at, days=1)).first(), rows.first()
+    if then is None or then.history_type == "-":
+        return None
+    for row in (then, now):
+        row.history_type = "+"  # told as a whole, not by what it changed; nothing is saved
+    known = [
+        {one["field"]: one["new"] for one in row["changes"]} for row in told([(then, None), (now, None)])
+    ]
+    return [(name, *(one.get(name, "–") for one in known)) for name in dict.fromkeys([*known[0], *known[1]])]
+
+
+def labels_on(account, at):
+    """{(segmentation, product or None): the segment in force} at the end of a day, by the moves up to it."""
+    moves = Move.objects.filter(account=account, at__lte=at).order_by("layer_id", "product_id", "-id")
+    found = moves.distinct("layer_id", "product_id").select_related("layer", "product", "to_segment")
+    return {(move.layer, move.product): move.to_segment for move in found}
+
+
+def rules_on(layer, at):
+    """The Definition of a segmentation that was active at the end of a day; None where there was none."""
+    end = _midnight(at, days=1)
+    active = layer.definitions.filter(activated_at__lt=end).filter(
+        Q(retired_at=None) | Q(retired_at__gte=end)
+    )
+    return active.order_by("-version").first()

@@ -1,0 +1,259 @@
+"""The audit trail: everything that is kept, the newest first, searched, filtered, paged and exported; then beside now."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.urls import reverse
+from django.utils import timezone
+from governing import approved, request_of, someone
+from segmenting import BY_ARR, account, change, layer_with, person, recompute
+
+from accounts.history import acting
+from accounts.refusals import Refused
+from governance import approvals, audit
+from governance.audit import Asked
+from segmentation import versions
+from segmentation.models import Run
+
+pytestmark = pytest.mark.django_db
+TRAIL = "/admin/audit/"
+
+
+@pytest.fixture
+def people(noted):
+    return {name: someone(name, role, is_staff=True) for name, role in ROLES.items()}
+
+
+ROLES = {"ops": "CS Ops", "vera": "Approver", "nora": "Auditor", "cara": "CSM"}
+
+
+@pytest.fixture
+def web(client, people):
+    client.force_login(people["nora"])
+    return client
+
+
+def found(**asked):
+    """[(kind, who, what, text)] of the whole trail."""
+    return [(one.kind, one.who, one.what, one.text) for one in audit.all_entries(Asked(**asked))]
+
+
+def corrected(one, *, by, reason, **facts):
+    with acting(by=by, channel="admin", reason=reason):
+        for name, value in facts.items():
+            setattr(one, name, value)
+        one.save()
+
+
+def test_it_holds_what_every_table_tells(people):
+    acme = account("acme", name="Acme", arr=1)
+    corrected(acme, by=people["ops"], reason="Called them", industry="SaaS")
+    one = request_of(people["ops"])
+    approvals.comment(one, by=people["vera"], text="Which contract?")
+    with pytest.raises(Refused):
+        approvals.approve(one, by=people["ops"], seen=approvals.token(one))
+    approved(one, people["vera"])
+    trail = found()
+    subject = "Acme to High-Touch until 1 Sep 2026"
+    for entry in (
+        ("Change", "ops", "Changed account", "Acme"),
+        ("Change", "ops", "Created approval request", subject),
+        ("Decision", "vera", "Approved", subject),
+        ("Comment", "vera", "Comment", subject),
+        ("What happened", "ops", "", f"ops asks for approval: {subject}"),
+        ("Cause", "tests", "Gave the reason for governed changes (set-up)", ""),
+    ):
+        assert entry in trail
+    [refused] = [one for one in trail if one[0] == "Refused"]
+    assert refused[1] == "ops"
+    assert "You cannot decide your own request" in refused[3]
+
+
+def test_every_history_table_is_read():
+    """Also one that comes with a later version: it is found by itself, and the statement is understood."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select table_name from information_schema.columns where column_name = 'history_change_reason'"
+        )
+        tables = {row[0] for row in cursor.fetchall()}
+    read = {one.history._meta.db_table for one in audit.sources() if one.history}
+    assert tables <= read
+    for kind in audit.KINDS:
+        audit.entries(Asked(text="x", kind=kind))
+
+
+def test_what_was_changed_stands_with_it(people):
+    acme = account("acme", name="Acme", industry="Retail")
+    corrected(acme, by=people["ops"], reason="Called them", industry="SaaS")
+    [entry] = [
+        one for one in audit.all_entries(Asked(person="OPS", kind="change")) if one.what == "Changed account"
+    ]
+    assert entry.changes == [("industry", "Retail", "SaaS")]
+    assert (entry.reason, entry.channel) == ("Called them", "Web admin")
+    assert entry.link == f"/admin/accounts/account/{acme.pk}/history/"
+
+
+def test_pages_follow_one_another_without_a_gap_also_within_one_moment(people):
+    for number in range(7):
+        approved(request_of(people["ops"], key=str(number), subject=f"No. {number}"), people["vera"])
+    whole, after, pages = found(), "", []
+    while True:
+        entries, after = audit.entries(Asked(), after=after, limit=4)
+        pages += [(one.kind, one.who, one.what, one.text) for one in entries]
+        if not after:
+            break
+    assert pages == whole
+    assert len(whole) > 40
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "not_there"),
+    [
+        ({"text": "Globex"}, "Globex", "Acme"),
+        ({"text": "called THEM"}, "Acme", "Globex"),  # a reason
+        ({"text": "100%"}, "Acme", "Globex"),  # what people type is no pattern
+        ({"person": "cara"}, "Globex", "Acme"),
+        ({"channel": "admin"}, "Acme", "Globex"),
+        ({"kind": "change"}, "Acme", None),
+        ({"kind": "run"}, None, "Acme"),
+    ],
+)
+def test_search_and_filters(people, asked, there, not_there):
+    acme, globex = account("a", name="Acme"), account("b", name="Globex")
+    corrected(acme, by=people["ops"], reason="Called them, 100% sure", industry="SaaS")
+    with acting(by=people["cara"], reason="Heard it"):
+        globex.industry = "Retail"
+        globex.save()
+    texts = {one[3] for one in found(**asked)}
+    assert there is None or there in texts
+    assert not_there not in texts
+
+
+def test_days_are_the_organisations_and_both_are_included(people):
+    request_of(people["ops"])
+    today = timezone.localdate()
+    assert found(since=today, until=today)
+    assert not found(since=today + timedelta(days=1))
+    assert not found(until=today - timedelta(days=1))
+
+
+def test_a_recalculation_is_one_line_and_an_account_shows_each_row_of_it(people, settings):
+    gates, settings.GATES = settings.GATES, {}
+    layer_with(BY_ARR, policy="automatic")
+    settings.GATES = gates
+    acme, globex = account("a", name="Acme", arr=120_000), account("b", name="Globex", arr=120_000)
+    recompute()
+    change(acme, arr=5)
+    change(globex, arr=5)
+    recompute()
+    runs = [one for one in found() if one[0] == "Recalculation"]
+    assert len(runs) == Run.objects.count() == 2
+    assert not [one for one in found() if one[2] == "Segment change"]
+    rows = found(text="Acme")
+    assert ("What happened", "system", "Segment change", "Tier: High → Tech") in rows
+    assert [one for one in rows if one[2] == "Changed assignment"]
+    assert not [one for one in rows if "Globex" in one[3]]
+
+
+@pytest.mark.parametrize(("name", "status"), [("nora", 200), ("ops", 200), ("vera", 403), ("cara", 403)])
+def test_who_may_see_it(client, people, name, status):
+    acme = account("acme")
+    client.force_login(people[name])
+    pages = [
+        reverse("audit"),
+        reverse("audit_export"),
+        reverse("audit_rules"),
+        reverse("audit_account", args=[acme.pk]),
+    ]
+    assert [client.get(url).status_code for url in pages] == [status] * 4
+    assert ("Then and now" in client.get(f"/admin/accounts/account/{acme.pk}/change/").content.decode()) == (
+        status == 200
+    )
+
+
+def test_the_page_and_the_file_say_the_same(web, people):
+    request_of(people["ops"], subject="=1+1")
+    page = web.get(TRAIL, {"person": "ops", "kind": "change"}).content.decode()
+    assert "=1+1" in page
+    assert "person=ops&amp;kind=change" in page  # the export's address
+    lines = (
+        b"".join(web.get(f"{TRAIL}export/?person=ops&kind=change").streaming_content).decode().splitlines()
+    )
+    assert len(lines) == 2
+    assert "'=1+1" in lines[1]
+    assert "kind=change & person=ops" in lines[1]
+
+
+def test_the_page_takes_the_same_queries_for_many(web, people, django_assert_max_num_queries):
+    taken = []
+    for number in (1, 8):
+        for each in range(number):
+            approved(request_of(people["ops"], key=f"{number}/{each}"), people["vera"])
+        web.get(TRAIL)
+        with django_assert_max_num_queries(60) as queries:
+            web.get(TRAIL)
+        taken.append(len(queries))
+    assert taken[0] == taken[1]
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["q=%00", "kind=x", "channel=x", "since=x", "since=9999-12-31", "until=0001-01-01", "until=9999-12-31", "after=x",
+     "after=2026-01-01T00:00:00%2B00:00|1|x", "after=2026-13-01T00:00:00%2B00:00|1|1", "q=%ED%A0%80", "q=\\"],
+)  # fmt: skip
+def test_no_address_typed_by_hand_breaks_it(web, people, given):
+    request_of(people["ops"])
+    assert web.get(f"{TRAIL}?{given}").status_code == 200
+
+
+# -- then and now
+
+
+def test_an_account_on_a_date_beside_today(web, people):
+    acme = account("acme", name="Acme", industry="Retail", employees=5)
+    corrected(acme, by=people["ops"], reason="Grown", employees=50)
+    today = timezone.localdate()
+    assert audit.account_on(acme, today - timedelta(days=1)) is None
+    first = acme.history.order_by("history_id").first()
+    yesterday = timezone.now() - timedelta(days=1)
+    acme.history.model.objects.bulk_create([_at(first, yesterday)])
+    facts = {name: (then, now) for name, then, now in audit.account_on(acme, yesterday.date())}
+    assert facts["employees"] == (5, 50)
+    assert facts["industry"] == ("Retail", "Retail")
+    page = web.get(
+        reverse("audit_account", args=[acme.pk]), {"at": yesterday.date().isoformat()}
+    ).content.decode()
+    assert "1 data field is different" in page
+
+
+def _at(row, moment):
+    """The history row as if it had been written then."""
+    row.pk, row.history_date = None, moment
+    return row
+
+
+def test_rules_on_a_date_beside_today(web, people, settings):
+    settings.GATES = {}
+    layer = layer_with(BY_ARR)
+    olga = person()
+    draft = versions.create_draft(layer, by=olga)
+    other = {"rules": [{"segment": "high", "when": "arr >= 80000"}, {"segment": "tech", "when": "arr >= 0"}]}
+    draft = versions.save_draft(draft, other, by=olga)
+    page = web.get(reverse("audit_rules")).content.decode()
+    assert "It still is." in page
+    before = timezone.localdate() - timedelta(days=1)
+    assert audit.rules_on(layer, before) is None
+    assert (
+        "No rules were active."
+        in web.get(reverse("audit_rules"), {"at": before.isoformat()}).content.decode()
+    )
+    assert audit.rules_on(layer, timezone.localdate()).version == 1
+
+
+@pytest.mark.parametrize("at", ["x", "", "9999-12-31", "0001-01-01"])
+def test_no_date_typed_by_hand_breaks_it(web, at):
+    acme = account("acme")
+    for url in (reverse("audit_rules"), reverse("audit_account", args=[acme.pk])):
+        assert web.get(url, {"at": at}).status_code == 200
+    assert web.get(reverse("audit_account", args=[10**9])).status_code == 404
