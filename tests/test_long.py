@@ -93,8 +93,15 @@ def test_a_million_rows_are_imported_once(real_db, tmp_path):
                     i % 31,
                 ]
             )
-    created = {"rows": MILLION, "created": MILLION, "updated": 0, "unchanged": 0, "rejected": 0}
-    unchanged = {"rows": MILLION, "created": 0, "updated": 0, "unchanged": MILLION, "rejected": 0}
+    created = {"rows": MILLION, "created": MILLION, "updated": 0, "unchanged": 0, "rejected": 0, "queued": 0}
+    unchanged = {
+        "rows": MILLION,
+        "created": 0,
+        "updated": 0,
+        "unchanged": MILLION,
+        "rejected": 0,
+        "queued": 0,
+    }
     assert import_accounts(tmp_path) == {"accounts": created, "usage": created}
     history = Account.history.count()
     assert import_accounts(tmp_path) == {"accounts": unchanged, "usage": unchanged}

@@ -164,7 +164,7 @@ class ConflictAdmin(GovernedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         key = unquote(object_id)
-        chosen = _chosen([int(key)] if key.isdigit() and len(key) < 19 else [])
+        chosen = _chosen([int(key)] if key.isdecimal() and len(key) < 19 else [])
         if not chosen:
             raise Http404("There is no such conflict.")
         return self._decide(request, chosen)
@@ -174,7 +174,7 @@ class ConflictAdmin(GovernedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         sent = request.POST if request.method == "POST" else request.GET
-        ids = [int(one) for one in sent.get("ids", "").split(",") if one.isdigit() and len(one) < 19]
+        ids = [int(one) for one in sent.get("ids", "").split(",") if one.isdecimal() and len(one) < 19]
         chosen = _chosen(ids)
         if not chosen:
             messages.warning(request, "Choose the conflicts first.")
@@ -242,7 +242,7 @@ class ConflictAdmin(GovernedAdmin):
         key = sent.get("account", "")
         account = (
             Account.objects.select_related("parent").filter(pk=int(key)).first()
-            if key.isdigit() and len(key) < 19
+            if key.isdecimal() and len(key) < 19
             else None
         )
         if account is None:

@@ -14,6 +14,7 @@ from accounts.models import ImportBatch
 
 SHOWN = 20  # rejected rows
 IN_JSON = 1000
+WAIT = {True: "wait", False: "would wait"}
 
 
 class Command(BaseCommand):
@@ -75,6 +76,10 @@ class Command(BaseCommand):
             say(
                 "  {query}: {rows:,} rows = {created:,} created + {updated:,} updated + {unchanged:,} unchanged "
                 "+ {rejected:,} rejected".format(**one)
+            )
+        if queued := sum(one.get("queued", 0) for one in batch.queries):
+            say(
+                f"  {queued:,} of the values {WAIT[batch.status == ImportBatch.Status.COMMITTED]} for a decision"
             )
         for one in batch.warnings:
             say(
