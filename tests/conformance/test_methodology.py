@@ -32,7 +32,6 @@ NOT_YET = {
     "value_tiers.methodology.sub_segment",
     "value_tiers.rupee",
     "cases.boundary",
-    "cases.acquisition",
     "cases.multi_product",
     "cases.poor_data.duplicates",
 }
