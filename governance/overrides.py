@@ -39,6 +39,50 @@ NAMED = 5  # accounts named in a refusal
 ANSWERS = ("buying_centre", "use_case", "contract")  # the three questions after an acquisition
 
 
+# -- the status table
+
+
+@dataclass(frozen=True)
+class Step:
+    """One way an override's status may go. The database keeps the same table (demarc_guard_override)."""
+
+    source: str
+    target: str
+    label: str
+    who: str
+
+
+_DECIDER, _CLOCK = "the people who decide about its request", "by itself"
+STEPS = (
+    Step(Status.REQUESTED, Status.ACTIVE, "Approved", _DECIDER),
+    Step(Status.REQUESTED, Status.REJECTED, "Reject", _DECIDER),
+    Step(Status.REQUESTED, Status.WITHDRAWN, "Withdraw, or not decided in time", "who asked, CS Ops"),
+    Step(Status.ACTIVE, Status.EXPIRED, "Its date has come", _CLOCK),
+    Step(Status.ACTIVE, Status.ENDED, "End it early", "somebody with `plan_transition`"),
+    Step(Status.ACTIVE, Status.REPLACED, "Another one is approved", _DECIDER),
+)
+_ALLOWED = {(step.source, step.target) for step in STEPS}
+
+
+def diagram():
+    """The status table as a Mermaid state diagram; docs/workflow.md shows it."""
+    ends = [status for status in Status if status not in {step.source for step in STEPS}]
+    lines = [
+        *(f'state "{status.label}" as {status}' for status in Status),
+        "[*] --> requested: Ask",
+        *(f"{step.source} --> {step.target}: {step.label}" for step in STEPS),
+        *(f"{status} --> [*]" for status in ends),
+    ]
+    return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in lines)])
+
+
+def table():
+    """The status table as Markdown; docs/workflow.md shows it."""
+    lines = ["| step | from | to | who |", "|---|---|---|---|"]
+    lines += [f"| {one.label} | {one.source.label} | {one.target.label} | {one.who} |" for one in STEPS]
+    return "\n".join(lines)
+
+
 # -- what is asked for
 
 
@@ -192,13 +236,14 @@ def ask(
     if not 0 < len(accounts) <= MOST:
         raise Refused(f"Ask for 1 to {MOST} accounts at a time; these are {len(accounts):,}.")
     with _acting(by, wanted.text):
-        _lock(layer, [one.pk for one in accounts])
+        _, crossing = _lock(layer, [one.pk for one in accounts])
         cases = look(accounts, segment)
         _refuse(cases)
         causes.take(Cause.Kind.DECISION, reason=wanted.text)
         rows = [_request(case, wanted) for case in cases]
         for row in rows:
-            transitions.hold(row.account, layer)
+            if row.account_id in crossing:
+                transitions.hold(row.account, layer)
         request = approvals.open(
             Kind.OVERRIDE,
             key=_key(layer, accounts),
@@ -365,8 +410,9 @@ def carry_out(request, *, by, at):
     content, at = request.content, timezone.localdate(at)
     layer = Layer.objects.get(pk=content["layer"])
     ids = [one["account"] for one in content["overrides"]]
-    states = _lock(layer, ids)
+    states, _ = _lock(layer, ids)
     rows = {row.pk: row for row in _locked(pk__in=[one["id"] for one in content["overrides"]])}
+    active = {row.account_id: row for row in _locked(account__in=ids, layer=layer, status=Status.ACTIVE)}
     if date.fromisoformat(content["expires_on"]) <= at:
         raise Refused(
             f"It was to end on {day(content['expires_on'])}, and that day has come: ask again with a later date."
@@ -376,6 +422,8 @@ def carry_out(request, *, by, at):
     for one in content["overrides"]:
         row, state = rows[one["id"]], states.get(one["account"])
         _check_still(row, state, content, one)
+        if before := active.get(row.account_id):
+            _close(before, Status.REPLACED, f"Replaced by the override to {row.segment}.", at=at)
         _start(row, state, request, plan, by=by, at=at)
 
 
@@ -384,10 +432,8 @@ def _check_still(row, state, content, one):
     approved = (content["segment"], content["expires_on"], content["reason_code"], content["text"])
     if (row.segment_id, row.expires_on.isoformat(), row.reason_code, row.text) != approved:
         raise Refused(f"The override of {row.account} is not the one that was approved.")
-    if row.status != Status.REQUESTED or state is None:
-        raise Refused(
-            f"The override of {row.account} cannot begin: it is {row.get_status_display().lower()}."
-        )
+    if state is None:
+        raise Refused(f"{row.account} has no {row.layer} any more: recalculate first.")
     # Where the rules apply by themselves the segment may have moved meanwhile; what was approved is where it stays.
     if row.layer.policy == Layer.Policy.APPROVAL and state.effective_id != one["from"]:
         raise Refused(
@@ -397,9 +443,8 @@ def _check_still(row, state, content, one):
 
 
 def _start(row, state, request, plan, *, by, at):
-    for before in _locked(account=row.account_id, layer=row.layer_id, status=Status.ACTIVE):
-        _close(before, Status.REPLACED, f"Replaced by the override to {row.segment}.", at=at)
-    row.request, row.status, row.started_on, row.from_segment = request, Status.ACTIVE, at, state.effective
+    _go(row, Status.ACTIVE)
+    row.request, row.started_on, row.from_segment = request, at, state.effective
     if state.computed_id not in (None, row.segment_id):
         row.disagrees_since = max(at, state.computed_since)
     row.save()
@@ -422,14 +467,13 @@ def decided_against(request, *, verdict, by, reason):
         "expire": (Status.WITHDRAWN, "was not decided in time"),
     }
     status, told = ended[verdict]
-    _lock(
-        Layer.objects.get(pk=request.content["layer"]),
-        [one["account"] for one in request.content["overrides"]],
-    )
+    layer = Layer.objects.get(pk=request.content["layer"])
+    _, crossing = _lock(layer, [one["account"] for one in request.content["overrides"]])
     causes.take(Cause.Kind.DECISION, reason=reason)
     for row in _requested(request):
         _close(row, status, reason or f"The request {told}.", at=timezone.localdate())
-        transitions.resume(row.account, row.layer)
+        if row.account_id in crossing:
+            transitions.resume(row.account, layer)
         text = f"The override of {row.account} to {row.segment} on {row.layer} {told}."
         events.record(
             "override_rejected", text, account=row.account, layer=row.layer, about=row, reason=reason
@@ -472,7 +516,7 @@ def expire(at):
         reason = f"It was to end on {day(one.expires_on)}."
         try:
             with transaction.atomic(), acting(label=actor().label, channel=actor().channel, reason=reason):
-                ended += _end(one, Status.EXPIRED, reason, kind="override_expired", at=at, again=True)
+                ended += _end(one, Status.EXPIRED, reason, kind="override_expired", at=at, by_clock=True)
         except Exception:  # the others end all the same
             log.exception("The override %s could not be ended", one.pk)
             failed.append(one.pk)
@@ -548,15 +592,16 @@ def disagree(layer, at):
     return len(ids)
 
 
-def _end(override, status, reason, *, kind, at, again=False):
-    """End one that is in force. False where it is not (any more) and may be asked for `again`; else that is refused."""
+def _end(override, status, reason, *, kind, at, by_clock=False):
+    """End one that is in force. Where it is not (any more): False where only its date has come, else that is refused."""
     layer = override.layer
-    state = _lock(layer, [override.account_id])[override.account_id]
+    states, _ = _lock(layer, [override.account_id])
+    state = states[override.account_id]
     row = _locked(pk=override.pk).get()
+    if row.status != Status.ACTIVE and by_clock:
+        return False
     if row.status != Status.ACTIVE:
-        if again:
-            return False
-        raise Refused(f"This override is not in force: it is {row.get_status_display().lower()}.")
+        raise Refused(_not_in_force(row))
     causes.take(Cause.Kind.DECISION, reason=f"The override to {row.segment} ended. {reason}")
     _close(row, status, reason, at=at)
     automatic = layer.policy == Layer.Policy.AUTOMATIC
@@ -564,8 +609,6 @@ def _end(override, status, reason, *, kind, at, again=False):
     assignments.put(row.account, layer, segment, why=Move.Why.OVERRIDE, at=at, overridden=False)
     if not automatic:
         transitions.after_override(row, at=at)
-        if Override.objects.requested().filter(account=row.account_id, layer=layer).exists():
-            transitions.hold(row.account, layer)  # its extension is not decided yet
     events.record(kind, _ended(row, state), account=row.account, layer=layer, about=row, reason=reason)
     return True
 
@@ -592,15 +635,16 @@ def _acting(by, reason):
 def _lock(layer, accounts):
     """Lock what the accounts (ids) have on the layer: requests of tier changes, tier changes, assignments, each by id.
 
-    Whoever decides about tier changes locks in the same order. Returns {account id: Assignment}.
+    Whoever decides about tier changes locks in the same order. Returns ({account id: Assignment}, ids of the accounts with
+    an open tier change).
     """
     about = {"layer": layer.pk, "account__in": list(accounts)}
     changes = Transition.objects.open().filter(**about)
     awaited = changes.filter(status=Transition.Status.AWAITING).values("request")
     list(ApprovalRequest.objects.filter(pk__in=awaited).select_for_update().order_by("pk").values_list("pk"))
-    list(changes.select_for_update().order_by("pk").values_list("pk"))
+    crossing = set(changes.select_for_update().order_by("pk").values_list("account", flat=True))
     found = Assignment.objects.filter(product=None, **about).select_related("computed", "effective")
-    return {one.account_id: one for one in found.select_for_update(of=["self"]).order_by("pk")}
+    return {one.account_id: one for one in found.select_for_update(of=["self"]).order_by("pk")}, crossing
 
 
 def _locked(**about):
@@ -613,7 +657,23 @@ def _requested(request):
     return list(_locked(request=request, status=Status.REQUESTED))
 
 
+def _go(row, to):
+    """Send an override to a status, if the table of statuses has that way."""
+    if (row.status, to) not in _ALLOWED:
+        raise Refused(
+            _not_in_force(row)
+            if row.status != Status.ACTIVE
+            else f"The override of {row.account} is in force."
+        )
+    row.status = to
+
+
+def _not_in_force(row):
+    return f"The override of {row.account} is not in force: it is {row.get_status_display().lower()}."
+
+
 def _close(row, status, reason, *, at):
-    row.status, row.ended_on, row.end_reason = status, at, reason
+    _go(row, status)
+    row.ended_on, row.end_reason = at, reason
     row.ended_by, row.ended_by_label = actor().id, actor().label
     row.save()

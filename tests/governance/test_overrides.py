@@ -3,23 +3,27 @@
 Olga of CS Ops asks, Vera approves, Carl looks after Acme as its CSM. By the rules Acme is high and Beta is tech.
 """
 
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
+from itertools import product
+from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
-from django.db import connection, transaction
+import yaml
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from governing import approved, fresh, kinds_of_events, no_policies, nobody_approves, someone
 from overriding import Portfolio
-from segmenting import account, activate, answered, change, person, recompute, state
+from segmenting import account, activate, change, layer_with, recompute, state
 
 from accounts.models import Csm, Refusal
 from accounts.refusals import Refused
 from governance import approvals, overrides, transitions
 from governance.models import Event, Override, Transition
 from segmentation import assignments, causes, versions
-from segmentation.models import Assignment, Cause, Layer, Move
+from segmentation.models import Assignment, Cause, Move
 
 LATER = {"rules": [{"segment": "high", "when": "arr >= 1000"}, {"segment": "tech", "when": "arr >= 0"}]}
 STATUS = Override.Status
@@ -491,11 +495,11 @@ def test_a_stage_that_was_pinned_is_where_it_goes_on_from(db):
 
 
 def preset(key):
-    versions.load_presets()
-    layer = Layer.objects.get(key=key)
-    if draft := versions.open_version(layer):
-        versions.activate(answered(draft), by=person(), reason="As in the library")
-    return layer
+    """The layer of a ready segmentation, alone and active."""
+    path = Path(versions.__file__).parent / "presets" / f"{key}.yaml"
+    ready = yaml.safe_load(path.read_text())
+    segments = [segment["key"] for segment in ready["segments"]]
+    return layer_with(ready["document"], key=key, policy=ready["policy"], segments=segments)
 
 
 def at_once(*acts):
@@ -545,7 +549,7 @@ def test_it_ends_once_and_its_cause_says_so(real_db):
 
 def test_a_recalculation_and_a_yes_at_once_leave_it_pinned(real_db):
     here = Portfolio()
-    for number in range(4):
+    for number in range(2):
         change(here.beta, arr=5_000)
         recompute(at=here.today)
         request = here.ask(here.beta, segment="low", text=f"Time {number}")
@@ -556,3 +560,33 @@ def test_a_recalculation_and_a_yes_at_once_leave_it_pinned(real_db):
         recompute(at=here.today)
         assert here.now(here.beta) == ("high", "low", True)
         overrides.end(request.overrides.get(), by=here.olga, reason="Again")
+
+
+# -- the status table
+
+
+def test_the_database_allows_the_ways_of_the_table_and_no_other(here):
+    """Each status against each other one, with SQL."""
+    allowed = {(step.source, step.target) for step in overrides.STEPS}
+    steps = {
+        STATUS.REQUESTED: lambda: here.ask(here.beta),
+        STATUS.ACTIVE: lambda: here.pin(here.beta),
+        STATUS.ENDED: lambda: overrides.end(here.pin(here.beta), by=here.olga, reason="Not needed"),
+    }
+    for source, target in product(steps, STATUS):
+        with transaction.atomic():
+            steps[source]()
+            one = Override.objects.latest("pk")
+            assert one.status == source
+            # Without an approved request none comes into force.
+            goes = target == source or ((source, target) in allowed and target != STATUS.ACTIVE)
+            refused = pytest.raises(DatabaseError, match=r"cannot go from|stays as it is|not been approved")
+            with nullcontext() if goes and source != STATUS.ENDED else refused, transaction.atomic():
+                Override.objects.filter(pk=one.pk).update(status=target)
+            transaction.set_rollback(True)
+
+
+def test_the_workflow_page_shows_the_status_table():
+    page = (Path(__file__).parents[2] / "docs" / "workflow.md").read_text()
+    assert overrides.diagram() in page
+    assert overrides.table() in page
