@@ -15,5 +15,10 @@ def part(request):
         "step": home.step(waiting),
         "waiting": waiting,
         "own": home.own(csm, at=now) if csm else None,
-        "recorded": home.recorded(at=now) if user.has_perm("governance.view_audit") else None,
+        "recorded": home.recorded(at=now) if _audits(user) else None,
     }
+
+
+def _audits(user):
+    """Sees the audit trail, and has no work of planning that is more pressing."""
+    return user.has_perm("governance.view_audit") and not user.has_perm("governance.plan_transition")

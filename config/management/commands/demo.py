@@ -16,7 +16,8 @@ from accounts.history import acting
 from accounts.models import Account, Csm
 from accounts.refusals import Refused
 from examples.sample import generate
-from governance import people
+from governance import approvals, board, loads, overrides, people, transitions
+from governance.models import ApprovalRequest
 from segmentation.models import Assignment, Layer
 
 LOGIN = "demo"  # may everything; the others have one role each, and their name as password
@@ -50,7 +51,9 @@ class Command(BaseCommand):
             self.step("recalculation", "recompute", as_of=clock(before))
         self.step("sample portfolio, today", "import_accounts", str(now), commit=True)
         self.step("recalculation", "recompute")
+        self.step("what follows from it", "follow")
         looks_after_accounts("csm")
+        story()
         self.stdout.write(json.dumps(summary() | {"seconds": round(time.monotonic() - started, 1)}))
 
     def step(self, what, command, *args, **options):
@@ -90,6 +93,43 @@ def looks_after_accounts(name):
         with acting(label="demonstration", channel="command", reason="A login for the demonstration"):
             csm.user = user
             csm.save()
+
+
+def story():
+    """What a week of work leaves: tier changes planned, asked for and approved, an override and a role asked for.
+
+    Told once, as long as nobody has asked for anything.
+    """
+    if ApprovalRequest.objects.exists():
+        return
+    ops, vera, csm, admin = (
+        get_user_model().objects.get(username=one) for one in ("ops", "vera", "csm", "admin")
+    )
+    flagged = list(board.to_decide().filter(arr__lt=500_000, applies_on=None)[:5])
+    with acting(label="demonstration", channel="command"):
+        for one in flagged[:4]:
+            transitions.plan(one, by=ops, receiver=loads.propose_receiver(one))
+        if len(flagged) == 5:
+            done = transitions.ask(flagged[:1], by=ops, why="Agreed with the customer in the last review")
+            approvals.approve(done, by=vera, seen=approvals.token(done), reason="Long overdue")
+            transitions.ask(flagged[1:3], by=ops, why="They have crossed the boundary, and it is no accident")
+        pin = Assignment.objects.filter(layer__primary=True, overridden=False, account__csm__user=csm)
+        pin = (
+            pin.filter(account__transitions=None)
+            .exclude(effective=None)
+            .select_related("account", "layer", "effective")
+        )
+        if one := pin.order_by("-account__arr", "pk").first():
+            overrides.ask(
+                [one.account],
+                one.layer,
+                one.effective,
+                by=csm,
+                reason_code="strategic",
+                text="They are our reference in their industry, and speak at our conference in spring.",
+                evidence="Minutes of the board meeting",
+            )
+        people.ask(csm, by=admin, why="Helps operations with triage this quarter", add=["CS Ops"])
 
 
 def sample(folder):
