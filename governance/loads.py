@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.db.models import Count, F, Q
 
 from accounts.models import Account, Csm
+from accounts.templatetags.shown import plural
 from governance.models import Transition
 from segmentation.models import ServiceModel
 
@@ -48,8 +49,8 @@ class Load:
         """("ok" | "over" | "under" | "", sentence): with `more` accounts, beside the band."""
         accounts = self.now + more
         if self.csm.kind == Csm.Kind.DIGITAL or (self.low, self.high) == (None, None):
-            return "", f"{accounts:,} accounts"
-        said = f"{accounts:,} accounts, the band is {self.band}"
+            return "", plural(accounts, "account,accounts")
+        said = f"{plural(accounts, 'account,accounts')}, the band is {self.band}"
         if self.high is not None and accounts > self.high:
             return "over", f"{said}: {accounts - self.high:,} too many"
         if self.low is not None and accounts < self.low:

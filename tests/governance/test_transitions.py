@@ -460,7 +460,7 @@ def test_the_receiver_is_of_the_kind_that_is_needed_and_has_room(team):
     assert loads.propose_receiver(one) == people[1]  # over the band by now: the least loaded
     model = one.to_segment.treatment.service_model
     assert loads.load(team.dana, model).verdict() == ("over", "5 accounts, the band is 1 to 3: 2 too many")
-    assert loads.load(people[1], model).verdict(1) == ("ok", "1 accounts, the band is 1 to 3")
+    assert loads.load(people[1], model).verdict(1) == ("ok", "1 account, the band is 1 to 3")
     Csm.objects.exclude(pk=team.dana.pk).filter(kind="person").update(kind="pool")
     down = flagged(team, "down", before=50_000, after=1_000)
     assert loads.propose_receiver(down) == team.digital

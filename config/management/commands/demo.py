@@ -53,6 +53,7 @@ class Command(BaseCommand):
         self.step("recalculation", "recompute")
         self.step("what follows from it", "follow")
         looks_after_accounts("csm")
+        kinds_of_csms()
         story()
         self.stdout.write(json.dumps(summary() | {"seconds": round(time.monotonic() - started, 1)}))
 
@@ -93,6 +94,18 @@ def looks_after_accounts(name):
         with acting(label="demonstration", channel="command", reason="A login for the demonstration"):
             csm.user = user
             csm.save()
+
+
+def kinds_of_csms():
+    """The pool of the sample is a pool, and there is a digital programme: each segment finds who it needs."""
+    with acting(
+        label="demonstration", channel="command", reason="Who looks after accounts in the demonstration"
+    ):
+        for pool in Csm.objects.filter(kind=Csm.Kind.PERSON, user=None, name__icontains="pool"):
+            pool.kind = Csm.Kind.POOL
+            pool.save()
+        digital = {"name": "Digital programme", "kind": Csm.Kind.DIGITAL}
+        Csm.objects.get_or_create(email="digital@example.com", defaults=digital)
 
 
 def story():
