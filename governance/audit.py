@@ -379,7 +379,7 @@ def _changes_of(rows):
 
 
 # Of a change, what says nothing to people; that the content is another one is said once.
-UNSPOKEN = {"hash", "content", "changes", "editors", "owners", "edited at", "ended by", "escalated at"}
+UNSPOKEN = {"hash", "content", "changes", "editors", "owners", "edited at", "ended by", "ended by label", "escalated at"}
 
 
 def _spoken(changes):

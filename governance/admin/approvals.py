@@ -12,7 +12,7 @@ from django.utils.html import format_html, format_html_join
 from accounts.admin.governed import Changes, GovernedAdmin, page
 from accounts.refusals import Refused
 from accounts.templatetags import shown
-from governance import approvals, deciders, permissions
+from governance import approvals, deciders, permissions, transitions
 from governance.models import ApprovalRequest
 
 LIST = "admin:governance_approvalrequest_changelist"
@@ -304,12 +304,31 @@ def _again(request, one, seen, reason):
         messages.success(request, "Done.")
 
 
+def _take_out(request, one, seen, reason):
+    key = request.POST.get("transition", "")
+    found = one.transitions.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
+    if found is None:
+        raise Refused("Choose the account that is taken out.")
+    transitions.take_out(one, found, by=request.user, reason=reason, seen=seen)
+    messages.success(
+        request, f"{found.account} is taken out and planned anew. You may still decide about the others."
+    )
+
+
 def _comment(request, one, seen, reason):
     approvals.comment(one, by=request.user, text=request.POST.get("text", ""))
 
 
-STEPS = {"approve": _approve, "ask": _ask, "reject": _reject, "withdraw": _withdraw, "resubmit": _resubmit,
-         "again": _again, "comment": _comment}  # fmt: skip
+STEPS = {
+    "approve": _approve,
+    "ask": _ask,
+    "reject": _reject,
+    "withdraw": _withdraw,
+    "resubmit": _resubmit,
+    "again": _again,
+    "take_out": _take_out,
+    "comment": _comment,
+}
 
 
 def _step(request, one):

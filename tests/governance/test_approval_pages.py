@@ -4,10 +4,11 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from crossing import crossed, make_team
 from django.utils import timezone
 from governing import approved, away, failing, fresh, nobody_approves, policy, request_of, someone
 
-from governance import approvals
+from governance import approvals, transitions
 from governance.approvals import Impact
 
 LIST = "/admin/governance/approvalrequest/"
@@ -286,3 +287,28 @@ def test_where_nobody_has_to_approve_it_is_done_at_once(people, web):
     one = request_of(people["ops"])
     assert one.status == "applied"
     assert "Needs nobody's approval." in web("ops").get(page_of(one)).content.decode()
+
+
+# -- a request of many
+
+
+def test_an_approver_takes_one_account_out_and_approves_the_rest(client, settings):
+    settings.GATES, settings.AFTER_RUN = {}, []  # rules as they come
+    team = make_team()
+    rows = crossed(team, a=(50_000, 120_000), b=(50_000, 130_000), c=(50_000, 140_000))
+    for row in rows.values():
+        transitions.plan(row, by=team.ops, receiver=team.erik, success_plan="Grow", notice="Dear all")
+    one = transitions.ask(list(rows.values()), by=team.ops, why="They have grown")
+    client.force_login(team.vera)
+    page = client.get(page_of(one)).content.decode()
+    assert 'value="take_out"' in page
+    assert all(f"/admin/governance/transition/{row.pk}/change/" in page for row in rows.values())
+    for wrong in ({"transition": ""}, {"transition": str(rows["a"].pk), "reason": " "}):
+        assert sent(client, one, "take_out", **wrong).status_code == 409
+    given = {"transition": str(rows["a"].pk), "reason": "Talk to them first"}
+    assert sent(client, one, "take_out", **given).status_code == 302
+    assert (fresh(rows["a"]).status, fresh(one).accounts) == ("planned", 2)
+    assert sent(client, one, "approve").status_code == 302
+    assert [fresh(rows[name]).status for name in "bc"] == ["joint", "joint"]
+    client.force_login(team.ops)
+    assert 'value="take_out"' not in client.get(page_of(one)).content.decode()
