@@ -80,11 +80,12 @@ def test_a_parent_that_is_held_back_closes_no_circle_with_one_that_is_not(acme):
 
 
 def test_a_row_that_is_refused_leaves_nothing_behind(acme):
-    outcome = bring("crm", {"external_id": "bell", "parent": "acme"}, at=JULY)
-    assert len(outcome.refused) == 1
-    record_of("parent", "warehouse")
-    outcome = bring("crm", {"external_id": "bell", "parent": "acme", "industry": "Retail"}, at=JULY)
-    assert (len(outcome.refused), conflicts()) == (1, [])
+    """Bell under Acme, which is a part of it: the row is refused whole, its other values do not wait either."""
+    record_of("parent", "vendor")
+    outcome = bring("vendor", {"external_id": "bell", "parent": "acme", "industry": "Retail"}, at=JULY)
+    assert (len(outcome.refused), outcome.queued, conflicts()) == (1, 0, [])
+    outcome = bring("vendor", {"external_id": "bell", "industry": "Retail"}, at=JULY)
+    assert outcome.queued == 1
 
 
 SETTLED = [  # (source, value, day) -> what waits then
