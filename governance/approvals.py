@@ -465,11 +465,12 @@ def _said_before(request, verdict, by, seen):
 
 def _after_approval(request, decision, *, by, at):
     causes.take(Cause.Kind.DECISION, reason=request.why)
-    parts = Desk([request], at=at).parts(request)
+    desk = Desk([request], at=at)
+    parts = desk.parts(request)
     given, needed = sum(min(part.given, part.needed) for part in parts), sum(part.needed for part in parts)
     text = f"{_decider(decision)} approved ({given} of {needed}): {request.subject}"
     _tell(request, "request_approved", text, decision.reason, given=given, needed=needed)
-    _go_on(request, by=by, at=at)
+    _go_on(request, by=by, at=at, desk=desk)
 
 
 def _after_ask(request, decision, *, by, at):
@@ -531,9 +532,9 @@ def apply(request, *, by=None, at=None):
     return request
 
 
-def _go_on(request, *, by, at):
+def _go_on(request, *, by, at, desk=None):
     """From where it is as far as its approvals go: back to waiting, to waiting for its date, or done."""
-    desk = Desk([request], at=at)
+    desk = desk or Desk([request], at=at)
     if not desk.enough(request):
         if request.status != _STATUS.PENDING:
             _back(request)
@@ -614,14 +615,15 @@ def _recount(request, *, by, at):
     """The request if it waits for approval again, else None."""
     with _acting(by, request.why):
         request = _locked(request)
-        enough = Desk([request], at=at).enough(request)
+        desk = Desk([request], at=at)
+        enough = desk.enough(request)
         if request.status in (_STATUS.APPROVED, _STATUS.FAILED) and not enough:
             causes.take(Cause.Kind.DECISION, reason=request.why)
             _back(request)
             return request
         if request.status == _STATUS.PENDING and enough and request.expires_at > at:
             causes.take(Cause.Kind.DECISION, reason=request.why)
-            _go_on(request, by=by, at=at)
+            _go_on(request, by=by, at=at, desk=desk)
     return None
 
 
