@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account, Conflict
+from accounts.revenue import with_arr
 from governance import approvals
 from governance.deciders import Desk
 from governance.models import Alert, ApprovalRequest, Event, Notification, Override, Transition
@@ -142,11 +143,11 @@ def _decisions(user):
 def own(csm, *, at):
     """{csm, accounts, arr, segments, changes} of the accounts this CSM looks after; five queries."""
     accounts = Account.objects.active().filter(csm=csm)
-    total = accounts.aggregate(accounts=Count("pk"), arr=Sum("arr"))
+    total = with_arr(accounts, timezone.localdate(at)).aggregate(accounts=Count("pk"), arr=Sum("arr_now"))
     held = Assignment.objects.filter(layer__primary=True, account__in=accounts)
     named = ("effective__key", "effective__name")
     segments = held.exclude(effective=None).order_by("effective__position").values_list(*named)
-    moves = Move.objects.filter(account__csm=csm, at__gt=at.date() - timedelta(days=30))
+    moves = Move.objects.filter(account__csm=csm, at__gt=timezone.localdate(at) - timedelta(days=30))
     moves = moves.exclude(why=Move.Why.INITIAL).select_related(
         "account", "layer", "from_segment", "to_segment"
     )
