@@ -250,15 +250,15 @@ def address(event, user, known):
 _INSERT = """
     insert into governance_notification as n (user_id, event_id, "group", count, events, text, why, link, urgent, created_at,
                                               mail_after, mail_error, mail_attempts)
-    values (%s, %s, %s, 1, array[%s], %s, %s, %s, %s, %s, %s, %s, 0)
+    values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0)
 """
 _ONE = _INSERT + "on conflict (user_id, event_id) do nothing"
-# One more of the same. A line that was read or mailed has no group any more: what comes then is a new one.
+# More of the same. A line that was read or mailed has no group any more: what comes then is a new one.
 _MANY = (
     _INSERT
-    + """
+    + f"""
     on conflict (user_id, "group") where "group" <> '' do update
-       set count = n.count + 1, events = case when n.count < %s then n.events || excluded.events else n.events end,
+       set count = n.count + excluded.count, events = (n.events || excluded.events)[1:{LISTED}],
            urgent = n.urgent or excluded.urgent, mail_after = least(n.mail_after, excluded.mail_after)
     returning n.id, n.count
 """
@@ -271,35 +271,39 @@ def _write(lines, now):
     users = {line.user.pk: line.user for line in lines}
     wishes = {one.pk: one for one in Preference.objects.filter(pk__in=users)}
     wishes |= {user: Preference(pk=user) for user in users if user not in wishes}
-    room = _Room(lines, wishes, now)
+    together = _together(lines, _Room(lines, wishes, now))
     grown = {}
     with connection.cursor() as cursor:
-        for line in sorted(lines, key=lambda line: (line.user.pk, line.group, line.event.pk)):
-            group, many = room.place(line)
-            after, error = _mail_after(line.user, wishes[line.user.pk], line.urgent, now)
-            event = line.event.pk
-            why = line.why.replace(IT, str(line.event.account))
-            row = [
-                line.user.pk,
-                event,
-                group,
-                event,
-                line.text,
-                why,
-                line.link,
-                line.urgent,
-                now,
-                after,
-                error,
-            ]
+        for (user, group, _), (many, some) in sorted(together.items()):  # in order: two processes may meet
+            row = _row(group, some, wishes[user], now)
             if not group:
                 cursor.execute(_ONE, row)
                 continue
-            cursor.execute(_MANY, [*row, LISTED])
+            cursor.execute(_MANY, row)
             id, count = cursor.fetchone()
-            if count > 1 or group != line.group:
-                grown[id] = (count, many, line.why.replace(IT, "them"))
+            if count > 1 or group != some[0].group:
+                grown[id] = (count, many, some[0].why.replace(IT, "them"))
     _tell_how_many(grown)
+
+
+def _together(lines, room):
+    """{(user, group, event where it is alone): (what is said of many, [Line])}."""
+    found = {}
+    for line in lines:
+        group, many = room.place(line)
+        key = (line.user.pk, group, 0 if group else line.event.pk)
+        found.setdefault(key, (many, []))[1].append(line)
+    return found
+
+
+def _row(group, some, wish, now):
+    """The parameters of _INSERT; some: the lines it is about."""
+    first, urgent = some[0], any(line.urgent for line in some)
+    after, error = _mail_after(first.user, wish, urgent, now)
+    events = [line.event.pk for line in some[:LISTED]]
+    why = first.why.replace(IT, str(first.event.account))
+    told = [first.user.pk, first.event.pk, group, len(some), events, first.text, why, first.link]
+    return [*told, urgent, now, after, error]
 
 
 def _tell_how_many(grown):

@@ -137,13 +137,14 @@ def test_a_recalculation_that_moves_many_is_one_line_a_person(db):
 
 def test_one_line_grows_over_batches(db, monkeypatch):
     monkeypatch.setattr(notifications, "BATCH", 7)
-    monkeypatch.setattr(notifications, "LISTED", 20)
     cleo = csm("cleo")
     for number in range(30):
         record("transition_flagged", f"{number}", account=account(f"a{number}", csm=cleo), data={"run": 4})
     assert told()["cleo"] == ["30 of your accounts crossed a boundary."]
     line = Notification.objects.get(user=cleo.user)
-    assert (line.count, len(line.events)) == (30, 20)
+    assert (line.count, len(line.events)) == (30, 30)
+    listed = {text for _, text, _ in notifications.about(line)}
+    assert listed == {str(number) for number in range(30)}
 
 
 @pytest.mark.parametrize(
