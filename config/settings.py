@@ -125,6 +125,7 @@ CHECK_LIMITS = {
 
 # Who is asked, told or shown further right: accounts and segmentation do not import governance
 GATES = {  # accounts.gates: {name: function}
+    "declare": "governance.permissions.declare_gate",
     "facts": "governance.conflicts.gate",
     "import": "governance.import_gate.gate",
     "import_page": "governance.import_gate.on_import_page",

@@ -6,6 +6,7 @@ The same function hides the button (`may`) and stops the verb (`check`), whoever
 from django.utils import timezone
 
 from accounts.history import actor
+from accounts.models import Account, Csm
 from accounts.refusals import Refused
 from accounts.templatetags.shown import day
 from governance import deciders
@@ -154,7 +155,9 @@ def in_role(by, *roles):
 def plan_transition(*, by):
     """Triage, plan, keep, and ask for approval."""
     return _needs(
-        by, "governance.plan_transition", "You are not allowed to triage and plan tier changes: CS Ops does that."
+        by,
+        "governance.plan_transition",
+        "You are not allowed to triage and plan tier changes: CS Ops does that.",
     )
 
 
@@ -199,7 +202,9 @@ def end_override(override, *, by):
 
 def resolve_conflict(*, by):
     return _needs(
-        by, "accounts.resolve_conflict", "You are not allowed to decide which value counts: CS Ops or RevOps does."
+        by,
+        "accounts.resolve_conflict",
+        "You are not allowed to decide which value counts: CS Ops or RevOps does.",
     )
 
 
@@ -281,6 +286,22 @@ def delete_person(user, *, by):
     if user.pk == by.pk:
         return "You cannot delete yourself: another administrator can."
     return _above(user, by)
+
+
+def declare(accounts, *, by):
+    """Propose what holds for accounts: who plans tier changes for any, a CSM for those they look after."""
+    if by is None or by.has_perm("governance.plan_transition"):
+        return ""
+    wanted = Account.objects.filter(pk__in=[one.pk for one in accounts])
+    other = wanted.exclude(csm__in=Csm.objects.filter(user=by)).order_by("pk").first()
+    if other is None:
+        return ""
+    return f"You propose values for the accounts you look after; {other} is looked after by somebody else: ask CS Ops."
+
+
+def declare_gate(accounts, *, by):
+    """settings.GATES["declare"]: asked by segmentation.declarations."""
+    check(declare(accounts, by=by))
 
 
 def ask_import(*, by):

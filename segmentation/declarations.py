@@ -14,6 +14,7 @@ from datetime import date
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import gates
 from accounts.history import acting, actor
 from accounts.refusals import Refused
 from accounts.templatetags.shown import day
@@ -237,6 +238,7 @@ def propose(account, segment, *, by, reason, evidence="", from_date=None, seen=N
     A second click returns the proposal of the first one.
     """
     said = _said(by, reason, evidence, from_date)
+    gates.ask("declare", [account], by=by)
     with _acting_on(segment.layer, by, reason):
         found = states(segment.layer, [account.pk])
         state = found[account.pk]
@@ -257,6 +259,7 @@ def propose_for(accounts, segment, *, by, reason, evidence="", from_date=None):
     accounts = {one.pk: one for one in accounts}
     if len(accounts) > MOST:
         raise Refused(f"At most {MOST:,} accounts at a time; these are {len(accounts):,}.")
+    gates.ask("declare", accounts.values(), by=by)
     with _acting_on(segment.layer, by, reason):
         _check_declarable(segment)
         outcome = Outcome()
@@ -274,6 +277,7 @@ def replace(declaration, segment, *, by, reason, evidence="", from_date=None, se
     (A value in force is replaced by proposing another one: it holds on until that is confirmed.)
     """
     said = _said(by, reason, evidence, from_date)
+    gates.ask("declare", [declaration.account], by=by)
     with _acting_on(declaration.layer, by, reason):
         found = states(declaration.layer, [declaration.account_id])
         state = found[declaration.account_id]

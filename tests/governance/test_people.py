@@ -7,8 +7,10 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
+from django.test import override_settings
 from django.utils import timezone
 from governing import approved, away, fresh, kinds_of_events, nobody_approves, policy, request_of, someone
+from segmenting import account, layer_with
 
 from accounts.history import acting
 from accounts.models import Csm
@@ -16,6 +18,7 @@ from accounts.refusals import Refused
 from governance import approvals, delegations, people, roles
 from governance.approvals import token
 from governance.models import Delegation, Event
+from segmentation import declarations
 
 pytestmark = pytest.mark.django_db
 
@@ -322,3 +325,20 @@ def test_absences_that_make_no_sense_are_refused(delegate, first, last, said, ve
             from_date=day + timedelta(days=first),
             until_date=day + timedelta(days=last),
         )
+
+
+# -- declared values
+
+
+def test_a_csm_proposes_values_for_the_accounts_they_look_after(max):
+    job = [{"segment": "high", "when": "declared = 'high'"}, {"segment": "tech", "when": "arr >= 0"}]
+    with override_settings(GATES={}):
+        high = layer_with({"rules": job}, segments=["high", "tech"]).segments.get(key="high")
+    mine, other = account("mine", csm=Csm.objects.create(email="max@example.com", user=max)), account("other")
+    assert declarations.propose(mine, high, by=max, reason="Named by the board").account == mine
+    with pytest.raises(Refused, match="other is looked after by somebody else"):
+        declarations.propose(other, high, by=max, reason="Named by the board")
+    with pytest.raises(Refused, match="looked after by somebody else"):
+        declarations.propose_for([mine, other], high, by=max, reason="Named by the board")
+    ops = someone("ops", "CS Ops")
+    assert declarations.propose(other, high, by=ops, reason="Named by the board").account == other
