@@ -197,7 +197,7 @@ def told(pairs):
             "kind": KINDS[row.history_type],
             "changes": [
                 {
-                    "field": NAMES.get(field.name, field.verbose_name),
+                    "field": NAMES.get(field.name, field.verbose_name.removesuffix(" label")),
                     "old": _shown(field, old, names),
                     "new": _shown(field, new, names),
                 }
@@ -209,8 +209,11 @@ def told(pairs):
 
 
 def _changes(row, older):
-    found = []
+    found, names = [], {field.name for field in row.tracked_fields}
     for field in row.tracked_fields:
+        # When it was is said of the whole entry; of people, how they are called is said beside their number.
+        if field.name == "edited_at" or f"{field.name}_label" in names:
+            continue
         new = getattr(row, field.attname)
         old = getattr(older, field.attname) if older is not None and row.history_type == "~" else None
         empty = new in (None, "", {}, [])
@@ -254,6 +257,8 @@ def _shown(field, value, names):
     if isinstance(value, bool):
         return "yes" if value else "no"
     kind = field.get_internal_type()
+    if kind == "JSONField":
+        return _listed(value)
     if kind == "DateField":
         return shown.day(value)
     if kind == "DateTimeField":
@@ -263,3 +268,19 @@ def _shown(field, value, names):
     if kind == "DecimalField":
         return f"{value:,f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:,}"
     return value
+
+
+def _listed(value):
+    """What a JSON column holds, without its brackets: `ARR: 5000, NPS: 3`; of a checklist its lines, ticked or not."""
+    if isinstance(value, dict) and "done" in value:
+        return f"{'✓' if value['done'] else '–'} {value.get('text', '')}"
+    if isinstance(value, dict):
+        named = [
+            (FACTS[key].label if key in FACTS else key.replace("_", " "), one) for key, one in value.items()
+        ]
+        return ", ".join(f"{name}: {_listed(one)}" for name, one in named)
+    if isinstance(value, list):
+        return "; ".join(_listed(one) for one in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else str(value)

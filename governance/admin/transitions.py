@@ -405,7 +405,8 @@ class TransitionAdmin(GovernedAdmin):
             transitions.tick(one, by=by, done=done, noticed_on=noticed_on, notes=notes, seen=seen)
             messages.success(request, "Noted.")
         elif wanted == "complete":
-            one = transitions.complete(one, by=by, reason=sent.get("reason", ""), seen=seen)
+            transitions.complete(one, by=by, reason=sent.get("reason", ""), seen=seen)
+            one = self._found(request, one.pk)
             messages.success(
                 request, f"The hand-over of {one.account} is complete. CSM: {one.account.csm or 'nobody'}."
             )

@@ -193,6 +193,10 @@ def test_ticked_off_then_completed_and_only_then_the_csm_changes(team, one):
     )
     assert [line["done"] for line in fresh(one).checklist] == [True] + [False] * (lines - 1)
 
+    history = text(web(team.ops).get(f"{T}{one.pk}/history/"))
+    assert "✓ Dana hands over goals, contacts and open questions; – Welcome to high" in history
+    assert "Planned by – ops" in history  # the name, without the number it is kept with
+
     answer = web(team.ops).post(page_of(one), sent(one, "complete"))
     assert answer.status_code == 409
     assert "Finish that first, or say why" in text(answer)
