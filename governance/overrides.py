@@ -387,7 +387,7 @@ def _content(rows, wanted):
 
 
 def _changes(cases, wanted):
-    """What changes, in sentences: for each account, then until when, and what comes then."""
+    """What changes, in sentences: for each account, then until when and what comes then, and what else was said."""
     layer, plan = wanted.segment.layer, wanted.plan
     said = [case.sentence for case in cases]
     if plan.receiver:
@@ -399,7 +399,11 @@ def _changes(cases, wanted):
     then = f"a tier change is flagged where the rules say another segment than {wanted.segment}"
     if layer.policy == Layer.Policy.AUTOMATIC:
         then = "the rules decide again"
-    return [*said, f"It ends on {day(wanted.expires_on)}; then {then}."]
+    said.append(f"It ends on {day(wanted.expires_on)}; then {then}.")
+    asked = [(Override._meta.get_field(name).verbose_name, getattr(wanted, name)) for name in ANSWERS]
+    planned = any(case.planned for case in cases)
+    asked += [("Success plan:", plan.success_plan), ("The customer is told:", plan.notice)] if planned else []
+    return said + [f"{question} {answer}" for question, answer in asked if answer]
 
 
 # -- decided about: what governance.approvals calls

@@ -235,7 +235,7 @@ class OverrideAdmin(GovernedAdmin):
             "demarc/override_ask.html",
             title="Change the request" if asked else "Ask for an override",
             model_admin=self,
-            original=one,
+            original=f"{one.account}: {one.segment}" if one else None,
             accounts=accounts[:NAMED],
             ids=",".join(str(one.pk) for one in accounts),
             more=len(accounts) - NAMED,

@@ -143,7 +143,9 @@ def test_what_makes_no_sense_is_refused(here, said, sentence):
 
 
 def test_after_an_acquisition_three_questions_are_answered(here):
-    one = here.pin(here.beta, reason_code="acquisition", **ANSWERS)
+    request = here.ask(here.beta, reason_code="acquisition", **ANSWERS)
+    assert "Who decides about buying now? Omega's CFO" in request.changes, "whoever decides reads the answers"
+    one = approved(request, here.vera).overrides.get()
     assert (one.buying_centre, one.contract) == ("Omega's CFO", "Omega's, until 2028")
 
 
@@ -358,6 +360,7 @@ def test_an_override_to_another_segment_starts_joint_coverage(gated):
     )
     assert request.csm_changes == 1
     assert "Acme is handed over from Carl to Dora, with joint coverage." in request.changes
+    assert "The customer is told: Dora looks after you" in request.changes
     assert gated.now(gated.acme) == ("high", "high", False)
 
     request = approved(request, gated.vera)
