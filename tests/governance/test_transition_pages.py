@@ -107,7 +107,7 @@ def test_a_plan_starts_from_who_has_room_and_from_how_the_segment_is_served(team
     assert plan["receiver"] == team.dana  # of the right kind and not over the band: she keeps it
     assert plan["lines"][:2] == ["Welcome to high", "Success plan from the template: Goals"]
     assert plan["notice"].startswith("Dear A team")
-    assert "Erik: 1 accounts, the band is 1 to 3" in text(page)
+    assert "Erik: 1 account, the band is 1 to 3" in text(page)
     assert "ARR $50,000 → $120,000" in text(page)
 
 
