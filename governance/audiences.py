@@ -72,6 +72,11 @@ class Known:
     def move(self, event):
         return self._moves.get(event.about_id) if event.about == "move" else None
 
+    @cached_property
+    def confirmers(self):
+        """Those whose roles let them confirm declared values."""
+        return list(User.objects.with_perm("segmentation.confirm_declaration", include_superusers=False))
+
     def may(self, user, permission):
         """Whether a person has a permission."""
         if (user.pk, permission) not in self._may:
@@ -184,7 +189,7 @@ def stewards(event, known):
 
 def may_confirm(event, known):
     """Those who confirm declared values."""
-    return dict.fromkeys(User.objects.with_perm("segmentation.confirm_declaration"), "You can confirm it.")
+    return dict.fromkeys(known.confirmers, "You can confirm it.")
 
 
 def concerned(event, known):

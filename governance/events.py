@@ -23,3 +23,15 @@ def record(kind, text, *, account=None, layer=None, about=None, reason="", data=
         reason=reason,
         data=data or {},
     )
+
+
+def declared(declaration):
+    """The gate `declared`: a value was proposed for an account, and waits for somebody else."""
+    record(
+        "declaration_proposed",
+        f"{declaration.segment} is proposed for {declaration.account} ({declaration.layer}).",
+        account=declaration.account,
+        layer=declaration.layer,
+        about=declaration,
+        reason=declaration.reason,
+    )

@@ -352,7 +352,9 @@ def _too_early(state, from_date):
 
 
 def _propose(account, segment, said):
-    return Declaration.objects.create(account=account, layer=segment.layer, segment=segment, **said)
+    made = Declaration.objects.create(account=account, layer=segment.layer, segment=segment, **said)
+    gates.ask("declared", made)
+    return made
 
 
 # -- deciding

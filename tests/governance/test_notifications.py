@@ -16,6 +16,7 @@ from accounts.history import acting
 from accounts.models import Csm
 from governance import approvals, events, notifications
 from governance.models import Alert, AlertRule, Event, Notification, Outbox, Preference
+from segmentation import declarations
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -197,6 +198,26 @@ def test_an_alert_on_an_account_nobody_looks_after_falls_to_cs_ops(db):
     line = Notification.objects.get()
     assert (line.text, line.urgent) == ("Sponsor departed: acme.", True)
     assert line.why == "Nobody looks after acme, so CS Ops is told."
+
+
+# -- declared values
+
+DECLARED = {"rules": [{"segment": "high", "when": "declared = 'high'"}, {"segment": "tech"}]}
+
+
+def test_a_proposed_value_waits_for_those_who_confirm_but_not_for_the_proposer(db, settings):
+    settings.GATES = {"declared": "governance.events.declared"}
+    layer = layer_with(DECLARED, segments=["high", "tech"])
+    olga, _, _ = someone("olga", "CS Ops"), someone("oskar", "CS Ops"), someone("aude", "Auditor")
+    high = layer.segments.get(key="high")
+    declarations.propose(account("acme"), high, by=olga, reason="They have merged")
+    assert told() == {"oskar": ["High is proposed for acme (Tier)."]}
+    line = Notification.objects.get()
+    assert (line.why, line.urgent, line.event.reason) == ("You can confirm it.", True, "They have merged")
+    assert page_of(line).status_code == 200
+    more = [account(f"more{number}") for number in range(4)]
+    declarations.propose_for(more, high, by=olga, reason="They too")
+    assert told()["oskar"] == ["Values are proposed for 5 accounts (Tier)."]
 
 
 # -- where it leads
