@@ -134,9 +134,8 @@ GATES = {  # accounts.gates: {name: function}
     "rules_page": "governance.admin.activations.on_rules_page",
 }
 AFTER_RUN = ["governance.tasks.follow"]  # names of tasks that are sent when a recalculation has ended
-ACCOUNT_LIST_FILTERS = [
-    "governance.admin.transitions.TierChangeFilter"
-]  # further filters of the list of accounts
+# Further filters of the list of accounts
+ACCOUNT_LIST_FILTERS = ["governance.admin.transitions.TierChangeFilter"]
 # What else the account's page says: names of functions part(request, account) that give, as far as there is something,
 #   "template": a card of the page; it sees what the function gave as `part`
 #   "actions": [{"label", "url", "icon", "primary"}], links at the top; "badges": [(class, text, url or "")]
