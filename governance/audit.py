@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from accounts.admin.governed import KINDS as CHANGED
-from accounts.admin.governed import told
+from accounts.admin.governed import NAMES, told
 from accounts.models import Account
 from accounts.refusals import Refused
 from governance.models import Decision
@@ -379,11 +379,21 @@ def _changes_of(rows):
 
 
 # Of a change, what says nothing to people; that the content is another one is said once.
-UNSPOKEN = {"hash", "content", "changes", "editors", "owners", "edited at", "ended by", "ended by label", "escalated at"}
+UNSPOKEN = {
+    NAMES["hash"],
+    "content",
+    "changes",
+    "editors",
+    "owners",
+    "edited at",
+    "ended by",
+    "ended by label",
+    "escalated at",
+}
 
 
 def _spoken(changes):
-    edited = [("content", "", "edited")] if any(one["field"] == "hash" for one in changes) else []
+    edited = [("content", "", "edited")] if any(one["field"] == NAMES["hash"] for one in changes) else []
     return edited + [
         (one["field"], one["old"], one["new"]) for one in changes if one["field"] not in UNSPOKEN
     ]

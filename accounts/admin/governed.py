@@ -170,7 +170,7 @@ class GovernedAdmin(PlainAdmin):
         return last[0] and last[0].prev_record
 
 
-NAMES = {"layer": "segmentation"}  # fields that are called otherwise on screen
+NAMES = {"layer": "segmentation", "hash": "content's mark"}  # fields that are called otherwise on screen
 KINDS = {"+": "Created", "~": "Changed", "-": "Deleted"}
 MONEY = {fact.name for fact in FACTS.values() if fact.type == "money"}
 
@@ -247,6 +247,8 @@ def _shown(field, value, names):
 
     if value in (None, "", {}, []):
         return "–"
+    if field.name == "hash":
+        return value[:12]  # enough to see that two are the same
     if field.is_relation:
         return names.get((field.related_model, value), f"no longer there ({value})")
     if field.choices:

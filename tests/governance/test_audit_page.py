@@ -208,6 +208,15 @@ def test_no_address_typed_by_hand_breaks_it(web, people, given):
     assert web.get(f"{TRAIL}?{given}").status_code == 200
 
 
+def test_a_search_that_takes_too_long_is_refused_with_what_to_do(web, monkeypatch):
+    monkeypatch.setattr(audit, "PATIENCE", "20ms")
+    asleep = "select now() as at, 1 as row, pg_sleep(1)::text as who, '' as channel, '' as verb, '' as model,"
+    asleep += " null::bigint as object, null::bigint as account, '' as text, '' as reason"
+    monkeypatch.setattr(audit, "sources", lambda: (audit.Source("comment", asleep),))
+    assert "Narrow it" in web.get(TRAIL).content.decode()
+    assert "Narrow it" in web.get(f"{TRAIL}export/?kind=comment", follow=True).content.decode()
+
+
 # -- then and now
 
 
