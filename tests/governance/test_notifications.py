@@ -132,6 +132,9 @@ def test_a_recalculation_that_moves_many_is_one_line_a_person(db):
     }
     line = Notification.objects.get(user=cleo.user)
     assert (line.why, line.count) == ("You look after them.", 29)
+    page = page_of(line).content.decode()
+    assert "a7 moved from High to Tech (Tier): the customer changed." in page
+    assert "a0 moved" not in page  # another's
     web = Client()
     web.force_login(someone("cleo", "CSM", is_staff=True))
 
