@@ -155,11 +155,12 @@ def test_of_two_who_differ_one_has_their_way(people, pairs, against, then, event
         request = request_of(ops, key=str(number))
         seen = token(request)
 
-        def approve(request=request, seen=seen, late=number % 3):
-            sleep(late * 0.002)  # so that either is first now and then
+        def approve(request=request, seen=seen, late=number % 3 == 1):
+            sleep(late * 0.05)  # so that either is first now and then, on a busy machine too
             return approvals.approve(request, by=vera, seen=seen)
 
-        def other(request=request, seen=seen):
+        def other(request=request, seen=seen, late=number % 3 == 2):
+            sleep(late * 0.05)
             return against(request, seen, ops, zoe)
 
         approval, _ = at_once(approve, other)
