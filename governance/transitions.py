@@ -512,6 +512,9 @@ def resume(account, layer):
     if one and one.held_for == Hold.OVERRIDE:
         one.held_for = Hold.NOTHING
         one.save()
+        if one.status == Status.FLAGGED:  # one that was held from the beginning has been told to nobody
+            text = f"{one.account}: no override came of it, so the tier change to {one.to_segment} is to be decided."
+            _tell(one, "transition_flagged", text)
     return one
 
 
