@@ -19,7 +19,7 @@ from accounts.models import Csm
 from accounts.refusals import Refused
 from accounts.templatetags import shown
 from governance import approvals, board, loads, permissions, plans, together, transitions
-from governance.models import CrossingPolicy, Event, Transition
+from governance.models import CrossingPolicy, Event, Kind, Transition
 from segmentation import explain
 from segmentation.contributions import rounded
 from segmentation.models import Layer
@@ -219,6 +219,7 @@ class TransitionAdmin(GovernedAdmin):
             model_admin=self,
             board=found,
             several=len(layers) > 1,
+            one_layer=bool(asked.layer) or len(layers) == 1,
             may_plan=request.user.has_perm("governance.plan_transition"),
             may_complete=request.user.has_perm("governance.complete_transition"),
             together_url=found.group and _together(found.group, query),
@@ -312,6 +313,7 @@ class TransitionAdmin(GovernedAdmin):
             most=transitions.MOST,
             flagged=any(card.one.status == Status.FLAGGED for card in rows),
             joint_days=sent.get("joint_days") or _joint_days(rows),
+            at_once=bool(rows) and _at_once([card.one for card in rows], request.user),
             typed=sent,
             today=timezone.localdate(),
             refusal=refusal,
@@ -371,6 +373,7 @@ class TransitionAdmin(GovernedAdmin):
             decided=decided,
             unfinished=transitions.unfinished(one) if one.status == Status.JOINT else [],
             plan=_plan(one, sent if refusal else {}, refusal),
+            at_once=plannable and _at_once([one], user),
             happened=_happened(
                 Event.objects.filter(about="transition", about_id=one.pk).order_by("-id")[:EVENTS]
             ),
@@ -591,6 +594,12 @@ def _may_take_out(one, user):
     if not permissions.may(permissions.decide(one.request, by=user)):
         return None
     return approvals.token(one.request)
+
+
+def _at_once(rows, user):
+    """Nobody has to approve these: what is asked for is carried out at once."""
+    needed, *_ = approvals.requirement(Kind.TIER_CHANGE, plans.impact(rows), by=user)
+    return not needed
 
 
 def _say_asked(request, asked):

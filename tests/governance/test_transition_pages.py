@@ -22,7 +22,7 @@ from crossing import (
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from governing import approved, policy, someone
+from governing import approved, nobody_approves, policy, someone
 
 from accounts.models import Account
 from governance import approvals, transitions
@@ -424,3 +424,30 @@ def test_the_list_of_accounts_by_tier_change(team, wanted, found):
     planned(team, rows["b"])
     listed = web(team.cleo).get(f"{A}?tier_change={wanted}")
     assert {one.external_id for one in listed.context["cl"].result_list} == found
+
+
+def test_where_nobody_has_to_approve_it_is_carried_out_at_once_and_the_button_says_so(team, one):
+    assert "Carry it out" not in text(web(team.ops).get(page_of(one)))
+    nobody_approves("tier_change")
+    page = text(web(team.ops).get(page_of(one)))
+    assert "Carry it out" in page
+    assert "Nobody has to approve it" in page
+    client = web(team.ops)
+    answer = client.post(page_of(one), sent(one, "ask", receiver=team.erik.pk), follow=True)
+    assert "Done: nobody has to approve it." in text(answer)
+    assert fresh(one).status == "joint"
+
+
+def test_more_accounts_cost_the_pages_of_many_no_query(team):
+    def queries(url):
+        client = web(team.ops)
+        client.get(url)
+        with CaptureQueriesContext(connection) as taken:
+            client.get(url)
+        return len(taken)
+
+    crossed(team, a=(50_000, 120_000), b=(50_000, 130_000))
+    few = [queries(TOGETHER), queries(TRIAGE)]
+    more = {f"c{n}": (50_000, 120_000 + n, {"csm": None if n % 2 else team.erik}) for n in range(6)}
+    assert len(crossed(team, **more)) == 8
+    assert [queries(TOGETHER), queries(TRIAGE)] == few
