@@ -42,7 +42,7 @@ class DefinitionAdmin(GovernedAdmin):
             path("draft/", wrap(require_POST(self.draft_view)), name=name("draft")),
             path("compare/", wrap(self.compare_view), name=name("compare")),
             path("import/", wrap(self.import_view), name=name("import")),
-            path("<int:pk>/export/", wrap(self.export_view), name=name("export")),
+            path("<int:pk>/export/", wrap(self.file_view), name=name("export")),
             path("<int:pk>/check/", wrap(require_POST(self.check_view)), name=name("check")),
             path("<int:pk>/counts/", wrap(require_POST(self.counts_view)), name=name("counts")),
             path("<int:pk>/discard/", wrap(self.discard_view), name=name("discard")),
@@ -209,7 +209,7 @@ class DefinitionAdmin(GovernedAdmin):
         number = request.GET.get(name, "")
         return self._get(int(number) if number.isdecimal() and len(number) < 10 else 0)
 
-    def export_view(self, request, pk):
+    def file_view(self, request, pk):
         """The version as a file."""
         if not self.has_view_permission(request):
             raise PermissionDenied
