@@ -135,7 +135,7 @@ class ApprovalRequestAdmin(GovernedAdmin):
 
     @admin.display(description="Due", ordering="due_at")
     def due(self, one):
-        if not one.is_open:
+        if not _waits(one):
             return "–"
         late = '<span class="dm-badge bad">overdue</span> ' if one.due_at < timezone.now() else ""
         return format_html(late + '<span style="white-space:nowrap">{}</span>', shown.day(one.due_at))
@@ -189,7 +189,7 @@ class ApprovalRequestAdmin(GovernedAdmin):
             original=one,
             one=one,
             badge=BADGES[one.status],
-            overdue=one.is_open and one.due_at < timezone.now(),
+            overdue=_waits(one) and one.due_at < timezone.now(),
             seen=approvals.token(one),
             parts=parts(one),
             nobody=approvals.nobody_can(one),
@@ -230,6 +230,11 @@ def tabbed(requests, key, user):
 def parts(one):
     """How far it is in each role: as it counts now while it is open, as it was decided once it has ended."""
     return approvals.standing(one) if one.is_open else _decided(one)
+
+
+def _waits(one):
+    """Somebody has to do something; what is approved only waits for its day."""
+    return one.is_open and one.status != Status.APPROVED
 
 
 def _decided(one):

@@ -19,7 +19,7 @@ from accounts.models import Csm
 from accounts.refusals import Refused
 from accounts.templatetags import shown
 from governance import approvals, board, loads, permissions, plans, together, transitions
-from governance.models import CrossingPolicy, Event, Kind, Transition
+from governance.models import ApprovalRequest, CrossingPolicy, Event, Kind, Transition
 from segmentation import explain
 from segmentation.contributions import rounded
 from segmentation.models import Layer
@@ -371,6 +371,7 @@ class TransitionAdmin(GovernedAdmin):
             may_complete=permissions.may(permissions.complete_transition(one, by=user)),
             may_take_out=_may_take_out(one, user),
             decided=decided,
+            approved=one.status == Status.AWAITING and _approved(one),
             unfinished=transitions.unfinished(one) if one.status == Status.JOINT else [],
             plan=_plan(one, sent if refusal else {}, refusal),
             at_once=plannable and _at_once([one], user),
@@ -760,6 +761,11 @@ def _decided(one):
         yield {"on": on, "title": "Rejected", "text": about, "who": one.ended_by_label, "reason": one.end_reason, "url": url}  # fmt: skip
 
 
+def _approved(one):
+    """It has been approved and waits for its day; then there is no date by which somebody decides."""
+    return one.request.status == ApprovalRequest.Status.APPROVED or not one.request.is_open
+
+
 def _becomes(one):
     """The segment to come of the layer's last tier change: none after a no, nor once it is in force."""
     return one.to_segment if one.is_open and one.status != Status.JOINT else None
@@ -818,7 +824,10 @@ def _says(one):
             f"A hand-over{to} is planned, by {one.planned_by_label or 'CS Ops'}. {waits}{renewal}",
             "approval is asked for.",
         )
-    if one.status == Status.AWAITING and one.request.is_open:
+    if one.status == Status.AWAITING and one.request.status == ApprovalRequest.Status.FAILED:
+        failed = f"It was approved, but could not be carried out: {one.request.failure}"
+        return failed, "CS Ops changes the plan, or tries again on the page of the request."
+    if one.status == Status.AWAITING and not _approved(one):
         return f"It waits for approval, asked by {one.request.requester_label}. {waits}{renewal}", (
             f"a decision, due {shown.day(one.request.due_at)}."
         )
