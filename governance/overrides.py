@@ -424,11 +424,13 @@ def carry_out(request, *, by, at):
     plan = _plan(content["plan"])
     causes.take(Cause.Kind.DECISION, reason=request.why)
     for one in content["overrides"]:
-        row, state = rows[one["id"]], states.get(one["account"])
-        _check_still(row, state, content, one)
+        _check_still(rows[one["id"]], states.get(one["account"]), content, one)
+    known = assignments.known_of(ids, layer, at=at)
+    for one in content["overrides"]:
+        row, state = rows[one["id"]], states[one["account"]]
         if before := active.get(row.account_id):
             _close(before, Status.REPLACED, f"Replaced by the override to {row.segment}.", at=at)
-        _start(row, state, request, plan, by=by, at=at)
+        _start(row, state, request, plan, known, by=by, at=at)
 
 
 def _check_still(row, state, content, one):
@@ -446,7 +448,7 @@ def _check_still(row, state, content, one):
         )
 
 
-def _start(row, state, request, plan, *, by, at):
+def _start(row, state, request, plan, known, *, by, at):
     _go(row, Status.ACTIVE)
     row.request, row.started_on, row.from_segment = request, at, state.effective
     if state.computed_id not in (None, row.segment_id):
@@ -456,7 +458,8 @@ def _start(row, state, request, plan, *, by, at):
         transitions.from_override(row, plan=plan, by=by, at=at)
     else:
         transitions.supersede(row, at=at)
-    assignments.put(row.account, row.layer, row.segment, why=Move.Why.OVERRIDE, at=at, overridden=True)
+    why = Move.Why.OVERRIDE
+    assignments.put(row.account, row.layer, row.segment, why=why, at=at, overridden=True, known=known)
     text = f"{row.account} is {row.segment} on {row.layer} by an override until {day(row.expires_on)}."
     events.record("override_started", text, account=row.account, layer=row.layer, about=row, reason=row.text)
 

@@ -333,9 +333,18 @@ def carry_out(request, *, by, at):
             _await(one, request)
         _check_approved(one, request, wanted[one.pk])
     _lock_assignments(rows)
+    due = [one for one in rows if one.applies_on is None or one.applies_on <= on]
+    known = _known(due, on)
+    for one in due:
+        _start(one, on, known[one.layer_id])
+
+
+def _known(rows, on):
+    """{layer id: what the moves of these tier changes are decided on}, read for all at once."""
+    accounts = {}
     for one in rows:
-        if one.applies_on is None or one.applies_on <= on:
-            _start(one, on)
+        accounts.setdefault(one.layer, []).append(one.account_id)
+    return {layer.pk: assignments.known_of(ids, layer, at=on) for layer, ids in accounts.items()}
 
 
 def _check_approved(one, request, approved):
@@ -353,7 +362,7 @@ def _check_approved(one, request, approved):
 _FIELDS = {"from": "from_segment", "to": "to_segment"}
 
 
-def _start(one, on):
+def _start(one, on, known):
     """The segment moves, and joint coverage starts."""
     assignment = Assignment.objects.filter(account=one.account_id, layer=one.layer_id, product=None).first()
     if assignment and assignment.overridden:
@@ -364,7 +373,13 @@ def _start(one, on):
             f"The renewal of {one.account} has moved to {day(renewal)}: plan and ask again with that date."
         )
     assignments.put(
-        one.account, one.layer, one.to_segment, why=Move.Why.TRANSITION, at=on, expected=one.from_segment
+        one.account,
+        one.layer,
+        one.to_segment,
+        why=Move.Why.TRANSITION,
+        at=on,
+        expected=one.from_segment,
+        known=known,
     )
     _joint(one, on)
 
@@ -664,7 +679,7 @@ def _start_late(found, at):
                 raise Refused("Not all who approved it may still decide.")
             if one.held_for:
                 raise Refused(_held(one))
-            _start(one, at)
+            _start(one, at, _known([one], at)[one.layer_id])
         return True
     except Refused as refusal:
         with transaction.atomic(), _acting(None, str(refusal)):
