@@ -65,6 +65,8 @@ def django_db_setup(django_test_environment, django_db_blocker):
     del connections["default"]
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))[-8:]
     default["TEST"]["NAME"] = "_".join(["test", run, os.environ.get("PYTEST_XDIST_WORKER", "alone")])
+    if "DEMARC_TEST_TEMPLATE" in os.environ:  # a database that is migrated already
+        default["TEST"]["TEMPLATE"] = os.environ["DEMARC_TEST_TEMPLATE"]
     with django_db_blocker.unblock():
         made = setup_databases(verbosity=0, interactive=False, aliases=["default"], serialized_aliases=[])
     yield

@@ -7,7 +7,7 @@ from governing import approved, fresh, policy, request_of, someone
 from segmenting import DAY, account, change, layer_with, recompute
 
 from accounts.history import acting
-from governance import approvals, crossings, people
+from governance import approvals, crossings, events, people
 from governance.models import ApprovalRequest, Decision, Event, Outbox, Transition
 from segmentation import causes, guards
 from segmentation.models import Assignment, Cause, Move
@@ -222,3 +222,9 @@ def test_a_changed_segment_is_an_event_of_the_same_transaction(crossed):
         transaction.set_rollback(True)
     assert set(Event.objects.values_list("pk", flat=True)) == before
     assert Outbox.objects.count() == Event.objects.count()
+
+
+def test_an_event_belongs_to_the_transaction_of_what_happened(real_db):
+    with pytest.raises(RuntimeError, match="belongs to the transaction"):
+        events.record("alert_opened", "Nothing happened.")
+    assert not Event.objects.exists()
