@@ -16,7 +16,7 @@ from accounts.history import acting
 from accounts.models import Account, Csm
 from accounts.refusals import Refused
 from examples.sample import generate
-from governance import approvals, board, loads, overrides, people, transitions
+from governance import alerts, approvals, board, loads, overrides, people, transitions
 from governance.models import ApprovalRequest
 from segmentation.models import Assignment, Layer
 
@@ -45,10 +45,12 @@ class Command(BaseCommand):
         self.step("tables", "migrate", interactive=False, verbosity=0)
         self.logins()
         self.step("segmentations", "load_presets")
+        self.step("alert rules", "load_alert_rules")
         before, now = sample(settings.DEMARC_HOME / "sample")
         if not Account.objects.exists():  # else going back would change facts twice
             self.step("sample portfolio, two months ago", "import_accounts", str(before), commit=True)
             self.step("recalculation", "recompute", as_of=clock(before))
+            alerts.evaluate(date.fromisoformat(clock(before)))  # what held then is no news
         self.step("sample portfolio, today", "import_accounts", str(now), commit=True)
         self.step("recalculation", "recompute")
         self.step("what follows from it", "follow")
