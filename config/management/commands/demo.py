@@ -16,7 +16,7 @@ from accounts.history import acting
 from accounts.models import Account, Csm
 from accounts.refusals import Refused
 from examples.sample import generate
-from governance import alerts, approvals, board, loads, overrides, people, transitions
+from governance import alerts, approvals, board, conflicts, loads, overrides, people, transitions
 from governance.models import ApprovalRequest
 from segmentation.models import Assignment, Layer
 
@@ -111,7 +111,8 @@ def kinds_of_csms():
 
 
 def story():
-    """What a week of work leaves: tier changes planned, asked for and approved, an override and a role asked for.
+    """What a week of work leaves: tier changes planned, asked for and approved, an override and a role asked
+    for, a wrong value reported.
 
     Told once, as long as nobody has asked for anything.
     """
@@ -121,6 +122,7 @@ def story():
         get_user_model().objects.get(username=one) for one in ("ops", "vera", "csm", "admin")
     )
     flagged = list(board.to_decide().filter(arr__lt=500_000, applies_on=None)[:5])
+    renewing = list(board.to_decide().filter(arr__gt=0).exclude(applies_on=None).order_by("-arr", "pk")[:4])
     with acting(label="demonstration", channel="command"):
         for one in flagged[:4]:
             transitions.plan(one, by=ops, receiver=loads.propose_receiver(one))
@@ -128,6 +130,12 @@ def story():
             done = transitions.ask(flagged[:1], by=ops, why="Agreed with the customer in the last review")
             approvals.approve(done, by=vera, seen=approvals.token(done), reason="Long overdue")
             transitions.ask(flagged[1:3], by=ops, why="They have crossed the boundary, and it is no accident")
+        if renewing:  # much revenue together: Finance decides too
+            for one in renewing:
+                transitions.plan(one, by=ops, receiver=loads.propose_receiver(one))
+            transitions.ask(
+                renewing, by=ops, why="Usage has fallen for two quarters; we tell them before the renewal"
+            )
         pin = Assignment.objects.filter(layer__primary=True, overridden=False, account__csm__user=csm)
         pin = (
             pin.filter(account__transitions=None)
@@ -144,6 +152,9 @@ def story():
                 text="They are our reference in their industry, and speak at our conference in spring.",
                 evidence="Minutes of the board meeting",
             )
+        if grown := csm.csm.accounts.filter(employees__gt=0).order_by("-arr", "pk").first():
+            said = "They wrote of the new office in their newsletter"
+            conflicts.report(grown, "employees", str(2 * grown.employees), by=csm, reason=said)
         people.ask(csm, by=admin, why="Helps operations with triage this quarter", add=["CS Ops"])
 
 
