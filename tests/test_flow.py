@@ -1,8 +1,8 @@
 """The whole story once: from a CRM export to a segment that is explained, changed and accounted for.
 
 The people: Priya runs CS operations. She imports what the CRM and billing know, recalculates, and asks why. Then a
-customer grows and another shrinks; the service tier waits for a decision, the value tier moves at once. Every step is
-the command she would type.
+customer grows and another shrinks; the value tier moves at once, the service tier when Vera has approved it. Every step
+of Priya's is the command she would type; what people decide in the web admin is the verb behind its button.
 """
 
 import csv
@@ -14,8 +14,12 @@ from decimal import Decimal
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
+from governing import someone
 
 from accounts.models import Account
+from accounts.refusals import Refused
+from governance import approvals, transitions
+from governance.models import Event, Transition
 from segmentation.models import Assignment, Move
 
 JANUARY, FEBRUARY = "2026-01-15", "2026-02-15"
@@ -44,6 +48,11 @@ USAGE = """id,day,logins,tickets,nps
 N-1,2026-01-14,21,1,62
 B-2,2026-01-14,4,7,12
 """
+
+
+@pytest.fixture
+def alone():
+    """Not alone: governance is at the gates."""
 
 
 @pytest.fixture
@@ -172,3 +181,35 @@ def test_from_an_export_to_explained_segments(command, export):
     assert {layer["changed"] for layer in again["layers"].values()} == {0}
     assert Move.objects.count() == moves
     assert Move.objects.latest("id").at == datetime.date.fromisoformat(FEBRUARY)
+
+    # Sign-off. Northwind has crossed a boundary, so it is flagged. Priya plans the tier change and asks; she cannot approve
+    # it herself, and nothing moves before Vera has.
+    command("follow")
+    priya, vera = someone("priya", "CS Ops"), someone("vera", "Approver")
+    [northwind] = Transition.objects.filter(status="flagged", layer__key="service-tier")
+    transitions.plan(northwind, by=priya, success_plan="Back to weekly use by summer")
+    request = transitions.ask([northwind], by=priya, why="They have shrunk for good")
+    with pytest.raises(Refused, match="You cannot decide your own request"):
+        approvals.approve(request, by=priya, seen=approvals.token(request))
+    assert tier(command("export_assignments", "--layer", "service-tier"))["N-1"] == (
+        "low-touch",
+        "high-touch",
+    )
+    approvals.approve(request, by=vera, seen=approvals.token(request), reason="Seen their usage")
+    assert tier(command("export_assignments", "--layer", "service-tier"))["N-1"] == ("low-touch", "low-touch")
+    assert command("explain", "N-1", "--json")["move"]["cause"] == "transition"
+
+    # Who flagged, asked and decided can be told for ever. A person completes the hand-over once joint coverage is done with.
+    told = Event.objects.filter(account__external_id="N-1", about="transition").order_by("id")
+    assert list(told.values_list("kind", "actor_label")) == [
+        ("transition_flagged", "schedule"),
+        ("transition_joint", "vera"),
+    ]
+    asked = Event.objects.filter(about="approvalrequest").order_by("id").values_list("kind", "actor_label")
+    assert list(asked) == [
+        ("request_opened", "priya"),
+        ("request_approved", "vera"),
+        ("request_applied", "vera"),
+    ]
+    northwind.refresh_from_db()
+    assert (northwind.status, (northwind.joint_until - northwind.joint_from).days) == ("joint", 30)
