@@ -162,7 +162,8 @@ class ApprovalRequestAdmin(GovernedAdmin):
         if not found:
             return "none needed"
         said = ((part.given, part.needed, part.role) for part in found)
-        return format_html_join(", ", '<span style="white-space:nowrap">{} of {} {}</span>', said)
+        each = format_html_join(", ", '<span style="white-space:nowrap">{} of {} {}</span>', said)
+        return format_html("<span>{}</span>", each)  # one thing where a cell's parts are spread
 
     # -- one request
 
