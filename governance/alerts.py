@@ -154,7 +154,7 @@ def evaluate(at=None, *, rules=None):
     for first, last in ranges:
         inputs = [(one, _holding(one, at, first, last)) for one in compiled]
         with transaction.atomic(), _by_itself():
-            AlertRule.objects.select_for_update().filter(pk__in=[one.rule.pk for one in compiled]).count()
+            _lock([one.rule for one in compiled])
             for one, holding in inputs:
                 opened, resolved = _settle(one.rule, holding, at, first, last)
                 counts["opened"] += opened
@@ -164,6 +164,12 @@ def evaluate(at=None, *, rules=None):
         evaluated_at=timezone.now()
     )
     return counts
+
+
+def _lock(rules):
+    """Of two processes that look at these rules at once one is first; the other then sees what it has opened."""
+    found = AlertRule.objects.select_for_update(no_key=True).filter(pk__in=[rule.pk for rule in rules])
+    list(found.order_by("pk").values_list("pk"))
 
 
 def _active(rules):

@@ -46,6 +46,7 @@ KINDS = {
 }
 SOON = timedelta(days=2)  # before a request expires, everybody who could decide it is told
 DUE_DAYS, EXPIRE_DAYS = 5, 30  # where no policy says so
+LONGEST = 4_000  # characters of a reason or a comment
 KEEP = object()  # an argument that was not given: as it is
 _STATUS, _VERDICT = ApprovalRequest.Status, Decision.Verdict
 
@@ -234,7 +235,7 @@ def open(
             hash=fingerprint(content),
             changes=[str(one) for one in changes],
             why=why,
-            evidence=evidence.strip(),
+            evidence=_clean(evidence),
             requester=by.pk if by else actor().id,
             requester_label=by.get_username() if by else actor().label,
             requested_at=now,
@@ -338,7 +339,7 @@ def _is_part(part, whole):
 
 
 def _revise(request, content, changes, impact, *, by, texts, others=None, narrowed=""):
-    fresh = {name: text.strip() for name, text in texts.items() if text is not None}
+    fresh = {name: _clean(text) for name, text in texts.items() if text is not None}
     fresh |= {name: value for name, value in (others or {}).items() if value is not KEEP}
     if fresh.get("why") == "":
         raise Refused("Say why you ask for this.")
@@ -746,7 +747,10 @@ def _plain(content):
 
 
 def _clean(text):
-    return (text or "").replace("\0", "").strip()
+    text = (text or "").replace("\0", "").strip()
+    if len(text) > LONGEST:
+        raise Refused(f"A text may have {LONGEST:,} characters.")
+    return text
 
 
 def _said(text, otherwise):

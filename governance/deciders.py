@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from governance.models import Decision, Delegation
+from governance.models import Decision, Delegation, Override, Transition
 
 CS_OPS, ADMINISTRATOR, APPROVER = "CS Ops", "Administrator", "Approver"
+NEVER = (
+    "Auditor",
+    "Integration",
+)  # decide about nothing, for nobody: these look, and those are other systems
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,8 @@ class Part:
         return max(self.needed - self.given, 0)
 
 
-def left_out(request):
-    """Ids of those who never decide about it: who requested it, edited it, or looks after its accounts as CSM."""
-    return {request.requester, *request.editors, *request.owners} - {None}
-
-
 class Desk:
-    """Who has which role and who stands in for whom on a day, for these requests: four queries, however many they are."""
+    """Who has which role and who stands in for whom on a day, for these requests: six queries, however many they are."""
 
     def __init__(self, requests, *, at=None):
         requests = list(requests)
@@ -52,6 +51,7 @@ class Desk:
         self.stands_in = defaultdict(list)  # id of a delegate: ids of the absent people
         away = Delegation.objects.filter(from_date__lte=today, until_date__gte=today)
         away = away.filter(absent__is_active=True, delegate__is_active=True).order_by("id")
+        away = away.exclude(delegate__groups__name__in=NEVER)
         self.names = {}  # id of an absent person: their name
         for delegate, absent, name in away.values_list("delegate_id", "absent_id", "absent__username"):
             self.stands_in[delegate].append(absent)
@@ -61,8 +61,21 @@ class Desk:
         for one in Decision.objects.filter(request__in=list(revisions)).order_by("id"):
             if one.revision == revisions[one.request_id]:
                 self._decisions[one.request_id].append(one)
+        self._owners = defaultdict(set)  # id of a request: ids of those who look after its accounts by now
+        for model in (Transition, Override):
+            found = model.objects.filter(request__in=list(revisions), account__csm__user__isnull=False)
+            for request, owner in found.values_list("request", "account__csm__user").order_by().distinct():
+                self._owners[request].add(owner)
         by = {one.by for found in self._decisions.values() for one in found}
         self._active = set(User.objects.filter(pk__in=by, is_active=True).values_list("pk", flat=True))
+
+    def left_out(self, request):
+        """Ids of those who never decide about it: who requested it, edited it, or looks after its accounts as CSM.
+
+        Whoever did when it was asked for, and whoever does now.
+        """
+        stored = {request.requester, *request.editors, *request.owners}
+        return (stored | self._owners[request.pk]) - {None}
 
     def decisions(self, request):
         """What has been said about the request as it is now, the first first."""
@@ -77,7 +90,7 @@ class Desk:
 
         It counts while who gave it is active, the role is still theirs, and they have no part in the request.
         """
-        out, found = left_out(request), defaultdict(set)
+        out, found = self.left_out(request), defaultdict(set)
         for one in self.decisions(request):
             whose = one.on_behalf_of or one.by
             counts = one.verdict == "approve" and one.hash == request.hash and one.by in self._active
@@ -87,7 +100,7 @@ class Desk:
 
     def parts(self, request):
         """A Part for each role the request needs."""
-        given, out = self.given(request), left_out(request)
+        given, out = self.given(request), self.left_out(request)
         gone = {one.on_behalf_of or one.by for one in self.decisions(request)}
         return [
             Part(role, number, len(given[role]), len(self.members[role] - out - gone))
@@ -100,11 +113,11 @@ class Desk:
 
     def seats(self, request, person):
         """The seats this person (id) could decide from, those in roles with approvals missing first."""
-        if person in left_out(request) or self.said(request, person):
+        if person in self.left_out(request) or self.said(request, person):
             return []
         gone = {one.on_behalf_of or one.by for one in self.decisions(request)}
         parts = sorted(self.parts(request), key=lambda part: not part.missing)
-        stands_in = [one for one in self.stands_in[person] if one not in left_out(request)]
+        stands_in = [one for one in self.stands_in[person] if one not in self.left_out(request)]
         return [
             Seat(part.role, None if who == person else who)
             for part in parts

@@ -6,8 +6,9 @@ from django.utils import timezone
 
 from accounts.history import acting, actor
 from accounts.refusals import Refused, verb
-from accounts.templatetags.shown import day
+from accounts.templatetags.shown import article, day
 from governance import events, permissions
+from governance.deciders import NEVER
 from governance.models import Delegation
 from segmentation import causes
 from segmentation.models import Cause
@@ -29,6 +30,10 @@ def enter(absent, *, by=None, delegate, from_date, until_date, reason=""):
         found = User.objects.select_for_update(no_key=True).in_bulk([absent.pk, delegate.pk])
         if delegate.pk not in found or not found[delegate.pk].is_active:
             raise Refused(f"{delegate.get_username()} cannot log in, so cannot decide for anybody.")
+        if never := delegate.groups.filter(name__in=NEVER).first():
+            raise Refused(
+                f"{delegate.get_username()} is {article(never.name)}, and so decides about nothing: choose somebody else."
+            )
         said = {"delegate": delegate, "from_date": from_date, "until_date": until_date}
         if before := absent.delegated.filter(**said).first():
             return before

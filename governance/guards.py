@@ -5,7 +5,7 @@ from segmentation.guards import APPEND_ONLY
 CAUSED = ("demarc_caused_write", "demarc_no_truncate")  # written, inserted and deleted only with a cause
 TRIGGERS = {
     "governance_approvalrequest": ("demarc_guard_request", *CAUSED),
-    "governance_decision": ("demarc_guard_decision", *APPEND_ONLY),
+    "governance_decision": ("demarc_guard_decision", "demarc_guard_owners", *APPEND_ONLY),
     "governance_comment": APPEND_ONLY,
     "governance_event": ("demarc_outbox", *APPEND_ONLY),
     "governance_transition": ("demarc_guard_transition", "demarc_caused_update", *CAUSED),

@@ -51,12 +51,12 @@ def decide(request, *, by, verdict="approve", at=None, desk=None):
         return (
             f"This request is about you, so you cannot decide it: somebody else in {_roles(request)} has to."
         )
-    if by.pk in request.owners:
+    desk = desk or deciders.Desk([request], at=at)
+    if by.pk in desk.left_out(request):
         return (
             "You look after an account of this request as its CSM, so you cannot decide it: "
             f"somebody else in {_roles(request)} has to."
         )
-    desk = desk or deciders.Desk([request], at=at)
     if said := desk.said(request, by.pk):
         return f"You have decided this already: {said.get_verdict_display().lower()}."
     seats = desk.seats(request, by.pk)
@@ -73,7 +73,7 @@ def _no_seat(request, by, desk):
     if by.pk in whose:
         return f"{whose[by.pk]} has decided this in your place already."
     absent = set(desk.stands_in[by.pk])
-    if absent & deciders.left_out(request):
+    if absent & desk.left_out(request):
         return (
             "You stand in for somebody who has requested or edited this or looks after an account of it: "
             f"somebody else in {_roles(request)} has to decide."
@@ -125,9 +125,11 @@ def apply(request, *, by, at=None):
 
 
 def comment(request, *, by):
-    """Say something about it: whoever sees requests, or has part in this one."""
+    """Say something about it: whoever sees requests, or has part in this one; auditors only look."""
     if by is None or not by.is_active:
         return "Nobody is logged in."
+    if by.groups.filter(name__in=deciders.NEVER).exists():
+        return "Auditors and integrations change nothing, and so write no comments."
     if request.requester == by.pk or by.has_perm("governance.view_approvalrequest"):
         return ""
     return "You are not allowed to see approval requests."

@@ -16,6 +16,7 @@ from accounts.models import Account
 from accounts.refusals import Refused, verb
 from accounts.templatetags.shown import money, plural
 from governance import approvals, crossings, events, permissions, profiles
+from governance.deciders import NEVER
 from governance.models import ApprovalPolicy, CrossingPolicy, Kind, Profile
 from governance.profiles import PROFILES, Row
 from segmentation import causes, treatments
@@ -140,6 +141,8 @@ def _checked(row):
     role = Group.objects.filter(name=row.role).first()
     if role is None:
         raise Refused(f"There is no role {row.role}.")
+    if row.role in NEVER and row.approvals:
+        raise Refused(f"{row.role} decides about nothing: choose another role.")
     try:
         ApprovalPolicy(**asdict(row) | {"role": role}).full_clean()
     except ValidationError as error:

@@ -258,7 +258,7 @@ def test_the_page_tells_what_changed_between_revisions_and_who_approved_before(p
 
 def test_comments(people, web):
     one = request_of(people["ops"])
-    assert sent(web("nora"), one, "comment", text="Since <b>when</b>?").status_code == 302
+    assert sent(web("fred"), one, "comment", text="Since <b>when</b>?").status_code == 302
     assert "Since &lt;b&gt;when&lt;/b&gt;?" in web("ops").get(page_of(one)).content.decode()
 
 
