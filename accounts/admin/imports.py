@@ -172,7 +172,7 @@ class ImportAdmin(PlainAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         key = unquote(object_id)
-        batch = self._get(int(key) if key.isdigit() else 0)
+        batch = self._get(int(key) if key.isdecimal() and len(key) < 19 else 0)
         return page(
             request,
             "demarc/import.html",

@@ -267,7 +267,7 @@ class OverrideAdmin(GovernedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         key = unquote(object_id)
-        known = key.isdigit() and len(key) < 19
+        known = key.isdecimal() and len(key) < 19
         found = Override.objects.select_related("account__csm", "layer", "segment", "from_segment", "request")
         one = found.filter(pk=int(key)).first() if known else None
         if one is None:
@@ -355,7 +355,7 @@ def _hold(one):
         }
     return {
         "title": f"{one.layer}: an override to {one.segment} waits for approval.",
-        "text": f"{one.requested_by_label} asked on {day(one.requested_at)} for an override to {one.segment}; an open tier change waits for it.",
+        "text": f"{one.requested_by_label} asked on {day(one.requested_at)} for an override to {one.segment}. Nothing changes before a decision.",
         "next": f"somebody decides until {day(one.request.due_at)}." if one.request else "",
         "url": reverse(REQUEST, args=[one.request_id]) if one.request else reverse(PAGE, args=[one.pk]),
         "button": "Look at the request",
@@ -463,7 +463,7 @@ def _service(case, layer):
 
 def _accounts(text):
     """The accounts of a list of ids separated by commas, by name; what is no id is left out."""
-    ids = {int(one) for one in text.split(",") if one.isdigit() and len(one) < 19}
+    ids = {int(one) for one in text.split(",") if one.isdecimal() and len(one) < 19}
     found = Account.objects.filter(pk__in=ids).select_related("csm").order_by("name", "pk")
     return list(found[: overrides.MOST + 1])
 
@@ -482,7 +482,7 @@ def _typed(sent):
     """What was typed, as texts; an id that is none is left out."""
     typed = {name: sent.get(name, "") for name in TYPED}
     for name in ("segment", "receiver"):
-        if not (typed[name].isdigit() and len(typed[name]) < 19):
+        if not (typed[name].isdecimal() and len(typed[name]) < 19):
             typed[name] = ""
     return typed
 

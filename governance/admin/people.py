@@ -141,7 +141,7 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         key = unquote(object_id)
-        user = self._get(int(key)) if key.isdigit() and len(key) < 10 else None
+        user = self._get(int(key)) if key.isdecimal() and len(key) < 10 else None
         extra = {}
         if user is not None:
             about = Event.objects.filter(kind="role_changed", data__user=user.pk)
@@ -443,7 +443,7 @@ def _decides(user):
 
 
 def _person(text):
-    found = User.objects.filter(pk=int(text)).first() if text and text.isdigit() and len(text) < 10 else None
+    found = User.objects.filter(pk=int(text)).first() if text and text.isdecimal() and len(text) < 10 else None
     if found is None:
         raise Refused("Choose who.")
     return found

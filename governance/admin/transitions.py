@@ -435,7 +435,7 @@ class TransitionAdmin(GovernedAdmin):
         related = ["account__csm", "account__parent", "layer", "from_segment", "giver", "receiver", "request"]
         related += ["to_segment__treatment__service_model", "override"]
         found = Transition.objects.select_related(*related)
-        one = found.filter(pk=int(key)).first() if key.isdigit() and len(key) < 19 else None
+        one = found.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
         if one is None:
             raise Http404("There is no such tier change.")
         return one

@@ -311,14 +311,18 @@ class AccountAdmin(GovernedAdmin):
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         key = unquote(object_id)
-        found = key.isdigit() and account_page.context(
-            request,
-            int(key),
-            Account.objects.all(),
-            layer_key=request.GET.get("layer", ""),
-            product_key=request.GET.get("product", ""),
-            at_text=request.GET.get("at", ""),
-            show=request.GET.get("show", ""),
+        found = (
+            key.isdecimal()
+            and len(key) < 19
+            and account_page.context(
+                request,
+                int(key),
+                Account.objects.all(),
+                layer_key=request.GET.get("layer", ""),
+                product_key=request.GET.get("product", ""),
+                at_text=request.GET.get("at", ""),
+                show=request.GET.get("show", ""),
+            )
         )
         if not found:
             raise Http404("There is no such account.")

@@ -160,7 +160,7 @@ class DeclarationAdmin(GovernedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         key = unquote(object_id)
-        one = _declaration(int(key)) if key.isdigit() and len(key) < 19 else None
+        one = _declaration(int(key)) if key.isdecimal() and len(key) < 19 else None
         if one is None:
             raise Http404("There is no such declared value.")
         alone = "one" in request.POST or "one" in request.GET
@@ -355,14 +355,14 @@ def _declaration(pk):
 
 def _accounts(text):
     """The accounts of a list of ids separated by commas, by name; what is no id is left out."""
-    ids = {int(one) for one in text.split(",") if one.isdigit() and len(one) < 19}
+    ids = {int(one) for one in text.split(",") if one.isdecimal() and len(one) < 19}
     return list(Account.objects.filter(pk__in=ids).order_by("name", "pk")[: declarations.MOST + 1])
 
 
 def _typed(sent):
     names = ("layer", "segment", "reason", "evidence", "from_date", "seen", "replaces")
     typed = {name: sent.get(name, "") for name in names}
-    if not (typed["segment"].isdigit() and len(typed["segment"]) < 19):
+    if not (typed["segment"].isdecimal() and len(typed["segment"]) < 19):
         typed["segment"] = ""
     return typed
 

@@ -87,7 +87,7 @@ class DefinitionAdmin(GovernedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         key = unquote(object_id)
-        one = self._get(int(key) if key.isdigit() else 0)
+        one = self._get(int(key) if key.isdecimal() and len(key) < 19 else 0)
         seen, document, refusal = one.hash, one.document, ""
         if request.method == "POST":
             self._may_change(request)

@@ -83,7 +83,7 @@ class RunAdmin(PlainAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         key = unquote(object_id)
-        run = Run.objects.filter(pk=int(key)).first() if key.isdigit() else None
+        run = Run.objects.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
         if run is None:
             raise Http404("There is no such recalculation.")
         quarantined = run.quarantined.select_related("account", "layer").order_by("pk")

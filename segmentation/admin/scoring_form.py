@@ -173,7 +173,7 @@ def _put(tree, path, value):
 
 def _list(tree):
     """The entries of {"0": .., "1": ..} in order."""
-    entries = [(int(key), value) for key, value in (tree or {}).items() if key.isdigit()]
+    entries = [(int(key), value) for key, value in (tree or {}).items() if key.isdecimal()]
     return [value for _, value in sorted(entries) if isinstance(value, dict)]
 
 

@@ -133,7 +133,7 @@ class SimulationAdmin(PlainAdmin):
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         key = unquote(object_id)
-        one = self._get(request, int(key) if key.isdigit() and len(key) < 19 else 0)
+        one = self._get(request, int(key) if key.isdecimal() and len(key) < 19 else 0)
         report = simulation.report(one)
         found = _read(one, report) if one.result else {}
         return page(
