@@ -234,8 +234,8 @@ MUTANTS = [
     Mutant(
         "an override that waits does not hold the tier change",
         "governance/overrides.py",
-        "            if row.account_id in crossing:\n                transitions.hold(row.account, layer)\n",
-        "",
+        "if row.account_id in crossing:\n                transitions.hold(row.account, layer)\n",
+        "if False:\n                transitions.hold(row.account, layer)\n",
         f"{GOVERNANCE}transitions.py::test_an_override_that_waits_holds_the_tier_change_and_a_no_lets_it_go_on",
     ),
 ]  # fmt: skip
