@@ -1,5 +1,7 @@
 """Alerts: the list, the page about one with its acknowledgement, the rules that open them, and the account's own."""
 
+from decimal import Decimal, InvalidOperation
+
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -117,7 +119,7 @@ class AlertAdmin(GovernedAdmin):
             model_admin=self,
             one=one,
             badge=BADGES[one.status],
-            evidence=alerts.told(one.evidence),
+            evidence=[(term, _rounded(value)) for term, value in alerts.told(one.evidence)],
             may=one.status == "open" and permissions.may(permissions.acknowledge_alert(one, by=request.user)),
             may_not=permissions.acknowledge_alert(one, by=request.user) if one.status == "open" else "",
             others=one.account.alerts.filter(UNRESOLVED).exclude(pk=one.pk).select_related("rule")[:10],
@@ -125,6 +127,15 @@ class AlertAdmin(GovernedAdmin):
             note=note,
             status=409 if refusal else 200,
         )
+
+
+def _rounded(value):
+    """Scores are kept with twelve decimals; two are enough to read."""
+    try:
+        long = "." in str(value) and len(str(value).partition(".")[2]) > 2
+        return f"{Decimal(str(value)):.2f}" if long else value
+    except InvalidOperation:
+        return value
 
 
 class RuleForm(forms.ModelForm):
@@ -170,9 +181,10 @@ class AlertRuleAdmin(GovernedAdmin):
     def get_form(self, request, obj=None, change=False, **options):
         helps = {
             "condition": "Such as nps < 0 and label.service_tier = 'high-touch'. It may use every data field of the data "
-            "dictionary, label.…, composite.… and score.….… of any segmentation (- is written _), renewal_lead_days of "
-            "the segment's treatment, and before.industry or before.label.lifecycle: what it was some days ago.",
-            "days": "How many days before. looks back; empty where the condition does not.",
+            "dictionary; of any segmentation label.lifecycle, composite.service_tier or score.service_tier.value (a - in a "
+            "name is written _); renewal_lead_days of how the segment is served; and before.industry or "
+            "before.label.lifecycle, what it was some days ago.",
+            "days": "How many days ago “before.” in the condition means; empty where the condition does not use it.",
             "urgent": "By e-mail at once, else with the day's digest.",
             "active": "A rule that is not active opens no alerts; those that are open stay.",
         }
@@ -210,7 +222,7 @@ class AlertRuleAdmin(GovernedAdmin):
 
     @admin.display(description="When")
     def says(self, one):
-        return format_html("<code>{}</code>", one.condition)
+        return format_html("{} <code>{}</code>", one.description, one.condition)
 
     @admin.display(description="Tells", ordering="audience")
     def who(self, one):
