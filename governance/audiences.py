@@ -8,7 +8,7 @@ from functools import cached_property
 from django.contrib.auth.models import User
 
 from governance.deciders import ADMINISTRATOR, CS_OPS, Desk
-from governance.models import AlertRule, ApprovalRequest, Override, Transition
+from governance.models import AlertRule, ApprovalRequest, Kind, Override, Transition
 from segmentation.models import Move
 
 REVOPS = "RevOps"
@@ -117,11 +117,15 @@ def asker(event, known):
 
 
 def owners(event, known):
-    """The CSMs of the accounts a request is about."""
+    """The CSMs of the accounts a request is about; of a role, whoever gets it."""
     request = known.request(event)
     found = [known.people.get(id) for id in request.owners] if request else []
-    one = "it" if request and request.accounts == 1 else "an account of it"
-    return {user: f"You look after {one}." for user in found if user}
+    why = "You look after an account of it."
+    if request and request.kind == Kind.ROLE:
+        why = "It is about you."
+    elif request and request.accounts == 1:
+        why = "You look after it."
+    return {user: why for user in found if user}
 
 
 # -- of accounts and tier changes
