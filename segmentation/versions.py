@@ -136,7 +136,7 @@ def _edits_rules(verb):
 @_edits_rules
 def create_draft(layer, *, by):
     """A draft that starts as a copy of the active rules (or empty). Refused when there is one, or one in review."""
-    Layer.objects.select_for_update().get(pk=layer.pk)
+    Layer.objects.select_for_update(no_key=True).get(pk=layer.pk)
     if found := open_version(layer):
         raise Refused(_OPEN[found.status].format(layer=layer, version=found.version))
     active = layer.definitions.filter(status=Definition.Status.ACTIVE).first()
@@ -172,7 +172,7 @@ def _put_draft_as(layer, document, *, by):
 
 
 def _put_draft(layer, document):
-    Layer.objects.select_for_update().get(pk=layer.pk)
+    Layer.objects.select_for_update(no_key=True).get(pk=layer.pk)
     found = open_version(layer)
     active = layer.definitions.filter(status=Definition.Status.ACTIVE).first()
     for one in filter(None, (found, active)):
@@ -246,7 +246,8 @@ def _locked_draft(draft, seen):
 
 
 def _locked(version):
-    Layer.objects.select_for_update().get(pk=version.layer_id)
+    # no_key: rows that name the layer are written meanwhile; whoever writes one may hold what is waited for here.
+    Layer.objects.select_for_update(no_key=True).get(pk=version.layer_id)
     found = Definition.objects.select_for_update().filter(pk=version.pk).first()
     if found is None:
         raise Refused("This draft has been discarded.")
@@ -451,7 +452,7 @@ def _load(preset, position):
             "decides": _decides(preset, primary),
         },
     )
-    Layer.objects.select_for_update().get(pk=layer.pk)
+    Layer.objects.select_for_update(no_key=True).get(pk=layer.pk)
     if layer.definitions.exists():
         return False
     for place, segment in enumerate(preset["segments"]):

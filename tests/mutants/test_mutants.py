@@ -273,7 +273,18 @@ def run(folder, *tests, migrated=True):
         environment["DEMARC_TEST_TEMPLATE"] = connection.settings_dict["NAME"]
     # Two changes of a second may leave a file of the same size: compiled files would hide the second one.
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    flags = ["-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--no-header", "--tb=line"]
+    flags = [
+        "-x",
+        "-q",
+        "-p",
+        "no:randomly",
+        "-p",
+        "no:cacheprovider",
+        "--no-header",
+        "--tb=line",
+        "-m",
+        "not long",
+    ]
     command = [sys.executable, "-m", "pytest", *flags, *tests]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
