@@ -356,7 +356,7 @@ def _hold(one):
     return {
         "title": f"{one.layer}: an override to {one.segment} waits for approval.",
         "text": f"{one.requested_by_label} asked on {day(one.requested_at)} for an override to {one.segment}. Nothing changes before a decision.",
-        "next": f"somebody decides until {day(one.request.due_at)}." if one.request else "",
+        "next": f"somebody decides by {day(one.request.due_at)}." if one.request else "",
         "url": reverse(REQUEST, args=[one.request_id]) if one.request else reverse(PAGE, args=[one.pk]),
         "button": "Look at the request",
     }
