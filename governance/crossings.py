@@ -14,7 +14,7 @@ from accounts import catalogue
 from accounts.history import actor
 from governance.models import CrossingPolicy, Event, Transition
 from segmentation import assignments, causes, frames
-from segmentation.models import Cause, Definition
+from segmentation.models import Cause, Definition, Layer
 
 RANGE = 20_000  # accounts that differ, in one transaction
 UP, DOWN = CrossingPolicy.Direction.UP, CrossingPolicy.Direction.DOWN
@@ -106,6 +106,8 @@ def _flag(layer, at, first, last, *, run=None, origin=None, override=None):
             "select count(*) filter (where open_id is null or redirected), count(*) from demarc_crossings"
         )
         governed, crossings = cursor.fetchone()
+        if layer.policy != Layer.Policy.APPROVAL:  # it was, and what is left of that is closed
+            governed = crossings = 0
         if closing or governed:
             causes.take(Cause.Kind.RUN, run=run)
         closed = _count(cursor, _CLOSE, known) if closing else [0]
@@ -354,10 +356,12 @@ ENDING = f"""
       left join segmentation_assignment z
         on z.account_id = t.account_id and z.layer_id = t.layer_id and z.product_id is null
       left join segmentation_segment e on e.id = z.effective_id
+      join segmentation_layer y on y.id = t.layer_id
      cross join lateral (
           select case when not ({frames.SCORED}) then 'withdrawn' else 'closed' end as status,
                  case when not ({frames.SCORED}) then 'The account is no active customer any more.'
                       when z.overridden then 'An override is in force.'
+                      when y.policy = 'automatic' then y.name || ' applies by itself now.'
                       when z.computed_id = z.effective_id then 'The rules say ' || e.name || ' again.' end as reason) x
      where t.layer_id = %(layer)s and t.account_id between %(first)s and %(last)s
        and t.status = any(%(statuses)s) and t.origin <> 'override' and x.reason is not null

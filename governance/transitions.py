@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
+from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts import corrections
 from accounts.history import acting, actor
+from accounts.models import Account
 from accounts.refusals import Refused, verb
 from accounts.revenue import with_arr
 from accounts.templatetags.shown import day, plural
@@ -350,6 +352,8 @@ def _known(rows, on):
 def _check_approved(one, request, approved):
     if one.status != Status.AWAITING or one.request_id != request.pk:
         raise Refused(f"{one.account} cannot change now: {_ended(one)}")
+    if not Account.objects.scored().filter(pk=one.account_id).exists():
+        raise Refused(f"{one.account} is no active customer any more: take it out, or withdraw the request.")
     if one.held_for:
         raise Refused(_held(one))
     if field := plans.differs(one, approved):
@@ -640,8 +644,13 @@ def follow(run):
 
 def _last_of(run):
     later = RunLayer.objects.filter(run__gt=run.pk, run__status=Run.Status.FINISHED, running=False)
-    gated = Layer.objects.filter(policy=Layer.Policy.APPROVAL, runs__run=run)
-    return list(gated.exclude(pk__in=later.values("layer")).order_by("pk"))
+    return list(_followed().filter(runs__run=run).exclude(pk__in=later.values("layer")).order_by("pk"))
+
+
+def _followed():
+    """The segmentations that need approval, and those that did when something was flagged that is still undecided."""
+    left = Transition.objects.open().exclude(status=Status.JOINT).values("layer")
+    return Layer.objects.filter(Q(policy=Layer.Policy.APPROVAL) | Q(pk__in=left))
 
 
 def flag(layer, at, *, run=None):
@@ -654,7 +663,7 @@ def flag(layer, at, *, run=None):
 
 def daily(at):
     """What goes by dates, on the day `at`: what was held or kept until now, approved for now, or should be complete."""
-    for layer in Layer.objects.filter(policy=Layer.Policy.APPROVAL).order_by("pk"):
+    for layer in _followed().order_by("pk"):
         flag(layer, at)
     start_due(at)
     remind(at)

@@ -16,6 +16,12 @@ from segmentation import versions
 NEXT = DAY + timedelta(days=1)
 
 
+@pytest.fixture(autouse=True)
+def rules_as_they_come(settings):
+    """How rules are signed off is tested elsewhere."""
+    settings.GATES, settings.AFTER_RUN = {}, []
+
+
 def rule(condition, *, told=True, **fields):
     """An alert rule; `told`: its silent first evaluation is behind it."""
     made = AlertRule.objects.create(key="rule", name="A rule", condition=condition, **fields)
