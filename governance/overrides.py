@@ -143,6 +143,8 @@ class Case:
     def obstacle(self):
         """Why it cannot be asked for, as a sentence; "" where it can."""
         layer = self.segment.layer
+        if _left(self.account):
+            return f"{self.account} is excluded or no customer, so no segment of it counts."
         if self.state is None:
             return f"{self.account} has no {layer} yet: recalculate first."
         if self.requested:
@@ -180,6 +182,10 @@ class Case:
             said = f"stays {self.segment}; {by_rules}."
         replaced = f" Its override until {day(self.active.expires_on)} is replaced." if self.active else ""
         return f"{self.account} {said}{replaced}"
+
+
+def _left(account):
+    return account.excluded or account.kind != Account.Kind.CUSTOMER
 
 
 def look(accounts, segment):
@@ -440,6 +446,8 @@ def _check_still(row, state, content, one):
         raise Refused(f"The override of {row.account} is not the one that was approved.")
     if state is None:
         raise Refused(f"{row.account} has no {row.layer} any more: recalculate first.")
+    if _left(row.account):
+        raise Refused(f"{row.account} is excluded or no customer by now: withdraw the request.")
     # Where the rules apply by themselves the segment may have moved meanwhile; what was approved is where it stays.
     if row.layer.policy == Layer.Policy.APPROVAL and state.effective_id != one["from"]:
         raise Refused(
