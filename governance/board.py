@@ -261,6 +261,7 @@ class Group:
     layer: str  # its key
     direction: str
     to: str  # key of the segment
+    segment: str  # its name
     count: int
 
 
@@ -335,9 +336,8 @@ def _held(counts, labels):
 
 def _group(waiting):
     """The largest group of at least two; None where there is none."""
-    groups = (
-        waiting.order_by().values_list("layer__key", "direction", "to_segment__key").annotate(n=Count("pk"))
-    )
+    groups = waiting.order_by().values_list("layer__key", "direction", "to_segment__key", "to_segment__name")
+    groups = groups.annotate(n=Count("pk"))
     first = groups.filter(n__gt=1).order_by("-n", "layer__key", "to_segment__key").first()
     return Group(*first) if first else None
 

@@ -166,9 +166,9 @@ def test_the_largest_group_that_goes_the_same_way_can_be_planned_together(team):
     group = now().group
     assert (group.direction, group.to, group.count) == ("up", "high", 2)
     page = web(team.ops).get(BOARD)
-    assert "Plan 2 like these in one request" in text(page)
+    assert "Plan all 2 to High in one request" in text(page)
     assert now(Asked(direction="down")).group is None
-    assert "like these" not in text(web(team.cleo).get(BOARD))
+    assert "in one request" not in text(web(team.cleo).get(BOARD))
 
 
 def test_a_long_lane_is_cut_and_leads_to_all_of_it(team):
