@@ -191,7 +191,7 @@ def test_up_over_the_boundary_from_the_triage_to_another_csm(team, sit_down):
     for box in cleo.page.get_by_role("checkbox").all():
         box.check()
     cleo.page.get_by_label("Customer told on").fill(TODAY.isoformat())
-    cleo.page.get_by_role("button", name="Note it").click()
+    cleo.page.get_by_role("button", name="Save what is done").click()
     expect(cleo.page.get_by_text("of the checklist not done")).to_have_count(0)
     cleo.page.get_by_label("Why it is completed all the same").fill("All said at their office")
     fits(cleo)
@@ -301,7 +301,7 @@ def test_a_batch_of_twenty_from_which_one_is_taken_out(team, sit_down):
     ops, vera = sit_down(team.ops), sit_down(team.vera)
 
     ops.visit("/admin/governance/transition/board/")
-    ops.page.get_by_role("link", name="Plan 20 like these in one request").click()
+    ops.page.get_by_role("link", name="Plan all 20 to High in one request").click()
     fits(ops)
     ops.page.get_by_label("Why now, for those who approve").fill("The spring price list")
     ops.page.get_by_role("button", name="Ask for approval").click()
