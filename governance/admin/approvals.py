@@ -205,6 +205,8 @@ class ApprovalRequestAdmin(GovernedAdmin):
             why_not=sentences["approve"],
             mine=request.user.pk in (one.requester, *one.editors),
             may_read=request.user.has_perm("governance.view_approvalrequest"),
+            applies=applies(one) if one.status == Status.APPROVED and one.apply_on else "",
+            following=None if permissions.may(sentences["approve"]) else _following(request.user, one),
             typed=request.POST if refusal else {},
             refusal=refusal,
             status=409 if refusal else 200,
@@ -231,6 +233,18 @@ def tabbed(requests, key, user):
 def parts(one):
     """How far it is in each role: as it counts now while it is open, as it was decided once it has ended."""
     return approvals.standing(one) if one.is_open else _decided(one)
+
+
+def applies(one):
+    """When what is approved takes effect; of many accounts each has a day of its own."""
+    if one.accounts > 1:
+        return f"It takes effect from {shown.day(one.apply_on)} on, for each account on its own day."
+    return f"It is carried out on {shown.day(one.apply_on)}."
+
+
+def _following(user, one):
+    """What this person decides next, the most pressing first."""
+    return approvals.awaiting(user).exclude(pk=one.pk).order_by("due_at", "pk").first()
 
 
 def _waits(one):
@@ -277,7 +291,7 @@ def _approve(request, one, seen, reason):
         request,
         {
             Status.APPLIED: "Approved, and done.",
-            Status.APPROVED: f"Approved. It is carried out on {shown.day(one.apply_on)}.",
+            Status.APPROVED: f"Approved. {applies(one)}",
         }.get(one.status, f"Your approval is recorded. Still needed: {', '.join(missing)}."),
     )
 
