@@ -16,7 +16,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from accounts.admin.governed import GovernedAdmin, PlainAdmin, page
 from accounts.refusals import Refused
-from governance import approvals, delegations, people, permissions
+from governance import approvals, deciders, delegations, people, permissions
 from governance.models import ApprovalRequest, Delegation, Event
 from governance.roles import ROLES
 
@@ -401,6 +401,7 @@ class DelegationAdmin(GovernedAdmin):
             may_enter=may_others or _decides(request.user),
             may_others=may_others,
             people=active,
+            delegates=active.exclude(groups__name__in=deciders.NEVER),
             typed={name: request.POST.get(name, "") for name in ("absent", "delegate", "from_date", "until_date", "reason")},
             today=today,
             refusal=refusal,
@@ -443,7 +444,9 @@ def _decides(user):
 
 
 def _person(text):
-    found = User.objects.filter(pk=int(text)).first() if text and text.isdecimal() and len(text) < 10 else None
+    found = (
+        User.objects.filter(pk=int(text)).first() if text and text.isdecimal() and len(text) < 10 else None
+    )
     if found is None:
         raise Refused("Choose who.")
     return found

@@ -11,6 +11,7 @@ from django.urls import path, reverse
 from accounts.admin.governed import GovernedAdmin, page
 from accounts.refusals import Refused
 from governance import approvals, crossings, permissions, policies, profiles
+from governance.deciders import NEVER
 from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Kind, Profile
 from governance.roles import ROLES
 from segmentation.models import Layer
@@ -107,7 +108,7 @@ class ApprovalPolicyAdmin(GovernedAdmin):
             kind=Kind(kind),
             does=DOES[kind],
             now=policies.told()[kind],
-            roles=list(ROLES),
+            roles=[role for role in ROLES if role not in NEVER],
             rows=lambda waiting: _shown_rows(request.POST, waiting, rows),
         )
 
