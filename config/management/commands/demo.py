@@ -57,6 +57,7 @@ class Command(BaseCommand):
         looks_after_accounts("csm")
         kinds_of_csms()
         story()
+        self.tell_logins()
         self.stdout.write(json.dumps(summary() | {"seconds": round(time.monotonic() - started, 1)}))
 
     def step(self, what, command, *args, **options):
@@ -78,6 +79,8 @@ class Command(BaseCommand):
                 people.set_up_together({user: LOGINS[user.username] for user in new})
         except Refused as refusal:  # there is somebody who decides about roles by now
             self.stderr.write(str(refusal))
+
+    def tell_logins(self):
         self.stderr.write(
             f"log in as {LOGIN} with the password {LOGIN}, or with the password of the same name as "
             + ", ".join(f"{name} ({roles[0]})" for name, roles in LOGINS.items() if name != LOGIN)
