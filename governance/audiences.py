@@ -116,6 +116,12 @@ def asker(event, known):
     return _named(known.people.get(id), "You asked for it.")
 
 
+def asking(event, known):
+    """Who asked for it, and has to do something now; CS Ops where they have left."""
+    found = {user: why for user, why in asker(event, known).items() if user.is_active}
+    return found or _ops(known, "Who asked for it is not there any more, so CS Ops is told.")
+
+
 def owners(event, known):
     """The CSMs of the accounts a request is about; of a role, whoever gets it."""
     request = known.request(event)

@@ -15,7 +15,7 @@ TRIGGERS = {
     "governance_crossingpolicy": CAUSED,
     "governance_delegation": CAUSED,
     "segmentation_move": ("demarc_event_of_move",),
-    "auth_user": ("demarc_superuser",),
+    "auth_user": ("demarc_superuser", "demarc_reopened"),
     "auth_user_groups": ("demarc_caused_write",),
     "auth_user_user_permissions": ("demarc_caused_write",),
     "auth_group_permissions": ("demarc_caused_write",),

@@ -471,7 +471,9 @@ def test_who_comes_back_counts_again(ops, vera, kinds):
     assert approvals.recount(someone("vera", "Approver")) == []
     assert fresh(request).status == "approved"
     approvals.recount(deactivated(vera))
-    type(vera).objects.filter(pk=vera.pk).update(is_active=True)
+    with transaction.atomic():
+        causes.take(Cause.Kind.DECISION, reason="Back again")
+        type(vera).objects.filter(pk=vera.pk).update(is_active=True)
     approvals.apply_due(timezone.now())
     assert fresh(request).status == "approved"
     assert approvals.apply_due(timezone.now() + timedelta(days=3)) == 1

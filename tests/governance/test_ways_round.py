@@ -5,15 +5,25 @@ from threading import Barrier, Thread
 
 import pytest
 from crossing import crossed, down_at_once, make_team, web
+from django.contrib.auth.models import User
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from governing import approved, away, fresh, policy, request_of, someone
+from governing import approved, away, deactivated, fresh, policy, request_of, someone
 from overriding import Portfolio
-from segmenting import account, layer_with, recompute
+from segmenting import account, change, layer_with, recompute
 
 from accounts.models import Csm
 from accounts.refusals import Refused
-from governance import alerts, approvals, delegations, permissions, policies, transitions
+from governance import (
+    alerts,
+    approvals,
+    delegations,
+    notifications,
+    people,
+    permissions,
+    policies,
+    transitions,
+)
 from governance.approvals import token
 from governance.models import Alert, AlertRule, Decision
 from governance.profiles import Row
@@ -180,3 +190,74 @@ def test_two_who_look_for_alerts_at_once_open_each_once(real_db):
         one.join()
     assert failed == []
     assert Alert.objects.count() == 20
+
+
+# -- what the account or the segmentation has become meanwhile
+
+
+@pytest.mark.parametrize(
+    "what", [{"excluded": True, "exclusion_reason": "A test account"}, {"status": "churned"}]
+)
+def test_who_is_no_customer_any_more_is_not_moved(team, what):
+    request = asked(team, acme=(20_000, 200_000))
+    change(request.transitions.get().account, **what)
+    request = approved(request, team.vera)
+    assert (request.status, request.transitions.get().status) == ("failed", "awaiting")
+    assert "no active customer any more" in request.failure
+
+
+def test_nobody_pins_what_is_excluded(db):
+    here = Portfolio()
+    request = here.ask(here.acme)
+    for one in (here.acme, here.beta):
+        change(one, excluded=True, exclusion_reason="A test account")
+    with pytest.raises(Refused, match="excluded or no customer"):
+        here.ask(here.beta)
+    assert "excluded or no customer" in approved(request, here.vera).failure
+    assert here.now(here.acme) == ("high", "high", False)
+
+
+def test_on_a_segmentation_that_applies_by_itself_now_nothing_stays_flagged(team):
+    joint = crossed(team, gone=(20_000, 200_000))["gone"]
+    transitions.ask([transitions.plan(joint, by=team.ops, receiver=team.erik)], by=team.ops, why="Grown")
+    approved(fresh(joint).request, team.vera)
+    found = crossed(team, flagged=(20_000, 200_000), awaits=(20_000, 200_000), later=(200_000, 20_000))
+    request = transitions.ask(
+        [transitions.plan(found["awaits"], by=team.ops, receiver=None)], by=team.ops, why="Grown"
+    )
+    proposal = policies.for_layer(team.layer, {"policy": "automatic"})
+    policy("policy", "Approver", only=True)
+    assert approved(policies.ask(proposal, by=team.ops, why="Simpler"), team.vera).status == "applied"
+
+    transitions.daily(timezone.localdate())
+
+    assert {fresh(found[name]).status for name in ("flagged", "awaits", "later")} == {"closed"}
+    assert fresh(found["later"]).end_reason == f"{team.layer} applies by itself now."
+    assert fresh(request).status == "withdrawn"
+    joint = transitions.complete(fresh(joint), by=team.ops, reason="All done")
+    assert joint.status == "done"
+    assert not joint.account.transitions.open().exists()
+
+
+def test_a_login_is_not_opened_again_past_the_verb(real_db):
+    """Roles stay with a closed login, and would count again; the verb takes them away first."""
+    vera, boss = someone("vera", "Approver", is_active=False), someone("boss", "Administrator")
+    with pytest.raises(DatabaseError, match="cause"), transaction.atomic():
+        User.objects.filter(pk=vera.pk).update(is_active=True)
+    back = people.reactivate(vera, by=boss, reason="Back from leave")
+    assert (back.is_active, people.roles_of(back)) == (True, [])
+
+
+# -- who has left
+
+
+@pytest.mark.parametrize("verb", [approvals.ask, approvals.reject])
+def test_what_somebody_who_has_left_should_do_falls_to_cs_ops(team, verb):
+    request = asked(team, acme=(20_000, 200_000))
+    stays = someone("stella", "CS Ops")
+    deactivated(team.ops)
+    notifications.deliver()
+    verb(fresh(request), by=team.vera, seen=token(fresh(request)), reason="Which contract?")
+    notifications.deliver()
+    told = stays.notifications.order_by("pk").last()
+    assert (told.urgent, told.why) == (True, "Who asked for it is not there any more, so CS Ops is told.")
