@@ -312,3 +312,14 @@ def test_an_approver_takes_one_account_out_and_approves_the_rest(client, setting
     assert [fresh(rows[name]).status for name in "bc"] == ["joint", "joint"]
     client.force_login(team.ops)
     assert 'value="take_out"' not in client.get(page_of(one)).content.decode()
+
+
+def test_whoever_has_decided_goes_on_to_what_waits_next(people, web):
+    first, second = (request_of(people["ops"], key=key, subject=f"request {key}") for key in "12")
+    browser = web("vera")
+    assert "Next for you to decide" not in browser.get(page_of(first)).content.decode(), "this one is first"
+    sent(browser, first, "approve", reason="")
+    page = browser.get(page_of(first))
+    assert f'href="{page_of(second)}">Next for you to decide' in page.content.decode()
+    sent(browser, second, "approve", reason="")
+    assert "Next for you to decide" not in browser.get(page_of(second)).content.decode(), "nothing waits"
