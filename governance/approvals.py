@@ -118,13 +118,17 @@ def table():
 
 @dataclass(frozen=True)
 class Impact:
-    """How far a request reaches. owners: ids of the users who look after an account of it as CSM."""
+    """How far a request reaches. owners: ids of the users who look after an account of it as CSM.
+
+    foreign: money in another currency is part of it, which `arr` does not count: every threshold of ARR counts as reached.
+    """
 
     accounts: int = 0
     arr: Decimal = Decimal(0)
     csm_changes: int = 0
     top_tier: bool = False
     owners: tuple = ()
+    foreign: bool = False
 
 
 def requirement(kind, impact, *, by=None):
@@ -160,7 +164,7 @@ def _required(kind, impact):
 def _applies(policy, impact):
     thresholds = [
         (policy.min_accounts, impact.accounts),
-        (policy.min_arr, impact.arr),
+        (policy.min_arr, max(impact.arr, policy.min_arr or 0) if impact.foreign else impact.arr),
         (policy.min_csm_changes, impact.csm_changes),
     ]
     reached = all(least is None or value >= least for least, value in thresholds)

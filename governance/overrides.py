@@ -223,6 +223,7 @@ def impact(cases, plan=None):
         csm_changes=sum(receiver is not None and one.planned and one.account.csm_id != receiver.pk for one in cases),
         top_tier=any(top in (one.segment.pk, one.state and one.state.effective_id) for one in cases),
         owners=tuple(sorted({one.account.csm.user_id for one in cases if one.account.csm} - {None})),
+        foreign=any(one.account.currency not in ours for one in cases),
     )  # fmt: skip
 
 

@@ -147,6 +147,7 @@ def impact(transitions):
         csm_changes=sum(one.receiver_id not in (None, one.account.csm_id) for one in transitions),
         top_tier=any(tops & {one.from_segment_id, one.to_segment_id} for one in transitions),
         owners=tuple(sorted({one.account.csm.user_id for one in transitions if one.account.csm} - {None})),
+        foreign=any(one.currency not in ours for one in worth),
     )
 
 

@@ -519,6 +519,12 @@ def test_who_is_needed_follows_from_kind_and_impact(impact, needed):
     assert expire == 20
 
 
+def test_money_in_another_currency_reaches_every_threshold():
+    policy("override", "Finance", min_arr=1000)
+    assert approvals.requirement("override", Impact(arr=Decimal(999)))[0] == {"Approver": 1}
+    assert approvals.requirement("override", Impact(foreign=True))[0] == {"Finance": 1}
+
+
 def test_what_no_policy_is_about_needs_one_approver():
     policy("override", "Finance", min_arr=1000)
     assert approvals.requirement("override", Impact())[0] == {"Approver": 1}
