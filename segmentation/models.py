@@ -190,7 +190,17 @@ class Layer(models.Model):
         return self.name
 
     def clean(self):
-        """Labels of accounts mean nothing on products, and the other way round; the database holds it too."""
+        """What the constraints hold too; a form that shows `primary` without asking for it leaves them out.
+
+        Labels of accounts mean nothing on products, and the other way round.
+        """
+        if not self.primary and set(treatments.PRIMARY) & set(self.decides or ()):
+            [message] = [
+                one.violation_error_message
+                for one in self._meta.constraints
+                if one.name == "only_primary_decides_service"
+            ]
+            raise ValidationError({"decides": message})
         before = Layer.objects.filter(pk=self.pk).exclude(scope=self.scope).first() if self.pk else None
         if before and self.assignments.exists():
             raise ValidationError(
