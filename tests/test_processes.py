@@ -200,7 +200,7 @@ def test_the_demonstration_twice_changes_nothing_and_prints_one_line_of_json(rea
     for _ in range(2):
         environment = real_db.environment | {"DEMARC_HOME": str(tmp_path)}
         process = spawn("-W", "error", "manage.py", "demo", env=environment, stdout=subprocess.PIPE)
-        printed.append(json.loads(process.communicate(timeout=120)[0]))
+        printed.append(json.loads(process.communicate(timeout=300)[0]))
         printed[-1].pop("seconds")
         rows = (Move, Account.history, Assignment.history, Subscription.history)
         written.append([getattr(model, "objects", model).count() for model in rows])
