@@ -1,4 +1,4 @@
-"""Checks in a real browser: an error leads to its cell, a warning is acknowledged, and then the rules become active."""
+"""Checks in a real browser: an error leads to its cell, a warning is acknowledged, and then the rules are sent for approval."""
 
 import pytest
 from segmenting import person
@@ -9,7 +9,7 @@ from segmentation.models import Definition, Layer
 pytestmark = pytest.mark.browser
 
 
-def test_from_what_is_wrong_to_active_rules(window):
+def test_from_what_is_wrong_to_rules_that_wait_for_approval(window):
     page = window.page
     layer = Layer.objects.get(key="service-tier")
     draft = versions.create_draft(layer, by=person())
@@ -42,8 +42,10 @@ def test_from_what_is_wrong_to_active_rules(window):
     checks.get_by_role("button", name="Acknowledge").click()
     checks.get_by_text("0 warnings to acknowledge").wait_for()
 
-    page.get_by_role("button", name="Activate").click()
+    page.get_by_role("button", name="Save and send for approval").click()
     page.get_by_label("Why").fill("Tidied up")
-    page.get_by_role("button", name="Activate").click()
-    page.get_by_text("is active. Nothing has changed").wait_for()
+    page.get_by_role("button", name="Send for approval").click()
+    page.get_by_text("Waiting for approval").first.wait_for()
+    draft.refresh_from_db()
+    assert draft.status == "in_review"
     assert Definition.objects.get(pk=draft.pk).acknowledgements.count() == count
