@@ -143,6 +143,19 @@ def in_use(found):
     return ""
 
 
+class ByVerbs:
+    """Of a model that verbs write, on pages of their own: no form, action or inline of the admin does."""
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+
 class GovernedAdmin(PlainAdmin):
     """A model whose every change is kept: who, when, how, why, and what it was before."""
 

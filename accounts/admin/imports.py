@@ -16,7 +16,7 @@ from accounts.models import ImportBatch
 from accounts.refusals import Refused
 from accounts.templatetags import shown
 
-from .governed import PlainAdmin, page
+from .governed import ByVerbs, PlainAdmin, page
 
 PAGE = "admin:accounts_importbatch_change"
 BADGES = {"committed": "ok", "failed": "bad", "previewed": "warn", "waiting": "brand", "checking": "brand"}
@@ -80,21 +80,12 @@ class UploadForm(forms.Form):
 
 
 @admin.register(ImportBatch)
-class ImportAdmin(PlainAdmin):
+class ImportAdmin(ByVerbs, PlainAdmin):
     list_display = ["title", "state", "as_of_shown", "rows", "rejected_rows", "who", "finished"]
     list_filter = ["status"]
     search_fields = ["name"]
     list_before_template = "demarc/import_list_before.html"
     empty_text = "Take an export of your CRM as CSV files, and a recipe that says what the columns mean."
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
 
     def get_queryset(self, request):
         return super().get_queryset(request).defer("recipe")

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 
-from accounts.admin.governed import GovernedAdmin, page
+from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.refusals import Refused
 from accounts.templatetags.shown import day, plural
 from governance import alerts, permissions
@@ -46,7 +46,7 @@ class StateFilter(DropdownFilter):
 
 
 @admin.register(Alert)
-class AlertAdmin(GovernedAdmin):
+class AlertAdmin(ByVerbs, GovernedAdmin):
     """What holds now comes first; resolved ones are a filter away."""
 
     list_display = ["title", "rule", "state", "opened", "csm", "seen_by"]
@@ -56,15 +56,6 @@ class AlertAdmin(GovernedAdmin):
     search_fields = ["account__name", "account__external_id"]
     search_help_text = "Account or account ID"
     empty_text = "No alert is open. Alert rules are evaluated after each recalculation and every morning."
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
 
     def allowed_lookups(self):
         return super().allowed_lookups() | {"state", "rule__id__exact"}

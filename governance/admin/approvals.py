@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
-from accounts.admin.governed import Changes, GovernedAdmin, page
+from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
 from accounts.refusals import Refused
 from accounts.templatetags import shown
 from governance import approvals, deciders, permissions, transitions
@@ -56,7 +56,7 @@ class RequestChanges(Changes):
 
 
 @admin.register(ApprovalRequest)
-class ApprovalRequestAdmin(GovernedAdmin):
+class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     list_filter = [TabFilter, "kind", "status"]
     list_before_template = "demarc/approval_tabs.html"
     search_fields = ["subject", "why", "requester_label"]
@@ -68,15 +68,6 @@ class ApprovalRequestAdmin(GovernedAdmin):
     def has_view_permission(self, request, obj=None):
         """Who may see requests sees all of them, everybody their own."""
         return super().has_view_permission(request) or (obj is not None and obj.requester == request.user.pk)
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
 
     def allowed_lookups(self):
         return super().allowed_lookups() | {"tab"}

@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 
 from accounts import corrections
-from accounts.admin.governed import GovernedAdmin, page
+from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.catalogue import label
 from accounts.models import Account, Conflict
 from accounts.refusals import Refused
@@ -70,7 +70,7 @@ class ImportFilter(DropdownFilter):
 
 
 @admin.register(Conflict)
-class ConflictAdmin(GovernedAdmin):
+class ConflictAdmin(ByVerbs, GovernedAdmin):
     list_display = ["title", "field", "ours", "theirs", "effect", "state"]
     list_display_links = None
     list_filter = [("status", ChoicesDropdownFilter), FactFilter, SourceFilter, ImportFilter]
@@ -80,15 +80,6 @@ class ConflictAdmin(GovernedAdmin):
     list_before_template = "demarc/conflict_list_before.html"
     empty_text = "Nothing waits. Values from elsewhere than a data field's system of record come here when they would change a segment."
     actions = ["decide_alike"]
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
 
     def has_decide_permission(self, request):
         return permissions.may(permissions.resolve_conflict(by=request.user))

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
-from accounts.admin.governed import GovernedAdmin, page
+from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Account, Csm
 from accounts.refusals import Refused
 from accounts.templatetags.shown import day, plural
@@ -76,7 +76,7 @@ class CsmFilter(DropdownFilter):
 
 
 @admin.register(Override)
-class OverrideAdmin(GovernedAdmin):
+class OverrideAdmin(ByVerbs, GovernedAdmin):
     list_display = [
         "title",
         "segmentation",
@@ -99,15 +99,6 @@ class OverrideAdmin(GovernedAdmin):
     search_help_text = "Account, account ID or explanation"
     list_before_template = "demarc/override_list_before.html"
     empty_text = "An override is asked for on an account's page, or for several accounts from their list."
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
 
     def allowed_lookups(self):
         return super().allowed_lookups() | {"state", "csm", "reason_code__exact", "layer__id__exact"}

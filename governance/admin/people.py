@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from accounts.admin.governed import GovernedAdmin, PlainAdmin, page
+from accounts.admin.governed import ByVerbs, GovernedAdmin, PlainAdmin, page
 from accounts.refusals import Refused
 from governance import approvals, deciders, delegations, people, permissions
 from governance.models import ApprovalRequest, Delegation, Event
@@ -261,7 +261,7 @@ def answered(request, asked, otherwise):
 
 
 @admin.register(Group)
-class RoleAdmin(PlainAdmin):
+class RoleAdmin(ByVerbs, PlainAdmin):
     """Roles are the same in every organisation: they are read here, and given on a person's page."""
 
     list_display = ["name", "does", "members"]
@@ -277,15 +277,6 @@ class RoleAdmin(PlainAdmin):
         found = sorted(self.get_queryset(request), key=lambda one: order.get(one.name, len(order)))
         rows = [{"role": one, "does": self.does(one), "members": self.members(one)} for one in found]
         return page(request, "demarc/roles.html", title="Roles", model_admin=self, rows=rows)
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
 
     @admin.display(description="What it does")
     def does(self, group):

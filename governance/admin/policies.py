@@ -8,7 +8,7 @@ from django.db.models import Count, Q
 from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
 
-from accounts.admin.governed import GovernedAdmin, page
+from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.refusals import Refused
 from governance import approvals, crossings, permissions, policies, profiles
 from governance.deciders import NEVER
@@ -35,17 +35,8 @@ CROSSING_HELP = {
 
 
 @admin.register(ApprovalPolicy)
-class ApprovalPolicyAdmin(GovernedAdmin):
+class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
     """One page for all policies; nothing is written here but requests."""
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
 
     def get_urls(self):
         wrap, name = self.admin_site.admin_view, "governance_approvalpolicy_{}".format

@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
-from accounts.admin.governed import GovernedAdmin, page
+from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Csm
 from accounts.refusals import Refused
 from accounts.templatetags import shown
@@ -113,7 +113,7 @@ class TierChangeFilter(DropdownFilter):
 
 
 @admin.register(Transition)
-class TransitionAdmin(GovernedAdmin):
+class TransitionAdmin(ByVerbs, GovernedAdmin):
     list_display = [
         "name",
         "way",
@@ -141,15 +141,6 @@ class TransitionAdmin(GovernedAdmin):
         "After each recalculation Demarc looks for accounts that the rules put into another segment than the one in "
         "force, on the segmentations that need approval."
     )
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
 
     def allowed_lookups(self):
         return super().allowed_lookups() | {"open", "held", "request__id__exact"}

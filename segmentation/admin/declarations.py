@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from accounts import exports
-from accounts.admin.governed import GovernedAdmin, page
+from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Account
 from accounts.refusals import Refused
 from accounts.templatetags.shown import plural
@@ -41,16 +41,7 @@ DECIDE = {  # button: the status it leads to, the verb for one, the verb for all
 
 
 @admin.register(Declaration)
-class DeclarationAdmin(GovernedAdmin):
-    def has_add_permission(self, request):
-        return False
-
-    def has_change_permission(self, request, obj=None):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
-
+class DeclarationAdmin(ByVerbs, GovernedAdmin):
     def has_view_permission(self, request, obj=None):
         return _may_view(request.user)
 
