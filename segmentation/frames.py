@@ -124,15 +124,19 @@ READ += [
 
 
 def acquaint():
-    """Let PostgreSQL look at tables that were filled since it last did, for whoever reads, writes or refers to them.
+    """Let PostgreSQL look at tables it knows nothing about, for whoever reads, writes or refers to them.
 
     It takes wide rows it has not seen for a single one, and then looks one up along the first index there is: past
-    everybody's name, for each.
+    everybody's name, for each. A look in a transaction that was given up leaves the number of pages behind and not
+    what was seen, so both are asked for.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """select relname from pg_class
-                where oid = any(%s::regclass[]) and relpages = 0 and pg_relation_size(oid) > 0 order by oid""",
+                where oid = any(%s::regclass[]) and pg_relation_size(oid) > 0
+                  and (relpages = 0 or not exists (select from pg_stats
+                        where schemaname = relnamespace::regnamespace::text and tablename = relname))
+                order by oid""",
             [READ],
         )
         for (table,) in cursor.fetchall():

@@ -1,9 +1,9 @@
 """Databases, processes and brokers for the tests.
 
 Ordinary tests take pytest-django's `db`: one transaction, rolled back. Tests that need real commits, several
-connections or several processes take `real_db`: a database of their own, cloned from the migrated one (25 ms),
-and dropped afterwards. (pytest-django's `transactional_db` cannot be used: it empties tables with TRUNCATE, which
-append-only history refuses.)
+connections or several processes take `real_db`: a database of their own, cloned (25 ms) from a migrated one that no
+test has used, and dropped afterwards. (pytest-django's `transactional_db` cannot be used: it empties tables with
+TRUNCATE, which append-only history refuses.)
 
 The database server is the one of DATABASE_URL, else an embedded one of the tests' own under .demarc/test. It stays up
 for the next run; `make clean` stops it.
@@ -15,12 +15,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import databases
 import kombu.pools
-import psycopg
 import pytest
 from django.conf import settings
 from django.core.cache import cache
@@ -69,7 +68,9 @@ def django_db_setup(django_test_environment, django_db_blocker):
         default["TEST"]["TEMPLATE"] = os.environ["DEMARC_TEST_TEMPLATE"]
     with django_db_blocker.unblock():
         made = setup_databases(verbosity=0, interactive=False, aliases=["default"], serialized_aliases=[])
-    yield
+        connection.close()
+    with databases.copied(default["NAME"], name=databases.unused(default["NAME"])):
+        yield
     with django_db_blocker.unblock():
         teardown_databases(made, verbosity=0)
 
@@ -87,45 +88,25 @@ class RealDatabase:
 
 
 @pytest.fixture
-def real_db(request, django_db_setup, django_db_blocker, monkeypatch):
+def template(django_db_setup):
+    """The name of the database that `real_db` is a copy of."""
+    return databases.unused(connection.settings_dict["NAME"])
+
+
+@pytest.fixture
+def real_db(request, template, django_db_blocker, monkeypatch):
     """A fresh migrated database with real commits; Django, its threads, Celery and child processes use it.
 
     Yields a RealDatabase. Do not combine with `db`, `django_db` or fixtures built on them (admin_client, ...).
     """
     if "db" in request.fixturenames or request.node.get_closest_marker("django_db"):
         raise pytest.UsageError("a test takes real_db or db, not both")
-    template = connection.settings_dict["NAME"]
-    name = f"{template}_{time.monotonic_ns()}"
-    with django_db_blocker.unblock():
-        connection.close()
-        with _server() as server:
-            server.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [template]
-            )
-            server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        connection.settings_dict["NAME"] = name
+    with databases.copied(template) as name, databases.using(name, django_db_blocker):
         made = RealDatabase(name=name, url=database.to_url(connection.settings_dict))
         for variable in ("DATABASE_URL", "DEMARC_QUEUE"):
             monkeypatch.setenv(variable, made.environment[variable])
-        try:
-            with _celery_on(made):
-                yield made
-        finally:
-            connections.close_all()
-            connection.settings_dict["NAME"] = template
-            with _server() as server:
-                server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-
-@contextlib.contextmanager
-def _server():
-    """A connection to the server that is in none of the tests' databases."""
-    parameters = {**connection.get_connection_params(), "dbname": "postgres"}
-    used = {
-        key: parameters[key] for key in ("host", "port", "user", "password", "dbname") if parameters.get(key)
-    }
-    with psycopg.connect(**used, autocommit=True) as server:
-        yield server
+        with _celery_on(made):
+            yield made
 
 
 @contextlib.contextmanager

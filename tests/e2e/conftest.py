@@ -2,10 +2,11 @@
 
 import contextlib
 
+import databases
 import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
-from django.db import connections
+from django.db import connection, connections
 from playwright.sync_api import sync_playwright
 from segmenting import portfolio, recompute
 from window import Window
@@ -24,16 +25,30 @@ FLAGS = [
 ]
 
 
+@pytest.fixture(scope="session")
+def prepared(django_db_setup, django_db_blocker):
+    """The name of a database with what `segmented` promises: seconds to make, and none to copy."""
+    unused = databases.unused(connection.settings_dict["NAME"])
+    with databases.copied(unused) as name:
+        with databases.using(name, django_db_blocker):
+            # The server hashes with Django's own hasher; the tests' quick one is unknown to it.
+            password = PBKDF2PasswordHasher().encode("secret", "salt", iterations=1000)
+            User.objects.create(username="chief", password=password, is_staff=True, is_superuser=True)
+            versions.load_presets()
+            portfolio(60)
+            Account.objects.filter(external_id="c00050").update(name="Northwind Robotics", industry="SaaS")
+            recompute()
+        yield name
+
+
+@pytest.fixture
+def template(request, template):
+    return request.getfixturevalue("prepared") if "segmented" in request.fixturenames else template
+
+
 @pytest.fixture
 def segmented(real_db):
     """Sixty accounts on the presets, recalculated; and somebody who may do everything (chief / secret)."""
-    # The server hashes with Django's own hasher; the tests' quick one is unknown to it.
-    password = PBKDF2PasswordHasher().encode("secret", "salt", iterations=1000)
-    User.objects.create(username="chief", password=password, is_staff=True, is_superuser=True)
-    versions.load_presets()
-    portfolio(60)
-    Account.objects.filter(external_id="c00050").update(name="Northwind Robotics", industry="SaaS")
-    recompute()
     return real_db
 
 

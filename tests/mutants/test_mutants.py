@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import databases
 import pytest
 from django.db import connection
 
@@ -269,8 +270,7 @@ def run(folder, *tests, migrated=True):
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     if migrated:
-        connection.close()  # only what nobody uses is copied
-        environment["DEMARC_TEST_TEMPLATE"] = connection.settings_dict["NAME"]
+        environment["DEMARC_TEST_TEMPLATE"] = databases.unused(connection.settings_dict["NAME"])
     # Two changes of a second may leave a file of the same size: compiled files would hide the second one.
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     flags = [
