@@ -130,6 +130,7 @@ GATES = {  # accounts.gates: {name: function}
     "facts": "governance.conflicts.gate",
     "import": "governance.import_gate.gate",
     "import_page": "governance.import_gate.on_import_page",
+    "imported": "governance.import_gate.ended",
     "rules": "governance.activations.gate",
     "rules_page": "governance.admin.activations.on_rules_page",
 }

@@ -71,14 +71,15 @@ _OWN = "who requested or edited it, CS Ops"
 _CLOCK = "by itself"
 STEPS = (
     Step("approve", _STATUS.PENDING, _STATUS.APPLIED, "Approve, the last one needed", _DECIDER),
-    Step("approve", _STATUS.PENDING, _STATUS.APPROVED, "Approve, for a later date", _DECIDER),
+    Step("approve", _STATUS.PENDING, _STATUS.APPROVED, "Approve, to be carried out later", _DECIDER),
     Step("approve", _STATUS.PENDING, _STATUS.FAILED, "Approved, cannot be carried out", _DECIDER),
     Step("ask", _STATUS.PENDING, _STATUS.CHANGES_ASKED, "Ask for changes", _DECIDER, True),
     Step("reject", _STATUS.PENDING, _STATUS.REJECTED, "Reject", _DECIDER, True),
     Step("resubmit", _STATUS.CHANGES_ASKED, _STATUS.PENDING, "Edit, or hand in again", _OWN),
-    Step("apply", _STATUS.APPROVED, _STATUS.APPLIED, "Its date has come", _CLOCK),
+    Step("apply", _STATUS.APPROVED, _STATUS.APPLIED, "Its date has come, or a worker has done it", _CLOCK),
     Step("apply", _STATUS.APPROVED, _STATUS.FAILED, "Cannot be carried out", _CLOCK),
     Step("apply", _STATUS.FAILED, _STATUS.APPLIED, "Try again", _OWN),
+    Step("apply", _STATUS.FAILED, _STATUS.APPROVED, "Try again, a worker does it", _OWN),
     Step("edit", _STATUS.APPROVED, _STATUS.PENDING, "Edit, or too few approvals count", _OWN),
     Step("edit", _STATUS.FAILED, _STATUS.PENDING, "Edit, or too few approvals count", _OWN),
     *(
@@ -545,17 +546,30 @@ def _go_on(request, *, by, at, desk=None):
             _back(request)
         _say_who_is_missing(request, desk)
     elif request.apply_on and request.apply_on > timezone.localdate(at):
-        if request.status != _STATUS.APPROVED:
-            request.status = _STATUS.APPROVED
-            request.save()
+        _wait(request)
     else:
         _carry_out(request, by=by, at=at)
+
+
+def _wait(request):
+    """It is approved, and its day or a worker's part in it is still to come."""
+    if request.status != _STATUS.APPROVED:
+        request.status, request.failure = _STATUS.APPROVED, ""
+        request.save()
+
+
+def _prepared(request, *, by):
+    """What takes a worker's time is done before a request can be carried out; most take none."""
+    prepare = getattr(_module(request), "prepare", None)
+    return prepare is None or prepare(request, by=by)
 
 
 def _carry_out(request, *, by, at):
     """All or nothing: what fails leaves the request with the reason, and no trace else."""
     try:
         with transaction.atomic():
+            if not _prepared(request, by=by):
+                return _wait(request)
             request.status, request.failure = _STATUS.APPLIED, ""
             _sign(request, by, at)
             request.save()

@@ -1,7 +1,7 @@
 """Imports that need an approval: where a policy asks for one, an import is carried out by its request and no other way."""
 
 import hashlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from decimal import Decimal
 
@@ -16,7 +16,7 @@ from governance import approvals, permissions
 from governance.models import ApprovalRequest, Kind
 
 _carried_out = ContextVar("carried_out", default=None)  # the import whose request is carried out just now
-PREVIEWED = ImportBatch.Status.PREVIEWED
+Status = ImportBatch.Status
 
 
 def gate(batch, *, by=None):
@@ -36,7 +36,7 @@ def on_import_page(batch, *, by):
 
     {"url": where to ask, "" for who may not; "request": the open request, or None; "request_url"}.
     """
-    if batch.status != PREVIEWED or not needs_approval(batch):
+    if batch.status != Status.PREVIEWED or not needs_approval(batch):
         return None
     request = _open_request(batch)
     return {
@@ -52,7 +52,7 @@ def on_import_page(batch, *, by):
 def ask(batch, *, by=None, why, skip_rejected=False):
     """Ask that a previewed import is carried out. Returns the ApprovalRequest."""
     permissions.check(permissions.ask_import(by=by))
-    if batch.status != PREVIEWED or not batch.uploads.exists():
+    if batch.status != Status.PREVIEWED or not batch.uploads.exists():
         raise Refused(
             f"Only an uploaded import whose preview is there can be asked for; this one is: {batch.get_status_display()}."
         )
@@ -83,22 +83,47 @@ def sentences(batch):
 # -- what approvals calls (governance.approvals.KINDS)
 
 
-def carry_out(request, *, by, at):
-    """Hand the import to a worker, which carries it out; what comes of it is told on the import's page."""
+def prepare(request, *, by):
+    """Hand the import to a worker; True once that has ended, well or not."""
     batch = ImportBatch.objects.filter(pk=request.content["import"]).first()
-    if batch is None or batch.status != PREVIEWED:
-        raise Refused(
-            f"The import is {batch.get_status_display().lower() if batch else 'gone'}: nothing is left to carry out."
-        )
+    if batch is None or batch.status == Status.COMMITTED or request.status == ApprovalRequest.Status.APPROVED:
+        return batch is None or batch.status != Status.COMMITTING
     if _fingerprint(batch) != request.content["files"]:
         raise Refused("The files of the import are not those that were asked about. Upload them again.")
     asked = User.objects.filter(pk=request.requester).first() if request.requester else None
     with _carrying_out(batch):
         imports.ask_commit(batch, by=asked or by, skip_rejected=request.content["skip_rejected"])
+    return False
+
+
+def carry_out(request, *, by, at):
+    """The worker has carried it out, or says why not."""
+    batch = ImportBatch.objects.filter(pk=request.content["import"]).first()
+    if batch is None or batch.status != Status.COMMITTED:
+        raise Refused(_why_not(batch))
+
+
+def _why_not(batch):
+    if batch is None:
+        return "Nothing was imported: the import is gone."
+    if batch.status == Status.PREVIEWED:
+        return "Nothing was imported: by now some of its rows are rejected. Look at its page, then ask anew."
+    return batch.error or f"Nothing was imported: {batch.get_status_display().lower()}. Look at its page."
+
+
+def ended(batch):
+    """A worker is done with an import: its request is carried out, or failed (settings.GATES["imported"])."""
+    request = _open_request(batch)
+    if request and request.status == ApprovalRequest.Status.APPROVED:
+        with suppress(Refused):  # somebody was faster
+            approvals.apply(request)
 
 
 def decided_against(request, *, verdict, by, reason):
-    """Nothing was held for it: the preview stays, and can be asked for again."""
+    """Nothing was held for it: the preview stays, and can be asked for again. What a worker is at is not taken back."""
+    batch = ImportBatch.objects.filter(pk=request.content["import"]).first()
+    if batch and batch.status in (Status.COMMITTING, Status.COMMITTED):
+        raise Refused("The import is being carried out already. Look at its page for what comes of it.")
 
 
 def address(request):

@@ -191,7 +191,7 @@ class ApprovalRequest(models.Model):
     class Status(models.TextChoices):
         PENDING = "pending", "Waiting for approval"
         CHANGES_ASKED = "changes_asked", "Changes asked for"
-        APPROVED = "approved", "Approved, waits for its date"
+        APPROVED = "approved", "Approved, to be carried out"
         APPLIED = "applied", "Approved and done"
         REJECTED = "rejected", "Rejected"
         WITHDRAWN = "withdrawn", "Withdrawn"

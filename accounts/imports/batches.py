@@ -37,6 +37,7 @@ UPSERTS = {
     "usage": records.upsert_usage,
     "signals": records.upsert_signals,
 }
+WORKING = {Status.WAITING, Status.CHECKING, Status.COMMITTING}
 GIVE_UP = {Status.WAITING, Status.PREVIEWED, Status.FAILED}
 CHECK = {Status.WAITING, Status.CHECKING, Status.PREVIEWED, Status.FAILED}
 COMMIT = {*CHECK, Status.COMMITTING}
@@ -96,10 +97,12 @@ def ask_commit(batch, *, by, skip_rejected=False):
     with transaction.atomic():
         _move(
             batch,
-            {Status.PREVIEWED},
+            {Status.PREVIEWED, Status.FAILED},
             Status.COMMITTING,
             skip_rejected=skip_rejected,
             attempts=0,
+            error="",
+            finished_at=None,
             **_committer(by),
         )
         tasks.work.delay_on_commit(batch.pk)
@@ -123,21 +126,25 @@ def work(batch_id):
     batch = ImportBatch.objects.get(pk=batch_id)
     with contextlib.suppress(_Busy), _held(batch):
         batch.refresh_from_db()
-        if batch.status not in (Status.WAITING, Status.CHECKING, Status.COMMITTING):
-            return
-        if not batch.uploads.exists() and batch.status != Status.WAITING:
-            return _fail(
-                batch, "The command that ran this import ended before it was done. Nothing was imported."
-            )
-        if batch.attempts >= MOST_ATTEMPTS:
-            return _fail(
-                batch, f"The worker died {batch.attempts} times over this import. Nothing was imported."
-            )
-        _save(batch, attempts=batch.attempts + 1)
-        committing = batch.status == Status.COMMITTING
-        if not committing:
-            _move(batch, CHECK, Status.CHECKING)
-        _work_on(batch, commit=committing)
+        if batch.status in WORKING:
+            _take_on(batch)
+    if batch.status not in WORKING:
+        gates.ask("imported", batch)
+
+
+def _take_on(batch):
+    """Check it, or commit it; given up where the files are gone, or where it has cost several workers their life."""
+    if not batch.uploads.exists() and batch.status != Status.WAITING:
+        return _fail(
+            batch, "The command that ran this import ended before it was done. Nothing was imported."
+        )
+    if batch.attempts >= MOST_ATTEMPTS:
+        return _fail(batch, f"The worker died {batch.attempts} times over this import. Nothing was imported.")
+    _save(batch, attempts=batch.attempts + 1)
+    committing = batch.status == Status.COMMITTING
+    if not committing:
+        _move(batch, CHECK, Status.CHECKING)
+    _work_on(batch, commit=committing)
 
 
 def sweep():

@@ -196,7 +196,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             why_not=sentences["approve"],
             mine=request.user.pk in (one.requester, *one.editors),
             may_read=request.user.has_perm("governance.view_approvalrequest"),
-            applies=applies(one) if one.status == Status.APPROVED and one.apply_on else "",
+            applies=applies(one) if one.status == Status.APPROVED else "",
             following=None if permissions.may(sentences["approve"]) else _following(request.user, one),
             typed=request.POST if refusal else {},
             refusal=refusal,
@@ -228,6 +228,8 @@ def parts(one):
 
 def applies(one):
     """When what is approved takes effect; of many accounts each has a day of its own."""
+    if not one.apply_on:
+        return "It is being carried out in the background. Here it says when that is done, or why it could not be."
     if one.accounts > 1:
         return f"It takes effect from {shown.day(one.apply_on)} on, for each account on its own day."
     return f"It is carried out on {shown.day(one.apply_on)}."

@@ -3,12 +3,13 @@
 import pytest
 import yaml
 from django.test import Client
+from django.utils import timezone
 from governing import approved, policy, someone
 
 from accounts import imports
 from accounts.models import Account, ImportBatch
 from accounts.refusals import Refused
-from governance import import_gate
+from governance import approvals, import_gate
 from governance.models import ApprovalRequest
 
 pytestmark = pytest.mark.django_db
@@ -62,11 +63,45 @@ def test_where_a_policy_asks_for_it_somebody_else_approves_first(batch, ops):
     assert request.changes == ["Accounts: 2 rows, 2 new, 0 changed, 0 unchanged."]
     assert (request.accounts, request.needed) == (2, {"RevOps": 1})
     assert "This import waits for approval" in web.get(page).content.decode()
-    assert approved(request, someone("rob", "RevOps")).status == "applied"
+    rob = someone("rob", "RevOps", is_staff=True)
+    assert approved(request, rob).status == "approved"
     batch.refresh_from_db()
     assert (batch.status, batch.committed_by_label) == ("committing", "ops")
+    shown = client_of(rob).get(f"/admin/governance/approvalrequest/{request.pk}/change/").content.decode()
+    assert "It is being carried out in the background." in shown
+    with pytest.raises(Refused, match="is being carried out already"):
+        approvals.withdraw(request, by=ops, reason="Another time")
     imports.work(batch.pk)
-    assert Account.objects.count() == 2
+    request.refresh_from_db()
+    assert (Account.objects.count(), request.status) == (2, "applied")
+
+
+def test_what_the_worker_could_not_do_is_said_and_tried_again(batch, ops):
+    policy("import", "RevOps", only=True)
+    request = approved(import_gate.ask(batch, by=ops, why="The new quarter"), someone("rob", "RevOps"))
+    batch.uploads.update(content=b"")
+    imports.work(batch.pk)
+    request.refresh_from_db()
+    assert (request.status, request.failure) == ("failed", ImportBatch.objects.get().error)
+    assert "crm.csv" in request.failure
+    batch.uploads.update(content=GOOD.encode())
+    assert approvals.apply(request, by=ops).status == "approved"
+    imports.work(batch.pk)
+    request.refresh_from_db()
+    assert (Account.objects.count(), request.status, request.failure) == (2, "applied", "")
+
+
+def test_where_the_end_of_an_import_was_not_told_the_clock_finds_it(batch, ops, settings):
+    policy("import", "RevOps", only=True)
+    request = approved(import_gate.ask(batch, by=ops, why="The new quarter"), someone("rob", "RevOps"))
+    assert approvals.apply_due(timezone.now()) == 0  # the worker is at it
+    settings.GATES = {name: path for name, path in settings.GATES.items() if name != "imported"}
+    imports.work(batch.pk)
+    request.refresh_from_db()
+    assert request.status == "approved"
+    assert approvals.apply_due(timezone.now()) == 1
+    request.refresh_from_db()
+    assert request.status == "applied"
 
 
 def test_a_request_carries_out_only_the_files_it_was_made_for(batch, ops):
