@@ -74,6 +74,20 @@ def flag_account(account, layer, at, *, origin=Origin.RULES, override=None):
         return _flag(layer, at, account.pk, account.pk, origin=origin, override=override)
 
 
+def quiet(transitions, at):
+    """{id of a tier change: (what forbids its hand-over on the day `at`, a Hold; the first day without)}."""
+    by_layer, found = {}, {}
+    for one in transitions:
+        by_layer.setdefault(one.layer, []).append(one.pk)
+    for layer, ids in by_layer.items():
+        days = {f"{direction}_quiet_days": policy.quiet_days for direction, policy in policies(layer).items()}
+        if any(days.values()):
+            with connection.cursor() as cursor:
+                cursor.execute(_STILL_QUIET, {"ids": ids, "at": at, "zone": settings.TIME_ZONE, **days})
+                found |= {id: (Transition.Hold(why), until) for id, why, until in cursor.fetchall()}
+    return found
+
+
 def _ranges(layer):
     """Ranges of account ids [(first, last)] that hold up to RANGE of those to be looked at, all together all accounts."""
     with connection.cursor() as cursor:
@@ -177,6 +191,18 @@ def _material(now, then, share):
 # What accounts are called, in SQL.
 _NAMED = "coalesce(nullif(a.name, ''), a.external_id)"
 
+# No hand-over within some days of a renewal, or of the last one: for rows `c` with account_id, applies_on, renewal, quiet_days.
+_HANDED_OVER = """
+      left join lateral (
+          select (max(j.ended_at) at time zone %(zone)s)::date as day
+            from governance_transition j
+           where j.account_id = c.account_id and j.status = 'done' and c.quiet_days > 0) handed_over on true"""
+_QUIET = """
+          select 'quiet_renewal' as held_for, c.renewal + c.quiet_days + 1 as held_until, 4 as n
+           where c.applies_on is null and abs(c.renewal - %(at)s::date) <= c.quiet_days and c.quiet_days > 0
+          union all select 'quiet_handover', handed_over.day + c.quiet_days, 5
+           where handed_over.day + c.quiet_days > %(at)s::date"""
+
 # A row for each account of the range that crosses: what the tier change says, what holds it, and the open one there is.
 # (`id + 0`: the rows of one account are found by its index; walking back through all until one fits takes minutes.)
 _CROSSINGS = f"""
@@ -220,10 +246,7 @@ crossing as (
 held as (
     select c.*, h.held_for, h.held_until
       from crossing c
-      left join lateral (
-          select (max(j.ended_at) at time zone %(zone)s)::date as day
-            from governance_transition j
-           where j.account_id = c.account_id and j.status = 'done' and c.quiet_days > 0) handed_over on true
+      {_HANDED_OVER}
      cross join lateral (
           select 'override' as held_for, null::date as held_until, 0 as n
            where exists (select from governance_override w where w.account_id = c.account_id
@@ -233,10 +256,7 @@ held as (
           union all select 'margin', null, 2 where c.beyond < c.margin
           union all select 'dwell', c.effective_since + c.min_dwell_days, 3
            where c.effective_since + c.min_dwell_days > %(at)s::date
-          union all select 'quiet_renewal', c.renewal + c.quiet_days + 1, 4
-           where c.applies_on is null and abs(c.renewal - %(at)s::date) <= c.quiet_days and c.quiet_days > 0
-          union all select 'quiet_handover', handed_over.day + c.quiet_days, 5
-           where handed_over.day + c.quiet_days > %(at)s::date
+          union all {_QUIET}
           union all select '', null, 6
           order by n limit 1) h
 )
@@ -256,6 +276,18 @@ select c.*, o.id as open_id,
                     and (said.kept_until is null or said.kept_until > %(at)s::date)
                     and not {_material("c.arr", "said.arr", "c.material_arr * said.arr")}
                     and not {_material("c.composite", "said.composite", "c.material_score")}, false)
+"""
+
+_STILL_QUIET = f"""
+select c.id, h.held_for, h.held_until
+  from (select t.id, t.account_id, t.applies_on, coalesce(a.renewal_date, s.next_end) as renewal,
+               case t.direction when 'up' then %(up_quiet_days)s else %(down_quiet_days)s end as quiet_days
+          from governance_transition t
+          join accounts_account a on a.id = t.account_id
+          left join lateral ({catalogue.SUBSCRIPTION_SUMMARY} where b.account_id = a.id group by b.account_id) s on true
+         where t.id = any(%(ids)s)) c
+  {_HANDED_OVER}
+ cross join lateral ({_QUIET} order by n limit 1) h
 """
 
 _COLUMNS = [field.column for field in Transition._meta.concrete_fields]

@@ -17,7 +17,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import corrections
+from accounts import catalogue, corrections
 from accounts.history import acting, actor
 from accounts.models import Account
 from accounts.refusals import Refused, verb
@@ -323,7 +323,7 @@ def _narrowed(request, rest):
 
 
 def carry_out(request, *, by, at):
-    """Start the approved tier changes, all or none: the segments move. Those of a later day wait for it."""
+    """Start the approved tier changes, all or none: the segments move. Those of a later day, or in quiet days, wait."""
     on = _date(at)
     wanted = {one["id"]: one for one in request.content[plans.WITHIN]}
     rows = _locked(Transition.objects.filter(pk__in=wanted))
@@ -335,7 +335,8 @@ def carry_out(request, *, by, at):
             _await(one, request)
         _check_approved(one, request, wanted[one.pk])
     _lock_assignments(rows)
-    due = [one for one in rows if one.applies_on is None or one.applies_on <= on]
+    quiet = crossings.quiet(rows, on)
+    due = [one for one in rows if (one.applies_on is None or one.applies_on <= on) and one.pk not in quiet]
     known = _known(due, on)
     for one in due:
         _start(one, on, known[one.layer_id])
@@ -371,11 +372,6 @@ def _start(one, on, known):
     assignment = Assignment.objects.filter(account=one.account_id, layer=one.layer_id, product=None).first()
     if assignment and assignment.overridden:
         raise Refused(f"An override of {one.account} is in force on {one.layer}: end it first.")
-    renewal = one.account.renewal_date
-    if one.applies_on and renewal and renewal > max(on, one.applies_on):
-        raise Refused(
-            f"The renewal of {one.account} has moved to {day(renewal)}: plan and ask again with that date."
-        )
     assignments.put(
         one.account,
         one.layer,
@@ -655,7 +651,7 @@ def _followed():
 
 def flag(layer, at, *, run=None):
     """Bring the tier changes of a layer in step with what the rules say at the clock `at` (a date). Returns crossings.Seen."""
-    released = _void(layer)
+    released = _void(layer, at)
     seen = crossings.flag(layer, at, run=run)
     seen.closed += released
     return seen
@@ -671,10 +667,12 @@ def daily(at):
 
 def start_due(at):
     """Start the tier changes that were approved for a day that has come; returns how many."""
-    due = Transition.objects.filter(
-        status=Status.AWAITING, request__status=ApprovalRequest.Status.APPLIED, applies_on__lte=at
+    approved = Transition.objects.filter(
+        status=Status.AWAITING, request__status=ApprovalRequest.Status.APPLIED
     )
-    return sum(_start_late(one, at) for one in due.order_by("pk"))
+    due = approved.filter(Q(applies_on=None) | Q(applies_on__lte=at)).select_related("layer").order_by("pk")
+    quiet = crossings.quiet(due, at)
+    return sum(_start_late(one, at) for one in due if one.pk not in quiet)
 
 
 def _start_late(found, at):
@@ -711,28 +709,34 @@ def remind(at):
     return len(rows)
 
 
-# Those that await approval, or their day, and are not what the rules say any more; an override's are its own.
+# Those that await approval, or their day, and are not what the rules say any more, or whose renewal has moved before it
+# came; an override's are its own.
 _VOID = f"""
-    select t.id, e.status, coalesce(e.reason, 'The rules say another segment now.')
+    select t.id, e.status, coalesce(e.reason, case when m.moved then 'The renewal has moved.' end), m.moved
       from governance_transition t
+      join accounts_account a on a.id = t.account_id
+      left join lateral ({catalogue.SUBSCRIPTION_SUMMARY} where b.account_id = a.id group by b.account_id) s
+        on t.applies_on > %(at)s
+     cross join lateral (select coalesce(t.applies_on > %(at)s
+                                and t.applies_on is distinct from coalesce(a.renewal_date, s.next_end), false) as moved) m
       join segmentation_assignment z
         on z.account_id = t.account_id and z.layer_id = t.layer_id and z.product_id is null
       left join ({crossings.ENDING}) e on e.id = t.id
      where t.layer_id = %(layer)s and t.status = 'awaiting' and t.origin <> 'override'
-       and (e.id is not null
+       and (e.id is not null or m.moved
             or z.computed_id is not null
                and (z.effective_id, z.computed_id) is distinct from (t.from_segment_id, t.to_segment_id))
      order by t.id
 """
 
 
-def _void(layer):
+def _void(layer, at):
     """Take what is not what the rules say any more out of its request; returns how many tier changes were closed."""
-    known = {"layer": layer.pk, "first": 0, "last": 2**63 - 1, "statuses": [Status.AWAITING]}
+    known = {"layer": layer.pk, "at": at, "first": 0, "last": 2**63 - 1, "statuses": [Status.AWAITING]}
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(_VOID, known)
-            found = {id: (status, reason) for id, status, reason in cursor.fetchall()}
+            found = {id: said for id, *said in cursor.fetchall()}
         rows = [
             one for one in _locked(Transition.objects.filter(pk__in=found)) if one.status == Status.AWAITING
         ]
@@ -742,7 +746,7 @@ def _void(layer):
         _leave_requests(rows)
         closed = 0
         for one in _locked(rows):
-            status, reason = found[one.pk]
+            status, reason, moved = found[one.pk]
             if status:
                 one.held_for, one.held_until = Hold.NOTHING, None
                 _end(one, status, reason)
@@ -753,10 +757,18 @@ def _void(layer):
                     reason,
                 )
                 closed += 1
-            elif one.status == Status.AWAITING:  # looking for crossings tells what the rules say now
+                continue
+            if one.status == Status.AWAITING:  # else the request that was withdrawn did so
                 one.request = None
                 _go(one, Status.PLANNED)
                 one.save()
+            if moved:  # else looking for crossings tells what the rules say now
+                _tell(
+                    one,
+                    "transition_updated",
+                    f"{one} is back to planning, for the renewal has moved.",
+                    reason,
+                )
         return closed
 
 

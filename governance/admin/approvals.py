@@ -314,7 +314,7 @@ def _again(request, one, seen, reason):
     if one.status == Status.FAILED:
         messages.error(request, f"It failed again: {one.failure}")
     else:
-        messages.success(request, "Done.")
+        messages.success(request, applies(one) if one.status == Status.APPROVED else "Done.")
 
 
 def _take_out(request, one, seen, reason):

@@ -18,7 +18,7 @@ from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Csm
 from accounts.refusals import Refused
 from accounts.templatetags import shown
-from governance import approvals, board, loads, permissions, plans, together, transitions
+from governance import approvals, board, crossings, loads, permissions, plans, together, transitions
 from governance.models import ApprovalRequest, CrossingPolicy, Event, Kind, Transition
 from segmentation import explain
 from segmentation.contributions import rounded
@@ -362,7 +362,8 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
             may_complete=permissions.may(permissions.complete_transition(one, by=user)),
             may_take_out=_may_take_out(one, user),
             decided=decided,
-            approved=one.status == Status.AWAITING and _approved(one),
+            approved=(approved := one.status == Status.AWAITING and _approved(one)),
+            takes_effect=_takes_effect(one) if approved else "",
             unfinished=transitions.unfinished(one) if one.status == Status.JOINT else [],
             plan=_plan(one, sent if refusal else {}, refusal),
             at_once=plannable and _at_once([one], user),
@@ -757,6 +758,15 @@ def _approved(one):
     return one.request.status == ApprovalRequest.Status.APPROVED or not one.request.is_open
 
 
+def _takes_effect(one):
+    """When one that has been approved does: at the renewal, or after the days without hand-overs."""
+    today = timezone.localdate()
+    if one.applies_on and one.applies_on > today:
+        return f"at the renewal, {shown.day(one.applies_on)}"
+    why, until = crossings.quiet([one], today).get(one.pk, (None, None))
+    return f"on {shown.day(until)} ({why.label.lower()} before)" if until else "within the day"
+
+
 def _becomes(one):
     """The segment to come of the layer's last tier change: none after a no, nor once it is in force."""
     return one.to_segment if one.is_open and one.status != Status.JOINT else None
@@ -823,7 +833,7 @@ def _says(one):
             f"a decision, due {shown.day(one.request.due_at)}."
         )
     if one.status == Status.AWAITING:
-        return "It has been approved.", f"it takes effect on {shown.day(one.applies_on)}."
+        return "It has been approved.", f"it takes effect {_takes_effect(one)}."
     changed = f"Approved: the segment has changed on {shown.day(one.joint_from)}."
     if one.receiver_id in (None, one.giver_id):
         return f"{changed} {one.giver or 'Nobody'} stays the CSM.", "the hand-over is completed."

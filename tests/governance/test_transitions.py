@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.db import DatabaseError, transaction
+from django.test import Client
 from django.utils import timezone
 from governing import approved, fresh, kinds_of_events, nobody_approves, policy, someone
 from segmenting import account, change, layer_with, recompute
@@ -165,7 +166,58 @@ def test_in_one_request_each_waits_for_its_own_renewal(team):
     assert (fresh(second).status, in_force(second)) == ("joint", "tech")
 
 
-@pytest.mark.parametrize("what", ["came back", "approver left", "renewal moved"])
+@pytest.mark.parametrize("days", [-30, 365])
+def test_where_the_renewal_moves_before_it_comes_what_was_approved_is_void(team, days):
+    """Of one alone, whose request waits for the day, and of one of two, whose request has been carried out for the other."""
+    renewal = TODAY + timedelta(days=40)
+    alone = planned(team, "alone", receiver=team.digital, after=1_000, renewal_date=renewal)
+    now = planned(team, "now", receiver=team.digital, after=1_000)
+    later = planned(team, "later", receiver=team.digital, after=1_000, renewal_date=renewal)
+    waits, done = approved(asked(team, alone), team.vera), approved(asked(team, now, later), team.vera)
+    assert (waits.status, done.status) == ("approved", "applied")
+    for one in (alone, later):
+        change(one.account, renewal_date=renewal + timedelta(days=days))
+    transitions.daily(TODAY)
+    for one in (fresh(alone), fresh(later)):
+        assert (one.status, one.request, one.applies_on) == ("planned", None, renewal + timedelta(days=days))
+        assert "The renewal has moved." in Event.objects.filter(about_id=one.pk).values_list(
+            "reason", flat=True
+        )
+    assert (fresh(waits).status, fresh(done).status) == ("withdrawn", "applied")
+
+
+def test_on_the_day_of_the_renewal_the_next_one_may_be_known_already(team):
+    renewal = TODAY + timedelta(days=40)
+    now = planned(team, "now", receiver=team.digital, after=1_000)
+    later = planned(team, "later", receiver=team.digital, after=1_000, renewal_date=renewal)
+    approved(asked(team, now, later), team.vera)
+    change(later.account, renewal_date=renewal + timedelta(days=365))
+    transitions.daily(renewal)
+    assert (fresh(later).status, in_force(later)) == ("joint", "tech")
+
+
+def test_what_is_approved_in_quiet_days_waits_for_their_end(team):
+    one = planned(team, "one", receiver=team.pool)
+    other = planned(team, "other", receiver=team.pool)
+    request = asked(team, one, other)
+    change(one.account, renewal_date=TODAY + timedelta(days=3))
+    with transaction.atomic():
+        causes.take(Cause.Kind.SETUP, reason="tests")
+        CrossingPolicy.objects.create(layer=team.layer, direction="up", quiet_days=10)
+    assert approved(request, team.vera).status == "applied"
+    assert (fresh(one).status, fresh(other).status) == ("awaiting", "joint")
+    web = Client()
+    web.force_login(someone("otto", "CS Ops", is_staff=True))
+    page = web.get(f"/admin/governance/transition/{one.pk}/change/").content.decode()
+    assert "It takes effect on" in page
+    assert "(too close to the renewal before)" in page
+    transitions.daily(TODAY + timedelta(days=13))
+    assert fresh(one).status == "awaiting"
+    transitions.daily(TODAY + timedelta(days=14))
+    assert (fresh(one).status, in_force(one)) == ("joint", "high")
+
+
+@pytest.mark.parametrize("what", ["came back", "approver left"])
 def test_what_was_approved_for_later_is_looked_at_again_on_its_day(team, what):
     renewal = TODAY + timedelta(days=40)
     first = planned(team, "first", receiver=team.digital, after=1_000)
@@ -174,10 +226,8 @@ def test_what_was_approved_for_later_is_looked_at_again_on_its_day(team, what):
     if what == "came back":
         change(second.account, arr=60_000)
         recompute(DAY + timedelta(days=2))
-    elif what == "approver left":
-        type(team.vera).objects.filter(pk=team.vera.pk).update(is_active=False)
     else:
-        change(second.account, renewal_date=renewal + timedelta(days=365))
+        type(team.vera).objects.filter(pk=team.vera.pk).update(is_active=False)
     transitions.daily(renewal)
     ended = ("closed", "low") if what == "came back" else ("planned", "low")
     assert (fresh(second).status, in_force(second)) == ended
