@@ -71,7 +71,7 @@ def is_running(pid):
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_one_signal_ends_every_part(serving, number):
     process, port, _ = serving
     assert b"Demarc" in urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
@@ -83,7 +83,9 @@ def test_one_signal_ends_every_part(serving, number):
     assert [pid for pid in everyone if is_running(pid)] == []
 
 
-@pytest.mark.parametrize("part", ["gunicorn", "worker", "beat"])
+@pytest.mark.parametrize(
+    "part", ["worker", *(pytest.param(part, marks=pytest.mark.long) for part in ("gunicorn", "beat"))]
+)
 def test_a_part_that_fails_ends_the_whole_and_says_why(serving, part):
     process, _, parts = serving
     everyone = family(process.pid)

@@ -247,10 +247,10 @@ def check_counts(run):
         assert rows.count() == len(ids)
 
 
-LONG = [pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12)]
+LONG = [pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 12)]
 
 
-@pytest.mark.parametrize("seed", [0, 1, *LONG])
+@pytest.mark.parametrize("seed", [0, *LONG])
 def test_what_is_left_and_counted_does_not_depend_on_what_was_unchanged(seed):
     rng, count = random.Random(seed), 30
     world(rng, count)

@@ -138,7 +138,11 @@ def told(column):
 
 @pytest.mark.data
 @pytest.mark.parametrize(
-    ("name", "day"), [("ravenstack", date(2024, 12, 31)), ("flowstack", date(2026, 7, 25))]
+    ("name", "day"),
+    [
+        ("ravenstack", date(2024, 12, 31)),
+        pytest.param("flowstack", date(2026, 7, 25), marks=pytest.mark.long),
+    ],
 )
 def test_the_documentation_tells_what_published_data_reach(published_data, library_in_use, name, day):
     library.import_set(settings.BASE_DIR / "examples" / name / "recipe.yaml")

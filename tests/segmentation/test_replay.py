@@ -58,19 +58,22 @@ def explained(move):
     return rule.key
 
 
-def test_every_change_of_two_years_has_its_rule_and_evidence():
-    layer = replay(MONTHS)
+@pytest.mark.parametrize("months", [10, pytest.param(24, marks=pytest.mark.long)])
+def test_every_change_of_two_years_has_its_rule_and_evidence(months):
+    layer = replay(MONTHS[:months])
     moves = Move.objects.filter(layer=layer).select_related("account", "layer", "from_segment", "to_segment")
-    counts = {str(day): Counter() for day in MONTHS}
+    counts = {str(day): Counter() for day in MONTHS[:months]}
     for move in moves.order_by("at", "id"):
         step = f"{move.from_segment.key if move.from_segment else 'new'} -> {move.to_segment.key}"
         counts[str(move.at)][f"{step}: {explained(move)}"] += 1
-    assert {day: dict(sorted(found.items())) for day, found in counts.items()} == json.loads(
-        COUNTS.read_text()
-    )
+    told = json.loads(COUNTS.read_text())
+    assert {day: dict(sorted(found.items())) for day, found in counts.items()} == {
+        day: told[day] for day in counts
+    }
+    assert len(told) == len(MONTHS)
 
 
-@pytest.mark.parametrize("months", [6, pytest.param(24, marks=pytest.mark.long)])
+@pytest.mark.parametrize("months", [4, pytest.param(24, marks=pytest.mark.long)])
 def test_a_replay_in_a_fresh_database_gives_the_same(months):
     with transaction.atomic():
         replay(MONTHS[:months])
