@@ -217,10 +217,13 @@ def report_conflict(*, by):
 # -- alerts
 
 
+def acknowledge_alerts(*, by):
+    return _needs(by, "governance.acknowledge_alert", "You are not allowed to acknowledge alerts.")
+
+
 def acknowledge_alert(alert, *, by):
     """CS Ops, and the account's CSM."""
-    sentence = "You are not allowed to acknowledge alerts."
-    if refusal := _needs(by, "governance.acknowledge_alert", sentence):
+    if refusal := acknowledge_alerts(by=by):
         return refusal
     csm = alert.account.csm
     if by.has_perm("governance.change_alertrule") or (csm is not None and csm.user_id == by.pk):

@@ -272,17 +272,25 @@ def crossing_sentences(policy):
 # -- which segmentations need approval
 
 
-def for_layer(layer, values):
-    """Whether a segmentation needs approval, plans provisional downgrades, and is the primary one.
+def of_layer(layer):
+    """{column of LAYER: value} of a segmentation as it is, and `order`: the keys of its segments, the top one first."""
+    order = layer.segments.order_by("position", "key").values_list("key", flat=True)
+    return {name: getattr(layer, name) for name in LAYER} | {"order": list(order)}
 
-    values: {column of LAYER: value}. The primary one stops being it only for another one.
+
+def for_layer(layer, values):
+    """Whether a segmentation needs approval, plans provisional downgrades, is the primary one; which segment is above which.
+
+    values: some of what `of_layer` gives. The primary one stops being it only for another one.
     """
-    before = {name: getattr(layer, name) for name in LAYER}
-    after = {name: values.get(name, before[name]) for name in LAYER}
+    before = of_layer(layer)
+    after = before | values
     if after == before:
         raise Refused("This is how it is already: there is nothing to ask for.")
     if after["policy"] not in Layer.Policy.values:
         raise Refused("A segmentation applies by itself, or needs approval.")
+    if sorted(after["order"]) != sorted(before["order"]):
+        raise Refused("Its segments are others by now: each has one place. Open the page again.")
     if layer.scope == Layer.Scope.PRODUCT and (after["primary"] or after["policy"] == Layer.Policy.APPROVAL):
         raise Refused("A segmentation of products applies by itself and is not the primary one.")
     if before["primary"] and not after["primary"]:
@@ -320,6 +328,10 @@ def _layer_sentences(layer, before, after, current):
         if current and (moved := _service_of(current)):
             names = ", ".join(treatments.FIELDS[name].label for name in moved)
             said.append(f"{layer} decides instead of {current}: {names}.")
+    if before["order"] != after["order"]:
+        named = dict(layer.segments.values_list("key", "name"))
+        was, now = (" > ".join(named[key] for key in values["order"]) for values in (before, after))
+        said.append(f"{layer}, what is up and what is down: {now}. (Until now: {was}.)")
     return said
 
 
@@ -419,7 +431,7 @@ def _put_crossing(content):
 def _put_layer(content):
     layers = {one.pk: one for one in Layer.objects.select_for_update(no_key=True).order_by("pk")}
     layer = layers[content["layer"]]
-    _check_same({name: getattr(layer, name) for name in LAYER}, content["was"])
+    _check_same(of_layer(layer), content["was"])
     if content["values"]["primary"] and not layer.primary:
         current = next((one for one in layers.values() if one.primary), None)
         _check_same(current.pk if current else None, content["was_primary"])
@@ -428,9 +440,14 @@ def _put_layer(content):
             current.primary, current.decides = False, [one for one in current.decides if one not in moved]
             current.save()
             layer.decides = [*layer.decides, *(one for one in moved if one not in layer.decides)]
-    for name, value in content["values"].items():
-        setattr(layer, name, value)
+    for name in LAYER:
+        setattr(layer, name, content["values"][name])
     layer.save()
+    for position, key in enumerate(content["values"]["order"]):
+        segment = layer.segments.get(key=key)
+        if segment.position != position:
+            segment.position = position
+            segment.save()
 
 
 _PUT = {"kind": _put_kind, "profile": _put_profile, "crossing": _put_crossing, "layer": _put_layer}

@@ -20,7 +20,12 @@ TRIGGERS = {
         "demarc_no_truncate",
     ),
     "segmentation_layer": ("demarc_layer_scope", "demarc_layer_policy"),
-    "segmentation_segment": ("demarc_segment_circle",),
+    "segmentation_segment": (
+        "demarc_segment_circle",
+        "demarc_segment_order_insert",
+        "demarc_segment_order_update",
+        "demarc_segment_order_delete",
+    ),
     "segmentation_definition": (
         "demarc_guard_definition",
         "demarc_activate_insert",

@@ -25,6 +25,7 @@ RULE = "admin:governance_alertrule_change"
 HOLDS = "admin:governance_alertrule_holds"
 ACCOUNT = "admin:accounts_account_change"
 BADGES = {"open": "warn", "acknowledged": "brand", "resolved": ""}
+MOST = 500  # acknowledged at a time
 ENDED = 10  # resolved alerts in an account's timeline
 UNRESOLVED = Q(status__in=["open", "acknowledged"])
 
@@ -55,6 +56,7 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
     list_select_related = ["account__csm", "rule"]
     search_fields = ["account__name", "account__external_id"]
     search_help_text = "Account or account ID"
+    actions = ["acknowledge"]
     empty_text = "No alert is open. Alert rules are evaluated after each recalculation and every morning."
 
     def allowed_lookups(self):
@@ -62,6 +64,25 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
 
     def empty_step(self, request):
         return "Look at the alert rules", reverse("admin:governance_alertrule_changelist")
+
+    def has_acknowledge_permission(self, request):
+        return permissions.may(permissions.acknowledge_alerts(by=request.user))
+
+    @admin.action(description="Acknowledge", permissions=["acknowledge"])
+    def acknowledge(self, request, queryset):
+        """One by one: those that are somebody else's, or have been seen to, are told of and do not keep the others."""
+        done, refused = 0, []
+        for one in queryset.select_related("account__csm").order_by("pk")[:MOST]:
+            try:
+                alerts.acknowledge(one, by=request.user)
+                done += 1
+            except Refused as error:
+                refused.append(str(error))
+        if done:
+            messages.success(request, f"{plural(done, 'alert is,alerts are')} acknowledged.")
+        if refused:
+            left = plural(len(refused), "alert was,alerts were")
+            messages.warning(request, f"{left} left out: {' '.join(dict.fromkeys(refused[:3]))}")
 
     @admin.display(description="Account", ordering="account__name")
     def title(self, one):

@@ -141,16 +141,19 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
             template="demarc/policy_layer.html",
             title=f"{layer}: how it applies",
             key=f"policy:layer:{layer.pk}",
-            proposal=lambda: policies.for_layer(layer, _typed_layer(request.POST)),
+            proposal=lambda: policies.for_layer(layer, _typed_layer(request.POST, layer)),
             layer=layer,
             choices=Layer.Policy.choices,
-            values=lambda waiting: (
-                _typed_layer(request.POST)
-                if request.method == "POST"
-                else waiting.content["values"]
-                if waiting
-                else {name: getattr(layer, name) for name in policies.LAYER}
+            values=(
+                values := lambda waiting: (
+                    _typed_layer(request.POST, layer)
+                    if request.method == "POST"
+                    else waiting.content["values"]
+                    if waiting
+                    else policies.of_layer(layer)
+                )
             ),
+            places=lambda waiting: _places(layer, values(waiting)["order"]),
         )
 
     def _form(self, request, *, template, title, key, proposal, **context):
@@ -319,9 +322,28 @@ def _shown_crossing(sent, waiting, now):
     return rows
 
 
-def _typed_layer(sent):
+def _typed_layer(sent, layer):
     return {
         "policy": sent.get("policy", ""),
         "plan_provisional_downgrades": sent.get("plan_provisional_downgrades") == "1",
         "primary": sent.get("primary") == "1",
+        "order": _typed_order(sent, policies.of_layer(layer)["order"]),
     }
+
+
+def _typed_order(sent, before):
+    """The keys by their places: one that was moved comes before who has that place already, or after it on the way down."""
+
+    def place(key):
+        typed, now = sent.get(f"place-{key}", ""), before.index(key) + 1
+        wanted = int(typed) if typed.isdecimal() and len(typed) < 9 else now
+        return wanted, (wanted > now) - (wanted < now)
+
+    return sorted(before, key=place)
+
+
+def _places(layer, order):
+    """[{"segment", "place"}], the top one first."""
+    known = {one.key: one for one in layer.segments.all()}
+    found = [known[key] for key in order if key in known]
+    return [{"segment": one, "place": place} for place, one in enumerate(found, start=1)]

@@ -58,8 +58,7 @@ class LayerAdmin(GovernedAdmin):
 
     @admin.display(description="Who decides that")
     def change_applies(self, layer):
-        ask = reverse("admin:governance_approvalpolicy_layer", args=[layer.pk])
-        return format_html('<a class="dm-link" href="{}">Ask for another way…</a>', ask)
+        return _ask_for_another(layer, "Ask for another way…")
 
     def get_changeform_initial_data(self, request):
         """A new segmentation comes last, until somebody says otherwise."""
@@ -139,6 +138,11 @@ class LayerAdmin(GovernedAdmin):
         return format_html("<span>{}{}</span>", "" if active else "none yet, ", links)
 
 
+def _ask_for_another(layer, text):
+    ask = reverse("admin:governance_approvalpolicy_layer", args=[layer.pk])
+    return format_html('<a class="dm-link" href="{}">{}</a>', ask, text)
+
+
 def _in_force(layer):
     return layer.definitions.filter(status="active").exists()
 
@@ -171,14 +175,29 @@ class SegmentAdmin(GovernedAdmin):
         return {} if obj else self.prepopulated_fields
 
     def get_readonly_fields(self, request, obj=None):
-        return ["key", "segmentation"] if obj else []
+        """Which segment is above which is people's to decide together, once the segmentation has rules that are active."""
+        if obj is None:
+            return []
+        return ["key", "segmentation", *(["position", "change_order"] if _in_force(obj.layer) else [])]
 
     def get_fields(self, request, obj=None):
         first = "segmentation" if obj else "layer"
-        return [first, "name", "key", "description", "position", "parent", "owner", "owner_role", "treatment"]
+        may = obj and _in_force(obj.layer) and request.user.has_perm("governance.change_policies")
+        place = ["position", *(["change_order"] if may else [])]
+        return [first, "name", "key", "description", *place, "parent", "owner", "owner_role", "treatment"]
+
+    def save_model(self, request, obj, form, change):
+        if not change and _in_force(obj.layer):
+            obj.position = _next(obj.layer.segments)
+        super().save_model(request, obj, form, change)
+
+    @admin.display(description="Another order")
+    def change_order(self, segment):
+        return _ask_for_another(segment.layer, "Ask for another order…")
 
     def get_form(self, request, obj=None, change=False, **options):
-        helps = {"key": KEY_HELP, "position": "Its place in the segmentation: the highest segment first."}
+        place = "Its place in the segmentation: the highest segment first. Where rules are active, a new one comes last."
+        helps = {"key": KEY_HELP, "position": place}
         helps |= {"treatment": "What customers in this segment get."}
         helps |= {"parent": "The larger segment it is a part of, of this segmentation or another one."}
         labels = {"layer": "Segmentation", "treatment": "How we serve", "parent": "Part of"}

@@ -76,6 +76,22 @@ def test_the_csm_acknowledges_the_alert_of_their_account_and_no_other(alert, cle
     assert foreign.status == "open"
 
 
+def test_many_are_acknowledged_together_those_of_others_are_left_out(alert, cleo, ops):
+    every = list(Alert.objects.values_list("pk", flat=True))
+    sent = {"action": "acknowledge", "_selected_action": every}
+    shown = cleo.post(f"{G}alert/", sent, follow=True).content.decode()
+    assert "1 alert is acknowledged." in shown
+    assert "1 alert was left out: Only CS Ops and the CSM of Other acknowledge its alerts." in shown
+    assert set(Alert.objects.values_list("status", "acknowledged_by_label")) == {
+        ("acknowledged", "cleo"),
+        ("open", ""),
+    }
+    assert "1 alert is acknowledged." in ops.post(f"{G}alert/", sent, follow=True).content.decode()
+    assert set(Alert.objects.values_list("status", flat=True)) == {"acknowledged"}
+    assert '<option value="acknowledge">' in cleo.get(f"{G}alert/").content.decode()
+    assert '<option value="acknowledge">' not in client_of("audrey").get(f"{G}alert/").content.decode()
+
+
 def test_an_auditor_looks_and_a_stranger_does_not(alert):
     auditor = client_of("audrey")
     for address in (f"{G}alert/", f"{G}alert/{alert.pk}/change/", f"{G}alertrule/", f"{G}alert/export/"):

@@ -199,6 +199,22 @@ def test_another_primary_segmentation_takes_over_what_drives_coverage(ops, vera)
     assert new.history.first().history_change_reason == "Value first"
 
 
+def test_which_segment_is_above_which_is_asked_for(ops, vera):
+    layer = layer_with()
+    order = ["tech", "high", "low"]
+    request = policies.ask(policies.for_layer(layer, {"order": order}), by=ops, why="Turned round")
+    assert request.changes == [
+        "Tier, what is up and what is down: Tech > High > Low. (Until now: High > Low > Tech.)"
+    ]
+    assert policies.of_layer(layer)["order"] == ["high", "low", "tech"]
+    approved(request, vera)
+    assert policies.of_layer(layer)["order"] == order
+    moved = layer.segments.get(key="tech").history.first()
+    assert (moved.position, moved.history_change_reason) == (0, "Turned round")
+    with pytest.raises(Refused, match="each has one place"):
+        policies.for_layer(layer, {"order": ["tech", "high"]})
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -217,6 +233,7 @@ def test_what_a_segmentation_cannot_be(values, said):
     [
         lambda layer: Layer.objects.filter(pk=layer.pk).update(policy="automatic"),
         lambda layer: Layer.objects.filter(pk=layer.pk).update(primary=False),
+        lambda layer: Layer.objects.filter(pk=layer.pk).update(plan_provisional_downgrades=True),
         lambda layer: ApprovalPolicy.objects.update(approvals=0),
         lambda layer: ApprovalPolicy.objects.all().delete(),
         lambda layer: Profile.objects.update(name="light"),
@@ -305,6 +322,35 @@ def test_a_segmentation_with_active_rules_changes_how_it_applies_by_a_request(op
     new = Layer.objects.create(key="new", name="New")
     client.post(f"/admin/segmentation/layer/{new.pk}/change/", sent | {"policy": "approval", "decides": []})
     assert fresh(new).policy == "approval"
+
+
+@pytest.mark.parametrize(
+    ("typed", "order"),
+    [
+        ({"tech": "1"}, ["tech", "high", "low"]),
+        ({"high": "3"}, ["low", "tech", "high"]),
+        ({"high": "2", "low": "1"}, ["low", "high", "tech"]),
+    ],
+)
+def test_the_order_of_segments_is_changed_by_a_request(ops, typed, order):
+    client, layer = web(ops), layer_with()
+    page = f"/admin/segmentation/segment/{layer.segments.get(key='tech').pk}/change/"
+    shown = client.get(page).content.decode()
+    assert ("Ask for another order…" in shown, 'name="position"' in shown) == (True, False)
+    ask = f"/admin/governance/approvalpolicy/layer/{layer.pk}/"
+    assert 'name="place-tech"' in client.get(ask).content.decode()
+    places = {"place-high": "1", "place-low": "2", "place-tech": "3"} | {
+        f"place-{key}": place for key, place in typed.items()
+    }
+    client.post(ask, {"policy": "approval", "primary": "1", "why": "Turned round"} | places)
+    assert ApprovalRequest.objects.get().content["values"]["order"] == order
+
+
+def test_a_new_segment_typed_into_the_form_comes_last_where_rules_are_active(ops):
+    layer = layer_with()
+    sent = {"layer": layer.pk, "name": "New", "key": "new", "position": "0", "owner_role": "CS Ops"}
+    assert web(ops).post("/admin/segmentation/segment/add/", sent).status_code == 302
+    assert layer.segments.get(key="new").position == 3
 
 
 # -- what is written down

@@ -10,7 +10,7 @@ from accounts.history import acting
 from governance import approvals, crossings, events, people
 from governance.models import ApprovalRequest, Decision, Event, Outbox, Transition
 from segmentation import causes, guards
-from segmentation.models import Assignment, Cause, Move
+from segmentation.models import Assignment, Cause, Layer, Move, Segment
 
 APPEND_ONLY = sorted(
     table
@@ -63,6 +63,27 @@ def test_what_happened_stays(real_db):
                 refused(f"truncate {table} cascade", match="append-only")
         finally:
             sql("set session_replication_role = default")
+
+
+def test_where_rules_are_active_the_order_of_segments_stays(crossed):
+    layer = crossed.layer
+    segments = layer.segments
+    for write in (
+        lambda: segments.filter(key="tech").update(position=0),
+        lambda: segments.filter(key="tech").update(key="z"),
+        lambda: segments.create(key="new", name="New", position=0),
+        lambda: segments.create(key="new", name="New", position=2),
+        lambda: segments.create(key="unused", name="Unused", position=3).delete(),
+    ):
+        with pytest.raises(DatabaseError, match="needs a cause"), transaction.atomic():
+            write()
+    segments.create(key="new", name="New", position=3)
+    segments.filter(key="tech").update(name="Digital")
+    other = Layer.objects.create(key="later", name="Later")
+    draft = Segment.objects.create(layer=other, key="one", name="One", position=3)
+    Segment.objects.filter(pk=draft.pk).update(position=1)
+    with pytest.raises(DatabaseError, match="needs a cause"), transaction.atomic():
+        Segment.objects.filter(pk=draft.pk).update(layer=layer, position=9)
 
 
 TRICKS = [

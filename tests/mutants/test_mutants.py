@@ -157,9 +157,9 @@ MUTANTS = [
     Mutant(
         "an event outlives what did not happen",
         "governance/approvals.py",
-        "    try:\n        with transaction.atomic():\n            request.status, request.failure = _STATUS.APPLIED, \"\"\n",
+        "    try:\n        with transaction.atomic():\n            if not _prepared(request, by=by):\n",
         '    _tell(request, "request_applied", f"Approved and done: {request.subject}", request.why)\n'
-        "    try:\n        with transaction.atomic():\n            request.status, request.failure = _STATUS.APPLIED, \"\"\n",
+        "    try:\n        with transaction.atomic():\n            if not _prepared(request, by=by):\n",
         f"{GOVERNANCE}approvals.py::test_what_cannot_be_carried_out_says_why_and_may_be_tried_again",
     ),
     Mutant(
