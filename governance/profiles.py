@@ -95,7 +95,7 @@ def choose(name, *, by=None):
 def put(profile, name):
     """Write the profile and its policies, with history; the caller has locked the profile, and says why."""
     causes.take(Cause.Kind.DECISION, reason=actor().reason)
-    for one in ApprovalPolicy.objects.select_for_update():
+    for one in ApprovalPolicy.objects.select_for_update(of=["self"]):
         one.delete()
     roles = {group.name: group for group in Group.objects.all()}
     for row in PROFILES[name]:

@@ -248,7 +248,8 @@ def _locked_draft(draft, seen):
 def _locked(version):
     # no_key: rows that name the layer are written meanwhile; whoever writes one may hold what is waited for here.
     Layer.objects.select_for_update(no_key=True).get(pk=version.layer_id)
-    found = Definition.objects.select_for_update().filter(pk=version.pk).first()
+    # of: in their usual order rules come by their segmentation, whose row would be locked with them.
+    found = Definition.objects.select_for_update(of=["self"]).filter(pk=version.pk).first()
     if found is None:
         raise Refused("This draft has been discarded.")
     return found

@@ -26,7 +26,7 @@ def acknowledge(definition, warnings, *, reason, by):
     if not reason:
         raise Refused("Say why these rules are used all the same.")
     with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason):
-        found = Definition.objects.select_for_update().filter(pk=definition.pk).first()
+        found = Definition.objects.select_for_update(of=["self"]).filter(pk=definition.pk).first()
         if found is None or found.status not in OPEN:
             raise Refused("These rules are decided about: what was acknowledged for them stays as it is.")
         for warning in warnings:

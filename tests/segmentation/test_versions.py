@@ -1,13 +1,15 @@
 """The life of rules: draft, active, retired; who may, with what reason, and never twice."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from segmenting import BY_ARR, RULES, account, activate, answered, layer_with, person, recompute
 
 from accounts.refusals import Refused
 from segmentation import versions
+from segmentation.checks import acknowledgements
 from segmentation.models import Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
 
@@ -147,6 +149,25 @@ def test_what_cannot_be_stored(layer, document, refusal):
     with pytest.raises(Refused, match=refusal):
         versions.save_draft(draft, document, by=person())
     assert Definition.objects.get(pk=draft.pk).document == draft.document
+
+
+def test_who_changes_rules_does_not_keep_others_from_naming_their_segmentation(real_db):
+    """Every row about a segmentation locks it weakly when it is committed: a recalculation and a draft met in a deadlock."""
+    layer, olga = layer_with(), person()
+    draft = versions.create_draft(layer, by=olga)
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        draft = versions.save_draft(draft, BY_ARR, by=olga, seen=draft.hash)
+        acknowledgements.acknowledge(draft, versions.examine(draft).unacknowledged, reason="Small", by=olga)
+        assert pool.submit(lock_weakly, layer).result() == layer.pk
+
+
+def lock_weakly(layer):
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("select id from segmentation_layer where id = %s for key share nowait", [layer.pk])
+            return cursor.fetchone()[0]
+    finally:
+        connection.close()
 
 
 def test_a_double_click_activates_once(real_db):
