@@ -6,10 +6,10 @@ frame, and the engine's own compiled conditions say on which of its rows each ru
 independent: what is called unreachable is so in any case; what is called reachable may still not occur.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
-from functools import reduce
+from functools import lru_cache, reduce
 
 import polars as pl
 import sqlglot
@@ -266,9 +266,30 @@ class Reach:
     @classmethod
     def of(cls, subject):
         if subject.__dict__.get("_reach") is None:
-            own = {one.key for one in subject.layer.segments.all()} if subject.layer is not None else None
-            subject._reach = _Rules(subject.document, _Domains(subject.document, subject.labels, own)).reach()
+            layer, document = subject.layer, subject.document
+            own = None if layer is None else frozenset(one.key for one in layer.segments.all())
+            labels = frozenset((key, frozenset(keys)) for key, keys in subject.labels.items())
+            subject._reach = _reach(
+                _Asked(document.hash, frozenset(document.types.items()), labels, own, document)
+            )
         return subject._reach
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Rules, and the segments their conditions may name; the same as others of that text."""
+
+    hash: str
+    types: frozenset
+    labels: frozenset
+    own: frozenset | None
+    document: object = field(compare=False, repr=False)
+
+
+@lru_cache(maxsize=256)  # three checks ask, at each key typed, and again for review, approval and activation
+def _reach(asked):
+    domains = _Domains(asked.document, dict(asked.labels), asked.own)
+    return _Rules(asked.document, domains).reach()
 
 
 class _Rules:
