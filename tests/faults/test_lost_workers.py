@@ -133,10 +133,10 @@ def kill_and_compare(spawn_worker, environment, expected, tmp_path, *, table, wh
 @pytest.mark.parametrize(
     ("table", "whole"),
     [
-        ("segmentation_assignment", True),
-        ("segmentation_assignmentscore", True),
+        pytest.param("segmentation_assignment", True, marks=pytest.mark.long),
+        pytest.param("segmentation_assignmentscore", True, marks=pytest.mark.long),
         ("segmentation_move", True),
-        ("segmentation_cause", False),
+        pytest.param("segmentation_cause", False, marks=pytest.mark.long),
         ("segmentation_historicalassignment", False),
     ],
 )
@@ -167,7 +167,9 @@ def queue_removed(url, queue):
             messages.default_channel.queue_delete(queue)
 
 
-@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize(
+    "processes", [2, *(pytest.param(number, marks=pytest.mark.long) for number in (1, 4))]
+)
 def test_any_number_of_processes_gives_the_same(undisturbed, environment, spawn_worker, processes):
     spawn_worker(concurrency=processes, env=environment)
     with standing_still("segmentation_assignment"):
@@ -194,7 +196,7 @@ def test_the_command_works_beside_workers_and_takes_over_from_lost_ones(
     assert state() == undisturbed
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_the_command_is_ended_and_the_next_one_takes_over(undisturbed, environment, spawn, number):
     """No worker anywhere: what the first command left is ended by the next, which then does its own."""
     with standing_still("segmentation_move"):
