@@ -147,6 +147,11 @@ def audience(event, known):
     """Whom the rule of an alert names ({"audience"}); CS Ops where nobody looks after the account."""
     if event.data.get("audience") == AlertRule.Audience.CS_OPS:
         return ops(event, known)
+    return csm_or_ops(event, known)
+
+
+def csm_or_ops(event, known):
+    """Who looks after the account; CS Ops where nobody does who logs in."""
     return csm(event, known) or _ops(known, f"Nobody looks after {IT}, so CS Ops is told.")
 
 

@@ -28,6 +28,7 @@ from governance.audiences import (
     audience,
     concerned,
     csm,
+    csm_or_ops,
     giver,
     may_confirm,
     ops,
@@ -109,7 +110,7 @@ MOVES = {
     "provisional": How(
         "A provisional segment was decided",
         (),
-        (csm,),
+        (csm_or_ops,),
         "{count} were decided about after the provisional period",
     ),
     "correction": How("A segment was corrected", (), (csm,), "The segments of {count} were corrected"),

@@ -16,7 +16,8 @@ from accounts.history import acting
 from accounts.models import Csm
 from governance import approvals, events, notifications
 from governance.models import Alert, AlertRule, Event, Notification, Outbox, Preference
-from segmentation import declarations
+from segmentation import causes, declarations
+from segmentation.models import Cause
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -169,22 +170,27 @@ def test_which_changes_of_segments_a_csm_is_told_of(db, key, primary, why, is_to
     layer = layer_with(BY_ARR, key=key, policy="automatic", segments=["high", "tech"])
     account("acme", arr=1, csm=csm("cleo"))
     recompute(DAY)
+    moved(layer, why)
+    assert ("cleo" in told()) == is_told
+
+
+def moved(layer, why):
+    """Its only account goes up, for this reason."""
     move = layer.move_set.get()
     with transaction.atomic():
-        from segmentation import causes
-        from segmentation.models import Cause
-
-        cause = causes.take(Cause.Kind.DECISION, reason="moved")
-        high = layer.segments.get(key="high")
-        move.pk, move.why, move.cause, move.from_segment, move.to_segment = (
-            None,
-            why,
-            cause,
-            move.to_segment,
-            high,
-        )
+        move.pk, move.why, move.cause = None, why, causes.take(Cause.Kind.DECISION, reason="moved")
+        move.from_segment, move.to_segment = move.to_segment, layer.segments.get(key="high")
         move.save()
-    assert ("cleo" in told()) == is_told
+
+
+def test_a_provisional_decision_on_an_account_nobody_looks_after_falls_to_cs_ops(db):
+    someone("olga", "CS Ops")
+    layer = layer_with(BY_ARR, segments=["high", "tech"])
+    account("acme", arr=1)
+    recompute(DAY)
+    moved(layer, "provisional")
+    assert told()["olga"] == ["acme moved from Tech to High (Tier): decided after the provisional period."]
+    assert Notification.objects.get().why == "Nobody looks after acme, so CS Ops is told."
 
 
 # -- alerts
