@@ -81,6 +81,38 @@ def names():
     return catalogue.TYPES | {LEAD: "integer"} | before
 
 
+def terms():
+    """What a condition may ask about, for people to choose from: [{"name", "type", "label", "family", "unit", "choices"}].
+
+    choices: [(key, words)] of what only has given values.
+    """
+    types = names()
+    found = [
+        _offered(name, types[name], fact.family.capitalize(), unit=fact.unit)
+        for name, fact in catalogue.FACTS.items()
+        if name in types
+    ]
+    found.append(_offered(LEAD, types[LEAD], "How we serve", unit="days"))
+    for key, active in _layers().items():
+        document = assignments.document_of(active.pk)
+        segments = [[one.key, str(one)] for one in active.layer.segments.all()]
+        found.append(_offered(f"label.{key}", "text", SEGMENTATIONS, choices=segments))
+        found += [_offered(f"composite.{key}", "score", SEGMENTATIONS)] if document.dimensions else []
+        found += [_offered(f"score.{key}.{one.key}", "score", SEGMENTATIONS) for one in document.dimensions]
+    known = {one["name"]: one for one in found}
+    for name in types:
+        if name.startswith(BEFORE) and (now := known.get(name.removeprefix(BEFORE))):
+            found.append(now | {"name": name, "label": _term(name), "family": "What it was some days ago"})
+    return found
+
+
+SEGMENTATIONS = "Segmentations"
+
+
+def _offered(name, type, family, *, unit="", choices=()):
+    return {"name": name, "type": type, "label": _term(name), "family": family, "unit": unit, "choices": list(choices)}  # fmt: skip
+
+
 _COLUMNS = {field.column for field in Account.history.model._meta.concrete_fields}
 
 

@@ -4,12 +4,14 @@ Plain data. A group is `{"join": "all" | "any", "rows": [...]}`; its rows are ro
 rows: two levels. A row is `{"field": name, "operator": code, "values": [text]}`. What a row means, with values that are
 not known too, is what its SQL text means.
 
+    read_rows(json) -> group, or None: this is none
     to_rows(text, names) -> group, or None: this condition cannot be shown as rows
     to_text(group, names) -> SQL text; RowErrors tells what is wrong with which row
 
 Pure, like `segmentation.conditions`.
 """
 
+import json
 import re
 from datetime import date
 
@@ -107,6 +109,14 @@ def kind_of(type):
 
 
 # -- rows -> text
+
+
+def read_rows(text):
+    """The group that a form sent as JSON; None where it is none."""
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def to_text(group, names):

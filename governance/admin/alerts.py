@@ -2,15 +2,15 @@
 
 from decimal import Decimal, InvalidOperation
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
-from django.http import Http404, HttpResponseRedirect
+from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
@@ -18,6 +18,8 @@ from accounts.refusals import Refused
 from accounts.templatetags.shown import day, plural
 from governance import alerts, permissions
 from governance.models import Alert, AlertRule
+
+from .alert_form import ConditionInput, RuleForm, checked
 
 LIST = "admin:governance_alert_changelist"
 PAGE = "admin:governance_alert_change"
@@ -150,16 +152,6 @@ def _rounded(value):
         return value
 
 
-class RuleForm(forms.ModelForm):
-    def clean(self):
-        given = super().clean()
-        if "condition" in given:
-            found = alerts.problems(given["condition"], days=given.get("days"))
-            if found:
-                raise ValidationError({"condition": found})
-        return given
-
-
 @admin.register(AlertRule)
 class AlertRuleAdmin(GovernedAdmin):
     form = RuleForm
@@ -192,19 +184,32 @@ class AlertRuleAdmin(GovernedAdmin):
 
     def get_form(self, request, obj=None, change=False, **options):
         helps = {
-            "condition": "Such as nps < 0 and label.service_tier = 'high-touch'. It may use every data field of the data "
-            "dictionary; of any segmentation label.lifecycle, composite.service_tier or score.service_tier.value (a - in a "
-            "name is written _); renewal_lead_days of how the segment is served; and before.industry or "
-            "before.label.lifecycle, what it was some days ago.",
-            "days": "How many days ago “before.” in the condition means; empty where the condition does not use it.",
+            "condition": "People are alerted where this holds. As SQL it may compare data fields with each other, too.",
+            "days": "How many days ago “before” in the condition means; empty where the condition does not use it.",
             "urgent": "By e-mail at once, else with the day's digest.",
             "active": "A rule that is not active opens no alerts; those that are open stay.",
         }
         return super().get_form(request, obj, change, help_texts=helps, **options)
 
     def get_urls(self):
-        wrap = self.admin_site.admin_view(self.holds_view)
-        return [path("<int:pk>/holds/", wrap, name="governance_alertrule_holds"), *super().get_urls()]
+        wrap = self.admin_site.admin_view
+        return [
+            path("check/", wrap(require_POST(self.check_view)), name="governance_alertrule_check"),
+            path("<int:pk>/holds/", wrap(self.holds_view), name="governance_alertrule_holds"),
+            *super().get_urls(),
+        ]
+
+    def formfield_for_dbfield(self, db_field, request, **options):
+        field = super().formfield_for_dbfield(db_field, request, **options)
+        if db_field.name == "condition":
+            field.widget = ConditionInput()
+        return field
+
+    def check_view(self, request):
+        """What is wrong with the condition as it is typed now."""
+        if not (self.has_add_permission(request) or self.has_change_permission(request)):
+            raise PermissionDenied
+        return JsonResponse(checked(request.POST))
 
     def save_model(self, request, obj, form, change):
         if "held" in obj.__dict__:

@@ -3,11 +3,9 @@
 A rule's condition is typed as text (`rules.0.when`) or, with JavaScript, as rows (`rules.0.rows`, JSON): rows win.
 """
 
-import json
-
 from accounts.catalogue import FACTS, TYPES
 from segmentation import definitions
-from segmentation.condition_rows import OPERATORS, RowErrors, kind_of, to_rows, to_text
+from segmentation.condition_rows import OPERATORS, RowErrors, kind_of, read_rows, to_rows, to_text
 
 CELLS = range(5)
 POINTS = (5, 4, 3, 2, 1)
@@ -57,18 +55,11 @@ def _rule(typed):
 
 def _put_rows(rule, text, known):
     try:
-        rule["when"] = to_text(_group_of_rows(text), known)
+        rule["when"] = to_text(read_rows(text), known)
     except RowErrors:
         rule["when"] = UNFINISHED
     if not rule["when"]:
         del rule["when"]
-
-
-def _group_of_rows(text):
-    try:
-        return json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
-        return None
 
 
 def row_problems(post, document):
@@ -77,7 +68,7 @@ def row_problems(post, document):
     for index, typed in enumerate(_typed_rules(post)):
         if typed.get("rows"):
             try:
-                to_text(_group_of_rows(typed["rows"]), known)
+                to_text(read_rows(typed["rows"]), known)
             except RowErrors as errors:
                 found += [
                     {"path": f"rules.{index}.rows{f'.{path}' if path else ''}", "message": message}
@@ -257,6 +248,6 @@ def _shown_rule(rule, path, known, typed):
         "count": count.strip(),
         "by": by.strip(),
         "limited": bool(sources or count),
-        "rows": _group_of_rows(typed.get("rows")) or to_rows(str(rule.get("when") or ""), known),
+        "rows": read_rows(typed.get("rows")) or to_rows(str(rule.get("when") or ""), known),
         "edited": typed.get("rows", ""),
     }

@@ -1,7 +1,10 @@
 // A rule's condition as rows of field, operator and value; beside it, how many accounts it is about.
+// On the page of rules (#scoring) with many of them, else with one, which is checked as it is typed.
 "use strict";
 {
-    const form = document.getElementById("scoring");
+    const desk = document.querySelector("[data-check]");
+    const form = desk.closest("form");
+    const alone = form.id !== "scoring";
     const { operators, fields: offered } = JSON.parse(document.getElementById("condition-fields").textContent);
     let fields = offered;
     const states = new WeakMap(); // of each rule: its rows, or null where it is written as SQL
@@ -220,19 +223,20 @@
         rule.querySelector("[data-switch-note]").textContent = words;
     }
 
+    const ask = async (address) => (await fetch(address, { method: "POST", body: new FormData(form) })).json();
+
     // Rows and SQL are two views of one thing: the server says each in the other's words.
     async function turn(rule) {
         const index = [...form.querySelectorAll("[data-rule]")].indexOf(rule);
         let found;
         try {
-            const answer = await fetch(form.dataset.check, { method: "POST", body: new FormData(form) });
-            found = await answer.json();
+            found = await ask(desk.dataset.check);
         } catch {
             return note(rule, "No answer from the server.");
         }
         const hidden = rule.querySelector("[data-part=rows]");
         if (states.get(rule)) {
-            if (found.problems.some((one) => one.path.startsWith(`rules.${index}.rows`))) return note(rule, "Finish the rows first.");
+            if (found.problems.some((one) => one.path.startsWith(`${rule_path(rule)}.rows`))) return note(rule, "Finish the rows first.");
             rule.querySelector("[data-part=when]").value = found.rules[index].when;
             hidden.value = "";
             states.set(rule, null);
@@ -274,7 +278,7 @@
         const said = document.getElementById("counted");
         let found = { said: "The accounts could not be counted: no answer from the server.", rules: [] };
         try {
-            const answer = await fetch(form.dataset.counts, { method: "POST", body: new FormData(form) });
+            const answer = await fetch(desk.dataset.counts, { method: "POST", body: new FormData(form) });
             if (answer.ok) found = await answer.json();
         } catch {
             // said above
@@ -285,13 +289,22 @@
             rule.querySelector("[data-count]").textContent = found.rules[index] ?? "";
         });
     }
+    async function check() {
+        const mine = ++asked;
+        try {
+            const found = await ask(desk.dataset.check);
+            if (mine === asked) document.getElementById("counted").textContent = found.said;
+        } catch {
+            // what was said last stays
+        }
+    }
     let waiting;
     function soon() {
         window.clearTimeout(waiting);
-        waiting = window.setTimeout(count, 250);
+        waiting = window.setTimeout(alone ? check : count, 250);
     }
 
-    form.addEventListener("demarc:numbered", () => {
+    function numbered() {
         form.querySelectorAll("[data-rule]").forEach((rule) => {
             if (!states.has(rule)) begin(rule);
             states.get(rule)?.number();
@@ -299,7 +312,8 @@
                 one.dataset.path = `${rule_path(rule)}.${one.dataset.named}`;
             });
         });
-    });
+    }
+    form.addEventListener("demarc:numbered", numbered);
     form.addEventListener("demarc:checked", ({ detail }) => {
         fields = detail.fields;
         // Problems of a condition shown as rows stand at the rows.
@@ -311,5 +325,9 @@
         });
         soon();
     });
+    if (alone) {
+        numbered();
+        form.addEventListener("input", soon);
+    }
     soon();
 }

@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from governance.models import AlertRule
 from segmentation.models import Definition
 
 pytestmark = pytest.mark.browser
@@ -114,6 +115,25 @@ def test_limits_have_their_own_fields(draft):
     expect(draft.get_by_text("The draft is saved.")).to_be_visible()
     saved = Definition.objects.get(status="draft", layer__key="value-tier").document["rules"][1]
     assert (saved["from"], saved["top"]) == (["enterprise"], "7 by arr")
+
+
+def test_an_alert_rule_is_made_of_rows_too(window):
+    page = window.page
+    window.visit("/admin/governance/alertrule/add/")
+    page.get_by_label("Name").fill("Large and ramping")
+    for number, (field, value) in enumerate([("arr", "100000"), ("label.lifecycle", "ramping")]):
+        page.get_by_role("button", name="+ Condition").click()
+        row = page.locator(".condition-row").nth(number)
+        row.get_by_label("Data field").select_option(field)
+        expect(page.locator("#counted")).to_have_text("Give a value.")
+        given = row.get_by_label("Value")
+        given.select_option(value) if "." in field else given.fill(value)
+    expect(page.locator("#counted")).to_have_text("This condition can be used.")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert window.sideways() == []
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_url("**/alertrule/")
+    assert AlertRule.objects.get().condition == "arr >= 100000 AND label.lifecycle = 'ramping'"
 
 
 def test_rows_fit_a_telephone(draft, window):

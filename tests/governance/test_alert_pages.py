@@ -1,9 +1,11 @@
 """Alerts in the web admin: who sees them, who acknowledges, and rules that cannot be used are told at the field."""
 
+import json
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from segmenting import DAY, account, granted
+from segmenting import DAY, account, granted, layer_with
 
 from accounts.models import Csm
 from governance import alerts
@@ -57,6 +59,66 @@ def test_a_rule_is_made_where_it_can_be_used_and_shows_where_it_holds(ops):
     assert ops.post(f"{G}alertrule/{made.pk}/change/", RULE | {"name": "Cross"}).status_code == 302
     made.refresh_from_db()
     assert (made.name, made.history.count()) == ("Cross", 2)
+
+
+@pytest.fixture
+def lifecycle(settings):
+    gates, settings.GATES = settings.GATES, {}
+    layer_with(key="life-cycle")
+    settings.GATES = gates
+
+
+def rows(*found):
+    made = [
+        {"field": field, "operator": operator, "values": list(values)} for field, operator, *values in found
+    ]
+    return json.dumps({"join": "all", "rows": made})
+
+
+def test_a_condition_made_of_rows_is_saved_as_text_and_an_unfinished_one_is_kept(ops, lifecycle):
+    sent = RULE | {
+        "condition": "",
+        "condition.rows": rows(("arr", ">=", "100000"), ("label.life_cycle", "=", "")),
+    }
+    unfinished = ops.post(f"{G}alertrule/add/", sent)
+    assert not AlertRule.objects.exists()
+    assert "Give a value." in unfinished.content.decode()
+    assert "label.life_cycle&quot;, &quot;operator&quot;: &quot;=&quot;" in unfinished.content.decode()
+    sent["condition.rows"] = rows(("arr", ">=", "100000"), ("label.life_cycle", "=", "high"))
+    assert ops.post(f"{G}alertrule/add/", sent).status_code == 302
+    assert AlertRule.objects.get().condition == "arr >= 100000 AND label.life_cycle = 'high'"
+
+
+@pytest.mark.parametrize(
+    ("sent", "said", "shown"),
+    [
+        ({}, "Say when people are alerted.", []),
+        ({"condition": "nps < 0"}, "This condition can be used.", ["nps"]),
+        ({"condition": "nps < arr"}, "This condition can be used.", None),
+        ({"condition": "before.arr > 5"}, "Say since how many days: the condition looks at what was before.", ["before.arr"]),
+        ({"condition": "before.arr > 5", "days": "30"}, "This condition can be used.", ["before.arr"]),
+        ({"condition.rows": rows(("nps", "<", "x"))}, "'x' is no number", None),
+        ({"condition.rows": "[[["}, "", None),
+    ],
+)  # fmt: skip
+def test_a_condition_is_checked_as_it_is_typed(ops, sent, said, shown):
+    found = ops.post(f"{G}alertrule/check/", sent).json()
+    assert said in found["said"]
+    [rule] = found["rules"]
+    assert shown == (rule["rows"] and [one["field"] for one in rule["rows"]["rows"]])
+    assert (
+        client_of("audrey").post(f"{G}alertrule/check/", sent).status_code,
+        AlertRule.objects.count(),
+    ) == (403, 0)
+
+
+def test_the_rows_offer_what_a_condition_may_use(ops, lifecycle):
+    page = ops.get(f"{G}alertrule/add/").content.decode()
+    for name in ("arr", "renewal_lead_days", "label.life_cycle", "composite.life_cycle", "score.life_cycle.worth",
+                 "before.industry", "before.label.life_cycle"):  # fmt: skip
+        assert f'"name": "{name}"' in page
+        assert alerts.problems(f"{name} is null", days=30) == []
+    assert '"previous"' not in page
 
 
 def test_the_csm_acknowledges_the_alert_of_their_account_and_no_other(alert, cleo):

@@ -1,0 +1,84 @@
+"""The condition of an alert rule as rows of field, operator and value, as rules are written; SQL where rows cannot say it."""
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from governance import alerts
+from segmentation.admin.scoring_form import UNFINISHED, operators
+from segmentation.condition_rows import RowErrors, kind_of, read_rows, to_rows, to_text
+
+CHECK = "admin:governance_alertrule_check"
+
+
+def offered(terms):
+    """What the rows are made of, as their script reads it."""
+    return {"operators": operators(), "fields": [one | {"kind": kind_of(one["type"])} for one in terms]}
+
+
+def _types(terms):
+    return {one["name"]: one["type"] for one in terms}
+
+
+def typed(data, name="condition"):
+    """(SQL text, what is wrong with its rows as sentences) of what a form sent; rows count before text."""
+    rows = data.get(f"{name}.rows", "")
+    if not rows:
+        return data.get(name, "").strip(), []
+    try:
+        return to_text(read_rows(rows), _types(alerts.terms())), []
+    except RowErrors as errors:
+        return UNFINISHED, [message for _, message in errors.problems]
+
+
+def checked(data):
+    """What is to be said of the condition as it is typed now, and the same as text and as rows; nothing is saved."""
+    text, wrong = typed(data)
+    days = data.get("days", "")
+    problems = wrong or (
+        alerts.problems(text, days=int(days) if days.isdecimal() else None)
+        if text
+        else ["Say when people are alerted."]
+    )
+    return {
+        "problems": [{"path": "condition.rows", "message": message} for message in wrong],
+        "rules": [{"when": text, "rows": None if wrong else to_rows(text, _types(alerts.terms()))}],
+        "said": problems[0] if problems else "This condition can be used.",
+    }
+
+
+class ConditionInput(forms.Widget):
+    """A text area, and with JavaScript rows instead; `edited`: the rows as they were sent, where they were refused."""
+
+    edited = ""
+
+    def value_from_datadict(self, data, files, name):
+        self.edited = data.get(f"{name}.rows", "")
+        return typed(data, name)[0]
+
+    def value_omitted_from_data(self, data, files, name):
+        return name not in data
+
+    def render(self, name, value, attrs=None, renderer=None):
+        terms, value = alerts.terms(), value or ""
+        group = to_rows(value, _types(terms)) if value else {"join": "all", "rows": []}
+        known = {
+            "name": name,
+            "value": "" if value == UNFINISHED else value,
+            "edited": self.edited,
+            "group": group,
+        }
+        return render_to_string(
+            "demarc/alert_condition.html", known | {"check": reverse(CHECK), "offered": offered(terms)}
+        )
+
+
+class RuleForm(forms.ModelForm):
+    def clean(self):
+        given = super().clean()
+        if "condition" in given:
+            _, wrong = typed(self.data)
+            if found := wrong or alerts.problems(given["condition"], days=given.get("days")):
+                raise ValidationError({"condition": found})
+        return given
