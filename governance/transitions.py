@@ -192,10 +192,11 @@ def unplan(transition, *, by, reason="", seen=None):
 
 
 @verb
-def keep(transitions, *, by, reason, until=None):
+def keep(transitions, *, by, reason, until=None, seen=None):
     """The accounts stay where they are: until a day, or (always) a material change. Returns the Transitions.
 
     They are not flagged again before. Wrong data are such a reason too, with the day they should be right by.
+    seen: {id: token} of the page, of each of them; None where there was no page.
     """
     permissions.check(permissions.plan_transition(by=by))
     reason = _needed(
@@ -207,6 +208,9 @@ def keep(transitions, *, by, reason, until=None):
         )
     with _acting(by, reason):
         rows = _locked(transitions)
+        if seen is not None:
+            for one in rows:
+                _check_seen(one, seen.get(one.pk, ""))
         causes.take(Cause.Kind.DECISION, reason=reason)
         for one in rows:
             one.kept_until = until

@@ -366,6 +366,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
             takes_effect=_takes_effect(one) if approved else "",
             unfinished=transitions.unfinished(one) if one.status == Status.JOINT else [],
             plan=_plan(one, sent if refusal else {}, refusal),
+            ticks=_ticks(one, sent),
             at_once=plannable and _at_once([one], user),
             happened=_happened(
                 Event.objects.filter(about="transition", about_id=one.pk).order_by("-id")[:EVENTS]
@@ -379,7 +380,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
         )
 
     def _carry_on(self, request, one, sent):
-        wanted, seen, by = sent.get("verb"), sent.get("seen") or None, request.user
+        wanted, seen, by = sent.get("verb"), sent.get("seen", ""), request.user
         here = HttpResponseRedirect(_with_back(reverse(PAGE, args=[one.pk]), _back(request)))
         if wanted in ("plan", "ask"):
             said = {"by": by, "seen": seen} | _typed_plan(sent)
@@ -396,7 +397,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
             transitions.unplan(one, by=by, reason=sent.get("reason", ""), seen=seen)
             messages.success(request, f"{one.account} is back where it was before.")
         elif wanted == "tick":
-            done = {int(line) for line in sent.getlist("done") if line.isdecimal() and len(line) < 4}
+            done = _typed_ticks(one, sent)
             noticed_on, notes = _day(sent.get("noticed_on", "")), sent.get("notes", "")
             transitions.tick(one, by=by, done=done, noticed_on=noticed_on, notes=notes, seen=seen)
             messages.success(request, "Noted.")
@@ -409,7 +410,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
         elif wanted == "take_out":
             asked = one.request
             transitions.take_out(
-                asked, one, by=by, reason=sent.get("reason", ""), seen=sent.get("seen_request")
+                asked, one, by=by, reason=sent.get("reason", ""), seen=sent.get("seen_request", "")
             )
             messages.success(request, f"{one.account} is taken out; it is planned again.")
             return HttpResponseRedirect(reverse(REQUEST, args=[asked.pk]))
@@ -514,6 +515,17 @@ def _plan(one, sent, refusal):
     return plan
 
 
+def _ticks(one, sent):
+    """What is done already, as the form shows it: what was typed, else what is noted."""
+    if sent.get("verb") == "tick":
+        done = _typed_ticks(one, sent)
+        said = {"noticed_on": sent.get("noticed_on", ""), "notes": sent.get("notes", "")}
+    else:
+        done = {number for number, line in enumerate(one.checklist) if line.get("done")}
+        said = {"noticed_on": one.noticed_on.isoformat() if one.noticed_on else "", "notes": one.notes}
+    return said | {"lines": [line | {"ticked": number in done} for number, line in enumerate(one.checklist)]}
+
+
 def _template(one):
     treatment = one.to_segment.treatment
     return treatment.success_plan_template if treatment else ""
@@ -570,9 +582,8 @@ def _kept(one, request):
         reason = f"The data are to be corrected: {reason.strip()}"
     elif sent.get("verb") != "keep":
         raise Refused("Choose what to do with it.")
-    if (seen := sent.get("seen")) and seen != transitions.token(one):
-        raise Refused(transitions.STALE)
-    transitions.keep([one], by=request.user, reason=reason, until=until)
+    seen = {one.pk: sent.get("seen", "")}
+    transitions.keep([one], by=request.user, reason=reason, until=until, seen=seen)
     said = f"{one.account} stays {one.from_segment} {f'until {shown.day(until)}' if until else 'until something material changes'}."
     if sent.get("verb") != "fix" or not request.user.has_perm("accounts.change_account"):
         return said
@@ -685,6 +696,12 @@ def _day(text):
 def _typed_lines(sent):
     """The checklist as typed: a line each."""
     return [line.strip() for line in sent.get("lines", "").splitlines() if line.strip()]
+
+
+def _typed_ticks(one, sent):
+    """The numbers of the lines ticked: a form says their texts, which stay right when the checklist has changed."""
+    ticked = {" ".join(text.split()) for text in sent.getlist("done")}
+    return {number for number, line in enumerate(one.checklist) if " ".join(line["text"].split()) in ticked}
 
 
 def _back(request):

@@ -178,6 +178,81 @@ def test_what_a_request_of_many_says_an_approver_takes_one_out_and_approves_the_
     assert {row.account.external_id for row in listed.context["cl"].result_list} == {"b", "c"}
 
 
+# -- what a form has to say of the tier change it was about
+
+
+def walked(team, one, status):
+    """This tier change in that status."""
+    if status == "planned":
+        planned(team, one)
+    elif status == "joint":
+        joint(team, one)
+    return fresh(one)
+
+
+UNTIL = str(TODAY + timedelta(days=9))
+
+
+@pytest.mark.parametrize("token", [None, "", "flagged:long ago"])
+@pytest.mark.parametrize(
+    ("status", "verb", "typed"),
+    [
+        ("flagged", "plan", {"success_plan": "Typed text"}),
+        ("planned", "ask", {"why": "Typed text"}),
+        ("flagged", "keep", {"reason": "Typed text", "until": UNTIL}),
+        ("planned", "fix", {"reason": "Typed text", "until": UNTIL}),
+        ("planned", "unplan", {"reason": "Typed text"}),
+        ("planned", "tick", {"notes": "Typed text"}),
+        ("joint", "tick", {"notes": "Typed text"}),
+        ("joint", "complete", {"reason": "Typed text"}),
+    ],
+)
+def test_no_form_goes_without_the_token_of_its_page(team, one, status, verb, typed, token):
+    before = walked(team, one, status).history.count()
+    form = sent(one, verb, **typed)
+    form = form | {"seen": token} if token is not None else {k: v for k, v in form.items() if k != "seen"}
+    answer = web(team.ops).post(page_of(one), form)
+    assert answer.status_code == 409
+    assert transitions.STALE in text(answer)
+    assert "Typed text" in text(answer)
+    assert (fresh(one).status, fresh(one).history.count()) == (status, before)
+    assert web(team.ops).post(page_of(one), sent(one, verb, **typed)).status_code == 302
+
+
+@pytest.mark.parametrize("verb", ["keep", "fix"])
+def test_triage_neither(team, one, verb):
+    where, typed = f"{TRIAGE}?one={one.pk}", {"one": one.pk, "reason": "Typed text", "until": UNTIL}
+    answer = web(team.ops).post(where, {"verb": verb} | typed)
+    assert (answer.status_code, fresh(one).status) == (409, "flagged")
+    assert transitions.STALE in text(answer)
+    assert "Typed text" in text(answer)
+    assert web(team.ops).post(where, sent(one, verb, **typed)).status_code == 302
+
+
+def test_taking_out_goes_by_the_token_of_the_request(team):
+    rows = crossed(team, a=(50_000, 120_000), b=(50_000, 130_000))
+    request = asked(team, *rows.values())
+    client, where = web(team.vera), page_of(rows["a"])
+    for more in ({}, {"seen_request": ""}):
+        answer = client.post(where, {"verb": "take_out", "reason": "Typed text"} | more)
+        assert (answer.status_code, fresh(rows["a"]).status) == (409, "awaiting")
+        assert "Typed text" in text(answer)
+    out = {"verb": "take_out", "reason": "Typed text", "seen_request": approvals.token(request)}
+    assert client.post(where, out).status_code == 302
+
+
+def test_ticks_stay_with_their_lines_when_the_checklist_has_changed(team, one):
+    planned(team, one, checklist=["Call", "Meet"])
+    old = sent(one, "tick", done=["Meet"], noticed_on=str(TODAY), notes="")
+    planned(team, fresh(one), checklist=["Write", "Call", "Meet"])
+    answer = web(team.ops).post(page_of(one), old)
+    assert answer.status_code == 409
+    assert [line["ticked"] for line in answer.context["ticks"]["lines"]] == [False, False, True]
+    assert answer.context["ticks"]["noticed_on"] == str(TODAY)
+    web(team.ops).post(page_of(one), old | {"seen": transitions.token(fresh(one))})
+    assert [line["done"] for line in fresh(one).checklist] == [False, False, True]
+
+
 # -- joint coverage
 
 
@@ -187,11 +262,10 @@ def test_ticked_off_then_completed_and_only_then_the_csm_changes(team, one):
     assert verbs(page) == {"tick", "complete"}
     assert "Erik becomes the CSM of A, instead of Dana." in text(page)
     assert "The customer has not been told." in text(page)
-    lines = len(one.checklist)
-    assert (
-        web(team.ops).post(page_of(one), sent(one, "tick", done=["0"], notes="Good talk")).status_code == 302
-    )
-    assert [line["done"] for line in fresh(one).checklist] == [True] + [False] * (lines - 1)
+    lines = [line["text"] for line in one.checklist]
+    ticked = sent(one, "tick", done=lines[:1], notes="Good talk")
+    assert web(team.ops).post(page_of(one), ticked).status_code == 302
+    assert [line["done"] for line in fresh(one).checklist] == [True] + [False] * (len(lines) - 1)
 
     history = text(web(team.ops).get(f"{T}{one.pk}/history/"))
     assert "✓ Dana hands over goals, contacts and open questions; – Welcome to high" in history
@@ -202,8 +276,7 @@ def test_ticked_off_then_completed_and_only_then_the_csm_changes(team, one):
     assert "Finish that first, or say why" in text(answer)
     assert Account.objects.get(pk=one.account_id).csm == team.dana
 
-    every = [str(number) for number in range(lines)]
-    web(team.ops).post(page_of(one), sent(one, "tick", done=every, noticed_on=str(TODAY), notes=""))
+    web(team.ops).post(page_of(one), sent(one, "tick", done=lines, noticed_on=str(TODAY), notes=""))
     Transition.objects.filter(pk=one.pk).update(joint_until=TODAY)
     page = web(team.ops).get(page_of(one))
     assert "Everything is done." in text(page)
@@ -269,6 +342,7 @@ def test_triage_refuses_without_a_reason_and_what_somebody_else_has_decided(team
     answer = client.post(where, stale)
     assert (answer.status_code, fresh(one).status) == (409, "planned")
     assert "has changed since you opened the page" in text(answer)
+    assert "They leave" in text(answer)  # to be sent again, knowing of the plan
 
 
 def test_triage_says_what_was_said_no_to_before(team, one):
@@ -328,13 +402,14 @@ def test_many_are_planned_alike_and_asked_for_once(team):
         ({"one": []}, "Choose at least one account."),
         ({"joint_days": ""}, "Joint coverage is a number of days."),
         ({"stale": True}, "has changed since you opened the page"),
+        ({"stale": False}, "has changed since you opened the page"),
     ],
 )
 def test_all_of_them_or_none(team, more, said):
     rows = crossed(team, a=(50_000, 120_000), b=(50_000, 130_000))
     data = together(team, rows, **{key: value for key, value in more.items() if key != "stale"})
     if "stale" in more:
-        data[f"seen-{rows['b'].pk}"] = "flagged:long ago"
+        data |= {f"seen-{rows['b'].pk}": "flagged:long ago" if more["stale"] else ""}
     answer = web(team.ops).post(f"{TOGETHER}?layer=tier", data)
     assert answer.status_code == 409
     assert said in text(answer)

@@ -474,6 +474,17 @@ def test_a_plan_that_is_refused(team, change_, sentence):
         transitions.plan(flagged(team), by=team.ops, **change_)
 
 
+def test_what_was_not_seen_is_not_kept(team):
+    one, other = flagged(team), flagged(team, "other")
+    both = {each.pk: transitions.token(each) for each in (one, other)}
+    for seen in ({}, both | {other.pk: "flagged:2020"}, {one.pk: both[one.pk]}):
+        with pytest.raises(Refused, match="has changed since you opened"):
+            transitions.keep([one, other], by=team.ops, reason="A one-off order", seen=seen)
+    assert {fresh(one).status, fresh(other).status} == {"flagged"}
+    transitions.keep([one, other], by=team.ops, reason="A one-off order", seen=both)
+    assert {fresh(one).status, fresh(other).status} == {"kept"}
+
+
 def test_what_is_held_is_not_planned_and_what_is_not_planned_is_not_asked_for(team):
     with transaction.atomic():
         causes.take(Cause.Kind.SETUP, reason="tests")
