@@ -31,7 +31,8 @@ from accounts.templatetags.shown import day, plural
 from governance import events, permissions
 from governance.deciders import ADMINISTRATOR, APPROVER, CS_OPS, Desk
 from governance.models import ApprovalPolicy, ApprovalRequest, Comment, Decision, Event, Kind
-from segmentation import causes
+from segmentation import causes, lifecycles
+from segmentation.lifecycles import Step
 from segmentation.models import Cause
 
 log = logging.getLogger(__name__)
@@ -54,64 +55,41 @@ _STATUS, _VERDICT = ApprovalRequest.Status, Decision.Verdict
 # -- the status table
 
 
-@dataclass(frozen=True)
-class Step:
-    """One way a request's status may go. The database keeps the same table (demarc_guard_request)."""
-
-    verb: str
-    source: str
-    target: str
-    label: str
-    who: str
-    needs_reason: bool = False
-
-
 _DECIDER = "people of the roles it needs who have no part in it"
 _OWN = "who requested or edited it, CS Ops"
 _CLOCK = "by itself"
 STEPS = (
-    Step("approve", _STATUS.PENDING, _STATUS.APPLIED, "Approve, the last one needed", _DECIDER),
-    Step("approve", _STATUS.PENDING, _STATUS.APPROVED, "Approve, to be carried out later", _DECIDER),
-    Step("approve", _STATUS.PENDING, _STATUS.FAILED, "Approved, cannot be carried out", _DECIDER),
-    Step("ask", _STATUS.PENDING, _STATUS.CHANGES_ASKED, "Ask for changes", _DECIDER, True),
-    Step("reject", _STATUS.PENDING, _STATUS.REJECTED, "Reject", _DECIDER, True),
-    Step("resubmit", _STATUS.CHANGES_ASKED, _STATUS.PENDING, "Edit, or hand in again", _OWN),
-    Step("apply", _STATUS.APPROVED, _STATUS.APPLIED, "Its date has come, or a worker has done it", _CLOCK),
-    Step("apply", _STATUS.APPROVED, _STATUS.FAILED, "Cannot be carried out", _CLOCK),
-    Step("apply", _STATUS.FAILED, _STATUS.APPLIED, "Try again", _OWN),
-    Step("apply", _STATUS.FAILED, _STATUS.APPROVED, "Try again, a worker does it", _OWN),
-    Step("edit", _STATUS.APPROVED, _STATUS.PENDING, "Edit, or too few approvals count", _OWN),
-    Step("edit", _STATUS.FAILED, _STATUS.PENDING, "Edit, or too few approvals count", _OWN),
+    Step(_STATUS.PENDING, _STATUS.APPLIED, "Approve, the last one needed", _DECIDER, verb="approve"),
+    Step(_STATUS.PENDING, _STATUS.APPROVED, "Approve, to be carried out later", _DECIDER, verb="approve"),
+    Step(_STATUS.PENDING, _STATUS.FAILED, "Approved, cannot be carried out", _DECIDER, verb="approve"),
+    Step(_STATUS.PENDING, _STATUS.CHANGES_ASKED, "Ask for changes", _DECIDER, True, verb="ask"),
+    Step(_STATUS.PENDING, _STATUS.REJECTED, "Reject", _DECIDER, True, verb="reject"),
+    Step(_STATUS.CHANGES_ASKED, _STATUS.PENDING, "Edit, or hand in again", _OWN, verb="resubmit"),
+    Step(
+        _STATUS.APPROVED, _STATUS.APPLIED, "Its date has come, or a worker has done it", _CLOCK, verb="apply"
+    ),
+    Step(_STATUS.APPROVED, _STATUS.FAILED, "Cannot be carried out", _CLOCK, verb="apply"),
+    Step(_STATUS.FAILED, _STATUS.APPLIED, "Try again", _OWN, verb="apply"),
+    Step(_STATUS.FAILED, _STATUS.APPROVED, "Try again, a worker does it", _OWN, verb="apply"),
+    Step(_STATUS.APPROVED, _STATUS.PENDING, "Edit, or too few approvals count", _OWN, verb="edit"),
+    Step(_STATUS.FAILED, _STATUS.PENDING, "Edit, or too few approvals count", _OWN, verb="edit"),
     *(
-        Step("withdraw", status, _STATUS.WITHDRAWN, "Withdraw", _OWN, True)
+        Step(status, _STATUS.WITHDRAWN, "Withdraw", _OWN, True, verb="withdraw")
         for status in (_STATUS.PENDING, _STATUS.CHANGES_ASKED, _STATUS.APPROVED, _STATUS.FAILED)
     ),
     *(
-        Step("expire", status, _STATUS.EXPIRED, "Nobody decided in time", _CLOCK)
+        Step(status, _STATUS.EXPIRED, "Nobody decided in time", _CLOCK, verb="expire")
         for status in (_STATUS.PENDING, _STATUS.CHANGES_ASKED, _STATUS.FAILED)
     ),
 )
 
 
 def diagram():
-    """The status table as a Mermaid state diagram; docs/workflow.md shows it."""
-    ends = [status for status in _STATUS if status not in ApprovalRequest.OPEN]
-    lines = [
-        *(f'state "{status.label}" as {status}' for status in _STATUS),
-        "[*] --> pending",
-        *(f"{step.source} --> {step.target}: {step.label}" for step in STEPS),
-        *(f"{status} --> [*]" for status in ends),
-    ]
-    return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in lines)])
+    return lifecycles.diagram(_STATUS, STEPS, begins={_STATUS.PENDING: ""})
 
 
 def table():
-    """The status table as Markdown; docs/workflow.md shows it."""
-    lines = ["| step | from | to | who | reason |", "|---|---|---|---|---|"]
-    for step in STEPS:
-        reason = "asked for" if step.needs_reason else "none needed"
-        lines.append(f"| {step.label} | {step.source.label} | {step.target.label} | {step.who} | {reason} |")
-    return "\n".join(lines)
+    return lifecycles.table(STEPS)
 
 
 # -- what is asked for, and who has to say yes

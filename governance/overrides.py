@@ -24,7 +24,8 @@ from accounts.revenue import with_arr
 from accounts.templatetags.shown import day, plural
 from governance import approvals, events, permissions, transitions
 from governance.models import ApprovalRequest, Kind, Override, Transition
-from segmentation import assignments, causes
+from segmentation import assignments, causes, lifecycles
+from segmentation.lifecycles import Step
 from segmentation.models import Assignment, Cause, Layer, Move, Segment
 
 log = logging.getLogger(__name__)
@@ -42,16 +43,6 @@ ANSWERS = ("buying_centre", "use_case", "contract")  # the three questions after
 # -- the status table
 
 
-@dataclass(frozen=True)
-class Step:
-    """One way an override's status may go. The database keeps the same table (demarc_guard_override)."""
-
-    source: str
-    target: str
-    label: str
-    who: str
-
-
 _DECIDER, _CLOCK = "the people who decide about its request", "by itself"
 STEPS = (
     Step(Status.REQUESTED, Status.ACTIVE, "Approved", _DECIDER),
@@ -65,22 +56,11 @@ _ALLOWED = {(step.source, step.target) for step in STEPS}
 
 
 def diagram():
-    """The status table as a Mermaid state diagram; docs/workflow.md shows it."""
-    ends = [status for status in Status if status not in {step.source for step in STEPS}]
-    lines = [
-        *(f'state "{status.label}" as {status}' for status in Status),
-        "[*] --> requested: Ask",
-        *(f"{step.source} --> {step.target}: {step.label}" for step in STEPS),
-        *(f"{status} --> [*]" for status in ends),
-    ]
-    return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in lines)])
+    return lifecycles.diagram(Status, STEPS, begins={Status.REQUESTED: "Ask"})
 
 
 def table():
-    """The status table as Markdown; docs/workflow.md shows it."""
-    lines = ["| step | from | to | who |", "|---|---|---|---|"]
-    lines += [f"| {one.label} | {one.source.label} | {one.target.label} | {one.who} |" for one in STEPS]
-    return "\n".join(lines)
+    return lifecycles.table(STEPS)
 
 
 # -- what is asked for

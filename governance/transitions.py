@@ -9,7 +9,6 @@ looking at, None where there was no page. What happens without a person (crossin
 import hashlib
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
@@ -26,7 +25,8 @@ from accounts.templatetags.shown import day, plural
 from governance import approvals, crossings, events, permissions, plans
 from governance.deciders import Desk
 from governance.models import ApprovalRequest, Event, FollowedRun, Kind, Transition
-from segmentation import assignments, causes
+from segmentation import assignments, causes, lifecycles
+from segmentation.lifecycles import Step
 from segmentation.models import Assignment, Cause, Layer, Move, Run, RunLayer
 
 log = logging.getLogger(__name__)
@@ -42,17 +42,6 @@ _RELATED = ("account__csm", "layer", "from_segment__treatment", "to_segment__tre
 
 
 # -- the status table
-
-
-@dataclass(frozen=True)
-class Step:
-    """One way a tier change's status may go. The database keeps the same table (demarc_guard_transition)."""
-
-    source: str
-    target: str
-    label: str
-    who: str
-    needs_reason: bool = False
 
 
 _PLANNER = "somebody with `plan_transition`"
@@ -88,24 +77,12 @@ _ALLOWED = {(step.source, step.target) for step in STEPS}
 
 
 def diagram():
-    """The status table as a Mermaid state diagram; docs/workflow.md shows it."""
-    lines = [
-        *(f'state "{status.label}" as {status}' for status in Status),
-        "[*] --> flagged: The rules say so",
-        "[*] --> planned: An override to another segment",
-        *(f"{step.source} --> {step.target}: {step.label}" for step in STEPS),
-        *(f"{status} --> [*]" for status in Status if status not in Transition.OPEN),
-    ]
-    return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in lines)])
+    begins = {Status.FLAGGED: "The rules say so", Status.PLANNED: "An override to another segment"}
+    return lifecycles.diagram(Status, STEPS, begins=begins)
 
 
 def table():
-    """The status table as Markdown; docs/workflow.md shows it."""
-    lines = ["| step | from | to | who | reason |", "|---|---|---|---|---|"]
-    for step in STEPS:
-        reason = "asked for" if step.needs_reason else "none needed"
-        lines.append(f"| {step.label} | {step.source.label} | {step.target.label} | {step.who} | {reason} |")
-    return "\n".join(lines)
+    return lifecycles.table(STEPS)
 
 
 def token(transition):

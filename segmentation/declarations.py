@@ -18,6 +18,8 @@ from accounts import gates
 from accounts.history import acting, actor
 from accounts.refusals import Refused
 from accounts.templatetags.shown import day
+from segmentation import lifecycles
+from segmentation.lifecycles import Step
 from segmentation.models import Declaration, Definition, Layer, Segment
 
 Status = Declaration.Status
@@ -63,62 +65,33 @@ def _takes_back(declaration, by):
     )
 
 
-STATUSES = {
-    Status.PROPOSED: {
-        Status.CONFIRMED: _decides_for_another,
-        Status.REJECTED: _decides_for_another,
-        Status.WITHDRAWN: _takes_back,
-        Status.REPLACED: _takes_back,
-    },
-    Status.CONFIRMED: {Status.WITHDRAWN: _ends, Status.REPLACED: _ends},
-    Status.REJECTED: {},
-    Status.WITHDRAWN: {},
-    Status.REPLACED: {},
+_WAYS = {
+    (Status.PROPOSED, Status.CONFIRMED): ("Confirm", _decides_for_another),
+    (Status.PROPOSED, Status.REJECTED): ("Reject", _decides_for_another),
+    (Status.PROPOSED, Status.WITHDRAWN): ("Withdraw", _takes_back),
+    (Status.PROPOSED, Status.REPLACED): ("Propose another value", _takes_back),
+    (Status.CONFIRMED, Status.WITHDRAWN): ("End it", _ends),
+    (Status.CONFIRMED, Status.REPLACED): ("Another value is confirmed", _ends),
 }
+STEPS = tuple(Step(*way, label, check.__doc__.splitlines()[0]) for way, (label, check) in _WAYS.items())
+
+
+def diagram():
+    return lifecycles.diagram(Status, STEPS, begins={Status.PROPOSED: "Propose"})
+
+
+def table():
+    return lifecycles.table(STEPS)
 
 
 def refusal(declaration, to, *, by):
     """Why this person may not send the declaration there, as a sentence; "" when they may."""
     if by is None:
         return "Nobody is logged in."
-    check = STATUSES[declaration.status].get(to)
-    if check is None:
+    if (declaration.status, to) not in _WAYS:
         return f"{declaration.segment} for {declaration.account} is {_fate(declaration)}."
+    _, check = _WAYS[declaration.status, to]
     return check(declaration, by)
-
-
-LABELS = {
-    (Status.PROPOSED, Status.CONFIRMED): "Confirm",
-    (Status.PROPOSED, Status.REJECTED): "Reject",
-    (Status.PROPOSED, Status.WITHDRAWN): "Withdraw",
-    (Status.PROPOSED, Status.REPLACED): "Propose another value",
-    (Status.CONFIRMED, Status.WITHDRAWN): "End it",
-    (Status.CONFIRMED, Status.REPLACED): "Another value is confirmed",
-}
-
-
-def _steps():
-    return [(source, target, check) for source, ways in STATUSES.items() for target, check in ways.items()]
-
-
-def diagram():
-    """The table of statuses as a Mermaid state diagram; docs/workflow.md shows it."""
-    lines = [
-        *(f'state "{status.label}" as {status}' for status in Status),
-        "[*] --> proposed: Propose",
-        *(f"{source} --> {target}: {LABELS[source, target]}" for source, target, _ in _steps()),
-        *(f"{status} --> [*]" for status, ways in STATUSES.items() if not ways),
-    ]
-    return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in lines)])
-
-
-def table():
-    """The table of statuses as Markdown; docs/workflow.md shows it."""
-    lines = ["| step | from | to | who |", "|---|---|---|---|"]
-    for source, target, check in _steps():
-        who = check.__doc__.splitlines()[0]
-        lines.append(f"| {LABELS[source, target]} | {source.label} | {target.label} | {who} |")
-    return "\n".join(lines)
 
 
 def may_propose(by):

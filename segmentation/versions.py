@@ -3,7 +3,6 @@
 import hashlib
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from django.utils import timezone
 from accounts import catalogue, gates
 from accounts.history import acting, actor
 from accounts.refusals import Refused
-from segmentation import causes, checks, comparison, definitions, dependencies, jobs, treatments
+from segmentation import causes, checks, comparison, definitions, dependencies, jobs, lifecycles, treatments
 from segmentation.definitions import Document, DocumentErrors
+from segmentation.lifecycles import Step
 from segmentation.models import Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
 PRESETS = Path(__file__).parent / "presets"
@@ -51,65 +51,33 @@ STALE = "Somebody changed these rules since you opened them. Open them again and
 # -- the status table
 
 
-@dataclass(frozen=True)
-class Step:
-    """One way a version's status may go. The database keeps the same table (demarc_guard_definition).
-
-    `permission`: who may; None where it follows from another step. `done` completes "can be ..".
-    """
-
-    verb: str
-    source: str
-    target: str
-    permission: str | None
-    label: str
-    done: str
-    needs_reason: bool = True
-
-
 _EDIT, _DECIDE = "segmentation.change_definition", "segmentation.activate_definition"
+_EDITOR, _DECIDER = f"`{_EDIT}`", f"`{_DECIDE}`"
 _STATUS = Definition.Status
 STEPS = (
-    Step("submit", _STATUS.DRAFT, _STATUS.IN_REVIEW, _EDIT, "Submit for review", "submitted"),
-    Step("withdraw", _STATUS.IN_REVIEW, _STATUS.DRAFT, _EDIT, "Back to draft", "returned to draft", False),
-    Step("reject", _STATUS.IN_REVIEW, _STATUS.REJECTED, _DECIDE, "Reject", "rejected"),
-    Step("activate", _STATUS.IN_REVIEW, _STATUS.ACTIVE, _DECIDE, "Activate", "activated"),
-    Step("activate", _STATUS.DRAFT, _STATUS.ACTIVE, _DECIDE, "Activate", "activated"),
-    Step("retire", _STATUS.ACTIVE, _STATUS.RETIRED, None, "A newer one is activated", "retired", False),
+    Step(_STATUS.DRAFT, _STATUS.IN_REVIEW, "Submit for review", _EDITOR, True, verb="submit"),
+    Step(_STATUS.IN_REVIEW, _STATUS.DRAFT, "Back to draft", _EDITOR, verb="withdraw"),
+    Step(_STATUS.IN_REVIEW, _STATUS.REJECTED, "Reject", _DECIDER, True, verb="reject"),
+    Step(_STATUS.IN_REVIEW, _STATUS.ACTIVE, "Activate", _DECIDER, True, verb="activate"),
+    Step(_STATUS.DRAFT, _STATUS.ACTIVE, "Activate", _DECIDER, True, verb="activate"),
+    Step(_STATUS.ACTIVE, _STATUS.RETIRED, "A newer one is activated", "none of its own", verb="retire"),
 )
+PERMISSIONS = {"submit": _EDIT, "withdraw": _EDIT, "reject": _DECIDE, "activate": _DECIDE}
+DONE = {"submit": "submitted", "withdraw": "returned to draft", "reject": "rejected", "activate": "activated"}
 
 
 def steps(definition, *, by):
     """The steps this person may take with this version now."""
-    return [
-        step
-        for step in STEPS
-        if step.source == definition.status and step.permission and by.has_perm(step.permission)
-    ]
+    own = {verb for verb, permission in PERMISSIONS.items() if by.has_perm(permission)}
+    return [step for step in STEPS if step.source == definition.status and step.verb in own]
 
 
 def diagram():
-    """The status table as a Mermaid state diagram; docs/workflow.md shows it."""
-    ends = set(_STATUS) - {step.source for step in STEPS}
-    lines = [
-        *(f'state "{status.label}" as {status}' for status in _STATUS),
-        "[*] --> draft",
-        *(f"{step.source} --> {step.target}: {step.label}" for step in STEPS),
-        *(f"{status} --> [*]" for status in _STATUS if status in ends),
-    ]
-    return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in lines)])
+    return lifecycles.diagram(_STATUS, STEPS, begins={_STATUS.DRAFT: ""})
 
 
 def table():
-    """The status table as Markdown; docs/workflow.md shows it."""
-    lines = ["| step | from | to | permission | reason |", "|---|---|---|---|---|"]
-    for step in STEPS:
-        permission = f"`{step.permission}`" if step.permission else "none of its own"
-        reason = "asked for" if step.needs_reason else "none needed"
-        lines.append(
-            f"| {step.label} | {step.source.label} | {step.target.label} | {permission} | {reason} |"
-        )
-    return "\n".join(lines)
+    return lifecycles.table(STEPS, who="permission")
 
 
 # -- drafts
@@ -336,17 +304,17 @@ def _step(verb, version, *, by, reason, seen):
     signed_off = gates.ask(
         "rules", verb, version, by=by
     )  # others decided it: who carries it out needs no right of their own
-    if not signed_off and (by is None or not by.has_perm(ways[0].permission)):
+    if not signed_off and (by is None or not by.has_perm(PERMISSIONS[verb])):
         raise Refused(f"You are not allowed to {verb} rules.")
     if ways[0].needs_reason and not reason.strip():
-        raise Refused(f"Say why these rules are {ways[0].done}.")
+        raise Refused(f"Say why these rules are {DONE[verb]}.")
     label = "" if by else actor().label
     with transaction.atomic(), acting(by=by, label=label, channel=actor().channel, reason=reason.strip()):
         found = _locked(version)
         if found.status not in [step.source for step in ways]:
             known = " or ".join(sorted(_CALLED[step.source] for step in ways))
             status = found.get_status_display().lower()
-            raise Refused(f"Version {found.version} is {status}; only {known} can be {ways[0].done}.")
+            raise Refused(f"Version {found.version} is {status}; only {known} can be {DONE[verb]}.")
         if found.hash != _hash(found.document):  # written past save_draft
             raise Refused(STALE)
         yield _as_seen(found, seen)
