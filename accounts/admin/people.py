@@ -1,10 +1,32 @@
 """Who looks after accounts, and the small lists accounts refer to. People who log in are governance's."""
 
 from django.contrib import admin
+from unfold.contrib.filters.admin import DropdownFilter
 
-from accounts.models import Csm, Product, SourceSystem
+from accounts.models import Account, Csm, Product, SourceSystem
 
 from .governed import GovernedAdmin, PlainAdmin
+
+CSMS = 500  # offered to choose from
+
+
+class CsmFilter(DropdownFilter):
+    """By who looks after the account: a list of accounts, or of what belongs to an `account`."""
+
+    title = "CSM"
+    parameter_name = "csm"
+
+    def lookups(self, request, model_admin):
+        return [(str(one.pk), str(one)) for one in Csm.objects.all()[:CSMS]] + [("none", "No CSM")]
+
+    def queryset(self, request, queryset):
+        """Any CSM there is, also one beyond those offered."""
+        csm = "csm" if queryset.model is Account else "account__csm"
+        wanted = self.value() or ""
+        if wanted == "none":
+            return queryset.filter(**{csm: None})
+        known = wanted.isdecimal() and len(wanted) < 19 and Csm.objects.filter(pk=int(wanted)).exists()
+        return queryset.filter(**{csm: int(wanted)}) if known else queryset
 
 
 @admin.register(Csm)

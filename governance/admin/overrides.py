@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
+from accounts.admin.people import CsmFilter
 from accounts.models import Account, Csm
 from accounts.refusals import Refused
 from accounts.templatetags.shown import day, plural
@@ -58,21 +59,6 @@ class StateFilter(DropdownFilter):
             "ended": ~Q(status__in=[Status.ACTIVE, Status.REQUESTED]),
         }
         return queryset.filter(narrowed.get(self.value(), Q()))
-
-
-class CsmFilter(DropdownFilter):
-    title = "CSM"
-    parameter_name = "csm"
-
-    def lookups(self, request, model_admin):
-        return [(str(one.pk), str(one)) for one in Csm.objects.all()[:500]] + [("none", "No CSM")]
-
-    def queryset(self, request, queryset):
-        wanted = self.value() or ""
-        if wanted == "none":
-            return queryset.filter(account__csm=None)
-        known = wanted.isdecimal() and len(wanted) < 19
-        return queryset.filter(account__csm=int(wanted)) if known else queryset
 
 
 @admin.register(Override)

@@ -16,8 +16,9 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts import catalogue, corrections, exports
 from accounts.admin.governed import Changes, GovernedAdmin, page
+from accounts.admin.people import CsmFilter
 from accounts.catalogue import ACCOUNT_FACTS
-from accounts.models import Account, Csm
+from accounts.models import Account
 from accounts.revenue import with_arr
 from accounts.templatetags import shown
 from segmentation import declarations
@@ -99,22 +100,6 @@ class StateFilter(OfPrimary):
             "needs-data": states.needs_data,
             "thin": lambda: states.filter(score__thin=True),
         }[wanted]()
-
-
-class CsmFilter(DropdownFilter):
-    title = "CSM"
-    parameter_name = "csm"
-
-    def lookups(self, request, model_admin):
-        return [(str(one.pk), str(one)) for one in Csm.objects.all()[:500]] + [("none", "No CSM")]
-
-    def queryset(self, request, queryset):
-        """Any CSM there is, also one beyond those offered."""
-        wanted = self.value() or ""
-        if wanted == "none":
-            return queryset.filter(csm=None)
-        known = wanted.isdecimal() and len(wanted) < 19 and Csm.objects.filter(pk=int(wanted)).exists()
-        return queryset.filter(csm_id=int(wanted)) if known else queryset
 
 
 class CorrectionForm(forms.ModelForm):

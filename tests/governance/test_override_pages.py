@@ -17,6 +17,7 @@ from governance.models import ApprovalRequest, Override
 
 LIST = "/admin/governance/override/"
 ASK = f"{LIST}ask/"
+ACCOUNTS = "/admin/accounts/account/"
 
 
 @pytest.fixture(autouse=True)
@@ -249,8 +250,13 @@ def test_the_list_narrows_to_a_csm_and_is_exported_as_shown(here):
     here.pin(here.acme, segment="low")
     here.pin(here.beta)
     web = as_(here.olga)
-    for wanted, named in ((here.csm.pk, ["Acme"]), ("none", ["Beta"]), ("x", ["Beta", "Acme"])):
-        assert [str(one.account) for one in web.get(LIST, {"csm": wanted}).context["cl"].result_list] == named
+    everybody = {"Acme", "Beta"}
+    nobody = ("x", "²", "9" * 30, str(here.csm.pk + 1))
+    for wanted, named in [(here.csm.pk, {"Acme"}), ("none", {"Beta"}), *((one, everybody) for one in nobody)]:
+        pinned, accounts = (
+            web.get(url, {"csm": wanted}).context["cl"].result_list for url in (LIST, ACCOUNTS)
+        )
+        assert {str(one.account) for one in pinned} == {str(one) for one in accounts} == named, wanted
     lines = b"".join(web.get(f"{LIST}export/", {"csm": here.csm.pk}).streaming_content).decode().splitlines()
     assert lines[0].startswith("Account,Segmentation,Segment,Status,Reason,Ends,Rules disagree,CSM,Asked by")
     assert lines[1].startswith("Acme,Tier,High → Low,In force,Strategic importance,")
