@@ -134,7 +134,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
             return HttpResponseRedirect(reverse(LIST))
         [account] = accounts
         before = declarations.states(segment.layer, [account.pk])[account.pk].proposed
-        seen = typed["seen"] or None
+        seen = typed["seen"] or None  # no segmentation was chosen yet: the page showed none
         if before and typed["replaces"] == str(before.pk):
             declarations.replace(before, segment, by=request.user, seen=seen, **said)
         else:
@@ -169,7 +169,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
             raise Refused("Choose what to do with it.")
         _, verb, verb_for_all, done = wanted
         said = {"by": request.user, "reason": request.POST.get("reason", "")}
-        said["seen"] = request.POST.get("seen") or None
+        said["seen"] = request.POST.get("seen", "")
         if verb is declarations.withdraw and "on" in request.POST:
             said["on"] = _date(request.POST["on"])
         if not alone and declarations.together(one).count() > 1:
