@@ -68,6 +68,7 @@ def browser(chromium, monkeypatch):
 def window(segmented, web_server, browser):
     """A window in which `chief` is logged in; it must not have had problems in the end."""
     made = Window(browser, web_server)
-    made.log_in()
+    made.log_in_as(User.objects.get(username="chief"))
+    made.visit("/admin/")
     yield made
     assert made.problems == []

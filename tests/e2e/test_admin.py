@@ -28,6 +28,8 @@ ROWS = "id,name,arr\nN-1,Cobalt Foods,120000\nN-2,Birch Labs,12 apples\n"
 def test_from_logging_in_to_why_to_a_recalculation(window, spawn_worker):
     page = window.page
     spawn_worker()
+    page.context.clear_cookies()
+    window.log_in()
     expect(page.get_by_role("heading", name="The portfolio")).to_be_visible()
     page.get_by_role("link", name="Accounts", exact=True).click()
     page.get_by_placeholder("Name, account ID or web domain").fill("northwind")
