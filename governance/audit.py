@@ -45,7 +45,10 @@ CHANNELS = {"admin": "Web admin", "shell": "Shell", "command": "Command", "impor
 
 @dataclass(frozen=True)
 class Asked:
-    """What is searched for: text (a person, an object, a reason), kind, channel, person and days, both included."""
+    """What is searched for: text (a person, an object, a reason), kind, channel, person and days, both included.
+
+    `causes`: whether causes are listed among the others; what they say stands with what they caused.
+    """
 
     text: str = ""
     kind: str = ""
@@ -53,6 +56,7 @@ class Asked:
     person: str = ""
     since: object = None
     until: object = None
+    causes: bool = True
 
     def words(self):
         """The same as `person=vera & since=2026-11-01`, for the file; `everything` without any."""
@@ -229,6 +233,8 @@ def _rows(asked, place, limit):
     parts = []
     for number, source in enumerate(sources()):
         if asked.kind and source.kind != asked.kind:
+            continue
+        if source.kind == "cause" and not asked.kind and not asked.causes:
             continue
         shared = _conditions(asked, place, number)
         found = ["s.who ilike %(text)s", "s.text ilike %(text)s", "s.reason ilike %(text)s"]

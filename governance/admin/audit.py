@@ -1,6 +1,7 @@
 """The audit trail on screen and as a file, and what was so on a date beside today."""
 
-from datetime import date
+from dataclasses import replace
+from datetime import date, timedelta
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -25,12 +26,14 @@ def audit_view(request):
     """The list: search, filters, and a page at a time."""
     _check(request)
     asked, warnings = _asked(request.GET)
+    asked = replace(asked, causes=request.GET.get("kind") == "all")
     found, following, refusal = [], "", ""
     try:
         found, following = audit.entries(asked, after=request.GET.get("after", ""))
     except Refused as refused:
         refusal = str(refused)
     kept = {name: value for name, value in request.GET.items() if name != "after" and value}
+    today = timezone.localdate()
     return page(
         request,
         "demarc/audit.html",
@@ -44,13 +47,28 @@ def audit_view(request):
         export=f"{reverse('audit_export')}?{urlencode(kept)}",
         kinds=audit.KINDS.items(),
         channels=audit.CHANNELS.items(),
+        days=_quick_days(asked, kept, today),
         warnings=[*warnings, *filter(None, [refusal])],
-        today=timezone.localdate(),
+        today=today,
     )
 
 
+def _quick_days(asked, kept, today):
+    """[(days in words, address, whether they are chosen)], with the rest of the filter as it is."""
+    yesterday = today - timedelta(days=1)
+    quick = [("Yesterday", yesterday, yesterday), ("Last 7 days", today - timedelta(days=6), today)]
+    return [
+        (
+            words,
+            f"?{urlencode(kept | {'since': since, 'until': until})}",
+            (asked.since, asked.until) == (since, until),
+        )
+        for words, since, until in quick
+    ]
+
+
 def export_view(request):
-    """What the list shows, all of its pages, as CSV; each row tells the filter and the date."""
+    """All that the filter finds, causes too, as CSV; each row tells the filter and the date."""
     _check(request)
     asked, _ = _asked(request.GET)
     try:  # what takes too long is refused now, not in the middle of the file

@@ -186,6 +186,32 @@ def test_the_page_and_the_file_say_the_same(web, people):
     assert "kind=change & person=ops" in lines[1]
 
 
+def test_the_page_leaves_causes_out_until_they_are_chosen_and_the_file_has_them(web, people):
+    approved(request_of(people["ops"]), people["vera"])
+    badge = '<span class="badge ">Cause</span>'
+    page = web.get(TRAIL).content.decode()
+    assert badge not in page
+    assert "Causes are left out here" in page
+    assert "Approved" in page
+    for kind in ("all", "cause"):
+        page = web.get(TRAIL, {"kind": kind}).content.decode()
+        assert badge in page
+        assert "Causes are left out here" not in page
+    for kind in ("", "all"):
+        file = b"".join(web.get(f"{TRAIL}export/?kind={kind}").streaming_content).decode()
+        assert ",Cause," in file
+
+
+@pytest.mark.parametrize(("words", "first", "last"), [("Yesterday", 1, 1), ("Last 7 days", 6, 0)])
+def test_days_are_chosen_with_one_click_and_the_filter_stays(web, people, words, first, last):
+    today = timezone.localdate()
+    days = f"since={today - timedelta(days=first)}&amp;until={today - timedelta(days=last)}"
+    page = web.get(TRAIL, {"person": "ops", "after": "x"}).content.decode()
+    assert f'<a class="chip" href="?person=ops&amp;{days}">{words}</a>' in page
+    chosen = web.get(f"{TRAIL}?{days.replace('&amp;', '&')}").content.decode()
+    assert f'<a class="chip on" href="?{days}" aria-current="true">{words}</a>' in chosen
+
+
 def test_the_page_takes_the_same_queries_for_many(web, people, django_assert_max_num_queries):
     taken = []
     for number in (1, 8):
