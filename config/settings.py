@@ -156,6 +156,9 @@ ACCOUNT_PAGE_PARTS = [
 # What else home says: names of functions part(request) that give "template", a part of home that sees what the function
 # gave as `part`, and "step", (sentence, button, address) of what waits for this person, or None.
 HOME_PARTS = ["governance.admin.home.part"]
+# What else may be done after a recalculation: names of functions part(request, run) that give the steps its page offers,
+# [{"text", "help", "url", "button"}], the most pressing first.
+RUN_PAGE_PARTS = ["governance.admin.home.run_part"]
 
 # Database: the address given, else the embedded server, started by the first connection
 DATABASES = {"default": {"ENGINE": "config.postgres", "NAME": "demarc"}}

@@ -137,6 +137,13 @@ def _decisions(user):
     return found
 
 
+def after_run(run):
+    """[(layer, how many tier changes wait for triage, how many of them this run flagged or changed)]; of its layers."""
+    flagged = Transition.objects.filter(status=Status.FLAGGED, held_for="", layer__runs__run=run)
+    rows = flagged.order_by("layer__position", "layer__key").values_list("layer__key", "layer__name")
+    return list(rows.annotate(number=Count("pk"), by_run=Count("pk", filter=Q(run=run.pk))))
+
+
 # -- for a CSM, and for an auditor
 
 

@@ -1,5 +1,6 @@
 """Recalculations: what ran, what came of it, and the button that starts one."""
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
@@ -8,13 +9,15 @@ from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.module_loading import import_string
 
 from accounts.admin.governed import PlainAdmin, page
 from accounts.refusals import Refused
 from accounts.templatetags import shown
 from segmentation import runs
-from segmentation.models import Layer, Move, Run
+from segmentation.models import Assignment, Layer, Move, Run
 
+ACCOUNTS = "admin:accounts_account_changelist"
 BADGES = {"running": "brand", "finished": "ok", "failed": "bad", "cancelled": ""}
 
 
@@ -100,6 +103,7 @@ class RunAdmin(PlainAdmin):
                 _layer(one) for one in run.layers.select_related("layer", "definition").order_by("layer")
             ],
             progress=runs.progress(run),
+            steps=_steps(request, run) if run.status == Run.Status.FINISHED else [],
             quarantined=Paginator(quarantined, 50).get_page(request.GET.get("p")),
         )
 
@@ -152,6 +156,23 @@ def duration(run):
     seconds = ((run.finished_at or timezone.now()) - run.started_at).total_seconds()
     text = f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
     return text if run.finished_at else f"{text} so far"
+
+
+def _steps(request, run):
+    """[{text, help, url, button}] of what to do now, counted now: what other apps say, accounts that need data, else the list."""
+    found = [step for part in settings.RUN_PAGE_PARTS for step in import_string(part)(request, run)]
+    if not request.user.has_perm("accounts.view_account"):
+        return found
+    accounts = reverse(ACCOUNTS)
+    layer = run.layers.filter(layer__primary=True).select_related("layer").first()
+    lacking = Assignment.objects.needs_data().filter(layer=layer.layer, product=None).count() if layer else 0
+    if lacking:
+        text = f"{shown.plural(lacking, 'account needs,accounts need')} data on {layer.layer}"
+        help_text = "The rules cannot decide; the account's page says what is missing."
+        url = f"{accounts}?state=needs-data"
+        found.append({"text": text, "help": help_text, "url": url, "button": "Look at them"})
+    nothing = "Nothing of this waits for anybody: look at the accounts and their segments"
+    return found or [{"text": nothing, "help": "", "url": accounts, "button": "Accounts"}]
 
 
 def _layer(one):
