@@ -15,6 +15,8 @@ from accounts.templatetags import shown
 from governance import approvals, deciders, permissions, transitions
 from governance.models import ApprovalRequest
 
+from . import triage
+
 LIST = "admin:governance_approvalrequest_changelist"
 PAGE = "admin:governance_approvalrequest_change"
 TABS = {"mine": "For me", "requested": "Requested by me", "all": "All", "decided": "Decided"}
@@ -198,6 +200,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             may_read=request.user.has_perm("governance.view_approvalrequest"),
             applies=applies(one) if one.status == Status.APPROVED else "",
             following=None if permissions.may(sentences["approve"]) else _following(request.user, one),
+            back=triage.back(request),
             typed=request.POST if refusal else {},
             refusal=refusal,
             status=409 if refusal else 200,

@@ -22,6 +22,8 @@ from governance.models import Kind, Override, Transition
 from segmentation.models import Layer, Segment
 from segmentation.treatments import FIELDS
 
+from . import triage
+
 LIST = "admin:governance_override_changelist"
 PAGE = "admin:governance_override_change"
 ASK = "admin:governance_override_ask"
@@ -233,6 +235,7 @@ class OverrideAdmin(ByVerbs, GovernedAdmin):
             asked=asked,
             seen=approvals.token(asked) if asked else "",
             coming=_coming(cases, segment) if segment else None,
+            back=triage.back(request),
             refusal=refusal,
             status=409 if refusal and request.method == "POST" else 200,
         )
@@ -387,7 +390,7 @@ def _asked(request, asked, said):
     elif asked.status == asked.Status.FAILED:
         messages.error(request, f"It could not be put in force: {asked.failure}")
     messages.success(request, said)
-    return HttpResponseRedirect(reverse(REQUEST, args=[asked.pk]))
+    return HttpResponseRedirect(triage.with_back(reverse(REQUEST, args=[asked.pk]), request))
 
 
 def _layers(only):

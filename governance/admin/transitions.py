@@ -11,7 +11,7 @@ from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.utils.http import urlencode
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
@@ -28,7 +28,6 @@ from . import triage
 
 LIST = "admin:governance_transition_changelist"
 PAGE = "admin:governance_transition_change"
-TRIAGE = "admin:governance_transition_triage"
 REQUEST = "admin:governance_approvalrequest_change"
 CSMS = 300  # offered to choose from
 EARLIER = 5  # ended tier changes of the account that are told
@@ -371,7 +370,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
             happened=_happened(
                 Event.objects.filter(about="transition", about_id=one.pk).order_by("-id")[:EVENTS]
             ),
-            back=_back(request),
+            back=triage.back(request),
             typed=sent,
             refusal=refusal,
             today=timezone.localdate(),
@@ -381,16 +380,16 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
 
     def _carry_on(self, request, one, sent):
         wanted, seen, by = sent.get("verb"), sent.get("seen", ""), request.user
-        here = HttpResponseRedirect(_with_back(reverse(PAGE, args=[one.pk]), _back(request)))
+        here = HttpResponseRedirect(triage.with_back(reverse(PAGE, args=[one.pk]), request))
         if wanted in ("plan", "ask"):
             said = {"by": by, "seen": seen} | _typed_plan(sent)
             if wanted == "ask":
                 asked = together.plan_and_ask(one, why=sent.get("why", ""), **said)
                 _say_asked(request, asked)
-                return HttpResponseRedirect(_back(request) or reverse(REQUEST, args=[asked.pk]))
+                return HttpResponseRedirect(triage.back(request) or reverse(REQUEST, args=[asked.pk]))
             one = transitions.plan(one, **said)
             messages.success(request, _said_planned(one))
-            return HttpResponseRedirect(_back(request) or here.url)
+            return HttpResponseRedirect(triage.back(request) or here.url)
         if wanted in ("keep", "fix"):
             messages.success(request, _kept(one, request))
         elif wanted == "unplan":
@@ -702,20 +701,6 @@ def _typed_ticks(one, sent):
     """The numbers of the lines ticked: a form says their texts, which stay right when the checklist has changed."""
     ticked = {" ".join(text.split()) for text in sent.getlist("done")}
     return {number for number, line in enumerate(one.checklist) if " ".join(line["text"].split()) in ticked}
-
-
-def _back(request):
-    """Where this page was opened from: only the triage page is gone back to."""
-    asked = (request.POST if request.method == "POST" else request.GET).get("back", "")
-    return (
-        asked
-        if asked.startswith(f"{reverse(TRIAGE)}") and url_has_allowed_host_and_scheme(asked, None)
-        else ""
-    )
-
-
-def _with_back(url, back):
-    return f"{url}?{urlencode({'back': back})}" if back else url
 
 
 # -- the account's page

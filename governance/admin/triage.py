@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from django.db.models import Count
 from django.urls import reverse
-from django.utils.http import urlencode
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
 from governance import board
 from governance.models import Transition
@@ -105,3 +105,16 @@ def planned(rounds):
         (name, n, f"{reverse(TOGETHER)}?{urlencode({'layer': key, 'status': 'planned'})}")
         for key, name, n in counts
     ]
+
+
+def back(request):
+    """Where in triage this page was opened from, "" where it was not: no other address is gone back to."""
+    asked = (request.POST if request.method == "POST" else request.GET).get("back", "")
+    ours = asked.startswith(reverse(TRIAGE)) and url_has_allowed_host_and_scheme(asked, None)
+    return asked if ours else ""
+
+
+def with_back(url, request):
+    """The address of the page after this one, which leads back to triage where this one does."""
+    found = back(request)
+    return f"{url}?{urlencode({'back': found})}" if found else url

@@ -1,5 +1,7 @@
 """The pages of tier changes: who sees and may do what, one request for many, triage, and nothing happens by a link."""
 
+import html
+import re
 from datetime import timedelta
 
 import pytest
@@ -327,6 +329,43 @@ def test_through_the_flagged_ones(team):
     assert "All 3 are decided" in text(done)
     assert "2 kept, 1 planned." in text(done)
     assert "Ask for approval of 1 planned" in text(done)
+
+
+def test_an_override_asked_for_in_triage_leads_back_to_the_next_one(team):
+    rows = crossed(team, a=(50_000, 120_000), b=(50_000, 140_000))
+    policy("override", "Approver", only=True)
+    client, after = web(team.ops), f"{TRIAGE}?one={rows['a'].pk}"
+    link = f'<a class="btn quiet" href="{after}">Back to triage</a>'
+    triage = client.get(TRIAGE).content.decode()
+    form = re.search(r'href="([^"]*override/ask/[^"]*)" data-key="o"', triage)[1]
+    shown = client.get(html.unescape(form)).content.decode()
+    assert link in shown
+    assert (
+        shown.count(f'<input type="hidden" name="back" value="{after}">') == 2
+    )  # also of the choice of a segment
+    typed = {"accounts": rows["b"].account_id, "segment": rows["b"].from_segment_id, "back": after}
+    refused = client.post("/admin/governance/override/ask/", typed)
+    assert (refused.status_code, link in refused.content.decode()) == (409, True)
+    typed |= {"reason_code": "strategic", "text": "They leave", "expires_on": TODAY + timedelta(days=30)}
+    asked = client.post("/admin/governance/override/ask/", typed, follow=True)
+    assert asked.context["one"].kind == "override"
+    assert link.replace("quiet", "primary") in asked.content.decode()
+    assert "2 of 2 · 1 decided" in text(client.get(after))
+
+
+def test_an_override_leads_back_nowhere_else(team, one):
+    policy("override", "Approver", only=True)
+    typed = {"accounts": one.account_id, "segment": one.from_segment_id, "reason_code": "strategic",
+             "text": "They leave", "expires_on": TODAY + timedelta(days=30)}  # fmt: skip
+    for back in ("https://evil.test/", "//evil.test/", "/admin/logout/", f"https://evil.test{TRIAGE}"):
+        assert "Back to triage" not in text(
+            web(team.ops).get("/admin/governance/override/ask/", typed | {"back": back})
+        )
+    answer = web(team.ops).post(
+        "/admin/governance/override/ask/", typed | {"back": "//evil.test/"}, follow=True
+    )
+    assert answer.redirect_chain[-1][0].endswith("/change/")
+    assert "Back to triage" not in text(answer)
 
 
 def test_triage_refuses_without_a_reason_and_what_somebody_else_has_decided(team, one):
