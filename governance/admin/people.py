@@ -16,6 +16,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from accounts.admin.governed import ByVerbs, GovernedAdmin, PlainAdmin, page
 from accounts.refusals import Refused
+from accounts.templatetags import shown
 from governance import approvals, deciders, delegations, people, permissions
 from governance.models import ApprovalRequest, Delegation, Event
 from governance.roles import ROLES
@@ -43,10 +44,10 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
     list_filter = ["is_active", "groups"]
     list_display = ["username", "full_name", "email", "roles", "looks_after", "open"]
     list_select_related = ["csm"]
-    readonly_fields = ["roles", "looks_after", "open", "last_login"]
+    readonly_fields = ["roles", "looks_after", "open", "last_login_shown"]
     fieldsets = [
         (None, {"fields": ["username", "first_name", "last_name", "email"]}),
-        ("What they may do", {"fields": ["roles", "looks_after", "open", "last_login"]}),
+        ("What they may do", {"fields": ["roles", "looks_after", "open", "last_login_shown"]}),
     ]
     add_fieldsets = [
         (None, {"fields": ["username", "usable_password", "password1", "password2", "email"],
@@ -77,8 +78,8 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
 
     def get_deleted_objects(self, objs, request):
         """What goes with a person is theirs alone: messages, absences."""
-        shown, counts, _, protected = super().get_deleted_objects(objs, request)
-        return shown, {what: counts[what] for what in counts if what == "users"}, set(), protected
+        listed, counts, _, protected = super().get_deleted_objects(objs, request)
+        return listed, {what: counts[what] for what in counts if what == "users"}, set(), protected
 
     def delete_model(self, request, obj):
         people.delete(obj, by=request.user, reason="Deleted in the administration")
@@ -110,10 +111,10 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
     @admin.display(description="Roles")
     def roles(self, user):
         names = [group.name for group in user.groups.all()] if user.pk else []
-        shown = [*(name for name in ROLES if name in names), *(name for name in names if name not in ROLES)]
+        named = [*(name for name in ROLES if name in names), *(name for name in names if name not in ROLES)]
         if user.is_superuser:
-            shown.append("superuser")
-        return ", ".join(shown) or "none yet"
+            named.append("superuser")
+        return ", ".join(named) or "none yet"
 
     @admin.display(description="Looks after accounts as")
     def looks_after(self, user):
@@ -128,6 +129,10 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
     def open(self, user):
         kind, said = ("ok", "open") if user.is_active else ("bad", "closed")
         return format_html('<span class="dm-badge {}">{}</span>', kind, said)
+
+    @admin.display(description="Last login", ordering="last_login")
+    def last_login_shown(self, user):
+        return shown.moment(user.last_login) or "never"
 
     # -- pages
 

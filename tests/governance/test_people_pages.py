@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 from governing import approved, someone
 
+from accounts.templatetags import shown
 from governance import people
 from governance.models import ApprovalRequest, Delegation, Event
 
@@ -51,6 +52,15 @@ def test_roles_are_asked_for_on_the_persons_page(admin, vera):
     approved(request, vera)
     assert people.roles_of(max) == ["CS Ops"]
     assert "Roles of max: + CS Ops, − CSM." in text(admin.get(f"/admin/auth/user/{max.pk}/change/"))
+
+
+def test_the_last_login_is_written_as_every_moment_is(admin):
+    max = someone("max", "CSM", is_staff=True)
+    page = f"/admin/auth/user/{max.pk}/change/"
+    assert "never" in text(admin.get(page))
+    web("max", "CSM")
+    max.refresh_from_db()
+    assert shown.moment(max.last_login) in text(admin.get(page))
 
 
 def test_a_refusal_is_shown_where_it_happened(admin):
