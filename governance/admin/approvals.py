@@ -14,6 +14,7 @@ from accounts.refusals import Refused
 from accounts.templatetags import shown
 from governance import approvals, deciders, permissions, transitions
 from governance.models import ApprovalRequest
+from segmentation import impact
 
 from . import triage
 
@@ -193,6 +194,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             revisions=_revisions(one),
             comments=one.comments.all(),
             **_subjects(one),
+            in_force=_in_force(one),
             address=approvals.address(one),
             may={name for name, sentence in sentences.items() if permissions.may(sentence)},
             why_not=sentences["approve"],
@@ -382,6 +384,15 @@ def _subjects(one):
         "overrides": pins.order_by("pk")[:NAMED],
         "named": NAMED,
     }
+
+
+def _in_force(one):
+    """How many accounts the attached preview counts as changing the segment in force; None without a preview.
+
+    The request counts those for which the rules say another segment than the rules before; see activations.impact_of.
+    """
+    preview = one.simulation
+    return impact.told(preview.result)["moved"]["accounts"] if preview and preview.result else None
 
 
 def _revisions(one):

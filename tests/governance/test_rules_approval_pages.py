@@ -4,8 +4,9 @@ from decimal import Decimal
 
 import pytest
 from governing import nobody_approves, policy, someone
-from segmenting import BY_ARR, account, answered, layer_with, recompute
+from segmenting import BY_ARR, account, answered, change, layer_with, recompute
 
+from accounts.models import Account
 from governance import approvals
 from governance.models import ApprovalRequest
 from segmentation import simulation, versions
@@ -108,6 +109,24 @@ def test_the_preview_is_shown_attached_and_frozen(web, people, draft):
     assert made.frozen_at
     shown = text(browser.get(f"/admin/governance/approvalrequest/{request.pk}/change/"))
     assert f"/admin/segmentation/simulation/{made.pk}/change/" in shown
+    assert "It counts" not in shown, "both count the same"
+
+
+def test_where_request_and_preview_count_differently_it_says_what_each_counts(web, people, draft):
+    """One account waits for a change since before: the preview counts it, the request does not."""
+    change(Account.objects.get(external_id="a3"), arr=Decimal(120_000))
+    recompute()
+    made = previewed(draft, people["ops"])
+    browser = web("ops")
+    ask(browser, draft, simulation=made.pk)
+    request = ApprovalRequest.objects.get()
+    assert request.accounts == 2
+    assert 'Would change the segment</span><span class="big">3</span>' in text(
+        browser.get(f"/admin/segmentation/simulation/{made.pk}/change/")
+    )
+    shown = text(browser.get(f"/admin/governance/approvalrequest/{request.pk}/change/"))
+    assert "It counts 3 that would change the segment" in shown
+    assert "the 2 above are those for which these rules say another segment than the rules before" in shown
 
 
 def test_a_preview_of_what_the_draft_said_before_is_not_attached(web, people, draft):
