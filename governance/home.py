@@ -21,7 +21,10 @@ Status = Transition.Status
 
 @dataclass(frozen=True)
 class Waiting:
-    """Something that waits for this person: what it is, how many, what to do about it, and where."""
+    """Something that waits for this person: what it is, how many, what to do about it, and where.
+
+    besides: how many there are beside these that need nothing of this person now.
+    """
 
     what: str
     number: int
@@ -29,6 +32,7 @@ class Waiting:
     button: str
     url: str
     presses: bool = True
+    besides: str = ""
 
 
 def waiting(user, *, at):
@@ -79,18 +83,27 @@ def _planning(today):
     counted = Transition.objects.open().aggregate(
         flagged=Count("pk", filter=Q(status=Status.FLAGGED, held_for="")),
         planned=Count("pk", filter=Q(status=Status.PLANNED, held_for="")),
+        awaiting=Count("pk", filter=Q(status=Status.AWAITING, held_for="")),
+        held=Count("pk", filter=~Q(held_for="")),
         over=Count("pk", filter=Q(status=Status.JOINT, joint_until__lt=today)),
     )
     expiring = Override.objects.active().filter(expires_on__lte=today + timedelta(days=SOON))
     board = reverse("admin:governance_transition_board")
     return [
         Waiting("Tier changes to triage", counted["flagged"], "Plan them, or keep the account where it is.", "Triage",
-                reverse("admin:governance_transition_triage")),
+                reverse("admin:governance_transition_triage"), besides=_besides(counted)),
         Waiting("Plans to send for approval", counted["planned"], "Planned, and nobody has been asked yet.", "Open the board", board),
         Waiting("Joint coverage to end", counted["over"], "Its days are over and the hand-over is not complete.", "Open the board", board),
         Waiting("Overrides that end soon", expiring.count(), f"Within {SOON} days: renew them, or let the rules decide.",
                 "Look at them", f"{reverse('admin:governance_override_changelist')}?state=expiring"),
     ]  # fmt: skip
+
+
+def _besides(counted):
+    """Where the other accounts are that the rules put into another segment."""
+    words = {"held": "held", "planned": "planned", "awaiting": "awaiting approval"}
+    said = [f"{counted[name]:,} {what}" for name, what in words.items() if counted[name]]
+    return f"Besides these: {', '.join(said)}." if said else ""
 
 
 def _own_accounts(csm, today):

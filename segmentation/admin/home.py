@@ -81,7 +81,7 @@ def _completeness(shares):
 
 def _attention(numbers):
     return [
-        ("Rules say another segment", numbers["differs"], "differs", "They wait for a decision."),
+        ("Rules say another segment", numbers["differs"], "differs", "To triage, held, planned, awaiting approval, kept, or under an override."),
         ("Needs data", numbers["needs_data"], "needs-data", "The rules cannot decide; the page says what is missing."),
         ("Provisional", numbers["provisional"], "provisional", "Too new to judge; decided by itself later."),
         ("Thin data", numbers["thin"], "thin", "More than half of the measures are rated without own data."),

@@ -108,6 +108,15 @@ def test_each_sees_what_waits_for_them(name, role, sees, week):
     assert waits(someone(name, role)) == sees
 
 
+def test_the_tier_changes_beside_those_to_triage_are_named_in_the_same_line(week):
+    shown = page(someone("olga", "CS Ops"))
+    assert "Plan them, or keep the account where it is. Besides these: 1 planned.</span>" in shown
+    with transaction.atomic(), acting(by=someone("ops"), reason="A week"):
+        causes.take(Cause.Kind.DECISION)
+        Transition.objects.filter(status="planned").update(held_for="days")
+    assert "Besides these: 1 held.</span>" in page(someone("olga"))
+
+
 def test_a_request_nobody_can_decide_waits_for_cs_ops(week):
     assert waits(someone("olga", "CS Ops"))["Requests nobody can decide"] == 1
 
