@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.db.models import Count
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.text import Truncator
 
 from accounts.templatetags.shown import day, plural
 from governance.audiences import (
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 1_000  # events worked in one transaction
 LISTED = 1_000  # events that one line remembers
+WHY = Notification._meta.get_field("why").max_length
 DIGEST = time(8)  # in the organisation's zone
 TOLD_LAYERS = {"lifecycle", "health"}  # beside the primary one: segmentations whose changes a CSM is told of
 
@@ -284,7 +286,7 @@ def _write(lines, now):
             cursor.execute(_MANY, row)
             id, count = cursor.fetchone()
             if count > 1 or group != some[0].group:
-                grown[id] = (count, many, some[0].why.replace(IT, "them"))
+                grown[id] = (count, many, _why(some[0], "them"))
     _tell_how_many(grown)
 
 
@@ -303,9 +305,14 @@ def _row(group, some, wish, now):
     first, urgent = some[0], any(line.urgent for line in some)
     after, error = _mail_after(first.user, wish, urgent, now)
     events = [line.event.pk for line in some[:LISTED]]
-    why = first.why.replace(IT, str(first.event.account))
+    why = _why(first, str(first.event.account))
     told = [first.user.pk, first.event.pk, group, len(some), events, first.text, why, first.link]
     return [*told, urgent, now, after, error]
+
+
+def _why(line, who):
+    """Why this person is told, of an account by its name; a name may be longer than there is room."""
+    return Truncator(line.why.replace(IT, who)).chars(WHY)
 
 
 def _tell_how_many(grown):

@@ -15,7 +15,7 @@ from segmenting import BY_ARR, DAY, account, change, layer_with, recompute
 from accounts.history import acting
 from accounts.models import Csm
 from governance import approvals, events, notifications
-from governance.models import Alert, AlertRule, Event, Notification, Outbox, Preference
+from governance.models import Alert, AlertRule, Event, Notification, Outbox, Preference, Transition
 from segmentation import causes, declarations
 from segmentation.models import Cause
 
@@ -56,6 +56,28 @@ def test_every_kind_that_is_recorded_says_who_is_told():
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("record", "_tell", "tell")):
                 recorded |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)}
     assert {kind for kind in recorded if isinstance(kind, str)} <= set(notifications.KINDS)
+
+
+@pytest.mark.parametrize("accounts", [1, 2])
+def test_a_name_of_any_length_keeps_nobody_from_being_told(db, accounts):
+    someone("olga", "CS Ops")
+    pool = Csm.objects.create(email="pool@example.com", name="P" * 200)
+    layer, cleo = layer_with(BY_ARR), csm("cleo")
+    for number in range(accounts):
+        one = account(f"a{number}", name=f"{number}" + "n" * 399, csm=cleo)
+        flagged = Transition(
+            account=one, layer=layer, from_segment=layer.segments.get(key="high"), direction="down",
+            to_segment=layer.segments.get(key="tech"), crossed_on=DAY, receiver=pool,
+        )  # fmt: skip
+        with transaction.atomic(), acting(label="tests"):
+            causes.take(Cause.Kind.SETUP)
+            flagged.save()
+        record("transition_joint", account=one, layer=layer, about=flagged)
+        record("transition_kept", account=one, layer=layer)
+    assert set(told()) == {"cleo", "olga"}
+    assert not Outbox.objects.exists()
+    whys = list(Notification.objects.values_list("why", flat=True))
+    assert all((len(why) == notifications.WHY and why.endswith("…")) or "them" in why for why in whys)
 
 
 # -- requests
