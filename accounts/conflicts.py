@@ -277,12 +277,16 @@ def _decide(found, origin, *, foreign, pinned):
         key = one.account, one.fact
         one.open = waiting.get(key)
         waits = one.open is not None and one.open.proposed_value == one.proposed
-        if waits or _remembers(decided.get(key), one, origin.source):
+        if _remembers(decided.get(key), one, origin.source):
+            sifted.others.append(one)
+        elif one.fact not in foreign and one.account not in pinned:
+            continue  # who has the last word ends what waits
+        elif waits:
             sifted.others.append(one)
         elif one.open and origin.observed < one.open.proposed_observed:
             sifted.others.append(one)
             sifted.late.append(one)
-        elif one.fact in foreign or one.account in pinned:
+        else:
             asked.append(one)
     matters = _weigh(asked)
     for row, one in enumerate(asked):

@@ -8,6 +8,7 @@ from datetime import date
 import pytest
 from conflicting import JULY, JUNE, bring, conflicts, known, record_of
 from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
 from importing import attempt
 
 from accounts import corrections
@@ -130,6 +131,18 @@ def test_what_comes_later_settles_or_replaces_what_waits(waiting, source, value,
     for one in Conflict.objects.all():
         assert one.history.first().status == one.status
         assert (one.status == "open") == (one.decided_at is None)
+
+
+@pytest.mark.parametrize(("source", "value", "at", "expected"), SETTLED)
+def test_it_does_so_too_where_something_was_decided_before(acme, source, value, at, expected):
+    """Looked at with those about which nothing is known: who has the last word has it here too."""
+    bring("warehouse", {"external_id": "acme", "industry": "Media"}, at=JUNE)
+    told = {"decided_by_label": "olga", "note": "Not so", "decided_at": timezone.now()}
+    Conflict.objects.update(status="kept", **told)
+    bring("warehouse", {"external_id": "acme", "industry": "Healthcare"}, at=JULY)
+    bring(source, {"external_id": "acme", "industry": value}, at=at)
+    assert conflicts("held_value", "proposed_value", "status")[1:] == expected
+    assert known("acme", "industry")[0] == (value if (source, at) == ("crm", LATER) else "Technology")
 
 
 def test_what_came_too_late_is_told(waiting):
