@@ -49,6 +49,7 @@ def ask(definition, *, by, why, simulation=None, seen=None):
             "changes": changes(found),
             "impact": impact_of(found, preview),
             "simulation": preview,
+            "authors": authors(found),
         }
         if request is None:
             subject = f"{found.layer}: version {found.version} of the rules"
@@ -69,6 +70,18 @@ def changes(definition):
     names = versions.labels(definition.layer)
     found = comparison.compare(active.document, definition.document, names=names)
     return list(found.sentences) or ["These rules say the same as the active ones."]
+
+
+def authors(definition):
+    """Ids of those who wrote these rules; sending them back and forth writes nothing."""
+    found, before = set(), None
+    for status, hash, user in definition.history.order_by("history_id").values_list(
+        "status", "hash", "history_user_id"
+    ):
+        if status == Definition.Status.DRAFT and hash != before:
+            found.add(user)
+        before = hash
+    return found
 
 
 def preview_of(definition):

@@ -197,12 +197,13 @@ def awaiting(user, *, at=None):
 
 @verb
 def open(
-    kind, *, key, subject, content, changes, why, by, impact, evidence="", simulation=None, apply_on=None
-):
+    kind, *, key, subject, content, changes, why, by, impact, evidence="", simulation=None, apply_on=None, authors=()
+):  # fmt: skip
     """Ask for something: the ApprovalRequest, carried out at once where nobody has to approve it.
 
     key: what it is about; one open request per kind and key. content: plain data, what will be carried out. changes: what
-    changes, in sentences. apply_on: not before this day. Whether the person may ask for this the kind's module has checked.
+    changes, in sentences. apply_on: not before this day. authors: ids of those who wrote what is asked for, whoever asks:
+    they count as its editors. Whether the person may ask for this the kind's module has checked.
     """
     why = _said(why, "Say why you ask for this.")
     content = _plain(content)
@@ -227,6 +228,7 @@ def open(
             due_at=now + timedelta(days=due_days),
             expires_at=now + timedelta(days=expire_days),
             apply_on=apply_on,
+            editors=sorted({*authors} - {None, by.pk if by else actor().id}),
             **_figures(impact),
         )
         _tell(
@@ -266,7 +268,7 @@ def _figures(impact):
 
 @verb
 def edit(request, *, content, changes, impact, by, seen=None, subject=None, why=None, evidence=None, simulation=KEEP,
-         apply_on=KEEP):  # fmt: skip
+         apply_on=KEEP, authors=()):  # fmt: skip
     """Change what is asked for: a new revision, which nobody has approved yet; who did it is an editor from now on.
 
     Saving what is there already changes nothing. An open request never comes to need fewer approvals than before.
@@ -284,6 +286,7 @@ def edit(request, *, content, changes, impact, by, seen=None, subject=None, why=
             by=by,
             texts={"subject": subject and subject[:400], "why": why, "evidence": evidence},
             others={"simulation": simulation, "apply_on": apply_on},
+            authors=authors,
         )
 
 
@@ -321,7 +324,7 @@ def _is_part(part, whole):
     return all(one in rest for one in part)
 
 
-def _revise(request, content, changes, impact, *, by, texts, others=None, narrowed=""):
+def _revise(request, content, changes, impact, *, by, texts, others=None, narrowed="", authors=()):
     fresh = {name: _clean(text) for name, text in texts.items() if text is not None}
     fresh |= {name: value for name, value in (others or {}).items() if value is not KEEP}
     if fresh.get("why") == "":
@@ -334,8 +337,8 @@ def _revise(request, content, changes, impact, *, by, texts, others=None, narrow
     request.content, request.hash, request.changes = content, hash, [str(one) for one in changes]
     for name, value in (fresh | _figures(impact)).items():
         setattr(request, name, value)
-    if by is not None and not narrowed and by.pk not in [request.requester, *request.editors]:
-        request.editors.append(by.pk)
+    wrote = {*authors, by.pk if by and not narrowed else None}
+    request.editors += sorted(wrote - {None, request.requester, *request.editors})
     _new_revision(request, requirement(request.kind, impact))
     new, gone = _differences(before, request.changes)
     did = "took something out" if narrowed else "edited"

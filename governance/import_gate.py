@@ -68,6 +68,7 @@ def ask(batch, *, by=None, why, skip_rejected=False):
         why=why,
         by=by,
         impact=_impact(batch),
+        authors=[batch.created_by],
     )  # fmt: skip
 
 

@@ -46,7 +46,10 @@ def decide(request, *, by, verdict="approve", at=None, desk=None):
     if request.requester == by.pk:
         return f"You cannot decide your own request: somebody else in {_roles(request)} has to."
     if by.pk in request.editors:
-        return f"You edited this request, so you cannot decide it: somebody else in {_roles(request)} has to."
+        return (
+            "You wrote or edited what is asked for here, so you cannot decide it: "
+            f"somebody else in {_roles(request)} has to."
+        )
     if by.pk in request.owners and request.kind == "role":
         return (
             f"This request is about you, so you cannot decide it: somebody else in {_roles(request)} has to."

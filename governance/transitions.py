@@ -222,6 +222,7 @@ def ask(transitions, *, by, why):
             by=by,
             impact=plans.impact(rows),
             apply_on=_apply_on(rows),
+            authors={one.planned_by for one in rows},
         )
         for one in _locked(rows):
             if one.status == Status.PLANNED:  # else it has been carried out already

@@ -65,6 +65,22 @@ def test_rules_are_sent_approved_and_active(layer, ops, vera):
     assert kinds_of_events(request) == ["request_opened", "request_approved", "request_applied"]
 
 
+def test_whoever_wrote_rules_does_not_decide_about_them_though_somebody_else_sends_them(layer, ops, vera):
+    author, second = (
+        granted(someone(name, "CS Ops", "Approver"), "change_definition") for name in ("author", "second")
+    )
+    request = activations.ask(draft_of(layer, author), by=ops, why="Only ARR counts")
+    with pytest.raises(Refused, match="You wrote or edited what is asked for"):
+        approved(request, author)
+    approvals.ask(request, by=vera, seen=token(request), reason="And below 100,000?")
+    other = {"rules": [{"segment": "high", "when": "arr >= 200000"}, {"segment": "tech", "when": "arr >= 0"}]}
+    request = activations.ask(draft_of(layer, second, other), by=ops, why="From 200,000")
+    with pytest.raises(Refused, match="You wrote or edited what is asked for"):
+        approved(request, second)
+    assert request.editors == sorted([author.pk, second.pk])
+    assert approved(request, vera).status == "applied", "who asked for changes has written nothing"
+
+
 def test_past_the_request_nobody_takes_a_step(layer, ops, vera):
     draft = draft_of(layer, ops)
     boss = granted(someone("boss", "Approver"), "change_definition", "activate_definition")

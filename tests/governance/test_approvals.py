@@ -155,7 +155,7 @@ def test_nobody_decides_what_they_requested_edited_or_look_after(ops, vera):
         (own, boss, "your own request"),
         (looked_after, carl, "look after an account"),
         (looked_after, boss, "look after an account"),
-        (edited, boss, "You edited this request"),
+        (edited, boss, "You wrote or edited what is asked for"),
         (own, ops, "decided by Approver, and you do not have that role"),
         (own, someone("root", is_superuser=True), "do not have that role"),
         (own, deactivated(someone("gone", "Approver")), "Nobody is logged in"),

@@ -76,6 +76,17 @@ def test_where_a_policy_asks_for_it_somebody_else_approves_first(batch, ops):
     assert (Account.objects.count(), request.status) == (2, "applied")
 
 
+def test_whoever_uploaded_it_does_not_decide_though_somebody_else_asks(batch, ops):
+    policy("import", "RevOps", only=True)
+    rob, rita = someone("rob", "RevOps"), someone("rita", "RevOps")
+    files = {"crm.csv": GOOD.encode()}
+    mine = imports.preview(imports.create(yaml.safe_dump(RECIPE), files, by=rob))
+    request = import_gate.ask(mine, by=ops, why="The new quarter")
+    with pytest.raises(Refused, match="You wrote or edited what is asked for"):
+        approved(request, rob)
+    assert approved(request, rita).status == "approved"
+
+
 def test_what_the_worker_could_not_do_is_said_and_tried_again(batch, ops):
     policy("import", "RevOps", only=True)
     request = approved(import_gate.ask(batch, by=ops, why="The new quarter"), someone("rob", "RevOps"))

@@ -312,8 +312,17 @@ def test_a_changed_plan_voids_approvals_and_the_planner_cannot_decide(team):
     )
     request = fresh(request)
     assert (request.revision, request.status, request.csm_changes) == (2, "pending", 0)
-    with pytest.raises(Refused, match="You edited this request"):
+    with pytest.raises(Refused, match="You wrote or edited what is asked for"):
         approvals.approve(request, by=walt, seen=approvals.token(request))
+
+
+def test_who_planned_it_decides_nothing_of_it_though_somebody_else_asks(team):
+    both = someone("both", "CS Ops", "Approver")
+    one = transitions.plan(flagged(team), by=both)
+    request = transitions.ask([one], by=team.ops, why="They have grown")
+    with pytest.raises(Refused, match="You wrote or edited what is asked for"):
+        approved(request, both)
+    assert approved(request, team.vera).status == "applied"
 
 
 def test_ticking_off_voids_nothing(team):
