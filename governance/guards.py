@@ -18,5 +18,6 @@ TRIGGERS = {
     "auth_user": ("demarc_superuser", "demarc_reopened"),
     "auth_user_groups": ("demarc_caused_write",),
     "auth_user_user_permissions": ("demarc_caused_write",),
+    "auth_group": ("demarc_renamed",),
     "auth_group_permissions": ("demarc_caused_write",),
 }

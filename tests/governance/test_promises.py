@@ -100,6 +100,7 @@ ATTEMPTS = [
     "update governance_approvalpolicy set approvals = 0",
     "delete from governance_approvalpolicy",
     "insert into auth_user_groups (user_id, group_id) select u.id, g.id from auth_user u, auth_group g",
+    "update auth_group set name = name || ' of old'",
 ]
 
 
