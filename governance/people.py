@@ -13,7 +13,7 @@ from django.urls import reverse
 from accounts.history import acting, actor
 from accounts.refusals import Refused, verb
 from governance import approvals, events, permissions
-from governance.models import Decision, Delegation, Kind
+from governance.models import ApprovalRequest, Decision, Delegation, Kind
 from governance.roles import ROLES
 from segmentation import causes
 from segmentation.models import Cause
@@ -51,6 +51,8 @@ def ask(user, *, by=None, why, add=(), remove=()):
 @verb
 def change(request, *, by=None, seen, add=(), remove=(), why=None):
     """Change what an open role request asks for."""
+    # Before the person, as whoever carries it out does.
+    ApprovalRequest.objects.select_for_update().get(pk=request.pk)
     user = _user(request)
     permissions.check(permissions.ask_role(user, by=by))
     add, remove = _wanted(user, add, remove)

@@ -8,6 +8,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from governing import approved, away, fresh, kinds_of_events, nobody_approves, policy, request_of, someone
 from segmenting import account, layer_with
@@ -106,6 +107,20 @@ def test_nobody_decides_about_their_own_roles(admin, vera):
     both = someone("admin", "Approver")  # even with the role, what one asked for others decide
     with pytest.raises(Refused, match="your own request"):
         approvals.approve(own, by=both, seen=token(own))
+
+
+def test_a_request_is_locked_before_its_person_whoever_comes(admin, vera, max):
+    """Two who lock in different orders wait for one another in a circle, and one of them fails."""
+    request = people.ask(max, by=admin, why="Joins operations", add=["CS Ops"])
+    for act in (
+        lambda: people.change(request, by=admin, seen=token(request), add=["CS Ops", "Finance"]),
+        lambda: approved(request, vera),
+    ):
+        with CaptureQueriesContext(connection) as queries:
+            act()
+        locks = [one["sql"] for one in queries if one["sql"].endswith("UPDATE")]
+        tables = [sql.partition(' FROM "')[2].partition('"')[0] for sql in locks]
+        assert tables.index("governance_approvalrequest") < tables.index("auth_user")
 
 
 def test_what_changed_since_it_was_asked_is_not_given(admin, vera, max):
