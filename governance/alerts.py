@@ -12,7 +12,7 @@ from datetime import timedelta
 import polars as pl
 from django.db import transaction
 from django.utils import timezone
-from simple_history.utils import bulk_create_with_history
+from simple_history.utils import bulk_create_with_history, bulk_update_with_history
 
 from accounts import catalogue
 from accounts.history import acting, actor
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 LEAD = "renewal_lead_days"
 BEFORE = "before."
+BATCH = 2_000  # rows of an UPDATE
 _STATE = {"previous", "days_in_stage", "declared"}
 _STATUS = Alert.Status
 SHIPPED = [
@@ -186,22 +187,32 @@ def evaluate(at=None, *, rules=None):
     for first, last in ranges:
         inputs = [(one, _holding(one, at, first, last)) for one in compiled]
         with transaction.atomic(), _by_itself():
-            _lock([one.rule for one in compiled])
+            same = _lock(compiled)
             for one, holding in inputs:
+                if one.rule.pk not in same:  # changed meanwhile: the next evaluation is its first
+                    continue
                 opened, resolved = _settle(one.rule, holding, at, first, last)
                 counts["opened"] += opened
                 counts["resolved"] += resolved
     _resolve_strays(compiled, at)
-    AlertRule.objects.filter(pk__in=[one.rule.pk for one in compiled], evaluated_at=None).update(
-        evaluated_at=timezone.now()
-    )
+    with transaction.atomic():
+        AlertRule.objects.filter(pk__in=_lock(compiled), evaluated_at=None).update(
+            evaluated_at=timezone.now()
+        )
     return counts
 
 
-def _lock(rules):
-    """Of two processes that look at these rules at once one is first; the other then sees what it has opened."""
-    found = AlertRule.objects.select_for_update(no_key=True).filter(pk__in=[rule.pk for rule in rules])
-    list(found.order_by("pk").values_list("pk"))
+def _lock(compiled):
+    """Of two processes that look at these rules at once one is first; the other then sees what it has opened.
+
+    Returns the ids of those that still say what was looked at.
+    """
+    looked_at = {one.rule.pk: (one.rule.condition, one.rule.days) for one in compiled}
+    found = (
+        AlertRule.objects.select_for_update(no_key=True).filter(pk__in=looked_at, active=True).order_by("pk")
+    )
+    said = found.values_list("pk", "condition", "days")
+    return {pk for pk, *rest in said if tuple(rest) == looked_at[pk]}
 
 
 def _active(rules):
@@ -319,10 +330,8 @@ def _settle(rule, holding, at, first, last):
     made = bulk_create_with_history(new, Alert, default_change_reason=rule.name) if new else []
     if made and not silent:
         _tell(rule, made)
-    ended = [one for account, one in there.items() if account not in holding]
-    for one in ended:
-        _resolve(one, at)
-    return len(made), len(ended)
+    ended = [one.pk for account, one in there.items() if account not in holding]
+    return len(made), _resolve(unresolved.filter(pk__in=ended), at, rule.name) if ended else 0
 
 
 def _tell(rule, alerts):
@@ -344,9 +353,14 @@ def _tell(rule, alerts):
     )
 
 
-def _resolve(alert, at):
-    alert.status, alert.resolved_on = _STATUS.RESOLVED, at
-    alert.save()
+def _resolve(unresolved, at, reason=""):
+    """Resolve these, however many: as they are once nobody can acknowledge them meanwhile. Returns how many."""
+    rows = list(unresolved.select_for_update().order_by("pk"))
+    for one in rows:
+        one.status, one.resolved_on = _STATUS.RESOLVED, at
+    fields = ["status", "resolved_on"]
+    bulk_update_with_history(rows, Alert, fields, batch_size=BATCH, default_change_reason=reason)
+    return len(rows)
 
 
 def _resolve_strays(compiled, at):
@@ -355,8 +369,7 @@ def _resolve_strays(compiled, at):
     rules = [one.rule.pk for one in compiled]
     strays = Alert.objects.filter(rule__in=rules).exclude(status=_STATUS.RESOLVED).exclude(account__in=scored)
     with transaction.atomic(), _by_itself():
-        for one in strays.select_for_update():
-            _resolve(one, at)
+        _resolve(strays, at)
 
 
 def told(evidence):

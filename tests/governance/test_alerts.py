@@ -183,6 +183,41 @@ def test_a_changed_condition_begins_anew_and_silently(db):
     assert not Event.objects.filter(kind="alert_opened").exists()
 
 
+def test_a_condition_that_changes_while_it_is_looked_at_begins_anew_too(db, monkeypatch):
+    account(usage={"nps": -10})
+    made = rule("nps < -50")
+    look = alerts._holding
+
+    def change_meanwhile(one, *args):
+        monkeypatch.setattr(alerts, "_holding", look)
+        made.condition = "nps < 0"
+        alerts.save_rule(made, by=ops())
+        return look(one, *args)
+
+    monkeypatch.setattr(alerts, "_holding", change_meanwhile)
+    assert held() == []
+    assert held() == ["acme"]
+    assert not Event.objects.filter(kind="alert_opened").exists()
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_many_are_resolved_with_few_queries_and_a_history_row_each(db, django_assert_max_num_queries, left):
+    for number in range(30):
+        account(f"a{number}", usage={"nps": -10})
+    made = rule("nps < 0")
+    if left:
+        Account.objects.update(status="churned")
+    else:
+        made.condition = "nps < -20"
+        alerts.save_rule(made, by=ops())
+    with django_assert_max_num_queries(40):
+        assert held() == []
+    last = [one.history.latest() for one in Alert.objects.all()]
+    assert {(row.status, row.resolved_on, row.history_type, row.history_user_label) for row in last} == {
+        ("resolved", NEXT, "~", "alerts")
+    }
+
+
 def test_the_shipped_rules_can_be_used(db):
     versions.load_presets()
     assert alerts.load_shipped() == len(alerts.SHIPPED)
