@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
 
-from django.db.models import Sum
+from django.conf import settings
+from django.db.models import Q, Sum
 from django.urls import reverse
 from django.utils import timezone
 
@@ -117,14 +118,17 @@ def impact_of(definition, preview):
     """
     if preview is None:
         accounts = with_arr(Account.objects.scored(), timezone.localdate())
-        total = accounts.aggregate(arr=Sum("arr_now"))["arr"] or Decimal(0)
-        return approvals.Impact(accounts=accounts.count(), arr=total, top_tier=True)
+        ours = Q(currency__in=["", settings.ORGANISATION_CURRENCY])
+        total = accounts.filter(ours).aggregate(arr=Sum("arr_now"))["arr"] or Decimal(0)
+        foreign = accounts.exclude(ours).exists()
+        return approvals.Impact(accounts=accounts.count(), arr=total, top_tier=True, foreign=foreign)
     first = Segment.objects.filter(layer=definition.layer_id).order_by("position", "key").first()
     moved = [row for row in impact.told(preview.result)["by_rules"] if row["from"] != row["to"]]
     return approvals.Impact(
         accounts=sum(row["accounts"] for row in moved),
         arr=sum((Decimal(row["arr"]) for row in moved), Decimal(0)),
         top_tier=any(first and first.key in (row["from"], row["to"]) for row in moved),
+        foreign=any(row["other_currency"] for row in moved),
     )
 
 

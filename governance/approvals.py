@@ -20,12 +20,14 @@ from datetime import timedelta
 from decimal import Decimal
 from importlib import import_module
 
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, IntegrityError, connection, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.history import acting, actor
+from accounts.models import Account
 from accounts.refusals import Refused, verb
 from accounts.templatetags.shown import day, plural
 from governance import events, permissions
@@ -374,8 +376,11 @@ def resubmit(request, *, by, seen=None):
 
 
 def impact_of(request):
-    """The Impact a request was stored with."""
-    return Impact(request.accounts, request.arr, request.csm_changes, request.top_tier, tuple(request.owners))
+    """The Impact a request was stored with; whether money in another currency is part of it say its accounts."""
+    about = Account.objects.filter(Q(transitions__request=request) | Q(overrides__request=request))
+    foreign = about.exclude(currency__in=["", settings.ORGANISATION_CURRENCY]).exists()
+    stored = (request.accounts, request.arr, request.csm_changes, request.top_tier, tuple(request.owners))
+    return Impact(*stored, foreign=foreign)
 
 
 @verb

@@ -7,9 +7,10 @@ everything else, and carried out by the request. Open requests keep the stricter
 from dataclasses import asdict, dataclass, fields
 from decimal import Decimal, InvalidOperation
 
+from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
-from django.db.models import Count, Sum
+from django.db.models import Count, Q, Sum
 from django.urls import reverse
 
 from accounts.models import Account
@@ -342,8 +343,14 @@ def _service_of(layer):
 
 def _impact_of(layer):
     labelled = Assignment.objects.filter(layer=layer).values("account")
-    found = Account.objects.active().filter(pk__in=labelled).aggregate(accounts=Count("pk"), arr=Sum("arr"))
-    return approvals.Impact(accounts=found["accounts"], arr=found["arr"] or Decimal(0))
+    ours = Q(currency__in=["", settings.ORGANISATION_CURRENCY])
+    found = Account.objects.active().filter(pk__in=labelled)
+    found = found.aggregate(
+        accounts=Count("pk"), arr=Sum("arr", filter=ours), foreign=Count("pk", filter=~ours)
+    )
+    return approvals.Impact(
+        accounts=found["accounts"], arr=found["arr"] or Decimal(0), foreign=bool(found["foreign"])
+    )
 
 
 # -- asking

@@ -165,6 +165,19 @@ def test_without_a_preview_everybody_counts(layer, ops):
     assert (request.accounts, request.arr, request.top_tier) == (2, 150, True)
 
 
+@pytest.mark.parametrize("previewed", [False, True])
+def test_money_in_another_currency_reaches_every_threshold_of_rules(layer, ops, previewed):
+    policy("definition", "Finance", min_arr=1_000_000)
+    account("a", arr=100, currency="JPY")
+    recompute()
+    draft = draft_of(layer, ops, {"rules": [{"segment": "tech"}]})
+    if previewed:
+        simulation.work(simulation.start(draft, by=ops).pk)
+    request = activations.ask(draft, by=ops, why="x")
+    assert (request.simulation is not None, request.accounts, request.arr) == (previewed, 1, 0)
+    assert request.needed == {"Finance": 1}
+
+
 def test_nobody_has_to_approve_in_a_light_organisation(layer, ops):
     nobody_approves("definition")
     request = activations.ask(draft_of(layer, ops), by=ops, why="Only ARR counts")

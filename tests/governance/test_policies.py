@@ -1,20 +1,24 @@
 """Who decides is itself decided: policies change by requests, at once only where nobody has to approve them."""
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from django.db import IntegrityError, transaction
 from django.test import Client
+from django.utils import timezone
 from governing import approved, fresh, nobody_approves, policy, request_of, someone
-from segmenting import layer_with
+from segmenting import RULES, account, layer_with, recompute
 
+from accounts.history import acting
 from accounts.refusals import Refused
 from governance import approvals, crossings, policies, profiles, roles
-from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Event, Kind, Profile
+from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Event, Kind, Override, Profile
 from governance.profiles import Row
-from segmentation.models import Layer
+from segmentation import causes
+from segmentation.models import Cause, Layer
 
 pytestmark = pytest.mark.django_db
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -100,6 +104,23 @@ def test_open_requests_keep_the_stricter_of_old_and_new(ops, vera, noted):
     assert fresh(one).needed["Approver"] == 2
     assert approved(one, vera).status == "pending"
     assert request_of(ops, key="override:2").status == "applied"
+
+
+def test_money_in_another_currency_reaches_every_threshold_of_a_stricter_policy_too(ops, vera, noted):
+    one, layer = request_of(ops), layer_with(RULES)
+    acme = account(arr=100, currency="JPY")
+    with transaction.atomic(), acting(label="tests"):
+        causes.take(Cause.Kind.SETUP)
+        Override.objects.create(
+            account=acme, layer=layer, segment=layer.segments.first(), request=one, reason_code="other", text="x",
+            expires_on=timezone.localdate() + timedelta(days=9),
+        )  # fmt: skip
+    rows = [*policies.rows_of("override"), Row("override", "RevOps", min_arr=Decimal(1000))]
+    approved(policies.ask(policies.for_kind("override", rows), by=ops, why="Money matters"), vera)
+    assert fresh(one).needed == {"Approver": 1, "Finance": 1, "RevOps": 1}
+    recompute()
+    impact = policies.for_layer(layer, {"policy": "automatic"}).impact
+    assert (impact.accounts, impact.arr, impact.foreign) == (1, 0, True)
 
 
 def test_in_a_light_organisation_it_holds_at_once(ops):
