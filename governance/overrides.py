@@ -487,6 +487,10 @@ def address(request):
 
 def _plan(content):
     receiver = Csm.objects.filter(pk=content["receiver"]).first() if content["receiver"] else None
+    if content["receiver"] and receiver is None:
+        raise Refused(
+            "The CSM who was to take over is not there any more: edit the request and name another one."
+        )
     return Plan(receiver, content["success_plan"], content["notice"])
 
 

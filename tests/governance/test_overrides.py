@@ -381,6 +381,15 @@ def test_an_override_to_another_segment_starts_joint_coverage(gated):
         gated.ask(gated.acme, segment="tech")
 
 
+def test_who_was_to_take_over_and_is_gone_is_not_passed_over(gated):
+    dora = Csm.objects.create(email="dora@example.com", name="Dora")
+    request = gated.ask(gated.acme, segment="low", plan=overrides.Plan(receiver=dora))
+    dora.delete()
+    request = approved(request, gated.vera)
+    assert (request.status, "not there any more" in request.failure) == ("failed", True)
+    assert gated.now(gated.acme) == ("high", "high", False)
+
+
 @pytest.fixture
 def crossing(gated):
     """The rules say tech for Acme, which is high: a tier change is flagged."""
