@@ -643,18 +643,27 @@ def daily(at):
     """What goes by dates, on the day `at`: what was held or kept until now, approved for now, or should be complete."""
     for layer in _followed().order_by("pk"):
         flag(layer, at)
-    start_due(at)
     remind(at)
+    start_due(at)
 
 
 def start_due(at):
-    """Start the tier changes that were approved for a day that has come; returns how many."""
+    """Start the tier changes that were approved for a day that has come, each by itself; returns how many."""
     approved = Transition.objects.filter(
         status=Status.AWAITING, request__status=ApprovalRequest.Status.APPLIED
     )
     due = approved.filter(Q(applies_on=None) | Q(applies_on__lte=at)).select_related("layer").order_by("pk")
     quiet = crossings.quiet(due, at)
-    return sum(_start_late(one, at) for one in due if one.pk not in quiet)
+    started, failed = 0, []
+    for one in due:
+        try:
+            started += one.pk not in quiet and _start_late(one, at)
+        except Exception:  # the others start all the same
+            log.exception("The tier change %s could not be started", one.pk)
+            failed.append(one.pk)
+    if failed:
+        raise RuntimeError(f"Tier changes that could not be started: {failed}")
+    return started
 
 
 def _start_late(found, at):

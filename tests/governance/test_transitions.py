@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, DataError, transaction
 from django.test import Client
 from django.utils import timezone
 from governing import approved, fresh, kinds_of_events, nobody_approves, policy, someone
@@ -164,6 +164,30 @@ def test_in_one_request_each_waits_for_its_own_renewal(team):
     assert fresh(second).status == "awaiting"
     transitions.daily(renewal)
     assert (fresh(second).status, in_force(second)) == ("joint", "tech")
+
+
+def test_one_that_cannot_be_started_keeps_no_other_waiting(team, monkeypatch):
+    """Its data cannot be read, say: recalculations set such an account aside too."""
+    renewal = TODAY + timedelta(days=40)
+    first, second = (
+        planned(team, name, receiver=team.digital, after=1_000, renewal_date=renewal)
+        for name in ("first", "second")
+    )
+    approved(asked(team, planned(team, "now", receiver=team.digital, after=1_000), first, second), team.vera)
+    put = transitions.assignments.put
+
+    def put_others(account, *args, **options):
+        if account == first.account:
+            raise DataError("out of range")
+        return put(account, *args, **options)
+
+    monkeypatch.setattr(transitions.assignments, "put", put_others)
+    with pytest.raises(RuntimeError, match="could not be started"):
+        transitions.daily(renewal)
+    assert (fresh(first).status, fresh(second).status) == ("awaiting", "joint")
+    monkeypatch.undo()
+    transitions.daily(renewal)
+    assert fresh(first).status == "joint"
 
 
 @pytest.mark.parametrize("days", [-30, 365])
