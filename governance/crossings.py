@@ -19,6 +19,7 @@ from segmentation.models import Cause, Definition, Layer
 RANGE = 20_000  # accounts that differ, in one transaction
 UP, DOWN = CrossingPolicy.Direction.UP, CrossingPolicy.Direction.DOWN
 Origin = Transition.Origin
+UNDECIDED = [Transition.Status.FLAGGED, Transition.Status.PLANNED]
 
 
 def policies(layer):
@@ -88,6 +89,13 @@ def quiet(transitions, at):
     return found
 
 
+def lock(layer):
+    """Lock the tier changes of a layer that are to be decided, for who looks at all its ranges in one transaction."""
+    known = {"layer": layer.pk, "first": 0, "last": 2**63 - 1, "statuses": UNDECIDED}
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK, known)
+
+
 def _ranges(layer):
     """Ranges of account ids [(first, last)] that hold up to RANGE of those to be looked at, all together all accounts."""
     with connection.cursor() as cursor:
@@ -111,6 +119,7 @@ _EDGES = """
 def _flag(layer, at, first, last, *, run=None, origin=None, override=None):
     known = _known(layer, at, first, last, run, origin, override)
     with frames.by_index(), connection.cursor() as cursor:
+        cursor.execute(_LOCK, known)
         cursor.execute(_CLOSING, known)
         closing = cursor.fetchone()[0]
         cursor.execute("drop table if exists demarc_crossings")
@@ -150,7 +159,7 @@ def _known(layer, at, first, last, run, origin, override):
         "run": run.pk if run else None,
         "origin": origin if origin != Origin.RULES else None,
         "override": override.pk if override else None,
-        "statuses": [Transition.Status.FLAGGED, Transition.Status.PLANNED],
+        "statuses": UNDECIDED,
         "planned_downgrades": layer.plan_provisional_downgrades,
         "thresholds": _thresholds(layer),
         "user": who.id,
@@ -397,6 +406,12 @@ ENDING = f"""
                       when z.computed_id = z.effective_id then 'The rules say ' || e.name || ' again.' end as reason) x
      where t.layer_id = %(layer)s and t.account_id between %(first)s and %(last)s
        and t.status = any(%(statuses)s) and t.origin <> 'override' and x.reason is not null
+"""
+# In the order of their ids before anything is written, as people lock them.
+_LOCK = """
+    select from governance_transition
+     where layer_id = %(layer)s and account_id between %(first)s and %(last)s and status = any(%(statuses)s)
+     order by id for update
 """
 _CLOSING = f"select count(*) from ({ENDING}) q"
 _CLOSE = f"""

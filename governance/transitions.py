@@ -615,7 +615,10 @@ def follow(run):
         run = ended.select_for_update(skip_locked=True, no_key=True).first()
         if run is None or FollowedRun.objects.filter(run=run.pk).exists():
             return None
-        counts = {layer.key: vars(flag(layer, run.as_of, run=run)) for layer in _last_of(run)}
+        layers = _last_of(run)
+        for layer in layers:
+            crossings.lock(layer)
+        counts = {layer.key: vars(flag(layer, run.as_of, run=run)) for layer in layers}
         FollowedRun.objects.create(run=run.pk, counts=counts)
     return counts
 

@@ -1,18 +1,22 @@
 """Tier changes in the same moment: recalculations followed by several workers, people against people and against the rules."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 from governing import fresh, policy, someone
 from segmenting import BY_ARR, account, change, layer_with, recompute
 from test_sign_off_races import at_once, refused
+from waiting import wait_until
 
 from accounts.models import Csm
 from governance import approvals, transitions
-from governance.models import Event, FollowedRun, Transition
-from segmentation.models import Assignment, Move, Run
+from governance.models import CrossingPolicy, Event, FollowedRun, Transition
+from segmentation import causes
+from segmentation.models import Assignment, Cause, Move, Run
 
 DAY = timezone.localdate() - timedelta(days=5)
 
@@ -115,3 +119,37 @@ def test_completed_by_two_at_once(crossed):
         assert len(refused(answers)) == 1
     assert Event.objects.filter(kind="transition_done").count() == 6
     assert {fresh(one.account).csm for one in rows} == {csm}
+
+
+def test_the_rules_lock_in_the_order_people_do(crossed):
+    """The later one is closed first, the earlier one updated: neither is touched while a person holds the earlier one."""
+    early, late = crossed(2)
+    with transaction.atomic():
+        causes.take(Cause.Kind.SETUP, reason="tests")
+        CrossingPolicy.objects.create(layer=early.layer, direction="up", at_renewal=True)
+    change(early.account, renewal_date=timezone.localdate() + timedelta(days=90))
+    change(late.account, arr=50_000)
+    recompute(DAY + timedelta(days=2))
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            Transition.objects.select_for_update().get(pk=early.pk)
+            follows = pool.submit(followed)
+            wait_until(somebody_waits_for_me)
+            assert Transition.objects.select_for_update(nowait=True).get(pk=late.pk).status == "flagged"
+        assert follows.result() == 1
+    assert (fresh(early).applies_on is None, fresh(late).status) == (False, "closed")
+
+
+def followed():
+    try:
+        return transitions.follow_ended()
+    finally:
+        connection.close()
+
+
+def somebody_waits_for_me():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select exists (select from pg_locks where not granted and pg_backend_pid() = any(pg_blocking_pids(pid)))"
+        )
+        return cursor.fetchone()[0]
