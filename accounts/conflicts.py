@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts import gates, parents
 from accounts.catalogue import PROTECTED
 from accounts.history import actor
+from accounts.locking import locked
 from accounts.models import Account, Conflict, SystemOfRecord
 from accounts.refusals import Refused
 
@@ -140,7 +141,7 @@ def propose(account, fact, value, origin, *, reason):
 
     value: as text, not empty. In the caller's transaction, in the name of who acts.
     """
-    held = Account.objects.select_for_update(of=["self"]).select_related("parent").get(pk=account.pk)
+    held = locked(Account.objects.filter(pk=account.pk).select_related("parent")).get()
     now = held.parent.external_id if fact == "parent" and held.parent else getattr(held, fact)
     now = None if now in (None, "") else str(now)
     if value == now:

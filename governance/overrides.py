@@ -18,6 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.history import acting, actor
+from accounts.locking import locked
 from accounts.models import Account, Csm
 from accounts.refusals import Refused, verb
 from accounts.revenue import with_arr
@@ -531,9 +532,7 @@ def remind(at):
         reminded_at=None, expires_on__gt=at, expires_on__lte=at + timedelta(days=REMIND_DAYS)
     )
     with transaction.atomic():
-        rows = list(
-            soon.select_related("account", "layer", "segment").select_for_update(of=["self"]).order_by("pk")
-        )
+        rows = list(locked(soon.select_related("account", "layer", "segment")))
         if rows:
             causes.take(Cause.Kind.DECISION, reason="A reminder of overrides that end")
         for row in rows:
@@ -644,12 +643,12 @@ def _lock(layer, accounts):
     list(ApprovalRequest.objects.filter(pk__in=awaited).select_for_update().order_by("pk").values_list("pk"))
     crossing = set(changes.select_for_update().order_by("pk").values_list("account", flat=True))
     found = Assignment.objects.filter(product=None, **about).select_related("computed", "effective")
-    return {one.account_id: one for one in found.select_for_update(of=["self"]).order_by("pk")}, crossing
+    return {one.account_id: one for one in locked(found)}, crossing
 
 
 def _locked(**about):
     rows = Override.objects.filter(**about).select_related("account", "layer", "segment", "from_segment")
-    return rows.select_for_update(of=["self"]).order_by("account_id")
+    return locked(rows).order_by("account_id")
 
 
 def _requested(request):

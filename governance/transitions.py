@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts import catalogue, corrections
 from accounts.history import acting, actor
+from accounts.locking import locked
 from accounts.models import Account
 from accounts.refusals import Refused, verb
 from accounts.revenue import with_arr
@@ -584,7 +585,7 @@ def after_override(override, *, at):
 def _open_alone(account, layer):
     """The open tier change, locked without the request it awaits: that is not touched."""
     found = Transition.objects.open().filter(account=account, layer=layer)
-    return found.select_for_update(of=["self"]).select_related(*_RELATED).first()
+    return locked(found.select_related(*_RELATED)).first()
 
 
 def _open(account, layer):
@@ -696,7 +697,7 @@ def remind(at):
     told = Event.objects.filter(kind="transition_overdue", about="transition").values("about_id")
     late = Transition.objects.filter(status=Status.JOINT, joint_until__lt=at).exclude(pk__in=told)
     with transaction.atomic():
-        rows = list(late.select_related(*_RELATED).select_for_update(of=["self"]).order_by("pk"))
+        rows = list(locked(late.select_related(*_RELATED)))
         for one in rows:
             text = f"{one.account}: joint coverage should have ended on {day(one.joint_until)}."
             _tell(one, "transition_overdue", text, " ".join(unfinished(one, at=at)))
@@ -819,8 +820,7 @@ def _locked(transitions):
     requests = (
         ApprovalRequest.objects.select_for_update().filter(pk__in=set(awaited)).order_by("pk").in_bulk()
     )
-    rows = Transition.objects.filter(pk__in=ids).select_related(*_RELATED).select_for_update(of=["self"])
-    rows = list(rows.order_by("pk"))
+    rows = list(locked(Transition.objects.filter(pk__in=ids).select_related(*_RELATED)))
     for one in rows:
         if one.status == Status.AWAITING:
             if one.request_id not in requests:

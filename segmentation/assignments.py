@@ -16,6 +16,7 @@ import polars as pl
 from django.db import connection
 
 from accounts import catalogue
+from accounts.locking import locked
 from accounts.refusals import Refused
 from segmentation import causes, cutoffs, engine, frames
 from segmentation.definitions import Document
@@ -832,8 +833,8 @@ def put(account, layer, segment, *, why, at, overridden=None, expected=ANYTHING,
     transaction, which has taken its cause. Raises Refused where the account was never evaluated on the layer, or something
     else is in force by now.
     """
-    found = Assignment.objects.select_for_update(of=["self"]).select_related("effective")
-    held = found.filter(account=account, layer=layer, product=None).first()
+    found = Assignment.objects.filter(account=account, layer=layer, product=None)
+    held = locked(found.select_related("effective")).first()
     if held is None:
         raise Refused(f"{account} has no {layer} yet: recalculate first.")
     before = held.effective

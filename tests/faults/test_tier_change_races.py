@@ -133,18 +133,11 @@ def test_the_rules_lock_in_the_order_people_do(crossed):
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             Transition.objects.select_for_update().get(pk=early.pk)
-            follows = pool.submit(followed)
+            follows = pool.submit(in_a_thread, transitions.follow_ended)
             wait_until(somebody_waits_for_me)
             assert Transition.objects.select_for_update(nowait=True).get(pk=late.pk).status == "flagged"
         assert follows.result() == 1
     assert (fresh(early).applies_on is None, fresh(late).status) == (False, "closed")
-
-
-def followed():
-    try:
-        return transitions.follow_ended()
-    finally:
-        connection.close()
 
 
 def somebody_waits_for_me():
@@ -153,3 +146,25 @@ def somebody_waits_for_me():
             "select exists (select from pg_locks where not granted and pg_backend_pid() = any(pg_blocking_pids(pid)))"
         )
         return cursor.fetchone()[0]
+
+
+def test_who_waited_for_a_tier_change_sees_where_it_leads_by_now(crossed):
+    """It is sent elsewhere, and somebody else is to take it over, while a person who plans it waits for its row."""
+    [one] = crossed(1)
+    ops, erik = someone("ops", "CS Ops"), Csm.objects.create(email="erik@x.test", name="Erik")
+    low = one.layer.segments.get(key="low")
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            causes.take(Cause.Kind.SETUP, reason="tests")
+            Transition.objects.filter(pk=one.pk).update(to_segment=low, receiver=erik, notes="By now")
+            kept = pool.submit(in_a_thread, transitions.keep, [one], by=ops, reason="A one-off order")
+            wait_until(somebody_waits_for_me)
+        [one] = kept.result()
+    assert (one.to_segment, one.receiver, one.notes, fresh(one).status) == (low, erik, "By now", "kept")
+
+
+def in_a_thread(verb, *given, **named):
+    try:
+        return verb(*given, **named)
+    finally:
+        connection.close()
