@@ -3,15 +3,17 @@
 import pytest
 from django.contrib.auth.models import Group, User
 from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
 from governing import approved, fresh, policy, request_of, someone
 from segmenting import DAY, account, change, layer_with, recompute
 
 from accounts.history import acting
 from governance import approvals, crossings, events, people
-from governance.models import ApprovalRequest, Decision, Event, Outbox, Transition
+from governance.models import ApprovalRequest, Decision, Event, Outbox, Override, Transition
 from segmentation import causes, guards
 from segmentation.models import Assignment, Cause, Layer, Move, Segment
 
+TODAY = timezone.localdate()
 APPEND_ONLY = sorted(
     table
     for table, trigger in guards.expected()
@@ -144,6 +146,53 @@ def test_a_segment_is_not_handed_over_without_an_approved_request(crossed):
         with_cause(f"{to.format('joint')}, {dates}")
     with pytest.raises(DatabaseError, match="closed, not deleted"):
         with_cause("delete from governance_transition")
+
+
+@pytest.mark.parametrize(
+    ("other", "match"),
+    [
+        ({}, "has not been approved"),
+        ({"id": 1}, "has not been approved"),
+        ({"to": 1}, "has not been approved"),
+        ({"receiver": 1}, "has not been approved"),
+        (None, None),
+    ],
+)
+def test_what_was_approved_of_something_else_does_not_count(crossed, other, match):
+    """None: the very thing; else what of it another request names."""
+    olga, vera = someone("olga", "CS Ops"), someone("vera", "Approver")
+    policy("override", "Approver", 1, only=True)
+    named = {"id": crossed.pk, "to": crossed.to_segment_id, "receiver": None}
+    rows = [] if other == {} else [named | dict.fromkeys(other or {}, -1)]
+    request = approved(request_of(olga, content={"transitions": rows}), vera)
+    assert request.status == "applied"
+    to = "update governance_transition set status = '{}'"
+    with_cause(to.format("planned"))
+    with_cause(to.format("awaiting"))
+    joint = f"{to.format('joint')}, joint_from = current_date, joint_until = current_date, request_id = %s"
+    if match is None:
+        with_cause(joint, request.pk)
+        return
+    with pytest.raises(DatabaseError, match=match):
+        with_cause(joint, request.pk)
+
+
+def test_an_override_is_in_force_by_the_request_that_names_it(crossed):
+    olga, vera = someone("olga", "CS Ops"), someone("vera", "Approver")
+    policy("override", "Approver", 1, only=True)
+    text = {"reason_code": "strategic", "text": "They will be large", "expires_on": DAY}
+    with transaction.atomic():
+        causes.take(Cause.Kind.SETUP, reason="tests")
+        one = Override.objects.create(
+            account=crossed.account, layer=crossed.layer, segment=crossed.to_segment, **text
+        )
+    said = {"segment": one.segment_id, "expires_on": DAY, "overrides": [{"id": one.pk}]}
+    start = "update governance_override set status = 'active', started_on = current_date, request_id = %s"
+    for number, other in enumerate([{"segment": -1}, {"expires_on": TODAY}, {"overrides": [{"id": -1}]}]):
+        request = approved(request_of(olga, key=f"override:{number}", content=said | other), vera)
+        with pytest.raises(DatabaseError, match="has not been approved"):
+            with_cause(start, request.pk)
+    with_cause(start, approved(request_of(olga, key="override:9", content=said), vera).pk)
 
 
 def test_nobody_decides_their_own_past_the_verbs(real_db):

@@ -106,8 +106,8 @@ MUTANTS = [
     Mutant(
         "a tier change is not locked",
         "governance/transitions.py",
-        "select_related(*_RELATED).select_for_update(of=[\"self\"])\n    rows = list(rows.order_by(\"pk\"))\n    for one",
-        "select_related(*_RELATED)\n    rows = list(rows.order_by(\"pk\"))\n    for one",
+        "rows = list(locked(Transition.objects.filter(pk__in=ids).select_related(*_RELATED)))\n",
+        'rows = list(Transition.objects.filter(pk__in=ids).select_related(*_RELATED).order_by("pk"))\n',
         f"{FAULTS}tier_change_races.py::test_completed_by_two_at_once",
     ),
     Mutant(
