@@ -171,7 +171,7 @@ def test_serve_without_a_database_is_one_clear_line(real_db, spawn):
 @pytest.fixture(
     params=[
         "pgmq",
-        pytest.param("redis_url", marks=pytest.mark.broker),
+        pytest.param("redis_url", marks=[pytest.mark.broker, pytest.mark.long]),
         pytest.param("rabbitmq_url", marks=pytest.mark.broker),
     ]
 )

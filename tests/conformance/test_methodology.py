@@ -88,7 +88,10 @@ def test_the_default_weights_and_tiers_are_the_presets():
 WEIGHTS = [(a, b, 100 - a - b) for a in range(101) for b in range(101 - a)]
 
 
-@pytest.mark.parametrize("part", range(10))
+PARTS = [0, 1, 2, *(pytest.param(part, marks=pytest.mark.long) for part in range(3, 10))]
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_exhaustive(part):
     """643,875 cases: 5,151 weight triples, each a document of its own, on the 125 score triples."""
     scores = pl.DataFrame(

@@ -102,7 +102,7 @@ def test_an_unfinished_row_is_not_saved_and_not_lost(draft, window):
     window.problems.clear()
 
 
-def test_limits_have_their_own_fields(draft):
+def test_limits_have_their_own_fields_and_all_fits_a_telephone(draft, window):
     last = rule(draft, 1)
     last.get_by_text("Limits: coming from, top N").click()
     last.get_by_label("Only the top so many accounts").fill("x")
@@ -115,6 +115,12 @@ def test_limits_have_their_own_fields(draft):
     expect(draft.get_by_text("The draft is saved.")).to_be_visible()
     saved = Definition.objects.get(status="draft", layer__key="value-tier").document["rules"][1]
     assert (saved["from"], saved["top"]) == (["enterprise"], "7 by arr")
+
+    draft.set_viewport_size({"width": 390, "height": 844})
+    rule(draft).get_by_role("button", name="+ Group").click()
+    for dark in (False, True):
+        draft.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", dark)
+        assert window.sideways() == []
 
 
 def test_an_alert_rule_is_made_of_rows_too(window):
@@ -134,14 +140,6 @@ def test_an_alert_rule_is_made_of_rows_too(window):
     page.get_by_role("button", name="Save", exact=True).click()
     page.wait_for_url("**/alertrule/")
     assert AlertRule.objects.get().condition == "arr >= 100000 AND label.lifecycle = 'ramping'"
-
-
-def test_rows_fit_a_telephone(draft, window):
-    draft.set_viewport_size({"width": 390, "height": 844})
-    rule(draft).get_by_role("button", name="+ Group").click()
-    for dark in (False, True):
-        draft.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", dark)
-        assert window.sideways() == []
 
 
 def test_a_list_typed_into_one_box_is_taken_apart_when_it_was_meant_as_several(draft):

@@ -145,7 +145,7 @@ def test_a_worker_is_killed(undisturbed, environment, spawn_worker, tmp_path, ta
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
+@pytest.mark.parametrize("kind", ["redis", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def test_a_worker_is_killed_on_another_broker(
     undisturbed, environment, spawn_worker, tmp_path, kind, request
 ):

@@ -58,7 +58,7 @@ def explained(move):
     return rule.key
 
 
-@pytest.mark.parametrize("months", [10, pytest.param(24, marks=pytest.mark.long)])
+@pytest.mark.parametrize("months", [7, pytest.param(24, marks=pytest.mark.long)])
 def test_every_change_of_two_years_has_its_rule_and_evidence(months):
     layer = replay(MONTHS[:months])
     moves = Move.objects.filter(layer=layer).select_related("account", "layer", "from_segment", "to_segment")
@@ -73,7 +73,7 @@ def test_every_change_of_two_years_has_its_rule_and_evidence(months):
     assert len(told) == len(MONTHS)
 
 
-@pytest.mark.parametrize("months", [4, pytest.param(24, marks=pytest.mark.long)])
+@pytest.mark.parametrize("months", [2, pytest.param(24, marks=pytest.mark.long)])
 def test_a_replay_in_a_fresh_database_gives_the_same(months):
     with transaction.atomic():
         replay(MONTHS[:months])

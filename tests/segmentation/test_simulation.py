@@ -501,6 +501,7 @@ def test_the_range_of_a_killed_process_is_taken_over_at_once(real_db, spawn, mon
     assert sorted(made.parts.values_list("attempts", flat=True)) == [1, 1, 1, 1, 1, 2]
 
 
+@pytest.mark.long
 def test_several_processes_share_the_ranges(real_db, spawn, monkeypatch):
     monkeypatch.setattr(runs, "SMALL_CHUNK", 3)
     monkeypatch.setattr(runs, "CHUNK", 3)
