@@ -93,7 +93,8 @@ def prepare(request, *, by):
         raise Refused("The files of the import are not those that were asked about. Upload them again.")
     asked = User.objects.filter(pk=request.requester).first() if request.requester else None
     with _carrying_out(batch):
-        imports.ask_commit(batch, by=asked or by, skip_rejected=request.content["skip_rejected"])
+        again = request.status == ApprovalRequest.Status.FAILED
+        imports.ask_commit(batch, by=asked or by, skip_rejected=request.content["skip_rejected"], again=again)
     return False
 
 

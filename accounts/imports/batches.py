@@ -84,8 +84,8 @@ def commit(batch, *, by=None, skip_rejected=False):
     return batch
 
 
-def ask_commit(batch, *, by, skip_rejected=False):
-    """Let a worker commit a previewed import; of two clicks one is refused."""
+def ask_commit(batch, *, by, skip_rejected=False, again=False):
+    """Let a worker commit a previewed import; of two clicks one is refused. again: also one that failed when it was committed."""
     from accounts import tasks
 
     if not batch.uploads.exists():
@@ -97,7 +97,7 @@ def ask_commit(batch, *, by, skip_rejected=False):
     with transaction.atomic():
         _move(
             batch,
-            {Status.PREVIEWED, Status.FAILED},
+            {Status.PREVIEWED, Status.FAILED} if again else {Status.PREVIEWED},
             Status.COMMITTING,
             skip_rejected=skip_rejected,
             attempts=0,

@@ -102,6 +102,15 @@ def test_what_the_worker_could_not_do_is_said_and_tried_again(batch, ops):
     assert (Account.objects.count(), request.status, request.failure) == (2, "applied", "")
 
 
+def test_what_failed_is_not_imported_without_a_preview(batch, ops):
+    batch.uploads.update(content=b"")
+    imports.preview(batch)
+    batch.uploads.update(content=GOOD.encode())
+    with pytest.raises(Refused, match="cannot be done to an import that is"):
+        imports.ask_commit(batch, by=ops, skip_rejected=True)
+    assert ImportBatch.objects.get().status == "failed"
+
+
 def test_where_the_end_of_an_import_was_not_told_the_clock_finds_it(batch, ops, settings):
     policy("import", "RevOps", only=True)
     request = approved(import_gate.ask(batch, by=ops, why="The new quarter"), someone("rob", "RevOps"))
