@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts import catalogue, conflicts, parents
+from accounts import catalogue, conflicts, gates, parents
 from accounts.catalogue import ACCOUNT_FACTS
 from accounts.history import acting, actor
 from accounts.models import Account
@@ -83,6 +83,7 @@ def lock_parents():
 
 
 def _write(account, values, stamp):
+    gates.ask("facts_written", by_hand=True)
     for name, value in values.items():
         setattr(account, name, value)
         if name in ACCOUNT_FACTS:

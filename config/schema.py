@@ -4,7 +4,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from accounts.refusals import Refused
-from segmentation import guards
+from core import guards
 
 NAMED = 3
 
@@ -30,7 +30,16 @@ def check():
             f"The database lacks {_counted(missing)}: apply what is missing with `manage.py migrate`, "
             "or start with `make run`, which does."
         )
-    guards.check()
+    try:
+        lost = guards.differences()
+    finally:
+        connection.close()
+    if lost:
+        more = f", and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+        raise Refused(
+            f"The database does not keep what Demarc promises: {', '.join(lost[:NAMED])}{more}. `manage.py guards` lists "
+            "it all; `manage.py guards --install` puts functions and triggers back."
+        )
 
 
 def _counted(missing):

@@ -7,19 +7,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
 
-from django.conf import settings
-from django.db.models import Q, Sum
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts import catalogue
 from accounts.history import acting, actor
-from accounts.models import Account
 from accounts.refusals import Refused, verb
-from accounts.revenue import with_arr
 from governance import approvals
 from governance.models import ApprovalRequest, Kind
-from segmentation import comparison, impact, simulation, versions
+from segmentation import comparison, versions
+from segmentation import impact as moves
+from segmentation import simulation as preview
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.models import Definition, Segment, Simulation
 
@@ -44,12 +42,12 @@ def ask(definition, *, by, why, simulation=None, seen=None):
             raise Refused(
                 f"Acknowledge first, with a reason, what the checks warn of: {warnings[0].message}{more}"
             )
-        preview = _frozen(found, simulation, by=by)
+        attached = _frozen(found, simulation, by=by)
         what = {
             "content": {"definition": found.pk, "hash": found.hash, "version": found.version},
             "changes": changes(found),
-            "impact": impact_of(found, preview),
-            "simulation": preview,
+            "impact": impact_of(found),
+            "simulation": attached,
             "authors": authors(found),
         }
         if request is None:
@@ -58,7 +56,7 @@ def ask(definition, *, by, why, simulation=None, seen=None):
                 Kind.DEFINITION, key=_key(found.pk), subject=subject, why=why, by=by, **what
             )
         seen = approvals.token(request)
-        if request.status == "changes_asked" and request.hash == approvals.fingerprint(what["content"]):
+        if request.status == "changes_asked" and request.content == what["content"]:
             return approvals.resubmit(request, by=by, seen=seen)
         return approvals.edit(request, by=by, seen=seen, why=why, **what)
 
@@ -86,10 +84,9 @@ def authors(definition):
 
 
 def preview_of(definition):
-    """The impact preview of exactly these rules that would be attached: frozen before newer; None where there is none."""
+    """The newest impact preview of exactly these rules, which would be attached; None where there is none."""
     found = Simulation.objects.filter(layer=definition.layer_id, status=Simulation.Status.FINISHED)
-    found = found.filter(hash=_hash(definition)).order_by("-id")
-    return found.exclude(frozen_at=None).first() or found.first()
+    return found.filter(hash=_hash(definition)).order_by("-id").first()
 
 
 def _hash(definition):
@@ -101,29 +98,24 @@ def _hash(definition):
 
 
 def _frozen(definition, chosen, *, by):
-    preview = chosen or preview_of(definition)
-    if preview is None:
+    found = chosen or preview_of(definition)
+    if found is None:
         return None
-    if (preview.layer_id, preview.hash) != (definition.layer_id, definition.hash):
+    if (found.layer_id, found.hash) != (definition.layer_id, definition.hash):
         raise Refused("This impact preview is of other rules. Preview these, and attach that.")
-    if preview.frozen_at:
-        return preview
-    return simulation.freeze(preview, by=by, note=f"Attached to the request for version {definition.version}")
+    if found.frozen_at:
+        return found
+    return preview.freeze(found, by=by, note=f"Attached to the request for version {definition.version}")
 
 
-def impact_of(definition, preview):
-    """The approvals.Impact of activating this version: what its preview found, else everybody it would apply to.
+def impact_of(definition):
+    """The approvals.Impact of activating this version today, whatever was previewed: counted here and now.
 
     Nobody is left out as CSM: rules are about all accounts, not about somebody's.
     """
-    if preview is None:
-        accounts = with_arr(Account.objects.scored(), timezone.localdate())
-        ours = Q(currency__in=["", settings.ORGANISATION_CURRENCY])
-        total = accounts.filter(ours).aggregate(arr=Sum("arr_now"))["arr"] or Decimal(0)
-        foreign = accounts.exclude(ours).exists()
-        return approvals.Impact(accounts=accounts.count(), arr=total, top_tier=True, foreign=foreign)
     first = Segment.objects.filter(layer=definition.layer_id).order_by("position", "key").first()
-    moved = [row for row in impact.told(preview.result)["by_rules"] if row["from"] != row["to"]]
+    found = preview.count(definition, timezone.localdate())
+    moved = [row for row in moves.told(found)["by_rules"] if row["from"] != row["to"]]
     return approvals.Impact(
         accounts=sum(row["accounts"] for row in moved),
         arr=sum((Decimal(row["arr"]) for row in moved), Decimal(0)),
@@ -143,6 +135,11 @@ def _key(pk):
 
 
 # -- what approvals calls
+
+
+def impact(request):
+    found = _version(request)
+    return impact_of(found) if found else approvals.Impact()
 
 
 def carry_out(request, *, by, at):

@@ -7,32 +7,30 @@ told. Whoever also locks what a request is about (a tier change, an override, ru
 the request that person was looking at. A request carries its content in the form its kind defines; its kind's module (KINDS)
 
     carry_out(request, *, by, at)     does it, all or nothing; a Refused is shown as the reason of the failure
+    impact(request)                   the Impact as of today
     decided_against(request, *, verdict, by, reason)    lets go of what it was about: `reject`, `ask`, `withdraw`, `expire`
     address(request)                  the URL of what it is about
 """
 
-import hashlib
 import json
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from importlib import import_module
 
-from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, IntegrityError, connection, transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from accounts.history import acting, actor
-from accounts.models import Account
 from accounts.refusals import Refused, verb
 from accounts.templatetags.shown import day, plural
 from governance import events, permissions
-from governance.deciders import ADMINISTRATOR, APPROVER, CS_OPS, Desk
-from governance.models import ApprovalPolicy, ApprovalRequest, Comment, Decision, Event, Kind
+from governance.deciders import Desk
+from governance.models import ApprovalRequest, Comment, Decision, Event, Kind
 from segmentation import causes, lifecycles
 from segmentation.lifecycles import Step
 from segmentation.models import Cause
@@ -48,7 +46,9 @@ KINDS = {
     Kind.IMPORT: "governance.import_gate",
 }
 SOON = timedelta(days=2)  # before a request expires, everybody who could decide it is told
-DUE_DAYS, EXPIRE_DAYS = 5, 30  # where no policy says so
+POLICIES = (
+    18116682  # advisory lock: held shared by who asks, alone by who changes a policy; the guards take it too
+)
 LONGEST = 4_000  # characters of a reason or a comment
 KEEP = object()  # an argument that was not given: as it is
 _STATUS, _VERDICT = ApprovalRequest.Status, Decision.Verdict
@@ -115,41 +115,28 @@ class Impact:
 def requirement(kind, impact, *, by=None):
     """({role: approvals}, days until due, days until it expires) for a request of this kind and impact.
 
-    All policies that apply count together, of one role the highest number. Where none applies: one Approver. Where all
-    that apply ask for nobody: nobody, unless `by`, who asks, is not of CS Ops, which then looks at it.
+    By the policies there are, as the database itself works it out (demarc_required, which holds every request to it). by:
+    who asks.
     """
-    needed, due_days, expire_days = _required(kind, impact)
-    if not needed and by is not None and not permissions.in_role(by, CS_OPS, ADMINISTRATOR):
-        needed = {CS_OPS: 1}
-    return needed, due_days, expire_days
+    return _required(kind, impact, by.pk if by else None)
 
 
-def _required(kind, impact):
-    rows = [
-        row
-        for row in ApprovalPolicy.objects.filter(kind=kind).select_related("role")
-        if _applies(row, impact)
-    ]
-    if not rows:
-        return {APPROVER: 1}, DUE_DAYS, EXPIRE_DAYS
-    needed = {}
-    for row in rows:
-        needed[row.role.name] = max(needed.get(row.role.name, 0), row.approvals)
-    return (
-        {role: number for role, number in sorted(needed.items()) if number},
-        min(row.due_days for row in rows),
-        min(row.expire_days for row in rows),
-    )
+def _required(kind, impact, requester):
+    figures = [impact.accounts, impact.arr, impact.csm_changes, impact.top_tier, impact.foreign]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select needed, due_days, expire_days from demarc_required(%s, %s, %s, %s, %s, %s, %s)",
+            [str(kind), *figures, requester],
+        )
+        needed, due_days, expire_days = cursor.fetchone()
+    return dict(sorted(json.loads(needed).items())), due_days, expire_days
 
 
-def _applies(policy, impact):
-    thresholds = [
-        (policy.min_accounts, impact.accounts),
-        (policy.min_arr, max(impact.arr, policy.min_arr or 0) if impact.foreign else impact.arr),
-        (policy.min_csm_changes, impact.csm_changes),
-    ]
-    reached = all(least is None or value >= least for least, value in thresholds)
-    return reached and (impact.top_tier or not policy.top_tier)
+def hold_policies(kind):
+    """Keep policies as they are until the end of the transaction; who changes one (kind POLICY) waits for all others."""
+    shared = "" if kind == Kind.POLICY else "_shared"
+    with connection.cursor() as cursor:
+        cursor.execute(f"select pg_advisory_xact_lock{shared}(%s)", [POLICIES])
 
 
 def _stricter(one, other):
@@ -209,20 +196,23 @@ def open(
     """
     why = _said(why, "Say why you ask for this.")
     content = _plain(content)
-    needed, due_days, expire_days = requirement(kind, impact, by=by)
     now = timezone.now()
     with _acting(by, why):
+        hold_policies(kind)
+        requester = by.pk if by else actor().id
+        needed, due_days, expire_days = _required(kind, impact, requester)
+        hash, owners = _worked_out(kind, content)
         causes.take(Cause.Kind.DECISION, reason=why)
         request = _create(
             kind=kind,
             key=key,
             subject=subject[:400],
             content=content,
-            hash=fingerprint(content),
+            hash=hash,
             changes=[str(one) for one in changes],
             why=why,
             evidence=_clean(evidence),
-            requester=by.pk if by else actor().id,
+            requester=requester,
             requester_label=by.get_username() if by else actor().label,
             requested_at=now,
             simulation=simulation,
@@ -230,8 +220,10 @@ def open(
             due_at=now + timedelta(days=due_days),
             expires_at=now + timedelta(days=expire_days),
             apply_on=apply_on,
-            editors=sorted({*authors} - {None, by.pk if by else actor().id}),
+            editors=sorted({*authors} - {None, requester}),
+            owners=sorted({*impact.owners, *owners}),
             **_figures(impact),
+            measured=[_measured(impact, "asked", now)],
         )
         _tell(
             request, "request_opened", f"{request.requester_label} asks for approval: {request.subject}", why
@@ -258,14 +250,29 @@ def _create(**columns):
     )
 
 
+def _worked_out(kind, content):
+    """(fingerprint, owners) of a content, as the database works them out."""
+    text = json.dumps(content)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select demarc_fingerprint(%s::jsonb), demarc_owners(%s, %s::jsonb)", [text, str(kind), text]
+        )
+        return cursor.fetchone()
+
+
 def _figures(impact):
     return {
         "accounts": impact.accounts,
         "arr": impact.arr,
         "csm_changes": impact.csm_changes,
         "top_tier": impact.top_tier,
-        "owners": sorted(set(impact.owners)),
+        "other_currency": impact.foreign,
     }
+
+
+def _measured(impact, when, at):
+    """An entry of `measured`: what was counted, when, and at which step (asked, edited, decided)."""
+    return {"when": when, "at": at.isoformat(), **_figures(impact) | {"arr": str(impact.arr)}}
 
 
 @verb
@@ -331,7 +338,8 @@ def _revise(request, content, changes, impact, *, by, texts, others=None, narrow
     fresh |= {name: value for name, value in (others or {}).items() if value is not KEEP}
     if fresh.get("why") == "":
         raise Refused("Say why you ask for this.")
-    hash = fingerprint(content)
+    hold_policies(request.kind)
+    hash, owners = _worked_out(request.kind, content)
     if hash == request.hash and all(getattr(request, name) == value for name, value in fresh.items()):
         return request
     causes.take(Cause.Kind.DECISION, reason=narrowed or fresh.get("why", request.why))
@@ -341,6 +349,8 @@ def _revise(request, content, changes, impact, *, by, texts, others=None, narrow
         setattr(request, name, value)
     wrote = {*authors, by.pk if by and not narrowed else None}
     request.editors += sorted(wrote - {None, request.requester, *request.editors})
+    request.owners = sorted({*request.owners, *impact.owners, *owners})
+    request.measured = [*request.measured, _measured(impact, "edited", timezone.now())]
     _new_revision(request, requirement(request.kind, impact))
     new, gone = _differences(before, request.changes)
     did = "took something out" if narrowed else "edited"
@@ -369,6 +379,8 @@ def resubmit(request, *, by, seen=None):
         permissions.check(permissions.resubmit(request, by=by))
         _check_seen(request, by, seen)
         causes.take(Cause.Kind.DECISION, reason=request.why)
+        hold_policies(request.kind)
+        _measure(request, "edited", timezone.now())
         _new_revision(request, requirement(request.kind, impact_of(request)))
         _tell(request, "request_edited", f"{_name(by)} hands in again: {request.subject}", request.why)
         _go_on(request, by=by, at=timezone.now())
@@ -376,11 +388,29 @@ def resubmit(request, *, by, seen=None):
 
 
 def impact_of(request):
-    """The Impact a request was stored with; whether money in another currency is part of it say its accounts."""
-    about = Account.objects.filter(Q(transitions__request=request) | Q(overrides__request=request))
-    foreign = about.exclude(currency__in=["", settings.ORGANISATION_CURRENCY]).exists()
+    """The Impact a request is held to: the highest figures of all that was counted of it."""
     stored = (request.accounts, request.arr, request.csm_changes, request.top_tier, tuple(request.owners))
-    return Impact(*stored, foreign=foreign)
+    return Impact(*stored, foreign=request.other_currency)
+
+
+def _measure(request, when, at):
+    """Count what it reaches as of today. Where that is more than was counted before, it needs what that needs."""
+    now, before = _module(request).impact(request), impact_of(request)
+    entry = _measured(now, when, at)
+    if {**request.measured[-1], "when": when, "at": entry["at"]} != entry:
+        request.measured = [*request.measured, entry]
+    highest = replace(
+        now,
+        accounts=max(now.accounts, before.accounts),
+        arr=max(now.arr, before.arr),
+        csm_changes=max(now.csm_changes, before.csm_changes),
+        top_tier=now.top_tier or before.top_tier,
+        foreign=now.foreign or before.foreign,
+    )
+    for name, value in _figures(highest).items():
+        setattr(request, name, value)
+    request.owners = sorted({*request.owners, *now.owners, *_worked_out(request.kind, request.content)[1]})
+    request.needed = _stricter(request.needed, requirement(request.kind, highest)[0])
 
 
 @verb
@@ -457,6 +487,8 @@ def _said_before(request, verdict, by, seen):
 
 def _after_approval(request, decision, *, by, at):
     causes.take(Cause.Kind.DECISION, reason=request.why)
+    _measure(request, "decided", at)
+    request.save()
     desk = Desk([request], at=at)
     parts = desk.parts(request)
     given, needed = sum(min(part.given, part.needed) for part in parts), sum(part.needed for part in parts)
@@ -520,6 +552,7 @@ def apply(request, *, by=None, at=None):
         request = _locked(request)
         permissions.check(permissions.apply(request, by=by, at=at))
         causes.take(Cause.Kind.DECISION, reason=request.why)
+        _measure(request, "carried out", at)
         _go_on(request, by=by, at=at)
     return request
 
@@ -628,7 +661,8 @@ def _recount(request, *, by, at):
             return request
         if request.status == _STATUS.PENDING and enough and request.expires_at > at:
             causes.take(Cause.Kind.DECISION, reason=request.why)
-            _go_on(request, by=by, at=at, desk=desk)
+            _measure(request, "carried out", at)
+            _go_on(request, by=by, at=at)
     return None
 
 
@@ -637,8 +671,9 @@ def tighten(kind, *, by=None, at=None):
     """After a change of policy: open requests of this kind need what is stricter of old and new."""
     reason = "The policy changed"
     with _acting(by, reason):
-        for one in ApprovalRequest.objects.open().filter(kind=kind).order_by("pk"):
-            request = _locked(one)
+        # Who holds one just now waits for this change of policy, or counts again before it carries anything out.
+        open_requests = ApprovalRequest.objects.open().filter(kind=kind).order_by("pk")
+        for request in open_requests.select_for_update(skip_locked=True):
             needed = _stricter(request.needed, requirement(kind, impact_of(request))[0])
             if not request.is_open or needed == request.needed:
                 continue
@@ -731,11 +766,6 @@ def _try(step, request, *, at):
 # -- small parts
 
 
-def fingerprint(content):
-    """The SHA-256 of plain content in its canonical form."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
 def _plain(content):
     """The content as it comes back from the database: dates and decimals are texts."""
     try:
@@ -776,6 +806,8 @@ def _acting(by, reason):
 
 
 def _locked(request):
+    if request.kind == Kind.POLICY:
+        hold_policies(request.kind)
     return ApprovalRequest.objects.select_for_update().get(pk=request.pk)
 
 

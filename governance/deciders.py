@@ -4,9 +4,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from django.contrib.auth.models import User
+from django.contrib.postgres.fields import ArrayField
+from django.db.models import Func, IntegerField
 from django.utils import timezone
 
-from governance.models import Decision, Delegation, Override, Transition
+from governance.models import ApprovalRequest, CountedApproval, Decision, Delegation
 
 CS_OPS, ADMINISTRATOR, APPROVER = "CS Ops", "Administrator", "Approver"
 NEVER = (
@@ -61,13 +63,12 @@ class Desk:
         for one in Decision.objects.filter(request__in=list(revisions)).order_by("id"):
             if one.revision == revisions[one.request_id]:
                 self._decisions[one.request_id].append(one)
-        self._owners = defaultdict(set)  # id of a request: ids of those who look after its accounts by now
-        for model in (Transition, Override):
-            found = model.objects.filter(request__in=list(revisions), account__csm__user__isnull=False)
-            for request, owner in found.values_list("request", "account__csm__user").order_by().distinct():
-                self._owners[request].add(owner)
-        by = {one.by for found in self._decisions.values() for one in found}
-        self._active = set(User.objects.filter(pk__in=by, is_active=True).values_list("pk", flat=True))
+        by_now = Func("kind", "content", function="demarc_owners", output_field=ArrayField(IntegerField()))
+        owners = ApprovalRequest.objects.filter(pk__in=revisions).values_list("pk", by_now)
+        self._owners = {request: set(people) for request, people in owners}
+        self._given = defaultdict(lambda: defaultdict(set))
+        for counted in CountedApproval.objects.filter(request__in=revisions):
+            self._given[counted.request_id][counted.role].add(counted.person)
 
     def left_out(self, request):
         """Ids of those who never decide about it: who requested it, edited it, or looks after its accounts as CSM.
@@ -75,7 +76,7 @@ class Desk:
         Whoever did when it was asked for, and whoever does now.
         """
         stored = {request.requester, *request.editors, *request.owners}
-        return (stored | self._owners[request.pk]) - {None}
+        return (stored | self._owners.get(request.pk, set())) - {None}
 
     def decisions(self, request):
         """What has been said about the request as it is now, the first first."""
@@ -86,17 +87,8 @@ class Desk:
         return next((one for one in self.decisions(request) if one.by == person), None)
 
     def given(self, request):
-        """{role: ids of the people whose approval counts}; a delegate's counts as that of the person away.
-
-        It counts while who gave it is active, the role is still theirs, and they have no part in the request.
-        """
-        out, found = self.left_out(request), defaultdict(set)
-        for one in self.decisions(request):
-            whose = one.on_behalf_of or one.by
-            counts = one.verdict == "approve" and one.hash == request.hash and one.by in self._active
-            if counts and not {one.by, whose} & out and whose in self.members[one.role]:
-                found[one.role].add(whose)
-        return found
+        """{role: ids of the people whose approval counts}; a delegate's counts as that of the person away."""
+        return self._given[request.pk]
 
     def parts(self, request):
         """A Part for each role the request needs."""

@@ -1,11 +1,11 @@
 """Imports that need an approval: where a policy asks for one, an import is carried out by its request and no other way."""
 
-import hashlib
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from decimal import Decimal
 
 from django.contrib.auth.models import User
+from django.db import connection
 from django.urls import reverse
 
 from accounts import imports
@@ -141,6 +141,11 @@ def _carrying_out(batch):
         _carried_out.reset(token)
 
 
+def impact(request):
+    batch = ImportBatch.objects.filter(pk=request.content["import"]).first()
+    return _impact(batch) if batch else approvals.Impact()
+
+
 def _impact(batch):
     """The accounts the preview creates or changes, or as many as it has rows of another kind where those are more."""
     rows = [one["created"] + one["updated"] for one in batch.queries]
@@ -148,11 +153,10 @@ def _impact(batch):
 
 
 def _fingerprint(batch):
-    """The SHA-256 of the recipe and the files, by name."""
-    found = hashlib.sha256(batch.recipe.encode())
-    for file in batch.uploads.order_by("name", "pk"):
-        found.update(file.name.encode() + b"\0" + hashlib.sha256(bytes(file.content)).digest())
-    return found.hexdigest()
+    """The SHA-256 of the recipe and the files, as the database works it out when they are imported."""
+    with connection.cursor() as cursor:
+        cursor.execute("select demarc_import_fingerprint(%s)", [batch.pk])
+        return cursor.fetchone()[0]
 
 
 def _open_request(batch):

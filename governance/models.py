@@ -6,6 +6,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import F, Func, Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from accounts.history import actor_channel, actor_id, actor_label, tracked
@@ -221,9 +222,11 @@ class ApprovalRequest(models.Model):
     arr = models.DecimalField("ARR", max_digits=20, decimal_places=2, default=0)
     csm_changes = models.PositiveIntegerField("CSM changes", default=0)
     top_tier = models.BooleanField("touches the top segment", default=False)
+    other_currency = models.BooleanField(default=False)  # money is part of it that `arr` does not count
     simulation = models.ForeignKey(
         Simulation, null=True, blank=True, on_delete=models.PROTECT, related_name="requests"
     )
+    measured = models.JSONField(default=list)  # what was counted, and when: approvals._measured
     needed = models.JSONField(default=dict)
     status = models.CharField(max_length=15, choices=Status, default=Status.PENDING)
     due_at = models.DateTimeField()
@@ -234,8 +237,11 @@ class ApprovalRequest(models.Model):
     ended_at = models.DateTimeField(null=True)
     ended_by, ended_by_label = _person()
     end_reason = models.TextField(blank=True)
+    cause = models.BigIntegerField(
+        null=True, editable=False
+    )  # of the transaction that carried it out; a trigger says it
     objects = ApprovalRequestQuerySet.as_manager()
-    history = tracked()
+    history = tracked(excluded_fields=["cause"])
 
     class Meta:
         ordering = ["-id"]
@@ -256,6 +262,7 @@ class ApprovalRequest(models.Model):
                 name="request_open", fields=["due_at"],
                 condition=Q(status__in=["pending", "changes_asked", "approved", "failed"]),
             ),
+            models.Index(name="request_of_cause", fields=["cause"], condition=Q(cause__isnull=False)),
         ]  # fmt: skip
 
     def __str__(self):
@@ -293,11 +300,30 @@ class Decision(models.Model):
         default_permissions = []
         constraints = [
             models.UniqueConstraint(name="decided_once", fields=["request", "revision", "by"]),
+            models.UniqueConstraint(
+                "request", "revision", Coalesce("on_behalf_of", "by"), name="counted_once"
+            ),
             models.CheckConstraint(name="no_needs_a_reason", condition=Q(verdict="approve") | ~Q(reason="")),
         ]
 
     def __str__(self):
         return f"{self.get_verdict_display()} by {self.by_label}"
+
+
+class CountedApproval(models.Model):
+    """An approval that counts as things are now: whose it is, and in which role. A view of the database."""
+
+    request = models.ForeignKey(ApprovalRequest, on_delete=models.DO_NOTHING, related_name="+")
+    role = models.CharField(max_length=150)
+    person = models.IntegerField()  # who decided, or whom they stood in for
+
+    class Meta:
+        managed = False
+        db_table = "governance_countedapproval"
+        default_permissions = []
+
+    def __str__(self):
+        return f"{self.role}: {self.person}"
 
 
 class Comment(models.Model):

@@ -192,7 +192,7 @@ def look(accounts, segment):
     return list(cases.values())
 
 
-def impact(cases, plan=None):
+def impact_on(cases, plan=None):
     """What the request touches, as the policies of approval count it."""
     segments = Segment.objects.filter(layer=cases[0].segment.layer_id).order_by("position", "key")
     top = segments.values_list("pk", flat=True).first()
@@ -241,7 +241,7 @@ def ask(
             why=wanted.text,
             evidence=wanted.evidence,
             by=by,
-            impact=impact(cases, wanted.plan),
+            impact=impact_on(cases, wanted.plan),
         )
         for row in Override.objects.filter(pk__in=[row.pk for row in rows], request=None):
             row.request = request
@@ -283,7 +283,7 @@ def change(
             changes=_changes(cases, wanted),
             why=wanted.text,
             evidence=wanted.evidence,
-            impact=impact(cases, wanted.plan),
+            impact=impact_on(cases, wanted.plan),
             by=by,
             seen=seen,
         )
@@ -395,6 +395,12 @@ def _changes(cases, wanted):
 
 
 # -- decided about: what governance.approvals calls
+
+
+def impact(request):
+    accounts = [row.account for row in request.overrides.select_related("account")]
+    segment = Segment.objects.select_related("layer").get(pk=request.content["segment"])
+    return impact_on(look(accounts, segment), _plan(request.content["plan"]))
 
 
 def carry_out(request, *, by, at):

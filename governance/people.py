@@ -96,6 +96,10 @@ def _wanted(user, add, remove):
 # -- what approvals calls (governance.approvals.KINDS)
 
 
+def impact(request):
+    return approvals.Impact(owners=(request.content["user"],))
+
+
 def carry_out(request, *, by, at):
     """Give and take the roles, in the transaction that says the request is done."""
     user, content = _user(request), request.content
@@ -182,7 +186,7 @@ def set_up_together(roles, *, by=None):
 def _set_up(wanted, by):
     reason = "Set-up: there is nobody yet who could decide"
     for user, names in wanted.items():
-        with _acting_on(user, by, reason) as found:
+        with _acting_on(user, by, reason, kind=Cause.Kind.SETUP) as found:
             add, _ = _wanted(found, names, ())
             _put(found, add, [], reason=reason)
 
@@ -273,7 +277,7 @@ def _check_stays_administered(user, loses):
 
 
 @contextmanager
-def _acting_on(user, by, reason):
+def _acting_on(user, by, reason, *, kind=Cause.Kind.DECISION):
     """The person, locked, in one transaction with a cause, in the name of who acts."""
     reason = (reason or "").strip()
     if not reason:
@@ -285,5 +289,5 @@ def _acting_on(user, by, reason):
         found = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
         if found is None:
             raise Refused("This person is not there any more.")
-        causes.take(Cause.Kind.DECISION, reason=reason)
+        causes.take(kind, reason=reason)
         yield found

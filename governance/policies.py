@@ -376,6 +376,11 @@ def change(request, *, by=None, seen, proposal, why=None):
 # -- what approvals calls (governance.approvals.KINDS)
 
 
+def impact(request):
+    layer = Layer.objects.filter(pk=request.content.get("layer")).first()
+    return _impact_of(layer) if layer else approvals.Impact()
+
+
 def carry_out(request, *, by, at):
     """Put the policy into force, in the transaction that says the request is done."""
     causes.take(Cause.Kind.DECISION, reason=request.why)

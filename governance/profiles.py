@@ -87,14 +87,14 @@ def choose(name, *, by=None):
             raise Refused(
                 "Requests have been made here already: another profile is a request now, on the page Who decides."
             )
+        causes.take(Cause.Kind.SETUP, reason=actor().reason)
         put(profile, name)
         events.record("policy_changed", f"The governance profile is {profile}. {DOES[name]}", about=profile)
         return profile
 
 
 def put(profile, name):
-    """Write the profile and its policies, with history; the caller has locked the profile, and says why."""
-    causes.take(Cause.Kind.DECISION, reason=actor().reason)
+    """Write the profile and its policies, with history; the caller has locked the profile and taken a cause."""
     for one in ApprovalPolicy.objects.select_for_update(of=["self"]):
         one.delete()
     roles = {group.name: group for group in Group.objects.all()}

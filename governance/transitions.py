@@ -305,6 +305,10 @@ def _narrowed(request, rest):
 # -- decided about: what governance.approvals calls
 
 
+def impact(request):
+    return plans.impact(list(request.transitions.select_related(*_RELATED)))
+
+
 def carry_out(request, *, by, at):
     """Start the approved tier changes, all or none: the segments move. Those of a later day, or in quiet days, wait."""
     on = _date(at)
@@ -355,6 +359,7 @@ def _start(one, on, known):
     assignment = Assignment.objects.filter(account=one.account_id, layer=one.layer_id, product=None).first()
     if assignment and assignment.overridden:
         raise Refused(f"An override of {one.account} is in force on {one.layer}: end it first.")
+    _joint(one, on)  # first: the database lets the segment move only then
     assignments.put(
         one.account,
         one.layer,
@@ -364,7 +369,6 @@ def _start(one, on, known):
         expected=one.from_segment,
         known=known,
     )
-    _joint(one, on)
 
 
 def _joint(one, on):

@@ -696,7 +696,7 @@ def _write(changes, pinned):
         standing, scored = not changes["new"].all(), (changes["scored"] & ~changes["unscored"]).any()
         lost = _take(cursor) if standing else []
         moved = changes.filter(pl.col("why").is_not_null())
-        cause = causes.take(Cause.Kind.RUN, run=run) if len(moved) else None
+        cause = causes.take(Cause.Kind.RUN, run=run) if changes["tracked"].any() else None
         if standing:
             cursor.execute(_UPDATE)
             cursor.execute(_MARK)

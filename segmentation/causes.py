@@ -21,6 +21,11 @@ def take(kind, *, run=None, reason=""):
     return Cause.objects.filter(**here).first() or Cause.objects.create(kind=kind, **_who(run, reason))
 
 
+def of_facts(*, by_hand=False):
+    """The cause of facts that are written (settings.GATES["facts_written"]): who looks after an account may be among them."""
+    take(Cause.Kind.DECISION if by_hand else Cause.Kind.IMPORT)
+
+
 def _who(run, reason):
     if run:
         return {

@@ -304,6 +304,42 @@ def _array(series):
     return f"{{{series.cast(pl.String).fill_null('NULL').str.join(',').item() or ''}}}"
 
 
+def count(definition, as_of):
+    """What a version of the rules would change as of a date, counted here and now and kept nowhere; as `Simulation.result`.
+
+    Raises Refused where the rules are not complete. Accounts that cannot be evaluated are left out.
+    """
+    document, layer = _complete(definition), definition.layer
+    unsaved = Simulation(
+        layer=layer,
+        definition_id=definition.pk,
+        document=definition.document,
+        as_of=as_of,
+        left_out=runs.without_facts(document, as_of, products=layer.scope == Layer.Scope.PRODUCT),
+    )
+    _, ranges = runs.cut(_which(layer, document))
+    pinned = _pin(unsaved)
+
+    def over(work):
+        parts = []
+        for first, last in ranges:
+            runs.divided(work, first, last, pinned.which, parts, lambda account, error: None)
+        return parts
+
+    def values(document):
+        return over(partial(_term_values, pinned.layer, document, as_of))
+
+    if document.population:
+        unsaved.cutoffs = assignments.measure(pinned.layer, values)
+        pinned = _pin(unsaved)
+    figures = impact.add(seen.figures for seen in over(pinned.look))
+    return impact.result(layer, pinned.layer.document, figures)
+
+
+def _term_values(layer, document, as_of, first, last):
+    return assignments.values(layer, document, [], at=as_of, first=first, last=last)
+
+
 # -- ending
 
 

@@ -16,7 +16,7 @@ from accounts.refusals import Refused
 from segmentation import causes, checks, comparison, definitions, dependencies, jobs, lifecycles, treatments
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.lifecycles import Step
-from segmentation.models import Cause, Definition, Layer, Segment, ServiceModel, Treatment
+from segmentation.models import Assignment, Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
 PRESETS = Path(__file__).parent / "presets"
 SERVICE_MODELS = "service-models"
@@ -389,7 +389,8 @@ def _activate(version, kind):
 def load_presets():
     """Create the layers of the preset library where they are not there yet, each with a first version of its rules.
 
-    That version is active, or a draft to be looked at where the preset says `inactive: true`. Never touches what is
+    That version is active, or a draft to be looked at where the preset says `inactive: true` or customers have segments
+    already. Never touches what is
     there: a layer that has a version of its rules is left as people made it.
     Returns {"created": [layer keys], "left": [layer keys]}.
     """
@@ -427,7 +428,8 @@ def _load(preset, position):
     for place, segment in enumerate(preset["segments"]):
         _load_segment(layer, segment, place)
     version = _new_version(layer, preset["document"])
-    if preset.get("inactive") != "true":
+    in_use = Assignment.objects.exclude(effective=None).exists()  # set-up is over: by approval only
+    if preset.get("inactive") != "true" and not in_use:
         _check_ready(version)  # its warnings are for the people who will use it
         _activate(version, Cause.Kind.SETUP)
     return True

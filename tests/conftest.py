@@ -221,10 +221,16 @@ def quick_passwords(settings):
 
 
 @pytest.fixture(autouse=True)
-def alone(settings):
+def alone(request, settings):
     """Accounts and segmentation by themselves, without governance at their gates; tests/governance/ overrides this."""
     settings.GATES = {}
     settings.AFTER_RUN = []
+    marked = request.node.get_closest_marker("django_db")
+    for name in ("real_db", "db"):
+        if name in request.fixturenames or (name == "db" and marked):
+            request.getfixturevalue(name)
+            databases.without_sign_off()
+            break
 
 
 @pytest.fixture(autouse=True)

@@ -39,6 +39,32 @@ def using(name, blocker):
             connection.settings_dict["NAME"] = before
 
 
+NOBODY_SIGNS = """
+    create or replace function demarc_refuse_unsigned(sentence text) returns void language sql as 'select null::void'
+"""
+
+
+def without_sign_off():
+    """From now on this database takes what matters from whoever has a cause, as if there were no governance."""
+    with connection.cursor() as cursor:
+        cursor.execute(NOBODY_SIGNS)
+
+
+@contextlib.contextmanager
+def unsigned():
+    """Within, what a test starts from needs nobody's sign-off; afterwards the database keeps to what it did before."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_get_functiondef('demarc_refuse_unsigned'::regproc)")
+        [before] = cursor.fetchone()
+        cursor.execute(NOBODY_SIGNS)
+    try:
+        yield
+    finally:
+        if not (connection.in_atomic_block and connection.needs_rollback):
+            with connection.cursor() as cursor:
+                cursor.execute(before)
+
+
 @contextlib.contextmanager
 def _server():
     """A connection to the server that is in none of the tests' databases."""

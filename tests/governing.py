@@ -5,6 +5,7 @@
 
 from datetime import timedelta
 
+from databases import unsigned
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.utils import timezone
@@ -23,7 +24,7 @@ failing = []  # not empty: carrying out is refused with this sentence
 
 def someone(name, *roles, **columns):
     """A person with these roles (names of groups); asked for again they get more roles."""
-    with transaction.atomic(), acting(label="tests", reason="People of the tests"):
+    with transaction.atomic(), unsigned(), acting(label="tests", reason="People of the tests"):
         causes.take(Cause.Kind.SETUP)
         user, _ = User.objects.get_or_create(username=name, defaults=columns)
         user.groups.add(*[Group.objects.get_or_create(name=role)[0] for role in roles])
@@ -43,7 +44,7 @@ def deactivated(user):
 
 def policy(kind, role, approvals=1, **columns):
     """One more policy of this kind. `only=True`: those there are go first."""
-    with transaction.atomic(), acting(label="tests", reason="Policies of the tests"):
+    with transaction.atomic(), unsigned(), acting(label="tests", reason="Policies of the tests"):
         causes.take(Cause.Kind.SETUP)
         if columns.pop("only", False):
             ApprovalPolicy.objects.filter(kind=kind).delete()
@@ -53,7 +54,7 @@ def policy(kind, role, approvals=1, **columns):
 
 def no_policies(kind):
     """One Approver decides, as where no policy is."""
-    with transaction.atomic(), acting(label="tests", reason="Policies of the tests"):
+    with transaction.atomic(), unsigned(), acting(label="tests", reason="Policies of the tests"):
         causes.take(Cause.Kind.SETUP)
         ApprovalPolicy.objects.filter(kind=kind).delete()
 
@@ -66,7 +67,7 @@ def nobody_approves(kind):
 def away(absent, delegate, *, days=7, since=0):
     """`delegate` stands in for `absent` from `since` days from today on."""
     first = timezone.localdate() + timedelta(days=since)
-    with transaction.atomic(), acting(label="tests", reason="Away"):
+    with transaction.atomic(), unsigned(), acting(label="tests", reason="Away"):
         causes.take(Cause.Kind.SETUP)
         return Delegation.objects.create(
             absent=absent, delegate=delegate, from_date=first, until_date=first + timedelta(days=days)

@@ -289,6 +289,7 @@ def _process(batch, commit, progress, found):
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("select pg_advisory_xact_lock(%s)", [LOCK])  # one import writes at a time
+        gates.ask("facts_written")
         for number, (name, frame, refused) in enumerate(results):
             progress(f"Saving {name}", steps - len(results) + number, steps)
             _upsert(name, frame, refused, recipe, batch, found)

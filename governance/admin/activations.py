@@ -63,7 +63,7 @@ def _page(request, one, preview, reason, refusal):
         else one.layer.simulations.filter(definition_id=one.pk, status="running").first(),
         may_preview=simulation.may(request.user),
         asked_before=previous if previous and previous.is_open else None,
-        deciders=_deciders(one, preview, request.user),
+        deciders="" if problems else _deciders(one, request.user),
         reason=reason or (previous.why if previous and previous.is_open else ""),
         refusal=refusal,
         status=409 if refusal else 200,
@@ -113,9 +113,9 @@ def _needed(needed):
     return " and ".join(f"{number} × {role}" for role, number in sorted(needed.items()))
 
 
-def _deciders(one, preview, user):
+def _deciders(one, user):
     """Who will have to say yes, as `1 × Approver and 1 × Finance`; "" where nobody and it applies at once."""
-    impact = activations.impact_of(one, preview)
+    impact = activations.impact_of(one)
     needed, *_ = approvals.requirement(Kind.DEFINITION, impact, by=user)
     return _needed(needed)
 

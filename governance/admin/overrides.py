@@ -410,7 +410,7 @@ def _coming(cases, segment):
     cases = [one for one in cases if not one.obstacle]
     if not cases:
         return None
-    needed, due, expire = approvals.requirement(Kind.OVERRIDE, overrides.impact(cases))
+    needed, due, expire = approvals.requirement(Kind.OVERRIDE, overrides.impact_on(cases))
     accounts = [one.account.pk for one in cases]
     open_changes = Transition.objects.open().filter(account__in=accounts, layer=layer)
     return {

@@ -1,0 +1,1 @@
+"""What every governed change needs, whatever it is about; knows none of the other apps."""

@@ -1,0 +1,241 @@
+"""The promises the database keeps whoever writes: functions, triggers and views, written once as SQL files of each app.
+
+`<app>/guards/*.sql` is how they are now, in the order of the names. What Python knows too is put in from there:
+
+    {schema}                            the schema the tables are in
+    {moves: governance.approvals.STEPS} the moves a table of statuses allows, ('pending', 'applied'), ...
+    {ended: governance.approvals.STEPS} the statuses nothing leads out of, 'applied', 'rejected', ...
+    {histories}                         the history tables of the app are append-only
+    {append_only: a b}                  so are these tables
+    {not_emptied: a b}                  these are not truncated
+    {with_cause: a b}                   rows of these are written and deleted only with a Cause of the transaction
+
+Migrations install a frozen copy (`<app>/migrations/NNNN_guards.sql`): what a migration does never changes. `make check`
+fails where a copy is due. `promises.txt` holds a hash of everything as a fresh database has it; processes compare it with
+theirs before they serve (`config.schema`).
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+from django.apps import apps
+from django.db import connection
+from django.utils.module_loading import import_string
+
+PROMISES = Path(__file__).with_name("promises.txt")
+
+
+# -- what belongs there
+
+
+def render(app):
+    """The guards of an app (its label) as they should be, one SQL text in which `{schema}` is still open."""
+    files = sorted((Path(apps.get_app_config(app).path) / "guards").glob("*.sql"))
+    text = "\n".join(file.read_text() for file in files)
+    return re.sub(r"\{(\w+)(?:: ([^{}]+))?\}", lambda found: _put_in(app, found), text) + ALWAYS
+
+
+def _put_in(app, found):
+    name, argument = found.groups()
+    if name == "schema":
+        return found[0]
+    if name == "histories":
+        return "".join(APPEND_ONLY.format(table=table) for table in _histories(app))
+    if name in ("moves", "ended"):
+        return _STATUSES[name](import_string(argument))
+    return "".join(_OF_TABLES[name].format(table=table) for table in argument.split())
+
+
+def _moves(steps):
+    return ", ".join(dict.fromkeys(f"('{step.source.value}', '{step.target.value}')" for step in steps))
+
+
+def _ended(steps):
+    sources = {step.source for step in steps}
+    return ", ".join(f"'{status.value}'" for status in type(steps[0].source) if status not in sources)
+
+
+def _histories(app):
+    models = apps.get_app_config(app).get_models()
+    return sorted(model._meta.db_table for model in models if hasattr(model, "history_type"))
+
+
+NOT_EMPTIED = """create or replace trigger demarc_no_truncate before truncate on {table}
+    for each statement execute function demarc_append_only();
+"""
+APPEND_ONLY = (
+    """create or replace trigger demarc_append_only before update or delete on {table}
+    for each row execute function demarc_append_only();
+"""
+    + NOT_EMPTIED
+)
+WITH_CAUSE = (
+    """create or replace trigger demarc_caused_write before insert or update or delete on {table}
+    for each row execute function demarc_require_cause();
+"""
+    + NOT_EMPTIED
+)
+# No setting of a session switches them off.
+ALWAYS = """
+do $$
+declare
+    guard record;
+begin
+    for guard in select tgrelid::regclass as "table", tgname from pg_trigger
+                  where tgname like 'demarc%' and tgenabled <> 'A' and pg_table_is_visible(tgrelid) loop
+        execute format('alter table %s enable always trigger %I', guard."table", guard.tgname);
+    end loop;
+end
+$$;
+"""
+_OF_TABLES = {"append_only": APPEND_ONLY, "not_emptied": NOT_EMPTIED, "with_cause": WITH_CAUSE}
+_STATUSES = {"moves": _moves, "ended": _ended}
+
+
+# -- frozen copies
+
+
+def apps_with_guards():
+    """Labels of the apps that have guards, those others build on first."""
+    return [one.label for one in apps.get_app_configs() if (Path(one.path) / "guards").is_dir()]
+
+
+def copy(app):
+    """The path of the newest frozen copy of an app's guards."""
+    return max((Path(apps.get_app_config(app).path) / "migrations").glob("*_guards.sql"))
+
+
+def due():
+    """Labels of the apps whose guards are no longer as their newest copy says."""
+    return [app for app in apps_with_guards() if copy(app).read_text() != render(app)]
+
+
+def freeze():
+    """Write what is due into the newest copies; the paths. A released copy stays: begin a new one beside its migration."""
+    written = []
+    for app in due():
+        copy(app).write_text(render(app))
+        written.append(copy(app))
+    return written
+
+
+def installed_by(migration):
+    """The function for RunPython that executes the copy beside a migration: `0002_guards.py` has `0002_guards.sql`."""
+    text = Path(migration).with_suffix(".sql").read_text()
+
+    def run(apps, schema_editor):
+        install(text, schema_editor)
+
+    return run
+
+
+def install_all():
+    """Execute the newest copies of all apps, for a database that has lost something."""
+    with connection.cursor() as cursor:
+        for app in apps_with_guards():
+            install(copy(app).read_text(), cursor)
+
+
+def install(text, cursor):
+    """Execute a copy in the current schema. cursor: whatever has `execute`."""
+    with connection.cursor() as asking:
+        asking.execute("select quote_ident(current_schema())")
+        [schema] = asking.fetchone()
+    cursor.execute(text.replace("{schema}", schema), None)
+
+
+# -- what is there
+
+# Each: what it is, of which table, its name, and what has to be the same. The numbers of PostgreSQL's own objects, and
+# whatever differs between its versions, are left out.
+_INSTALLED = r"""
+with tables as (
+    select c.oid, c.relname, c.relrowsecurity from pg_class c
+     where c.relkind in ('r', 'p') and c.relnamespace = current_schema()::regnamespace
+       and c.relname = any(%(tables)s))
+select 'function', '', p.oid::regprocedure::text,
+       concat_ws(' ', l.lanname, p.provolatile, p.prosecdef, p.proconfig, pg_get_function_result(p.oid), p.prosrc,
+                 pg_get_function_sqlbody(p.oid))
+  from pg_proc p join pg_language l on l.oid = p.prolang
+ where p.pronamespace = current_schema()::regnamespace and p.proname like 'demarc%%'
+union all
+select 'view', '', c.relname, pg_get_viewdef(c.oid)
+  from pg_class c where c.relkind = 'v' and c.relnamespace = current_schema()::regnamespace
+   and c.relname in (select unnest(%(views)s::text[]))
+union all
+select 'trigger', t.relname, g.tgname, concat_ws(' ', g.tgenabled, pg_get_triggerdef(g.oid))
+  from tables t join pg_trigger g on g.tgrelid = t.oid where not g.tgisinternal
+union all
+select 'switched off', t.relname, 'foreign key ' || k.conname, ''
+  from tables t join pg_trigger g on g.tgrelid = t.oid and g.tgisinternal and g.tgenabled = 'D'
+  left join pg_constraint k on k.oid = g.tgconstraint
+union all
+select 'rule', t.relname, r.rulename, pg_get_ruledef(r.oid) from tables t join pg_rewrite r on r.ev_class = t.oid
+union all
+select 'row security', t.relname, '', '' from tables t where t.relrowsecurity
+union all
+select 'constraint', t.relname, k.conname, concat_ws(' ', k.convalidated, pg_get_constraintdef(k.oid))
+  from tables t join pg_constraint k on k.conrelid = t.oid where k.contype in ('c', 'f', 'p', 'u', 'x')
+union all
+select 'unique index', t.relname, i.relname, concat_ws(' ', n.indisvalid, pg_get_indexdef(i.oid))
+  from tables t join pg_index n on n.indrelid = t.oid and n.indisunique join pg_class i on i.oid = n.indexrelid
+"""
+_EXTRA = (
+    "trigger",
+    "rule",
+    "switched off",
+    "row security",
+)  # nothing of these may be there beside what belongs
+
+
+def installed():
+    """{(what, table, name): hash} of the guards, constraints and unique keys this database has."""
+    with connection.cursor() as cursor:
+        cursor.execute("select quote_ident(current_schema()), current_schema()")
+        quoted, schema = cursor.fetchone()
+        cursor.execute(_INSTALLED, {"tables": _tables(managed=True), "views": _tables(managed=False)})
+        rows = cursor.fetchall()
+    return {(what, table, name): _hash(text, quoted, schema) for what, table, name, text in rows}
+
+
+def _tables(*, managed):
+    ours = [*apps_with_guards(), "auth"]
+    models = [model._meta for model in apps.get_models(include_auto_created=True)]
+    return [one.db_table for one in models if one.app_label in ours and one.managed == managed]
+
+
+def _hash(text, *schemas):
+    for schema in schemas:
+        text = text.replace(f"{schema}.", "")
+    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:16]
+
+
+def belonging():
+    """{(what, table, name): hash} of what a fresh database has, as promises.txt keeps it."""
+    rows = (line.split("\t") for line in PROMISES.read_text().splitlines())
+    return {(what, table, name): hash for what, table, name, hash in rows}
+
+
+def keep():
+    """Write promises.txt from this database, which has just been migrated from nothing."""
+    lines = ["\t".join([*key, hash]) for key, hash in sorted(installed().items())]
+    PROMISES.write_text("\n".join(lines) + "\n")
+
+
+def differences():
+    """What of the promises is gone, is not as it was made, or does not belong there, a phrase each; empty when all is well."""
+    there, wanted = installed(), belonging()
+    gone = [f"{_named(key)} is gone" for key in sorted(wanted.keys() - there.keys())]
+    other = [
+        f"{_named(key)} is not as it was made"
+        for key in sorted(wanted)
+        if there.get(key, wanted[key]) != wanted[key]
+    ]
+    extra = [key for key in there.keys() - wanted.keys() if key[0] in _EXTRA or key[2].startswith("demarc")]
+    return gone + other + [f"{_named(key)} does not belong there" for key in sorted(extra)]
+
+
+def _named(key):
+    what, table, name = key
+    return " ".join(filter(None, [what, name, table and f"on {table}"]))

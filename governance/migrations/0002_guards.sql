@@ -1,0 +1,678 @@
+-- What a request needs and who has given it, once for the database and for Python (governance.approvals, governance.deciders).
+
+-- The fingerprint of what a request asks for.
+create or replace function demarc_fingerprint(content jsonb) returns text language sql immutable parallel safe
+return encode(sha256(convert_to(content::text, 'UTF8')), 'hex');
+
+-- Who would decide about themselves or an account they look after: ids of users, by the content of a request and as of now.
+create or replace function demarc_owners(kind text, content jsonb) returns integer[] language sql stable
+    set search_path = pg_catalog, pg_temp as $$
+    select coalesce(array_agg(distinct id), '{}') from (
+        select (content ->> 'user')::int as id where kind = 'role'
+        union
+        select c.user_id
+          from jsonb_array_elements(case kind when 'tier_change' then content -> 'transitions' end) one
+          join {schema}.governance_transition t on t.id = (one ->> 'id')::bigint
+          join {schema}.accounts_account a on a.id = t.account_id
+          join {schema}.accounts_csm c on c.id = a.csm_id
+        union
+        select c.user_id
+          from jsonb_array_elements(case kind when 'override' then content -> 'overrides' end) one
+          join {schema}.accounts_account a on a.id = (one ->> 'account')::bigint
+          join {schema}.accounts_csm c on c.id = a.csm_id) owners
+     where id is not null
+$$;
+
+-- By the policies there are: all that apply count together, of one role the highest number. Where none applies one Approver
+-- decides; where all that apply ask for nobody, CS Ops looks at what somebody else asks. Money in another currency reaches
+-- every threshold.
+create or replace function demarc_required(
+    kind text, accounts bigint, arr numeric, csm_changes bigint, top_tier boolean, other_currency boolean, requester integer)
+    returns table (needed jsonb, due_days integer, expire_days integer) language sql stable
+    set search_path = pg_catalog, pg_temp as $$
+    with applying as (
+        select g.name, p.approvals, p.due_days, p.expire_days
+          from {schema}.governance_approvalpolicy p join {schema}.auth_group g on g.id = p.role_id
+         where p.kind = $1 and coalesce($2 >= p.min_accounts, true) and coalesce($6 or $3 >= p.min_arr, true)
+           and coalesce($4 >= p.min_csm_changes, true) and ($5 or not p.top_tier)),
+    counted as (select a.name, max(a.approvals) as number from applying a where a.approvals > 0 group by a.name)
+    select case when not exists (select from applying) then '{"Approver": 1}'
+                when exists (select from counted) then (select jsonb_object_agg(name, number) from counted)
+                when $7 is not null and not exists (
+                    select from {schema}.auth_user u
+                      left join {schema}.auth_user_groups m on m.user_id = u.id
+                      left join {schema}.auth_group g on g.id = m.group_id
+                     where u.id = $7 and (u.is_superuser or g.name in ('CS Ops', 'Administrator'))) then '{"CS Ops": 1}'
+                else '{}' end::jsonb,
+           (select coalesce(min(a.due_days), 5) from applying a),
+           (select coalesce(min(a.expire_days), 30) from applying a)
+$$;
+
+-- Approvals that count: given to exactly this content by active people, in a role that is still theirs, by nobody who has a
+-- part in it. Of a stand-in the person counts for whom they stood in.
+create or replace view governance_countedapproval as
+select min(d.id) as id, d.request_id, d.role, coalesce(d.on_behalf_of, d."by") as person
+  from {schema}.governance_decision d
+  join {schema}.governance_approvalrequest r on r.id = d.request_id and (r.revision, r.hash) = (d.revision, d.hash)
+  join {schema}.auth_user b on b.id = d."by" and b.is_active
+  join {schema}.auth_user p on p.id = coalesce(d.on_behalf_of, d."by") and p.is_active
+  join {schema}.auth_user_groups m on m.user_id = p.id
+  join {schema}.auth_group g on g.id = m.group_id and g.name = d.role
+ where d.verdict = 'approve'
+   and not array[b.id, p.id] && (array[r.requester] || r.editors || r.owners || {schema}.demarc_owners(r.kind, r.content))
+ group by d.request_id, d.role, coalesce(d.on_behalf_of, d."by");
+
+create or replace function demarc_enough(request bigint, needed jsonb) returns boolean language sql stable
+    set search_path = pg_catalog, pg_temp as $$
+    select not exists (
+        select from jsonb_each_text(needed) n
+         where n.value::int > (select count(*) from {schema}.governance_countedapproval c
+                                where c.request_id = request and c.role = n.key))
+$$;
+
+-- One object at least as strict as the other: of no role a lower number.
+create or replace function demarc_as_strict(one jsonb, other jsonb) returns boolean language sql immutable parallel safe
+return not exists (select from jsonb_each_text(other) o where coalesce((one ->> o.key)::int, 0) < o.value::int);
+
+-- A request goes along its table of statuses. Its fingerprint, what it needs and who it leaves out are what the database works
+-- out itself, and of the latter two nothing is ever taken away. It is approved and done only with enough approvals.
+create or replace function demarc_guard_request() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if tg_op = 'DELETE' then
+        raise exception 'requests are withdrawn, not deleted' using errcode = 'restrict_violation';
+    end if;
+    if tg_op = 'INSERT' then
+        if new.status <> 'pending' or new.revision <> 1 then
+            raise exception 'a request begins by waiting for approval' using errcode = 'restrict_violation';
+        end if;
+    else
+        if old.status in ('applied', 'rejected', 'withdrawn', 'expired') then
+            raise exception 'a request that has ended stays as it is' using errcode = 'restrict_violation';
+        end if;
+        if (new.id, new.kind, new.key, new.requester, new.requester_label, new.requested_at)
+           is distinct from (old.id, old.kind, old.key, old.requester, old.requester_label, old.requested_at) then
+            raise exception 'what a request is about and who asked stays' using errcode = 'restrict_violation';
+        end if;
+        if not (old.editors <@ new.editors and old.owners <@ new.owners) then
+            raise exception 'who has a part in a request does not become fewer' using errcode = 'restrict_violation';
+        end if;
+        if not {schema}.demarc_as_strict(new.needed, old.needed) then
+            raise exception 'an open request keeps the stricter policy' using errcode = 'restrict_violation';
+        end if;
+        if (new.content, new.hash) is distinct from (old.content, old.hash) and new.revision = old.revision then
+            raise exception 'an edit is a new revision' using errcode = 'restrict_violation';
+        end if;
+        if new.revision <> old.revision and (new.revision, new.status) <> (old.revision + 1, 'pending') then
+            raise exception 'revisions follow one another and wait for approval' using errcode = 'restrict_violation';
+        end if;
+        if new.status <> old.status and (old.status, new.status) not in (('pending', 'applied'), ('pending', 'approved'), ('pending', 'failed'), ('pending', 'changes_asked'), ('pending', 'rejected'), ('changes_asked', 'pending'), ('approved', 'applied'), ('approved', 'failed'), ('failed', 'applied'), ('failed', 'approved'), ('approved', 'pending'), ('failed', 'pending'), ('pending', 'withdrawn'), ('changes_asked', 'withdrawn'), ('approved', 'withdrawn'), ('failed', 'withdrawn'), ('pending', 'expired'), ('changes_asked', 'expired'), ('failed', 'expired')) then
+            raise exception 'a request cannot go from % to %', old.status, new.status using errcode = 'restrict_violation';
+        end if;
+    end if;
+    new.cause := null;
+    if tg_op = 'INSERT' or new.revision <> old.revision or new.status in ('approved', 'applied') and new.status <> old.status then
+        -- Whoever changes a policy waits for this, or this for them: see the trigger on policies.
+        perform pg_advisory_xact_lock_shared(18116682);
+        if new.hash <> {schema}.demarc_fingerprint(new.content) then
+            raise exception 'the fingerprint of a request is that of its content' using errcode = 'restrict_violation';
+        end if;
+        if not {schema}.demarc_owners(new.kind, new.content) <@ new.owners then
+            raise exception 'a request leaves out who would decide about themselves' using errcode = 'restrict_violation';
+        end if;
+        if not {schema}.demarc_as_strict(new.needed, (
+                select needed from {schema}.demarc_required(
+                    new.kind, new.accounts, new.arr, new.csm_changes, new.top_tier, new.other_currency,
+                    case tg_op when 'INSERT' then new.requester end))) then
+            raise exception 'this request needs what the policies say' using errcode = 'restrict_violation';
+        end if;
+    end if;
+    if tg_op = 'UPDATE' and new.status in ('approved', 'applied') and new.status <> old.status then
+        if new.revision <> old.revision or not {schema}.demarc_enough(new.id, new.needed) then
+            raise exception 'this request has not enough approvals' using errcode = 'restrict_violation';
+        end if;
+        if new.status = 'applied' then
+            select id into new.cause from {schema}.segmentation_cause
+             where xid = pg_current_xact_id() and at = transaction_timestamp();
+        end if;
+    end if;
+    if new.status = 'rejected' and not exists (
+            select from {schema}.governance_decision d
+             where d.request_id = new.id and d.verdict = 'reject' and d.revision = new.revision) then
+        raise exception 'nobody has rejected this request' using errcode = 'restrict_violation';
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_guard_request before insert or update or delete on governance_approvalrequest
+    for each row execute function demarc_guard_request();
+
+-- Nobody decides what they requested, edited or look after, for nobody either; a stand-in only in the days of their absence
+-- (wherever on Earth it is that day), and nobody twice or for somebody who has decided.
+create or replace function demarc_guard_decision() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+declare
+    r {schema}.governance_approvalrequest;
+    person integer := coalesce(new.on_behalf_of, new."by");
+begin
+    select * into r from {schema}.governance_approvalrequest where id = new.request_id for update;
+    if r.status <> 'pending' then
+        raise exception 'this request does not wait for approval' using errcode = 'restrict_violation';
+    end if;
+    if r.expires_at <= transaction_timestamp() then
+        raise exception 'this request has expired' using errcode = 'restrict_violation';
+    end if;
+    if (new.hash, new.revision) is distinct from (r.hash, r.revision) then
+        raise exception 'this request has changed' using errcode = 'restrict_violation';
+    end if;
+    if array[new."by", person] && (array[r.requester] || r.editors || r.owners || {schema}.demarc_owners(r.kind, r.content))
+    then
+        raise exception 'nobody decides what they requested, edited or look after' using errcode = 'restrict_violation';
+    end if;
+    if (select not bool_and(coalesce(u.is_active, false))
+          from unnest(array[new."by", person]) p left join {schema}.auth_user u on u.id = p) then
+        raise exception 'only active people decide' using errcode = 'restrict_violation';
+    end if;
+    if not exists (select from {schema}.auth_user_groups m join {schema}.auth_group g on g.id = m.group_id
+                    where m.user_id = person and g.name = new.role)
+       or exists (select from {schema}.auth_user_groups m join {schema}.auth_group g on g.id = m.group_id
+                   where m.user_id = new."by" and g.name in ('Auditor', 'Integration')) then
+        raise exception 'only people of the role decide in it' using errcode = 'restrict_violation';
+    end if;
+    if person <> new."by" and not exists (
+            select from {schema}.governance_delegation d
+             where d.absent_id = person and d.delegate_id = new."by"
+               and d.from_date <= (new.at at time zone 'UTC' + interval '14 hours')::date
+               and d.until_date >= (new.at at time zone 'UTC' - interval '12 hours')::date) then
+        raise exception 'nobody stands in for somebody who is not away' using errcode = 'restrict_violation';
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_guard_decision before insert on governance_decision
+    for each row execute function demarc_guard_decision();
+
+create or replace trigger demarc_append_only before update or delete on governance_historicalalert
+    for each row execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_historicalalert
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_append_only before update or delete on governance_historicalalertrule
+    for each row execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_historicalalertrule
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_append_only before update or delete on governance_historicalapprovalpolicy
+    for each row execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_historicalapprovalpolicy
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_append_only before update or delete on governance_historicalapprovalrequest
+    for each row execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_historicalapprovalrequest
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_append_only before update or delete on governance_historicalcrossingpolicy
+    for each row execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_historicalcrossingpolicy
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_append_only before update or delete on governance_historicaldelegation
+    for each row execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_historicaldelegation
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_append_only before update or delete on governance_historicaloverride
+    for each row execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_historicaloverride
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_append_only before update or delete on governance_historicalprofile
+    for each row execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_historicalprofile
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_append_only before update or delete on governance_historicaltransition
+    for each row execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_historicaltransition
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_append_only before update or delete on governance_decision
+    for each row execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_decision
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_append_only before update or delete on governance_comment
+    for each row execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_comment
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_append_only before update or delete on governance_event
+    for each row execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_event
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_caused_write before insert or update or delete on governance_approvalrequest
+    for each row execute function demarc_require_cause();
+create or replace trigger demarc_no_truncate before truncate on governance_approvalrequest
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_caused_write before insert or update or delete on governance_delegation
+    for each row execute function demarc_require_cause();
+create or replace trigger demarc_no_truncate before truncate on governance_delegation
+    for each statement execute function demarc_append_only();
+
+
+-- A tier change starts, and an override is in force, by the approved request that names it and no other one.
+
+create or replace function demarc_guard_transition() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if tg_op = 'DELETE' then
+        raise exception 'tier changes are closed, not deleted' using errcode = 'restrict_violation';
+    end if;
+    if tg_op = 'INSERT' then
+        if new.status not in ('flagged', 'planned') then
+            raise exception 'a tier change begins flagged or planned' using errcode = 'restrict_violation';
+        end if;
+        return new;
+    end if;
+    if old.status in ('done', 'rejected', 'withdrawn', 'closed', 'kept') then
+        raise exception 'a tier change that has ended stays as it is' using errcode = 'restrict_violation';
+    end if;
+    if (new.id, new.account_id, new.layer_id) is distinct from (old.id, old.account_id, old.layer_id) then
+        raise exception 'whose tier change it is stays' using errcode = 'restrict_violation';
+    end if;
+    if old.status = 'joint' and (new.from_segment_id, new.to_segment_id, new.request_id, new.receiver_id)
+                 is distinct from (old.from_segment_id, old.to_segment_id, old.request_id, old.receiver_id) then
+        raise exception 'what was approved cannot be changed' using errcode = 'restrict_violation';
+    end if;
+    if new.status <> old.status and (old.status, new.status) not in (('flagged', 'planned'), ('planned', 'flagged'), ('flagged', 'kept'), ('planned', 'kept'), ('planned', 'awaiting'), ('awaiting', 'planned'), ('awaiting', 'rejected'), ('awaiting', 'joint'), ('joint', 'done'), ('flagged', 'closed'), ('planned', 'closed'), ('awaiting', 'closed'), ('flagged', 'withdrawn'), ('planned', 'withdrawn'), ('awaiting', 'withdrawn')) then
+        raise exception 'a tier change cannot go from % to %', old.status, new.status
+            using errcode = 'restrict_violation';
+    end if;
+    if new.status = 'joint' and old.status <> 'joint' and not exists (
+            select from {schema}.governance_approvalrequest where id = new.request_id and status = 'applied'
+               and (content -> 'transitions' @> jsonb_build_array(
+                        jsonb_build_object('id', new.id, 'to', new.to_segment_id, 'receiver', new.receiver_id))
+                    or content ->> 'segment' = new.to_segment_id::text
+                       and content -> 'overrides' @> jsonb_build_array(jsonb_build_object('id', new.override_id)))) then
+        raise exception 'this tier change has not been approved' using errcode = 'restrict_violation';
+    end if;
+    return new;
+end
+$$;
+
+create or replace trigger demarc_guard_transition before insert or update or delete on governance_transition
+    for each row execute function demarc_guard_transition();
+-- Ticking off a checklist is no decision; what moves, when, and what holds it is.
+create or replace trigger demarc_caused_write before insert or delete on governance_transition
+    for each row execute function demarc_require_cause();
+create or replace trigger demarc_caused_update before update on governance_transition
+    for each row when ((old.status, old.from_segment_id, old.to_segment_id, old.request_id, old.override_id, old.applies_on,
+                        old.held_for, old.receiver_id)
+                       is distinct from
+                       (new.status, new.from_segment_id, new.to_segment_id, new.request_id, new.override_id, new.applies_on,
+                        new.held_for, new.receiver_id))
+    execute function demarc_require_cause();
+
+create or replace function demarc_guard_override() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if tg_op = 'DELETE' then
+        raise exception 'overrides are ended, not deleted' using errcode = 'restrict_violation';
+    end if;
+    if tg_op = 'INSERT' then
+        if new.status <> 'requested' then
+            raise exception 'an override begins as a request' using errcode = 'restrict_violation';
+        end if;
+        return new;
+    end if;
+    if old.status in ('rejected', 'withdrawn', 'expired', 'ended', 'replaced') then
+        raise exception 'an override that has ended stays as it is' using errcode = 'restrict_violation';
+    end if;
+    if (new.id, new.account_id, new.layer_id, new.requested_by)
+       is distinct from (old.id, old.account_id, old.layer_id, old.requested_by)
+       or old.status = 'active' and (new.segment_id, new.expires_on, new.reason_code, new.text, new.evidence, new.request_id)
+                   is distinct from (old.segment_id, old.expires_on, old.reason_code, old.text, old.evidence, old.request_id)
+    then
+        raise exception 'what was approved cannot be changed' using errcode = 'restrict_violation';
+    end if;
+    if new.status <> old.status and (old.status, new.status) not in (('requested', 'active'), ('requested', 'rejected'), ('requested', 'withdrawn'), ('active', 'expired'), ('active', 'ended'), ('active', 'replaced')) then
+        raise exception 'an override cannot go from % to %', old.status, new.status
+            using errcode = 'restrict_violation';
+    end if;
+    if new.status = 'active' and old.status <> 'active' and not exists (
+            select from {schema}.governance_approvalrequest where id = new.request_id and status = 'applied'
+               and content ->> 'segment' = new.segment_id::text
+               and content ->> 'expires_on' = new.expires_on::text
+               and content -> 'overrides' @> jsonb_build_array(jsonb_build_object('id', new.id))) then
+        raise exception 'this override has not been approved' using errcode = 'restrict_violation';
+    end if;
+    return new;
+end
+$$;
+
+create or replace trigger demarc_guard_override before insert or update or delete on governance_override
+    for each row execute function demarc_guard_override();
+
+create or replace trigger demarc_caused_write before insert or update or delete on governance_override
+    for each row execute function demarc_require_cause();
+create or replace trigger demarc_no_truncate before truncate on governance_override
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_no_truncate before truncate on governance_transition
+    for each statement execute function demarc_append_only();
+
+-- Who looks after an account whose hand-over is planned changes with a cause only.
+create or replace function demarc_guard_csm() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if exists (select from {schema}.governance_transition
+                where account_id = new.id and status in ('planned', 'awaiting', 'joint'))
+       and not exists (select from {schema}.segmentation_cause
+                        where xid = pg_current_xact_id() and at = transaction_timestamp()) then
+        raise exception 'accounts_account: this change needs a cause in the same transaction'
+            using errcode = 'restrict_violation';
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_guard_csm before update of csm_id on accounts_account
+    for each row when (old.csm_id is distinct from new.csm_id) execute function demarc_guard_csm();
+
+-- What matters is changed by the request that names it, carried out in the same transaction; or at set-up. A Cause of one's
+-- own is not enough.
+
+create or replace function demarc_refuse_unsigned(sentence text) returns void language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    raise exception '%', sentence using errcode = 'restrict_violation';
+end
+$$;
+
+-- Set-up is over once customers have segments and somebody is there to decide: from then on nothing is set up any more.
+create or replace function demarc_set_up_is_over() returns boolean language sql stable
+    set search_path = pg_catalog, pg_temp as $$
+    select exists (select from {schema}.segmentation_assignment where effective_id is not null)
+       and (r.needed = '{}' or exists (
+            select from {schema}.auth_user u join {schema}.auth_user_groups m on m.user_id = u.id
+              join {schema}.auth_group g on g.id = m.group_id
+             where u.is_active and r.needed ? g.name))
+      from {schema}.demarc_required('role', 0, 0, 0, false, false, null) r
+$$;
+
+create or replace function demarc_guard_set_up() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if {schema}.demarc_set_up_is_over() then
+        perform {schema}.demarc_refuse_unsigned('customers have segments and somebody is there to decide: set-up is over');
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_guard_set_up before insert on segmentation_cause
+    for each row when (new.kind = 'set-up') execute function demarc_guard_set_up();
+
+-- Whether this transaction sets up, or carries out a request of this kind whose content contains one of these.
+create or replace function demarc_signed_off(kind text, variadic named jsonb[]) returns boolean language sql stable
+    set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from {schema}.segmentation_cause c
+          left join {schema}.governance_approvalrequest r on r.cause = c.id and r.kind = $1 and r.content @> any (named)
+         where c.xid = pg_current_xact_id() and c.at = transaction_timestamp() and (c.kind = 'set-up' or r.id is not null))
+$$;
+
+-- Rules become active by the request that names them; those before them retire with that.
+create or replace function demarc_sign_off_rules() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+declare
+    named jsonb[];
+begin
+    if new.status = 'active' then
+        named := array[jsonb_build_object('definition', new.id, 'hash', new.hash)];
+    else
+        select array_agg(jsonb_build_object('definition', id)) into named
+          from {schema}.segmentation_definition where layer_id = new.layer_id and id <> new.id;
+    end if;
+    if not {schema}.demarc_signed_off('definition', variadic coalesce(named, '{}')) then
+        perform {schema}.demarc_refuse_unsigned('rules become active and retire by an approved request that names it');
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_sign_off_rules before update on segmentation_definition
+    for each row when ((old.status = 'active') <> (new.status = 'active')) execute function demarc_sign_off_rules();
+
+-- How a segmentation with active rules applies, and which of its segments is above which.
+create or replace function demarc_in_use(layer bigint) returns boolean language sql stable
+    set search_path = pg_catalog, pg_temp as $$
+    select exists (select from {schema}.segmentation_definition d where d.layer_id = $1 and d.status = 'active')
+$$;
+
+create or replace function demarc_sign_off_layer() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if {schema}.demarc_in_use(new.id) and not {schema}.demarc_signed_off('policy',
+            jsonb_build_object('what', 'layer', 'layer', new.id, 'values', jsonb_build_object('policy', new.policy,
+                'primary', new."primary", 'plan_provisional_downgrades', new.plan_provisional_downgrades)),
+            case when not new."primary" then jsonb_build_object('what', 'layer', 'was_primary', new.id) end) then
+        perform {schema}.demarc_refuse_unsigned('how a segmentation applies is changed by an approved request that names it');
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_sign_off_layer before update on segmentation_layer
+    for each row when ((old.policy, old."primary", old.plan_provisional_downgrades)
+                       is distinct from (new.policy, new."primary", new.plan_provisional_downgrades))
+    execute function demarc_sign_off_layer();
+
+-- A segment may be added below the others without.
+create or replace function demarc_sign_off_order() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+declare
+    layers bigint[] := array_remove(array[new.layer_id, old.layer_id], null);
+begin
+    if (select bool_or({schema}.demarc_in_use(layer)) from unnest(layers) layer)
+       and (tg_op <> 'INSERT' or exists (select from {schema}.segmentation_segment
+                                         where layer_id = new.layer_id and position >= new.position))
+       and not {schema}.demarc_signed_off('policy', jsonb_build_object('what', 'layer', 'layer', layers[1])) then
+        perform {schema}.demarc_refuse_unsigned('which segment is above which is changed by an approved request that names it');
+    end if;
+    return coalesce(new, old);
+end
+$$;
+create or replace trigger demarc_sign_off_order before insert or delete on segmentation_segment
+    for each row execute function demarc_sign_off_order();
+create or replace trigger demarc_sign_off_order_update before update on segmentation_segment
+    for each row when ((old.layer_id, old.position, old.key) is distinct from (new.layer_id, new.position, new.key))
+    execute function demarc_sign_off_order();
+
+-- Who approves what, and when crossings are put before people. Requests that are asked for meanwhile wait, and need what is
+-- then said.
+create or replace function demarc_sign_off_policy() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+declare
+    before jsonb := to_jsonb(old);
+    after jsonb := to_jsonb(new);
+    named jsonb[] := array[jsonb_build_object('what', 'profile')];
+    one jsonb;
+begin
+    perform pg_advisory_xact_lock(18116682);
+    foreach one in array array_remove(array[before, after], null) loop
+        named := case tg_table_name
+            when 'governance_profile' then array[jsonb_build_object('what', 'profile', 'name', after -> 'name')]
+            when 'governance_approvalpolicy' then named || jsonb_build_object('what', 'kind', 'kind', one -> 'kind')
+            else array[jsonb_build_object('what', 'crossing', 'layer', one -> 'layer_id', 'direction', one -> 'direction')]
+        end;
+    end loop;
+    if not {schema}.demarc_signed_off('policy', variadic named) then
+        perform {schema}.demarc_refuse_unsigned('policies are changed by an approved request that names it');
+    end if;
+    return coalesce(new, old);
+end
+$$;
+create or replace trigger demarc_sign_off_policy before insert or update or delete on governance_profile
+    for each row execute function demarc_sign_off_policy();
+create or replace trigger demarc_sign_off_policy before insert or update or delete on governance_approvalpolicy
+    for each row execute function demarc_sign_off_policy();
+create or replace trigger demarc_sign_off_policy before insert or update or delete on governance_crossingpolicy
+    for each row execute function demarc_sign_off_policy();
+create or replace trigger demarc_caused_write before insert or update or delete on governance_profile
+    for each row execute function demarc_require_cause();
+create or replace trigger demarc_no_truncate before truncate on governance_profile
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_caused_write before insert or update or delete on governance_approvalpolicy
+    for each row execute function demarc_require_cause();
+create or replace trigger demarc_no_truncate before truncate on governance_approvalpolicy
+    for each statement execute function demarc_append_only();
+create or replace trigger demarc_caused_write before insert or update or delete on governance_crossingpolicy
+    for each row execute function demarc_require_cause();
+create or replace trigger demarc_no_truncate before truncate on governance_crossingpolicy
+    for each statement execute function demarc_append_only();
+
+-- Roles are given by the request that names the person and the role, and to nobody directly. They may be taken away, and
+-- people deleted, without.
+create or replace function demarc_sign_off_role() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+declare
+    role text;
+begin
+    select name into role from {schema}.auth_group where id = (to_jsonb(new) ->> 'group_id')::int;
+    if not {schema}.demarc_signed_off('role', jsonb_build_object('user', new.user_id, 'add', jsonb_build_array(role))) then
+        perform {schema}.demarc_refuse_unsigned('roles are given by an approved request that names it');
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_sign_off_role before insert or update on auth_user_groups
+    for each row execute function demarc_sign_off_role();
+create or replace trigger demarc_sign_off_role before insert or update on auth_user_user_permissions
+    for each row execute function demarc_sign_off_role();
+
+-- What a role may, by which name a request knows it, and who counts again or is above all roles needs a cause.
+create or replace trigger demarc_caused_write before insert or update or delete on auth_group_permissions
+    for each row execute function demarc_require_cause();
+create or replace trigger demarc_caused_write before delete or update of content_type_id, codename on auth_permission
+    for each row execute function demarc_require_cause();
+create or replace trigger demarc_renamed before update on auth_group
+    for each row when ((new.id, new.name) is distinct from (old.id, old.name)) execute function demarc_require_cause();
+create or replace trigger demarc_superuser before update on auth_user
+    for each row when (new.is_superuser and not old.is_superuser) execute function demarc_require_cause();
+create or replace trigger demarc_reopened before update on auth_user
+    for each row when (new.is_active and not old.is_active) execute function demarc_require_cause();
+
+-- Where a segmentation needs approval, the segment in force follows the rules only while the account never had one that was
+-- not provisional; afterwards it is what a tier change in joint coverage, or an override in force, says.
+create or replace function demarc_sign_off_segment() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (select from {schema}.segmentation_layer where id = old.layer_id and policy = 'approval') then
+        return coalesce(new, old);
+    end if;
+    if tg_op = 'DELETE' or (new.account_id, new.layer_id, new.product_id)
+                           is distinct from (old.account_id, old.layer_id, old.product_id) then
+        if old.effective_id is not null then
+            perform {schema}.demarc_refuse_unsigned('a segment that was given ends by an approved request that names it');
+        end if;
+        return coalesce(new, old);
+    end if;
+    if new.provisional and not old.provisional and old.effective_id is not null then
+        perform {schema}.demarc_refuse_unsigned('who had a segment that was not provisional waits for approval');
+    end if;
+    if new.overridden <> old.overridden and new.overridden <> exists (
+            select from {schema}.governance_override o
+             where (o.account_id, o.layer_id, o.status) = (new.account_id, new.layer_id, 'active')) then
+        perform {schema}.demarc_refuse_unsigned('a segment is pinned by an approved request that names it');
+    end if;
+    if new.effective_id is distinct from old.effective_id and old.effective_id is not null and not old.provisional
+       and not exists (
+            select from {schema}.governance_transition t
+             where (t.account_id, t.layer_id, t.from_segment_id, t.to_segment_id, t.status)
+                   = (new.account_id, new.layer_id, old.effective_id, new.effective_id, 'joint'))
+       and not exists (
+            select from {schema}.governance_override o
+             where (o.account_id, o.layer_id, o.segment_id, o.status)
+                   = (new.account_id, new.layer_id, new.effective_id, 'active')) then
+        perform {schema}.demarc_refuse_unsigned('a segment that needs approval is changed by an approved request that names it');
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_sign_off_segment before update on segmentation_assignment
+    for each row when ((old.account_id, old.layer_id, old.product_id, old.effective_id, old.overridden, old.provisional)
+                       is distinct from
+                       (new.account_id, new.layer_id, new.product_id, new.effective_id, new.overridden, new.provisional))
+    execute function demarc_sign_off_segment();
+create or replace trigger demarc_sign_off_segment_delete before delete on segmentation_assignment
+    for each row execute function demarc_sign_off_segment();
+
+-- Where policies ask for an approval of imports: only with the request that names it and exactly its recipe and files.
+create or replace function demarc_import_fingerprint(import bigint) returns text language sql stable
+    set search_path = pg_catalog, pg_temp as $$
+    select encode(sha256(convert_to(b.recipe, 'UTF8') || coalesce((
+        select string_agg(convert_to(f.name, 'UTF8') || '\x00' || sha256(f.content), '' order by f.name collate "C", f.id)
+          from {schema}.accounts_importfile f where f.batch_id = b.id), '')), 'hex')
+      from {schema}.accounts_importbatch b where b.id = import
+$$;
+
+create or replace function demarc_sign_off_import() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+declare
+    touched bigint := (select max((q ->> 'created')::bigint + (q ->> 'updated')::bigint) from jsonb_array_elements(new.queries) q);
+begin
+    if tg_op = 'UPDATE' and old.status in ('committing', 'committed') and new.recipe <> old.recipe then
+        raise exception 'what is imported stays as it is' using errcode = 'restrict_violation';
+    end if;
+    if new.status in ('committing', 'committed') and (tg_op = 'INSERT' or new.status <> old.status)
+       and (select needed from {schema}.demarc_required('import', coalesce(touched, 0), 0, 0, false, false, null)) <> '{}'
+       and not exists (
+            select from {schema}.governance_approvalrequest r
+             where r.kind = 'import' and r.status in ('pending', 'approved', 'failed', 'applied')
+               and r.content @> jsonb_build_object('import', new.id, 'files', {schema}.demarc_import_fingerprint(new.id))
+               and {schema}.demarc_enough(r.id, r.needed)) then
+        perform {schema}.demarc_refuse_unsigned('an import is carried out by an approved request that names it');
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_sign_off_import before insert or update on accounts_importbatch
+    for each row execute function demarc_sign_off_import();
+
+create or replace function demarc_guard_import_file() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if exists (select from {schema}.accounts_importbatch
+                where id in (old.batch_id, new.batch_id) and status = 'committing') then
+        raise exception 'what is imported stays as it is' using errcode = 'restrict_violation';
+    end if;
+    return coalesce(new, old);
+end
+$$;
+create or replace trigger demarc_guard_import_file before insert or update or delete on accounts_importfile
+    for each row execute function demarc_guard_import_file();
+
+-- Every event, and every change of a segment but the first, leaves a row for those who are to be told. Statement triggers: a
+-- recalculation writes many moves at once.
+
+create or replace function demarc_outbox() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    insert into {schema}.governance_outbox (event_id) select id from fresh;
+    return null;
+end
+$$;
+create or replace trigger demarc_outbox after insert on governance_event
+    referencing new table as fresh for each statement execute function demarc_outbox();
+
+create or replace function demarc_event_of_move() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    insert into {schema}.governance_event (kind, account_id, layer_id, about, about_id, text, reason, data, actor,
+                                           actor_label, channel)
+    select 'move', f.account_id, f.layer_id, 'move', f.id, '', c.reason, jsonb_build_object('why', f.why), c.actor,
+           c.actor_label, c.channel
+      from fresh f join {schema}.segmentation_cause c on c.id = f.cause_id
+     where f.why <> 'initial';
+    return null;
+end
+$$;
+create or replace trigger demarc_event_of_move after insert on segmentation_move
+    referencing new table as fresh for each statement execute function demarc_event_of_move();
+
+do $$
+declare
+    guard record;
+begin
+    for guard in select tgrelid::regclass as "table", tgname from pg_trigger
+                  where tgname like 'demarc%' and tgenabled <> 'A' and pg_table_is_visible(tgrelid) loop
+        execute format('alter table %s enable always trigger %I', guard."table", guard.tgname);
+    end loop;
+end
+$$;
