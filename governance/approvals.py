@@ -272,7 +272,7 @@ def _figures(impact):
 
 def _measured(impact, when, at):
     """An entry of `measured`: what was counted, when, and at which step (asked, edited, decided)."""
-    return {"when": when, "at": at.isoformat(), **_figures(impact) | {"arr": str(impact.arr)}}
+    return {"when": when, "at": at.isoformat(), **_figures(impact) | {"arr": f"{impact.arr:.2f}"}}
 
 
 @verb
@@ -391,6 +391,11 @@ def impact_of(request):
     """The Impact a request is held to: the highest figures of all that was counted of it."""
     stored = (request.accounts, request.arr, request.csm_changes, request.top_tier, tuple(request.owners))
     return Impact(*stored, foreign=request.other_currency)
+
+
+def count(request):
+    """What it reaches now, as an entry of `measured`."""
+    return _measured(_module(request).impact(request), "now", timezone.now())
 
 
 def _measure(request, when, at):

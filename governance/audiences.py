@@ -7,9 +7,9 @@ from functools import cached_property
 
 from django.contrib.auth.models import User
 
-from governance.deciders import ADMINISTRATOR, CS_OPS, Desk
+from governance.deciders import ADMINISTRATOR, APPROVER, CS_OPS, Desk
 from governance.models import AlertRule, ApprovalRequest, Kind, Override, Transition
-from segmentation.models import Move
+from segmentation.models import Move, Segment
 
 REVOPS = "RevOps"
 IT = "{it}"  # the account, in why somebody is told
@@ -180,6 +180,22 @@ def giver(event, known):
     transition = known.transition(event)
     found = transition.giver if transition else None
     return _named(found and found.user, f"You hand {IT} over.")
+
+
+# -- of segments
+
+
+def segment_owners(event, known):
+    """Who owns the segments an event is about, and the approvers."""
+    about = {
+        "segment": "pk",
+        "treatment": "treatment",
+        "servicemodel": "treatment__service_model",
+        "layer": "layer",
+    }
+    segments = Segment.objects.filter(**{about[event.about]: event.about_id}, owner__is_active=True)
+    owned = {segment.owner: f"You own the segment {segment}." for segment in segments.select_related("owner")}
+    return dict.fromkeys(known.role(APPROVER), "You approve what changes about segments.") | owned
 
 
 # -- of roles

@@ -391,6 +391,7 @@ UNSPOKEN = {
     "changes",
     "editors",
     "owners",
+    "measured",
     "edited at",
     "ended by",
     "ended by label",

@@ -195,6 +195,7 @@ RECORDED = [
     ("Requests rejected, withdrawn or expired", ["request_rejected", "request_withdrawn", "request_expired"]),
     ("Overrides begun or ended", ["override_started", "override_ended", "override_expired"]),
     ("Policies changed", ["policy_changed"]),
+    ("How segments are called and served changed", ["how_we_serve_changed"]),
     ("Roles and logins changed", ["role_changed"]),
 ]
 

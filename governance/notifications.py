@@ -36,6 +36,7 @@ from governance.audiences import (
     owners,
     planner,
     receiver,
+    segment_owners,
     stewards,
 )
 from governance.models import Event, Notification, Outbox, Preference
@@ -101,6 +102,7 @@ KINDS = {
     # who may what
     "policy_changed": How("A policy has changed", (), (administrators, ops)),
     "role_changed": How("A role was given or taken", (), (concerned, administrators)),
+    "how_we_serve_changed": How("How a segment in use is called or served has changed", (), (segment_owners,)),
     "declaration_proposed": How("A value is proposed", (may_confirm,), (), "Values are proposed for {count}"),
 }  # fmt: skip
 # Changes of segments, by why; those by decisions are told by what decided them.
@@ -235,6 +237,10 @@ PAGES = {
     "declaration": ("admin:segmentation_declaration_change", "segmentation.view_declaration"),
     "delegation": ("admin:governance_delegation_change", "governance.view_delegation"),
     "user": ("admin:auth_user_change", "auth.view_user"),
+    "layer": ("admin:segmentation_layer_history", "segmentation.view_layer"),
+    "segment": ("admin:segmentation_segment_history", "segmentation.view_segment"),
+    "treatment": ("admin:segmentation_treatment_history", "segmentation.view_treatment"),
+    "servicemodel": ("admin:segmentation_servicemodel_history", "segmentation.view_servicemodel"),
 }
 
 

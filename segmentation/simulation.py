@@ -333,7 +333,7 @@ def count(definition, as_of):
         unsaved.cutoffs = assignments.measure(pinned.layer, values)
         pinned = _pin(unsaved)
     figures = impact.add(seen.figures for seen in over(pinned.look))
-    return impact.result(layer, pinned.layer.document, figures)
+    return impact.result(layer, pinned.layer.document, figures) | {"set_aside": []}
 
 
 def _term_values(layer, document, as_of, first, last):

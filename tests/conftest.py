@@ -222,15 +222,17 @@ def quick_passwords(settings):
 
 @pytest.fixture(autouse=True)
 def alone(request, settings):
-    """Accounts and segmentation by themselves, without governance at their gates; tests/governance/ overrides this."""
+    """Accounts and segmentation by themselves, without governance at their gates; tests/governance/ overrides this.
+
+    The database asks for sign-off in `real_db` alone, whose other processes would not start without.
+    """
     settings.GATES = {}
     settings.AFTER_RUN = []
-    marked = request.node.get_closest_marker("django_db")
-    for name in ("real_db", "db"):
-        if name in request.fixturenames or (name == "db" and marked):
-            request.getfixturevalue(name)
-            databases.without_sign_off()
-            break
+    if "real_db" not in request.fixturenames and (
+        "db" in request.fixturenames or request.node.get_closest_marker("django_db")
+    ):
+        request.getfixturevalue("db")
+        databases.without_sign_off()
 
 
 @pytest.fixture(autouse=True)

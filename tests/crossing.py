@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
+from databases import unsigned
 from django.db import transaction
 from django.test import Client
 from django.utils import timezone
@@ -52,9 +53,10 @@ def make_team():
         model = ServiceModel.objects.create(
             key=segment, name=segment, accounts_per_csm_min=low, accounts_per_csm_max=high, csm_kind=kind
         )
-        Treatment.objects.filter(key=f"tier-{segment}").update(
-            service_model=model, play_on_entry=f"Welcome to {segment}", success_plan_template="Goals"
-        )
+        with unsigned():
+            Treatment.objects.filter(key=f"tier-{segment}").update(
+                service_model=model, play_on_entry=f"Welcome to {segment}", success_plan_template="Goals"
+            )
     policy("tier_change", "Approver", only=True)
     people = {"ops": "CS Ops", "vera": "Approver", "cleo": "CSM", "audrey": "Auditor"}
     logins = {name: someone(name, role, is_staff=True) for name, role in people.items()}
@@ -83,8 +85,8 @@ def crossed(team, **accounts):
 
 def down_at_once(team, **columns):
     """Downgrades do not wait for the renewal."""
-    with transaction.atomic():
-        causes.take(Cause.Kind.SETUP, reason="tests")
+    with transaction.atomic(), unsigned():
+        causes.take(Cause.Kind.DECISION, reason="tests")
         return CrossingPolicy.objects.create(layer=team.layer, direction="down", **columns)
 
 

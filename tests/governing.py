@@ -25,7 +25,7 @@ failing = []  # not empty: carrying out is refused with this sentence
 def someone(name, *roles, **columns):
     """A person with these roles (names of groups); asked for again they get more roles."""
     with transaction.atomic(), unsigned(), acting(label="tests", reason="People of the tests"):
-        causes.take(Cause.Kind.SETUP)
+        causes.take(Cause.Kind.DECISION)
         user, _ = User.objects.get_or_create(username=name, defaults=columns)
         user.groups.add(*[Group.objects.get_or_create(name=role)[0] for role in roles])
     return User.objects.get(pk=user.pk)  # permissions are cached on the object
@@ -45,7 +45,7 @@ def deactivated(user):
 def policy(kind, role, approvals=1, **columns):
     """One more policy of this kind. `only=True`: those there are go first."""
     with transaction.atomic(), unsigned(), acting(label="tests", reason="Policies of the tests"):
-        causes.take(Cause.Kind.SETUP)
+        causes.take(Cause.Kind.DECISION)
         if columns.pop("only", False):
             ApprovalPolicy.objects.filter(kind=kind).delete()
         group, _ = Group.objects.get_or_create(name=role)
@@ -55,7 +55,7 @@ def policy(kind, role, approvals=1, **columns):
 def no_policies(kind):
     """One Approver decides, as where no policy is."""
     with transaction.atomic(), unsigned(), acting(label="tests", reason="Policies of the tests"):
-        causes.take(Cause.Kind.SETUP)
+        causes.take(Cause.Kind.DECISION)
         ApprovalPolicy.objects.filter(kind=kind).delete()
 
 
@@ -68,7 +68,7 @@ def away(absent, delegate, *, days=7, since=0):
     """`delegate` stands in for `absent` from `since` days from today on."""
     first = timezone.localdate() + timedelta(days=since)
     with transaction.atomic(), unsigned(), acting(label="tests", reason="Away"):
-        causes.take(Cause.Kind.SETUP)
+        causes.take(Cause.Kind.DECISION)
         return Delegation.objects.create(
             absent=absent, delegate=delegate, from_date=first, until_date=first + timedelta(days=days)
         )
@@ -124,3 +124,7 @@ def decided_against(request, *, verdict, by, reason):
 
 def address(request):
     return f"/noted/{request.pk}/"
+
+
+def impact(request):
+    return approvals.impact_of(request)

@@ -1,5 +1,7 @@
 """Approvals: what waits for me, what I asked for, and the page on which one request is decided."""
 
+from decimal import Decimal
+
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
@@ -7,13 +9,14 @@ from django.db.models import Prefetch, Q
 from django.http import Http404, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 
 from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
 from accounts.refusals import Refused
 from accounts.templatetags import shown
 from governance import approvals, deciders, permissions, transitions
-from governance.models import ApprovalRequest
+from governance.models import ApprovalRequest, Kind
 from segmentation import impact
 
 from . import triage
@@ -193,6 +196,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             ],
             revisions=_revisions(one),
             comments=one.comments.all(),
+            measured=_measured(one),
             **_subjects(one),
             in_force=_in_force(one),
             address=approvals.address(one),
@@ -238,6 +242,28 @@ def applies(one):
     if one.accounts > 1:
         return f"It takes effect from {shown.day(one.apply_on)} on, for each account on its own day."
     return f"It is carried out on {shown.day(one.apply_on)}."
+
+
+COUNTED = {
+    "asked": "When it was asked for",
+    "edited": "When it was changed",
+    "decided": "When somebody decided",
+    "carried out": "Before it was carried out",
+    "now": "Now",
+}
+
+
+def _measured(one):
+    """What it was counted to reach, and when; also now, where that takes no look at everybody."""
+    found = list(one.measured)
+    if one.is_open and one.kind != Kind.DEFINITION:
+        now = approvals.count(one)
+        found += [now] if now != found[-1] | {"when": "now", "at": now["at"]} else []
+    return [
+        count
+        | {"said": COUNTED[count["when"]], "at": parse_datetime(count["at"]), "arr": Decimal(count["arr"])}
+        for count in found
+    ]
 
 
 def _following(user, one):

@@ -165,9 +165,11 @@ begin
     if (new.hash, new.revision) is distinct from (r.hash, r.revision) then
         raise exception 'this request has changed' using errcode = 'restrict_violation';
     end if;
-    if array[new."by", person] && (array[r.requester] || r.editors || r.owners || {schema}.demarc_owners(r.kind, r.content))
-    then
+    if array[new."by", person] && (array[r.requester] || r.editors || r.owners) then
         raise exception 'nobody decides what they requested, edited or look after' using errcode = 'restrict_violation';
+    end if;
+    if array[new."by", person] && {schema}.demarc_owners(r.kind, r.content) then
+        raise exception 'nobody decides about an account they look after' using errcode = 'restrict_violation';
     end if;
     if (select not bool_and(coalesce(u.is_active, false))
           from unnest(array[new."by", person]) p left join {schema}.auth_user u on u.id = p) then

@@ -8,8 +8,8 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from accounts.admin.governed import GovernedAdmin
 from segmentation import causes, coverage, nesting, treatments
+from segmentation.admin.reasons import ReasonedAdmin
 from segmentation.models import Cause, Layer, Segment, ServiceModel, Treatment
 
 APPLIES = ("policy", "primary")
@@ -25,7 +25,7 @@ class SegmentationFilter(admin.RelatedFieldListFilter):
 
 
 @admin.register(Layer)
-class LayerAdmin(GovernedAdmin):
+class LayerAdmin(ReasonedAdmin):
     list_display = ["name", "rules", "labels", "applies", "main"]
     fields = ["name", "key", "description", "scope", "policy", "primary", "position", "decides"]
     search_fields = ["name", "key"]
@@ -51,10 +51,10 @@ class LayerAdmin(GovernedAdmin):
             fields.insert(fields.index(APPLIES[-1]) + 1, "change_applies")
         return fields
 
-    def save_model(self, request, obj, form, change):
+    def write(self, request, obj, form, change):
         if {*APPLIES} & {*form.changed_data} and change:
             causes.take(Cause.Kind.DECISION, reason="Before its rules are active")
-        super().save_model(request, obj, form, change)
+        super().write(request, obj, form, change)
 
     @admin.display(description="Who decides that")
     def change_applies(self, layer):
@@ -163,7 +163,7 @@ def _choices(layer):
 
 
 @admin.register(Segment)
-class SegmentAdmin(GovernedAdmin):
+class SegmentAdmin(ReasonedAdmin):
     list_display = ["name", "segmentation", "part_of", "serves", "owner"]
     list_filter = [("layer", SegmentationFilter)]
     list_select_related = ["layer", "parent__layer", "treatment__service_model", "owner"]
@@ -186,10 +186,10 @@ class SegmentAdmin(GovernedAdmin):
         place = ["position", *(["change_order"] if may else [])]
         return [first, "name", "key", "description", *place, "parent", "owner", "owner_role", "treatment"]
 
-    def save_model(self, request, obj, form, change):
+    def write(self, request, obj, form, change):
         if not change and _in_force(obj.layer):
             obj.position = _next(obj.layer.segments)
-        super().save_model(request, obj, form, change)
+        super().write(request, obj, form, change)
 
     @admin.display(description="Another order")
     def change_order(self, segment):
@@ -237,7 +237,7 @@ class SegmentAdmin(GovernedAdmin):
 
 
 @admin.register(ServiceModel)
-class ServiceModelAdmin(GovernedAdmin):
+class ServiceModelAdmin(ReasonedAdmin):
     list_display = ["name", "csm_kind", "load", "check_in", "qbr", "onboarding", "staff"]
     fields = [
         "name",
@@ -273,7 +273,7 @@ class ServiceModelAdmin(GovernedAdmin):
 
 
 @admin.register(Treatment)
-class TreatmentAdmin(GovernedAdmin):
+class TreatmentAdmin(ReasonedAdmin):
     list_display = ["name", "service_model", "says", "used_by"]
     list_select_related = ["service_model"]
     search_fields = ["name", "key"]

@@ -23,4 +23,7 @@ def test_no_part_starts_without_the_guards(real_db, spawn, tmp_path):
     for name, process in started.items():
         said, _ = process.communicate(timeout=60)
         assert process.returncode, name
-        assert "lost 1 of its guards: trigger demarc_append_only on segmentation_move" in said, name
+        assert (
+            "does not keep what Demarc promises: trigger demarc_append_only on segmentation_move is not as"
+            in said
+        ), name

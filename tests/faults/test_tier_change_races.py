@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from databases import unsigned
 from django.db import connection, transaction
 from django.utils import timezone
 from governing import fresh, policy, someone
@@ -124,8 +125,8 @@ def test_completed_by_two_at_once(crossed):
 def test_the_rules_lock_in_the_order_people_do(crossed):
     """The later one is closed first, the earlier one updated: neither is touched while a person holds the earlier one."""
     early, late = crossed(2)
-    with transaction.atomic():
-        causes.take(Cause.Kind.SETUP, reason="tests")
+    with transaction.atomic(), unsigned():
+        causes.take(Cause.Kind.DECISION, reason="tests")
         CrossingPolicy.objects.create(layer=early.layer, direction="up", at_renewal=True)
     change(early.account, renewal_date=timezone.localdate() + timedelta(days=90))
     change(late.account, arr=50_000)
@@ -154,8 +155,8 @@ def test_who_waited_for_a_tier_change_sees_where_it_leads_by_now(crossed):
     ops, erik = someone("ops", "CS Ops"), Csm.objects.create(email="erik@x.test", name="Erik")
     low = one.layer.segments.get(key="low")
     with ThreadPoolExecutor(1) as pool:
-        with transaction.atomic():
-            causes.take(Cause.Kind.SETUP, reason="tests")
+        with transaction.atomic(), unsigned():
+            causes.take(Cause.Kind.DECISION, reason="tests")
             Transition.objects.filter(pk=one.pk).update(to_segment=low, receiver=erik, notes="By now")
             kept = pool.submit(in_a_thread, transitions.keep, [one], by=ops, reason="A one-off order")
             wait_until(somebody_waits_for_me)

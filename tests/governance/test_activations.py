@@ -157,12 +157,12 @@ def test_a_preview_of_other_rules_is_not_attached(layer, ops):
     assert activations.ask(other, by=ops, why="x").simulation is None
 
 
-def test_without_a_preview_everybody_counts(layer, ops):
+def test_without_a_preview_those_count_who_move_today(layer, ops):
     account("a", arr=100)
     account("b", arr=50)
     account("c", arr=70, kind="partner")
     request = activations.ask(draft_of(layer, ops), by=ops, why="x")
-    assert (request.accounts, request.arr, request.top_tier) == (2, 150, True)
+    assert (request.accounts, request.arr, request.top_tier) == (2, 150, False)
 
 
 @pytest.mark.parametrize("previewed", [False, True])

@@ -5,6 +5,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
+from databases import unsigned
 from django.db import transaction
 from segmenting import BY_ARR, DAY, account, activate, change, layer_with, recompute
 
@@ -56,8 +57,8 @@ def look(at=NEXT, **facts):
 
 
 def policy(layer, direction, **columns):
-    with transaction.atomic():
-        causes.take(Cause.Kind.SETUP, reason="tests")
+    with transaction.atomic(), unsigned():
+        causes.take(Cause.Kind.DECISION, reason="tests")
         made, _ = CrossingPolicy.objects.update_or_create(
             layer=layer, direction=direction, defaults={"at_renewal": False} | columns
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from databases import unsigned
 from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
@@ -69,8 +70,8 @@ def test_a_name_of_any_length_keeps_nobody_from_being_told(db, accounts):
             account=one, layer=layer, from_segment=layer.segments.get(key="high"), direction="down",
             to_segment=layer.segments.get(key="tech"), crossed_on=DAY, receiver=pool,
         )  # fmt: skip
-        with transaction.atomic(), acting(label="tests"):
-            causes.take(Cause.Kind.SETUP)
+        with transaction.atomic(), unsigned(), acting(label="tests"):
+            causes.take(Cause.Kind.DECISION)
             flagged.save()
         record("transition_joint", account=one, layer=layer, about=flagged)
         record("transition_kept", account=one, layer=layer)

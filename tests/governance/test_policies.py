@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from databases import unsigned
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.utils import timezone
@@ -109,8 +110,8 @@ def test_open_requests_keep_the_stricter_of_old_and_new(ops, vera, noted):
 def test_money_in_another_currency_reaches_every_threshold_of_a_stricter_policy_too(ops, vera, noted):
     one, layer = request_of(ops), layer_with(RULES)
     acme = account(arr=100, currency="JPY")
-    with transaction.atomic(), acting(label="tests"):
-        causes.take(Cause.Kind.SETUP)
+    with transaction.atomic(), unsigned(), acting(label="tests"):
+        causes.take(Cause.Kind.DECISION)
         Override.objects.create(
             account=acme, layer=layer, segment=layer.segments.first(), request=one, reason_code="other", text="x",
             expires_on=timezone.localdate() + timedelta(days=9),

@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from databases import unsigned
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.db import connection, transaction
@@ -61,8 +62,8 @@ def world(db, settings):
     olga = person()
     draft = versions.create_draft(layer, by=olga)
     high, tech = layer.segments.get(key="high"), layer.segments.get(key="tech")
-    with transaction.atomic(), acting(by=olga, reason="A world to walk through"):
-        causes.take(Cause.Kind.SETUP)
+    with transaction.atomic(), unsigned(), acting(by=olga, reason="A world to walk through"):
+        causes.take(Cause.Kind.DECISION)
         rule = AlertRule.objects.create(key="calm", name="Calm", condition="nps > 0")
         said = {"account": acme, "layer": layer}
         transition = Transition.objects.filter(**said).first() or Transition.objects.create(

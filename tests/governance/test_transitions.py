@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from databases import unsigned
 from django.db import DatabaseError, DataError, transaction
 from django.test import Client
 from django.utils import timezone
@@ -65,8 +66,8 @@ def team(db):
 
 
 def down_at_once(layer):
-    with transaction.atomic():
-        causes.take(Cause.Kind.SETUP, reason="tests")
+    with transaction.atomic(), unsigned():
+        causes.take(Cause.Kind.DECISION, reason="tests")
         return CrossingPolicy.objects.create(layer=layer, direction="down")
 
 
@@ -225,8 +226,8 @@ def test_what_is_approved_in_quiet_days_waits_for_their_end(team):
     other = planned(team, "other", receiver=team.pool)
     request = asked(team, one, other)
     change(one.account, renewal_date=TODAY + timedelta(days=3))
-    with transaction.atomic():
-        causes.take(Cause.Kind.SETUP, reason="tests")
+    with transaction.atomic(), unsigned():
+        causes.take(Cause.Kind.DECISION, reason="tests")
         CrossingPolicy.objects.create(layer=team.layer, direction="up", quiet_days=10)
     assert approved(request, team.vera).status == "applied"
     assert (fresh(one).status, fresh(other).status) == ("awaiting", "joint")
@@ -519,8 +520,8 @@ def test_what_was_not_seen_is_not_kept(team):
 
 
 def test_what_is_held_is_not_planned_and_what_is_not_planned_is_not_asked_for(team):
-    with transaction.atomic():
-        causes.take(Cause.Kind.SETUP, reason="tests")
+    with transaction.atomic(), unsigned():
+        causes.take(Cause.Kind.DECISION, reason="tests")
         CrossingPolicy.objects.create(layer=team.layer, direction="up", hold_days=300)
     one = flagged(team)
     with pytest.raises(Refused, match="is held until"):

@@ -15,6 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from databases import unsigned
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -103,8 +104,8 @@ def world(real_db, settings):
     settings.GATES = gates
     vera, ops, chief = someone("vera", "Approver"), someone("ops", "CS Ops"), someone("chief")
     User.objects.filter(pk=chief.pk).update(is_staff=True)
-    with transaction.atomic(), acting(label="tests"):
-        causes.take(Cause.Kind.SETUP)
+    with transaction.atomic(), unsigned(), acting(label="tests"):
+        causes.take(Cause.Kind.DECISION)
         User.objects.filter(pk=chief.pk).update(is_superuser=True)
         ApprovalPolicy.objects.filter(kind=Kind.OVERRIDE).update(approvals=2)
         CrossingPolicy.objects.create(layer=other, direction="up")
