@@ -170,15 +170,16 @@ def state():
     """Everything a recalculation leaves behind, without ids: to compare two of them."""
     from segmentation.models import Assignment, Move
 
-    assignments = Assignment.objects.order_by("account__external_id", "layer__key").values_list(
-        "account__external_id", "layer__key", "computed__key", "effective__key", "provisional", "provisional_until",
-        "reason", "computed_since", "effective_since", "score__composite", "score__scores", "score__points", "score__rule",
-        "score__distance", "score__thin",
+    whose = ("account__external_id", "layer__key", "product__key")  # with the id, no two rows tie
+    assignments = Assignment.objects.order_by(*whose).values_list(
+        *whose, "computed__key", "effective__key", "provisional", "provisional_until", "reason", "computed_since",
+        "effective_since", "score__composite", "score__scores", "score__points", "score__rule", "score__distance",
+        "score__thin",
     )  # fmt: skip
-    moves = Move.objects.order_by("account__external_id", "layer__key", "id").values_list(
-        "account__external_id", "layer__key", "from_segment__key", "to_segment__key", "why", "at", "evidence"
+    moves = Move.objects.order_by(*whose, "id").values_list(
+        *whose, "from_segment__key", "to_segment__key", "why", "at", "evidence"
     )
-    history = Assignment.history.order_by("account__external_id", "layer__key", "history_id").values_list(
-        "account__external_id", "layer__key", "computed__key", "effective__key", "history_type"
+    history = Assignment.history.order_by(*whose, "history_id").values_list(
+        *whose, "computed__key", "effective__key", "history_type"
     )
     return {"assignments": list(assignments), "moves": list(moves), "history": list(history)}
