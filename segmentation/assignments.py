@@ -485,7 +485,7 @@ def _former(layer, definition):
     if not document.population:
         return document
     used = RunLayer.objects.filter(layer=layer.id, definition=definition, cutoffs__isnull=False)
-    return document.pinned(used.order_by("-run").values_list("cutoffs", flat=True).first() or {})
+    return document.pinned(used.order_by("-run_id").values_list("cutoffs", flat=True).first() or {})
 
 
 def _unmoved(rows, document, layer, part):
@@ -778,7 +778,7 @@ class Known:
 def known_of(accounts, layer, *, at):
     """The Known of some accounts (ids) at a clock: few queries where their ids lie together, a few each where they do not."""
     ended = RunLayer.objects.filter(layer=layer, running=False).select_related("layer")
-    last = ended.order_by("-run").first()
+    last = ended.order_by("-run_id").first()  # not "-run": that turns the newest-first of runs round
     if last is None:
         raise Refused(f"{layer} was never recalculated: recalculate first.")
     pinned, evidence = pin_layer(last), {}

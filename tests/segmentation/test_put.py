@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from segmenting import BY_ARR, DAY, account, change, layer_with, portfolio, recompute, state
+from segmenting import BY_ARR, DAY, account, activate, change, layer_with, portfolio, recompute, state
 
 from accounts.models import Account
 from accounts.refusals import Refused
@@ -45,6 +45,16 @@ def test_a_decision_moves_with_the_evidence_a_recalculation_keeps(db):
         False,
     )
     assert now.history.count() == 2
+
+
+def test_a_decision_names_the_rules_that_were_evaluated_last(db):
+    layer = layer_with(BY_ARR)
+    acme = account(arr=500, employees=7)
+    recompute()
+    newer = activate(layer, {"rules": [{"segment": "tech", "when": "employees >= 0"}, {"segment": "low"}]})
+    recompute(NEXT)
+    made = put(acme, layer, "high", at=NEXT)
+    assert (made.definition, made.evidence["facts"]) == (newer, {"employees": "7"})
 
 
 def test_many_are_read_together(db, django_assert_max_num_queries):

@@ -72,6 +72,18 @@ def test_new_rules_over_quintiles_moved_it_not_the_customer():
     assert counts(recompute())["moves"] == {"definition": 1}
 
 
+def test_former_rules_decide_by_the_cut_offs_they_used_last():
+    """By those of its first recalculation the customer would have moved: 30,000 was far above everybody then."""
+    layer = layer_with(fifths("arr"), policy="automatic")
+    accounts = [account(f"a{number}", arr=number * 1000) for number in range(5)]
+    recompute()
+    for number, one in enumerate(accounts):
+        change(one, arr=number * 10_000)
+    assert counts(recompute())["moves"] == {}
+    activate(layer, fifths("arr", high=4), reason="Two fifths")
+    assert counts(recompute())["moves"] == {"definition": 1}
+
+
 def test_newer_rules_are_explained_without_the_cut_offs_of_something_else():
     layer = layer_with(fifths("last_active_at"), policy="automatic")
     acme = account(usage={"last_active_at": DAY, "login_days_30d": 3})
