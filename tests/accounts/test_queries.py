@@ -114,6 +114,35 @@ def test_result(sql, value):
     assert found["x"].to_list() == [value]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a.k, a.v FROM some a LEFT JOIN others b ON b.k = a.k",
+        "SELECT a.k, b.v FROM some a JOIN others b ON b.k = a.k",
+        "SELECT k, SUM(v) AS v FROM some GROUP BY k",
+    ],
+)
+def test_rows_come_in_the_same_order_each_time(sql):
+    """Of two rows with one key the first is imported: it must be the one that the preview showed."""
+    frames = {
+        "some": pl.DataFrame({"k": [f"a{n * 7919 % 5000}" for n in range(20_000)], "v": range(20_000)}),
+        "others": pl.DataFrame({"k": [f"a{n * 31 % 6000}" for n in range(6_000)], "v": range(6_000)}),
+    }
+    ready = queries.prepare("accounts", sql, frames, AS_OF)
+    first, *others = [queries.run("accounts", ready, frames, {}).rows() for _ in range(6)]
+    assert all(one == first for one in others)
+
+
+def test_the_order_of_the_file_and_the_one_asked_for_stay():
+    frames = {"crm": pl.DataFrame({"id": [3, 1, 2]})}
+    for sql, expected in (
+        ("SELECT id AS x FROM crm WHERE id <> 1", [3, 2]),
+        ("SELECT a.id AS x FROM crm a JOIN crm b ON a.id = b.id ORDER BY a.id DESC", [3, 2, 1]),
+    ):
+        found = queries.run("accounts", queries.prepare("accounts", sql, frames, AS_OF), frames, {})
+        assert found["x"].to_list() == expected
+
+
 def test_the_place_is_told():
     with pytest.raises(ImportFault, match=r"line 2, column \d+"):
         queries.prepare("accounts", "SELECT id\nFROM crmm", FRAMES, AS_OF)
