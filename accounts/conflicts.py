@@ -180,7 +180,8 @@ def settle(cursor, given, origin, sifted=None):
              cross join lateral (values {_facts(watched)}) v (fact, now, said)
              cross join lateral (select v.now, v.said, a.provenance -> v.fact ->> 0 as source,
                                         (a.provenance -> v.fact ->> 1)::date as observed) w
-             where c.status = 'open' and c.fact = v.fact"""
+             where c.status = 'open' and c.fact = v.fact
+             order by s.nr"""
     )
     found = {pk: rest for pk, *rest in cursor.fetchall() if (rest[0], rest[1]) not in held}
     changed = []

@@ -263,7 +263,11 @@ def _finish(cursor, rows, warnings, orphans=()):
 
 def _warning(cursor, sentence, query, **values):
     """[{warning, count, examples}] of what the query finds (one text column), or []."""
-    _run(cursor, f"select count(*), (array_agg(found))[1:{EXAMPLES}] from ({query}) as q (found)", **values)
+    _run(
+        cursor,
+        f"select count(*), (array_agg(found order by found))[1:{EXAMPLES}] from ({query}) as q (found)",
+        **values,
+    )
     count, examples = cursor.fetchone()
     return [{"warning": sentence, "count": count, "examples": examples}] if count else []
 

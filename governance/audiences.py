@@ -75,7 +75,8 @@ class Known:
     @cached_property
     def confirmers(self):
         """Those whose roles let them confirm declared values."""
-        return list(User.objects.with_perm("segmentation.confirm_declaration", include_superusers=False))
+        people = User.objects.with_perm("segmentation.confirm_declaration", include_superusers=False)
+        return list(people.order_by("pk"))
 
     def may(self, user, permission):
         """Whether a person has a permission."""
@@ -86,7 +87,7 @@ class Known:
     def role(self, name):
         """The active people of a role."""
         if name not in self._groups:
-            self._groups[name] = list(User.objects.filter(groups__name=name, is_active=True))
+            self._groups[name] = list(User.objects.filter(groups__name=name, is_active=True).order_by("pk"))
         return self._groups[name]
 
 

@@ -319,7 +319,7 @@ def board(asked, *, at):
         to_decide=decide,
         arr=sums["arr"] or Decimal(0),
         foreign=sums["foreign"],
-        held=sorted(_held(counts, labels), key=lambda row: -row[1]),
+        held=sorted(_held(counts, labels), key=lambda row: (-row[1], row[0])),
         group=_group(waiting),
         done=done(asked, today),
         as_of=Run.objects.filter(status="finished").aggregate(at=Max("as_of"))["at"],
@@ -351,7 +351,7 @@ def _asks(asked, at):
     ways = {}
     moves = waiting.filter(request__in=requests).order_by()
     moves = moves.values_list("request", "from_segment__name", "to_segment__name").annotate(n=Count("pk"))
-    for request, *way in moves.order_by("-n"):
+    for request, *way in moves.order_by("-n", "from_segment__name", "to_segment__name"):
         ways.setdefault(request, []).append(tuple(way))
     single = [row["account"] for row in rows if row["n"] == 1]
     accounts = Account.objects.select_related("csm").in_bulk(single)

@@ -166,7 +166,9 @@ def own(csm, *, at):
     total = with_arr(accounts, timezone.localdate(at)).aggregate(accounts=Count("pk"), arr=Sum("arr_now"))
     held = Assignment.objects.filter(layer__primary=True, account__in=accounts)
     named = ("effective__key", "effective__name")
-    segments = held.exclude(effective=None).order_by("effective__position").values_list(*named)
+    segments = (
+        held.exclude(effective=None).order_by("effective__position", "effective__key").values_list(*named)
+    )
     moves = Move.objects.filter(account__csm=csm, at__gt=timezone.localdate(at) - timedelta(days=30))
     moves = moves.exclude(why=Move.Why.INITIAL).select_related(
         "account", "layer", "from_segment", "to_segment"

@@ -462,7 +462,7 @@ _KINDS = {"bad": 0, "warn": 1, "ok": 2, "": 3}
 
 def _urgency(found):
     """Over the band first, then under, within, and those with none; the most ARR first."""
-    return (_KINDS[found.verdict[0]], -found.arr, str(found.csm or ""))
+    return (_KINDS[found.verdict[0]], -found.arr, str(found.csm or ""), found.csm.pk if found.csm else 0)
 
 
 _HOME = "a.currency in ('', %(currency)s)"

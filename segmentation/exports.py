@@ -34,7 +34,7 @@ _LONG = f"""
      order by l.position, l.key, z.account_id, p.key
 """
 _WIDE = f"""
-    select a.external_id, array_agg(z.layer_id order by p.key), array_agg(s.key order by p.key), array_agg(p.key order by p.key)
+    select a.external_id, array_agg(z.layer_id order by p.key, z.id), array_agg(s.key order by p.key, z.id), array_agg(p.key order by p.key, z.id)
       from accounts_account a
       join segmentation_assignment z on z.account_id = a.id and z.layer_id = any(%s)
       left join segmentation_segment s on s.id = z.effective_id

@@ -470,7 +470,7 @@ def _share(part, whole):
 
 def _warnings(counts, labelled):
     if counts["needs_data"] * 2 > counts["scanned"]:
-        code = max(counts["reasons"], key=counts["reasons"].get)
+        code = min(counts["reasons"], key=lambda one: (-counts["reasons"][one], one))
         yield (
             f"{counts['needs_data']} of {counts['scanned']} {labelled} need data, most of them for this reason: "
             f"{reasons.text(code)}"

@@ -14,7 +14,7 @@ def load():
     """Load the presets and activate every one of them, as a person does who acknowledges what the checks warn of."""
     versions.load_presets()
     olga = person()
-    for layer in Layer.objects.order_by("position"):  # those that others read come first
+    for layer in Layer.objects.order_by("position", "key"):  # those that others read come first
         if draft := versions.open_version(layer):
             versions.activate(answered(draft), by=olga, reason="All of the library")
 
@@ -45,5 +45,7 @@ def reached():
     """{(layer, segment): accounts the rules put there (on a layer of products: account and product)}, in the menu's order."""
     found = Assignment.objects.values_list("computed").annotate(accounts=Count("id"))
     counts = dict(found)
-    segments = Segment.objects.select_related("layer").order_by("layer__position", "position")
+    segments = Segment.objects.select_related("layer").order_by(
+        "layer__position", "layer__key", "position", "key"
+    )
     return {(one.layer.key, one.key): counts.get(one.pk, 0) for one in segments}

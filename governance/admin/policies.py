@@ -60,7 +60,8 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
         layers = list(Layer.objects.prefetch_related("crossing_policies"))
         active = Q(user__is_active=True)
         held = ApprovalPolicy.role.field.related_model.objects.filter(name__in=ROLES)
-        held = held.annotate(people=Count("user", filter=active)).values_list("name", "people")
+        held = held.annotate(people=Count("user", filter=active)).order_by("name")
+        held = held.values_list("name", "people")
         told = policies.told()
         return page(
             request,

@@ -99,8 +99,9 @@ class Round:
 
 def planned(rounds):
     """[(layer, how many, address)]: what this round planned and may be asked for as one request."""
-    rows = Transition.objects.filter(pk__in=rounds.ids, status=Status.PLANNED).order_by()
+    rows = Transition.objects.filter(pk__in=rounds.ids, status=Status.PLANNED)
     counts = rows.values_list("layer__key", "layer__name").annotate(n=Count("pk"))
+    counts = counts.order_by("layer__position", "layer__key")
     return [
         (name, n, f"{reverse(TOGETHER)}?{urlencode({'layer': key, 'status': 'planned'})}")
         for key, name, n in counts

@@ -482,7 +482,7 @@ def _activations(moves):
     first = min((move.at for move in moves), default=timezone.localdate())
     found = Definition.objects.filter(activated_at__date__gte=first).select_related("layer")
     days = {}
-    for one in found.order_by("-activated_at")[:TIMELINE]:
+    for one in found.order_by("-activated_at", "-pk")[:TIMELINE]:
         on = timezone.localtime(one.activated_at).date()
         days.setdefault((on, one.activated_by_label, one.pk in moved), []).append(one)
     return [

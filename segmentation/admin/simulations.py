@@ -293,7 +293,7 @@ def _read(one, report):
         "concentration_verdict": portfolio.concentration_verdict(largest["after"]),
         "reasons": [
             (reasons.text(code), count)
-            for code, count in sorted(report["reasons"].items(), key=lambda one: -one[1])
+            for code, count in sorted(report["reasons"].items(), key=lambda one: (-one[1], one[0]))
         ],
         "nearest": [
             boundary

@@ -187,7 +187,7 @@ def _decided_elsewhere(layer):
     if layer is None or "channel" in layer.decides:
         return ""
     others = Layer.objects.filter(decides__contains=["channel"], definitions__status=Definition.Status.ACTIVE)
-    other = others.exclude(pk=layer.pk).order_by("-primary", "position").first()
+    other = others.exclude(pk=layer.pk).order_by("-primary", "position", "key").first()
     return f"by {other}" if other else ""
 
 

@@ -42,7 +42,7 @@ def history():
     return [
         (model.__name__, row.history_type, row.history_channel, row.history_user_label)
         for model in (Account, Csm, Subscription)
-        for row in model.history.order_by("history_date")
+        for row in model.history.order_by("history_date", "history_id")
     ]
 
 

@@ -178,5 +178,5 @@ def summary():
     active = Account.objects.active()
     inside = Assignment.objects.filter(layer=Layer.objects.get(primary=True), account__in=active)
     counted = inside.exclude(effective=None).values_list("effective__key").annotate(accounts=Count("id"))
-    segments = dict(counted.order_by("effective__position"))
+    segments = dict(counted.order_by("effective__position", "effective__key"))
     return {"accounts": active.count(), "segmented": sum(segments.values()), "segments": segments}
