@@ -15,7 +15,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import databases
@@ -25,6 +27,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import connection, connections
 from django.test.utils import setup_databases, teardown_databases
+from django.utils import timezone
 from waiting import answers, free_port, wait_until
 
 from config import celery, database, embedded
@@ -39,6 +42,7 @@ OUTSIDE = ("browser", "broker", "conformance", "data")
 
 def pytest_configure(config):
     """Point Django and every process started from here at the tests' database server."""
+    _stay_within_today()
     if "DATABASE_URL" in os.environ:
         return
     home = ROOT / ".demarc" / "test"
@@ -49,6 +53,18 @@ def pytest_configure(config):
         address = embedded.start(home, fast=True)
     os.environ["DATABASE_URL"] = address.url  # pytest-xdist's workers and all other processes inherit it
     os.environ["DEMARC_HOME"] = str(home)
+
+
+def _stay_within_today():
+    """Late in the day the tests' organisation is where it is morning: no midnight falls between two of its todays."""
+    if timezone.localtime().hour >= 20:
+        behind = min(
+            datetime.now(UTC).hour - 8, 12
+        )  # hours behind Greenwich: there it is eight, or nearly noon
+        zone = f"Etc/GMT{behind:+d}"
+        os.environ["DEMARC_TIME_ZONE"] = os.environ["TZ"] = settings.TIME_ZONE = zone
+        time.tzset()
+        timezone.get_default_timezone.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -178,7 +194,7 @@ def web_server(real_db, spawn):
     process = spawn(
         "-m", "gunicorn", "config.wsgi", "--no-control-socket", f"--bind=127.0.0.1:{port}", "--threads=4"
     )
-    wait_until(lambda: answers("127.0.0.1", port) or process.poll() is not None, seconds=30)
+    wait_until(lambda: answers("127.0.0.1", port) or process.poll() is not None)
     assert process.poll() is None, "gunicorn does not start"
     return f"http://127.0.0.1:{port}"
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils import timezone
 from segmenting import BY_ARR, DAY, RULES, account, change, granted, layer_with, recompute
 
 from accounts.history import acting
@@ -116,7 +117,7 @@ def test_what_changed_since_some_days(db):
         other.industry = "Healthcare"
         other.save()
     AlertRule.objects.create(key="industry", name="Industry", condition="industry <> before.industry", days=7)
-    today = other.history.latest().history_date.date()
+    today = timezone.localdate(other.history.latest().history_date)
     assert held(today) == []  # before, it was not known: no change
     Account.objects.filter(pk=other.pk).update(industry="Technology")
     assert held(today + timedelta(days=8)) == ["other"]

@@ -252,14 +252,13 @@ def test_an_account_on_a_date_beside_today(web, people):
     today = timezone.localdate()
     assert audit.account_on(acme, today - timedelta(days=1)) is None
     first = acme.history.order_by("history_id").first()
-    yesterday = timezone.now() - timedelta(days=1)
-    acme.history.model.objects.bulk_create([_at(first, yesterday)])
-    facts = {name: (then, now) for name, then, now in audit.account_on(acme, yesterday.date())}
+    moment = timezone.now() - timedelta(days=1)
+    acme.history.model.objects.bulk_create([_at(first, moment)])
+    yesterday = timezone.localdate(moment)
+    facts = {name: (then, now) for name, then, now in audit.account_on(acme, yesterday)}
     assert facts["employees"] == (5, 50)
     assert facts["industry"] == ("Retail", "Retail")
-    page = web.get(
-        reverse("audit_account", args=[acme.pk]), {"at": yesterday.date().isoformat()}
-    ).content.decode()
+    page = web.get(reverse("audit_account", args=[acme.pk]), {"at": yesterday.isoformat()}).content.decode()
     assert "1 data field is different" in page
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from governance import chores, tasks
 from governance.models import Chore
 
-MORNING = datetime(2026, 6, 1, 6, tzinfo=UTC)
+MORNING = timezone.make_aware(datetime(2026, 6, 1, 6))
 
 
 @pytest.mark.parametrize(

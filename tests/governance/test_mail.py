@@ -16,8 +16,8 @@ from accounts.history import acting
 from governance import events, mail, notifications
 from governance.models import Notification, Preference
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-NEXT = datetime(2026, 6, 2, 8, tzinfo=UTC)  # when the digest of NOON goes out
+NOON = timezone.make_aware(datetime(2026, 6, 1, 12))  # where the organisation is, wherever that is
+NEXT = timezone.make_aware(datetime(2026, 6, 2, 8))  # when the digest of NOON goes out
 
 
 def reader(name="vera", *roles, **columns):
