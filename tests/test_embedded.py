@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 from config import embedded
 
@@ -64,7 +64,7 @@ def servers_on(folder):
 
 def test_three_first_starts_at_once_give_one_server(home, spawn):
     starting = [spawn("-c", PRINT_URL, home, stdout=subprocess.PIPE) for _ in range(3)]
-    urls = {process.communicate(timeout=60)[0] for process in starting}
+    urls = {process.communicate(timeout=PATIENCE)[0] for process in starting}
     assert len(urls) == 1
     with psycopg.connect(urls.pop().strip()) as connection:
         assert connection.info.dbname == "demarc"

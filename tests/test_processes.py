@@ -12,7 +12,7 @@ import probe
 import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
-from waiting import answers, free_port, wait_until
+from waiting import PATIENCE, answers, free_port, wait_until
 
 from accounts.models import Account, Subscription
 from config import celery
@@ -78,7 +78,7 @@ def test_one_signal_ends_every_part(serving, number):
     everyone = family(process.pid)
     assert len(everyone) >= 6  # supervisor, gunicorn and its workers, the worker and its pool, beat
     process.send_signal(number)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (0, "")
     assert [pid for pid in everyone if is_running(pid)] == []
 
@@ -90,7 +90,7 @@ def test_a_part_that_fails_ends_the_whole_and_says_why(serving, part):
     process, _, parts = serving
     everyone = family(process.pid)
     os.kill(parts[part], signal.SIGKILL)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     name = "web" if part == "gunicorn" else part
     assert (process.returncode, out) == (1, "")
     assert err.strip().endswith(f"stopped: {name} was ended by SIGKILL")
@@ -112,7 +112,7 @@ def test_a_taken_port_is_one_clear_line(real_db, spawn):
         process = spawn(
             "manage.py", "serve", env=real_db.environment | {"PORT": str(port)}, stderr=subprocess.PIPE
         )
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert err.startswith(f"CommandError: port {port} on 127.0.0.1 cannot be used")
     assert len(err.strip().splitlines()) == 1
@@ -140,7 +140,7 @@ def test_serve_on_a_database_that_is_behind_is_one_clear_line(behind, spawn):
     environment = behind | {"PORT": str(free_port())}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = spawn("manage.py", "serve", env=environment, **pipes)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, "")
     assert err.startswith(f"CommandError: {SENTENCE}")
     assert "`manage.py migrate`" in err
@@ -152,7 +152,7 @@ def test_serve_on_a_database_that_is_behind_is_one_clear_line(behind, spawn):
 def test_a_part_started_by_hand_says_the_same(behind, spawn, tmp_path, part):
     schedule = [f"--schedule={tmp_path / 'schedule'}"] if part == "beat" else []
     process = spawn(*ALONE[part], *schedule, env=behind, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode
     assert SENTENCE in said
     assert "Traceback" not in said
@@ -162,7 +162,7 @@ def test_serve_without_a_database_is_one_clear_line(real_db, spawn):
     url = real_db.url.rpartition("/")[0] + "/not_there"
     environment = real_db.environment | {"PORT": str(free_port()), "DATABASE_URL": url}
     process = spawn("manage.py", "serve", env=environment, stderr=subprocess.PIPE)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert err.startswith("CommandError: the database cannot be reached: ")
     assert len(err.strip().splitlines()) == 1
@@ -202,7 +202,7 @@ def test_the_demonstration_twice_changes_nothing_and_prints_one_line_of_json(rea
     for _ in range(2):
         environment = real_db.environment | {"DEMARC_HOME": str(tmp_path)}
         process = spawn("-W", "error", "manage.py", "demo", env=environment, stdout=subprocess.PIPE)
-        printed.append(json.loads(process.communicate(timeout=300)[0]))
+        printed.append(json.loads(process.communicate(timeout=PATIENCE)[0]))
         printed[-1].pop("seconds")
         rows = (Move, Account.history, Assignment.history, Subscription.history)
         written.append([getattr(model, "objects", model).count() for model in rows])

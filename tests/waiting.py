@@ -4,12 +4,14 @@ import contextlib
 import socket
 import time
 
+PATIENCE = 300  # seconds: what takes longer hangs, however busy the machine is
 
-def wait_until(condition, *, seconds=30):
-    """Wait until `condition()` is truthy and return what it gave; fails the test after `seconds`."""
-    until = time.monotonic() + seconds
+
+def wait_until(condition):
+    """Wait until `condition()` is truthy and return what it gave; fails the test once patience ends."""
+    until = time.monotonic() + PATIENCE
     while not (result := condition()):
-        assert time.monotonic() < until, f"still not so after {seconds} s"
+        assert time.monotonic() < until, f"still not so after {PATIENCE} s"
         time.sleep(0.05)
     return result
 

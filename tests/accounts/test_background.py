@@ -29,7 +29,7 @@ def becomes(batch, status):
         batch.refresh_from_db()
         return batch.status == status
 
-    return wait_until(there, seconds=60)
+    return wait_until(there)
 
 
 def test_a_worker_checks_and_commits_an_upload(real_db, spawn_worker):
@@ -66,7 +66,7 @@ def killed_while_saving(real_db, spawn, *arguments):
         process = spawn(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
         with psycopg.connect(real_db.url, autocommit=True) as watch:
-            wait_until(lambda: watch.execute(waiting).fetchone()[0] or process.poll() is not None, seconds=60)
+            wait_until(lambda: watch.execute(waiting).fetchone()[0] or process.poll() is not None)
         assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -155,7 +155,7 @@ def test_progress_is_seen_while_it_works(real_db):
         def seen():
             return ImportBatch.objects.get(pk=batch.pk).progress.get("step") == "Saving signals"
 
-        wait_until(seen, seconds=30)
+        wait_until(seen)
     thread.join()
     assert ImportBatch.objects.get(pk=batch.pk).progress == {}
 

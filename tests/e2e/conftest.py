@@ -7,8 +7,9 @@ import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
 from django.db import connection, connections
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 from segmenting import portfolio, recompute
+from waiting import PATIENCE
 from window import Window
 
 from accounts.models import Account
@@ -23,6 +24,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+expect.set_options(timeout=PATIENCE * 1000)  # its own five seconds are little for a busy machine
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def test_a_draft_is_previewed_without_a_worker_read_taken_as_a_file_and_frozen(w
     page.get_by_role("link", name="Impact preview", exact=True).click()
     page.get_by_role("button", name="Preview the impact").click()
     expect(page.get_by_role("progressbar")).to_be_visible()
-    expect(page.get_by_role("heading", name="From segment to segment")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("heading", name="From segment to segment")).to_be_visible()
     moved = Simulation.objects.get().result["counts"]["moves"]
     assert moved > 3
     expect(page.locator(".tile .big").first).to_have_text(str(moved))

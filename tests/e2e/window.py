@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.test import Client
+from waiting import PATIENCE
 
 
 class Window:
@@ -10,7 +11,7 @@ class Window:
     def __init__(self, browser, site):
         self.site, self.problems = site, []
         self.page = browser.new_context(viewport={"width": 1366, "height": 900}).new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(PATIENCE * 1000)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         self.page.on("request", self._request)

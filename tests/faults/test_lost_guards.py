@@ -3,6 +3,7 @@
 import subprocess
 
 from django.db import connection
+from waiting import PATIENCE
 
 PARTS = {
     "web": ["-m", "gunicorn", "config.wsgi", "--no-control-socket", "--bind=127.0.0.1:0"],
@@ -21,7 +22,7 @@ def test_no_part_starts_without_the_guards(real_db, spawn, tmp_path):
         for name, command in parts.items()
     }
     for name, process in started.items():
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode, name
         assert (
             "does not keep what Demarc promises: trigger demarc_append_only on segmentation_move is not as"

@@ -10,7 +10,7 @@ from django.core import mail as sent
 from django.db import connection, transaction
 from django.utils import timezone
 from governing import someone
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 from accounts.history import acting
 from governance import events, mail, notifications
@@ -52,7 +52,7 @@ def test_what_a_killed_process_was_telling_is_told_once(real_db, spawn):
     # It has written the lines, and waits to delete what it read.
     with standing_still("governance_outbox") as other:
         process = spawn("-c", TELL.format("notifications", "deliver"), env=environment)
-        wait_until(lambda: waiting_for_lock(other), seconds=30)
+        wait_until(lambda: waiting_for_lock(other))
         assert process.poll() is None
         kill(process)
     assert Notification.objects.count() == 0
@@ -72,7 +72,7 @@ def test_what_a_killed_process_was_mailing_is_mailed_later(real_db, spawn):
     )
     environment = real_db.environment | {"DJANGO_SETTINGS_MODULE": "config.settings"}
     process = spawn("-c", "import os; " + code, env=environment)
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert process.wait(timeout=PATIENCE) == -signal.SIGKILL
     line.refresh_from_db()
     assert line.mail_attempts == 1
     assert mail.send_due(now=timezone.now()) == 0  # it is still claimed

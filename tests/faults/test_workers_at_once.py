@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 from django.db import connection
+from waiting import PATIENCE
 
 
 def test_all_of_them_are_notified(real_db):
@@ -14,7 +15,7 @@ def test_all_of_them_are_notified(real_db):
         try:
             with connection.cursor() as cursor:
                 for number in range(rounds):
-                    ready.wait(timeout=30)
+                    ready.wait(timeout=PATIENCE)
                     cursor.execute("select pgmq.create(%s)", [f"at_once_{number}"])
                     cursor.execute("select pgmq.enable_notify_insert(%s, 250)", [f"at_once_{number}"])
         finally:

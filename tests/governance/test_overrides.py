@@ -17,6 +17,7 @@ from django.utils import timezone
 from governing import approved, fresh, kinds_of_events, no_policies, nobody_approves, someone
 from overriding import Portfolio
 from segmenting import account, activate, change, layer_with, recompute, state
+from waiting import PATIENCE
 
 from accounts.models import Csm, Refusal
 from accounts.refusals import Refused
@@ -520,7 +521,7 @@ def at_once(*acts):
 
     def run(act):
         try:
-            ready.wait(timeout=30)
+            ready.wait(timeout=PATIENCE)
             act()
             told.append("done")
         except Refused as refusal:
@@ -532,7 +533,7 @@ def at_once(*acts):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE)
     return told
 
 

@@ -16,6 +16,7 @@ from crossing import TODAY, crossed, down_at_once, make_team
 from django.db import connection
 from governing import approved, no_policies, someone
 from segmenting import BY_ARR, account, answered, change, layer_with, recompute
+from waiting import PATIENCE
 
 from accounts.models import Account, Csm
 from accounts.refusals import Refused
@@ -111,7 +112,7 @@ def works(lot, by, edits, ready):
     told = []
     attempts = [*ATTEMPTS, writes_rules] if by.username == "ops" else ATTEMPTS
     try:
-        ready.wait(timeout=60)
+        ready.wait(timeout=PATIENCE)
         while len(told) < edits:
             try:
                 if lot.choice(attempts)(lot, by):

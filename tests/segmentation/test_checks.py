@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, connection, transaction
 from django.urls import reverse
 from segmenting import BY_ARR, layer_with, person, recompute
+from waiting import PATIENCE
 
 from accounts.models import Account, Csm, Usage
 from accounts.refusals import Refused
@@ -277,7 +278,7 @@ def test_limits_come_from_the_environment(spawn, tmp_path):
     process = spawn(
         "-c", code, env={**os.environ, "DEMARC_CHECK_ACCOUNTS_PER_SEGMENT": "30"}, stdout=subprocess.PIPE
     )
-    assert process.communicate(timeout=60)[0].strip() == "30"
+    assert process.communicate(timeout=PATIENCE)[0].strip() == "30"
 
 
 def test_a_small_segment_people_declare_is_not_for_the_rules_to_widen(db):

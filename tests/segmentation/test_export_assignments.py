@@ -10,6 +10,7 @@ from datetime import date
 import pytest
 from django.core.management import CommandError, call_command
 from segmenting import BY_ARR, account, layer_with, recompute
+from waiting import PATIENCE
 
 from segmentation.models import Layer
 
@@ -100,7 +101,7 @@ def test_to_a_pipe(world, tmp_path):
     with ThreadPoolExecutor(1) as pool:
         read = pool.submit(pipe.read_bytes)
         export("--out", str(pipe))
-        assert read.result(timeout=10).decode() == export()
+        assert read.result(timeout=PATIENCE).decode() == export()
     assert pipe.is_fifo()
 
 

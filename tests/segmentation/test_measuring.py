@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection, transaction
 from segmenting import DAY, account, layer_with
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 from segmentation import frames, runs
 from segmentation.models import Assignment, Run, RunLayer
@@ -80,7 +80,7 @@ def test_of_several_processes_one_measures(real_db, spawn):
     with nothing_can_be_read():
         processes = [spawn("manage.py", "shell", "-c", code) for _ in range(3)]
         wait_until(lambda: waiting(real_db) == 1)
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert [process.wait(timeout=PATIENCE) for process in processes] == [0, 0, 0]
     run.refresh_from_db()
     assert run.status == Run.Status.FINISHED
     assert labels("tier") == ["tech"] * 4 + ["low"] * 4 + ["high"] * 2

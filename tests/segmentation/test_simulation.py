@@ -33,7 +33,7 @@ from segmenting import (
     recompute,
     state,
 )
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 from accounts.catalogue import TYPES
 from accounts.history import acting
@@ -492,7 +492,7 @@ def test_the_range_of_a_killed_process_is_taken_over_at_once(real_db, spawn, mon
     made = simulation.start(draft, by=previewer(), as_of=DAY)
     with standing_still("accounts_usage"):
         process = spawn("manage.py", "shell", "-v0", "-c", WORK.format(made.pk), env=real_db.environment)
-        wait_until(lambda: simulation._busy(made), seconds=60)
+        wait_until(lambda: simulation._busy(made))
         assert made.parts.get(attempts=1).status == "pending"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -515,7 +515,7 @@ def test_several_processes_share_the_ranges(real_db, spawn, monkeypatch):
         spawn("manage.py", "shell", "-v0", "-c", WORK.format(made.pk), env=real_db.environment)
         for _ in range(3)
     ]
-    assert [worker.wait(60) for worker in workers] == [0, 0, 0]
+    assert [worker.wait(timeout=PATIENCE) for worker in workers] == [0, 0, 0]
     assert simulation.work(made.pk).result == expected
 
 
@@ -525,7 +525,7 @@ def test_a_worker_is_told(real_db, spawn_worker):
     recompute()
     spawn_worker()
     made = simulation.start(draft_of(layer, rules("3.4")), by=previewer())
-    wait_until(lambda: Simulation.objects.get(pk=made.pk).status == "finished", seconds=60)
+    wait_until(lambda: Simulation.objects.get(pk=made.pk).status == "finished")
 
 
 def test_the_sweep_finds_what_no_message_told_of(layer):
