@@ -66,12 +66,8 @@ def tags(layer, of="effective"):
 
 
 def moves(layer):
-    found = Move.objects.filter(layer=layer).order_by("id")
-    return list(
-        found.values_list("product__key", "from_segment__key", "to_segment__key", "why", "at").order_by(
-            "at", "product__key"
-        )
-    )
+    found = Move.objects.filter(layer=layer).order_by("at", "product__key", "account__external_id", "id")
+    return list(found.values_list("product__key", "from_segment__key", "to_segment__key", "why", "at"))
 
 
 def command(*arguments, name="explain"):
