@@ -250,7 +250,7 @@ crossing as (
                           order by h.history_id + 0 desc limit 1) before on true
      where z.layer_id = %(layer)s and z.account_id between %(first)s and %(last)s
        and z.computed_id is not null and z.effective_id is not null and z.computed_id <> z.effective_id
-       and not z.overridden and not z.provisional
+       and not z.overridden and (not z.provisional or {frames.settled("z")})
 ),
 held as (
     select c.*, h.held_for, h.held_until

@@ -399,6 +399,7 @@ def _against(layer, rows, part):
         new=pl.col("assignment").is_null(),
         was_provisional=pl.col("old_provisional").fill_null(0) == 1,
         overridden=pl.col("old_overridden").fill_null(0) == 1,
+        settled=pl.col("old_settled").fill_null(0) == 1,
         scores=_array([f"score.{dimension.key}" for dimension in layer.document.dimensions]),
         points=_array([f"points.{criterion.key}" for criterion in layer.document.criteria]),
         scored=pl.col("fingerprint").ne_missing(pl.col("old_fingerprint")),
@@ -424,10 +425,11 @@ def _effective(layer):
 
     A first segment is in force at once, and what people pinned stays. An automatic layer follows the rules. On one that
     needs approval an account follows while it is provisional, and once more when that is decided (not down where the
-    layer wants a plan for that); else it waits, and lacking data never takes a segment away.
+    layer wants a plan for that); else it waits, and lacking data never takes a segment away. Whoever once had a segment
+    that was not provisional waits from then on, whatever a new date says of its age.
     """
     old, computed = pl.col("old_effective"), pl.col("computed")
-    provisional = pl.col("was_provisional") | pl.col("provisional")
+    provisional = (pl.col("was_provisional") | pl.col("provisional")) & ~pl.col("settled")
     follows = pl.lit(True) if layer.automatic else provisional & computed.is_not_null()
     if layer.steps_down and not layer.automatic:
         place = partial(pl.Expr.replace_strict, old=layer.steps_down, default=None, return_dtype=pl.Int64)

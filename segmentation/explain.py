@@ -18,7 +18,7 @@ from accounts import catalogue
 from accounts.models import Account, Usage
 from accounts.refusals import Refused
 from accounts.templatetags import shown
-from segmentation import assignments, engine, reasons, rubric, runs, terms
+from segmentation import assignments, engine, provisional, reasons, rubric, runs, terms
 from segmentation.contributions import Contributions, rounded
 from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
 
@@ -62,11 +62,8 @@ def _now(account, layer, product):
     inputs = _inputs(rules, account, clock)
     if product is not None:
         inputs = inputs.filter(pl.col("product") == product.pk)
-    assignment = (
-        Assignment.objects.filter(account=account, layer=layer, product=product)
-        .select_related("effective", "computed")
-        .first()
-    )
+    found = Assignment.objects.filter(account=account, layer=layer, product=product)
+    assignment = provisional.with_settled(found.select_related("effective", "computed")).first()
     if inputs.is_empty():
         raise Refused(_not_there(account, product, assignment))
     usage = Usage.objects.filter(account=account, product=product).first()
@@ -216,6 +213,7 @@ class _Case:
             "differs": self.differs(),
             "provisional": row["provisional"],
             "provisional_until": _text(row["provisional_until"]),
+            "provisional_text": self.provisional_text(),
             "unsegmented_reason": reason,
             "reason_text": reasons.text(reason, self.document) if reason else None,
             "thin_data": row["thin"],
@@ -264,6 +262,15 @@ class _Case:
             "text": f"The rules give {self.names.get(segment, segment)}; "
             f"the current segment is {self.effective.name}, and {wait}.",
         }
+
+    def provisional_text(self):
+        """What being provisional means for the current segment, or None."""
+        if not self.row["provisional"]:
+            return None
+        follows = "the decision follows by itself"
+        if self.assignment and self.assignment.settled and self.layer.policy == Layer.Policy.APPROVAL:
+            follows = "the current segment was decided before, and another one needs approval"
+        return f"There is not enough history yet; {follows}."
 
     # -- score groups and measures
 

@@ -219,6 +219,20 @@ def _parameters(at):
     return {"at": at, "currency": settings.ORGANISATION_CURRENCY}
 
 
+def settled(row):
+    """SQL: true where an assignment (an alias) once had a segment that was not provisional, or that people pinned.
+
+    Asked of its history, which is only added to: whether it is provisional now follows from dates that people type. Most
+    rows tell it themselves, and nothing is looked up.
+    """
+    return f"""case when {row}.effective_id is null then false
+                    when {row}.overridden or not {row}.provisional and {row}.computed_id is not null then true
+                    else coalesce((select true from segmentation_historicalassignment past
+                                    where past.id = {row}.id and past.effective_id is not null
+                                      and (past.overridden or not past.provisional and past.computed_id is not null)
+                                    limit 1), false) end"""
+
+
 _STANDING = {
     "id": ("z.account_id", pl.Int64),
     "old_effective": ("z.effective_id", pl.Int64),
@@ -230,6 +244,7 @@ _STATES = {
     "old_effective": ("z.effective_id", pl.Int64),
     "old_computed": ("z.computed_id", pl.Int64),
     "old_provisional": ("z.provisional::int", pl.Boolean),
+    "old_settled": (f"({settled('z')})::int", pl.Boolean),
 }
 ASSIGNMENTS = {
     "id": ("z.account_id", pl.Int64),
@@ -239,6 +254,7 @@ ASSIGNMENTS = {
     "old_provisional": ("z.provisional::int", pl.Int8),
     "old_until": ("z.provisional_until", pl.Date),
     "old_overridden": ("z.overridden::int", pl.Int8),
+    "old_settled": (f"({settled('z')})::int", pl.Int8),
     "old_reason": ("z.reason", pl.String),
     "old_computed_since": ("z.computed_since", pl.Date),
     "old_effective_since": ("z.effective_since", pl.Date),
@@ -270,8 +286,8 @@ def standings(layers, *, first, last, products=False, since=False):
 def states(layer, *, first, last, products=False, since=False):
     """What is in force on a layer (its id), and what its rules said last, for a range of accounts.
 
-    Columns: `id`, with `products` also `product`, `old_effective`, `old_computed`, `old_provisional`, with `since` also
-    `old_effective_since`. Most accounts share a state with many: their ids travel, and each state once.
+    Columns: `id`, with `products` also `product`, `old_effective`, `old_computed`, `old_provisional`, `old_settled`, with
+    `since` also `old_effective_since`. Most accounts share a state with many: their ids travel, and each state once.
     """
     columns = _STATES | (_SINCE if since else {})
     keys = {"id": "z.account_id"} | ({"product": "z.product_id"} if products else {})

@@ -110,8 +110,9 @@ def _tally(rows, keys):
 
 def _counts(rows, layer):
     """Accounts before (as the last recalculation left them) and then; one that was never evaluated is `new`."""
-    known, waits = pl.col("old_provisional").is_not_null(), pl.lit(not layer.automatic)
-    waits &= pl.col("moves") & pl.col("old_effective").is_not_null() & ~pl.col("old_provisional")
+    known = pl.col("old_provisional").is_not_null()
+    follows = (pl.col("old_provisional") | pl.col("provisional")) & ~pl.col("old_settled")
+    waits = pl.lit(not layer.automatic) & pl.col("moves") & pl.col("old_effective").is_not_null() & ~follows
     return rows.select(
         scanned=pl.len(),
         new=(~known).sum(),

@@ -8,12 +8,13 @@ organisation's time zone, and an account's age is counted from its contract, els
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from django.db.models import F, Min, OuterRef, Subquery
+from django.db.models import BooleanField, F, Min, OuterRef, Subquery
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce
 
 from accounts.models import Account, Subscription
 from accounts.templatetags.shown import day
-from segmentation import terms
+from segmentation import frames, terms
 from segmentation.assignments import document_of
 from segmentation.models import Assignment, Layer
 
@@ -32,11 +33,17 @@ class Provisional:
     then: str
 
 
+def with_settled(assignments):
+    """The assignments with `settled`: true where there once was a segment that was not provisional (frames.settled)."""
+    sql = frames.settled(Assignment._meta.db_table)
+    return assignments.annotate(settled=RawSQL(sql, [], output_field=BooleanField()))
+
+
 def waiting():
     """Assignments that are provisional, of accounts the rules are applied to, by the day they are due."""
     first = Subscription.objects.filter(account=OuterRef("account")).order_by().values("account")
     first = first.annotate(first=Min("start_date")).values("first")
-    rows = Assignment.objects.filter(provisional=True, account__in=Account.objects.scored())
+    rows = with_settled(Assignment.objects.filter(provisional=True, account__in=Account.objects.scored()))
     rows = rows.annotate(started=Coalesce(F("account__contract_start"), Subquery(first)))
     beside = ("account__csm", "layer", "product", "effective", "score")
     return rows.select_related(*beside).order_by("provisional_until", "account__name", "pk")
@@ -95,6 +102,8 @@ def _then(row, document):
     longest = min((one.needs_data_after_days for one in maturities), default=0)
     if row.started and (row.provisional_until - row.started).days >= longest:
         return "Without a value by then, it needs data."
+    if row.layer.policy == Layer.Policy.APPROVAL and row.settled:
+        return "Its segment was decided before: another one needs approval."
     if row.layer.policy == Layer.Policy.APPROVAL and row.layer.plan_provisional_downgrades:
         return "Decided at once where it stays or goes up; down needs a plan."
     return "Decided at once, and its CSM is told."

@@ -4,15 +4,15 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from segmenting import RULES, account, change, layer_with, person, recompute
+from segmenting import RULES, account, activate, change, layer_with, person, recompute
 
 from accounts.models import Account, Csm, Subscription
-from segmentation import provisional
-from segmentation.models import Assignment, Move
+from segmentation import assignments, causes, explain, provisional, simulation
+from segmentation.models import Assignment, Cause, Definition, Layer, Move
 
 TODAY = date(2026, 6, 1)
 
@@ -33,15 +33,15 @@ def state(one):
 
 # start of the contract, the first day behaviour counts, the first day without behaviour that needs data
 BOUNDARIES = [
-    ("2026-06-01", "2026-07-01", "2026-08-30"),
-    ("2026-01-31", "2026-03-02", "2026-05-01"),  # over the end of February
-    ("2027-01-30", "2027-03-01", "2027-04-30"),
-    ("2028-01-30", "2028-02-29", "2028-04-29"),  # 2028 has a 29 February,
-    ("2028-02-29", "2028-03-30", "2028-05-29"),  # and accounts that begin on it
-    ("2027-12-02", "2028-01-01", "2028-03-01"),  # over the new year, and over 29 February
-    ("2100-01-30", "2100-03-01", "2100-04-30"),  # 2100 has none
-    ("2026-02-27", "2026-03-29", "2026-05-28"),  # counts from the day the clocks go forward in Europe
-    ("2026-09-25", "2026-10-25", "2026-12-24"),  # and back
+    ("2025-06-01", "2025-07-01", "2025-08-30"),
+    ("2025-01-31", "2025-03-02", "2025-05-01"),  # over the end of February
+    ("2025-01-30", "2025-03-01", "2025-04-30"),
+    ("2024-01-30", "2024-02-29", "2024-04-29"),  # 2024 has a 29 February,
+    ("2024-02-29", "2024-03-30", "2024-05-29"),  # and accounts that begin on it
+    ("2023-12-02", "2024-01-01", "2024-03-01"),  # over the new year, and over 29 February
+    ("1900-01-30", "1900-03-01", "1900-04-30"),  # 1900 has none
+    ("2025-02-28", "2025-03-30", "2025-05-29"),  # counts from the day the clocks go forward in Europe
+    ("2025-09-26", "2025-10-26", "2025-12-25"),  # and back
 ]
 
 
@@ -282,6 +282,157 @@ def test_up_is_decided_at_once_even_where_down_needs_a_plan(crowd):
         "initial",
         "provisional",
     ]
+
+
+# -- whoever once had a segment that was not provisional
+
+# Low by worth (5) and behaviour (1); High by worth alone, which is all that counts of somebody new.
+LOW = {"arr": 120_000, "employees": 2_000}
+UNHAPPY = {"nps": -90, "tickets_90d": 50}
+NEXT, LAST = TODAY + timedelta(days=1), TODAY + timedelta(days=2)
+
+
+def young(acme):
+    change(acme, contract_start=NEXT)
+
+
+def without_behaviour(acme):
+    """Older than 30 days, and younger than 90: it waits for a first value."""
+    change(acme, contract_start=NEXT - timedelta(days=40))
+    acme.usage.all().delete()
+
+
+def gone_and_back(acme):
+    change(acme, status="churned")
+    recompute(NEXT)
+    change(acme, status="active", contract_start=NEXT)
+
+
+def rules_that_want_more_history(acme):
+    maturity = {"after_days": "2000", "needs_data_after_days": "3000", "until_then": "skip"}
+    worth, behaviour = RULES["dimensions"]
+    longer = RULES | {"dimensions": [worth, behaviour | {"maturity": maturity}]}
+    activate(Layer.objects.get(), longer, reason="Longer")
+
+
+def automatic_for_a_day(acme):
+    """Young again under a policy that lets it follow, and old again before the policy is back."""
+    Layer.objects.update(policy="automatic")
+    young(acme)
+    recompute(NEXT)
+    assert Assignment.objects.get(account=acme).effective.key == "high"
+    change(acme, contract_start=date(2024, 1, 1))
+    recompute(NEXT)
+    Layer.objects.update(policy="approval")
+    young(acme)
+
+
+def marked_in_the_database(acme):
+    change(acme, nps=60, tickets_90d=0)
+    with connection.cursor() as cursor:
+        cursor.execute("update segmentation_assignment set provisional = true, fingerprint = null")
+
+
+WAYS_BACK = [
+    young,
+    without_behaviour,
+    gone_and_back,
+    rules_that_want_more_history,
+    automatic_for_a_day,
+    marked_in_the_database,
+]
+
+
+@pytest.mark.parametrize("way", WAYS_BACK)
+def test_who_was_decided_once_waits_whatever_its_age_says_later(crowd, way):
+    layer_with()
+    acme = account(**LOW, usage=UNHAPPY)
+    recompute(TODAY)
+    assert in_force(acme) == ("low", "low", False)
+    way(acme)
+    recompute(NEXT)
+    assert in_force(acme)[:2] == ("high", "low")
+    change(acme, contract_start=date(2024, 1, 1), arr=10_000, employees=10, **UNHAPPY)
+    for _ in range(2):
+        recompute(LAST)
+        assert in_force(acme)[:2] == ("tech", "low")
+
+
+def in_force(one):
+    """(by the rules, in force, provisional)"""
+    return (
+        Assignment.objects.filter(account=one)
+        .values_list("computed__key", "effective__key", "provisional")
+        .get()
+    )
+
+
+def test_who_was_pinned_by_people_was_decided(crowd):
+    layer = layer_with()
+    acme = account(**LOW, contract_start=TODAY, usage=UNHAPPY)
+    recompute(TODAY)
+    tech = layer.segments.get(key="tech")
+    for pinned in (True, False):
+        with transaction.atomic():
+            causes.take(Cause.Kind.DECISION, reason="A pilot")
+            assignments.put(acme, layer, tech, why=Move.Why.OVERRIDE, at=TODAY, overridden=pinned)
+    recompute(NEXT)
+    assert in_force(acme) == ("high", "tech", True)
+
+
+def test_who_only_lacked_data_meanwhile_was_never_decided(crowd):
+    layer_with()
+    acme = account(**LOW, contract_start=TODAY, usage=UNHAPPY)
+    recompute(TODAY)
+    assert in_force(acme) == ("high", "high", True)
+    change(acme, arr=None)
+    recompute(NEXT)
+    assert in_force(acme) == (None, "high", False)
+    change(acme, arr=10_000, employees=10)
+    recompute(LAST)
+    assert in_force(acme) == ("tech", "tech", True)
+
+
+def test_where_segments_apply_by_themselves_it_is_provisional_as_often_as_it_is_new(crowd):
+    layer_with(policy="automatic")
+    acme = account(**LOW, usage=UNHAPPY)
+    recompute(TODAY)
+    young(acme)
+    recompute(NEXT)
+    assert in_force(acme) == ("high", "high", True)
+    [row] = provisional.told(provisional.waiting(), NEXT)
+    assert row.then == "Decided at once, and its CSM is told."
+
+
+def test_the_list_and_the_explanation_say_that_it_waits(crowd):
+    layer = layer_with()
+    acme = account(**LOW, usage=UNHAPPY)
+    recompute(TODAY)
+    young(acme)
+    recompute(NEXT)
+    [row] = provisional.told(provisional.waiting(), NEXT)
+    assert row.then == "Its segment was decided before: another one needs approval."
+    told = explain.explain(acme, layer)
+    assert told["provisional_text"] == (
+        "There is not enough history yet; the current segment was decided before, and another one needs approval."
+    )
+    fresh = account("fresh", **LOW, contract_start=NEXT)
+    recompute(NEXT)
+    said = explain.explain(fresh, layer)["provisional_text"]
+    assert said == "There is not enough history yet; the decision follows by itself."
+
+
+def test_a_preview_counts_it_among_those_that_wait(crowd):
+    layer = layer_with()
+    acme, fresh = account(**LOW, usage=UNHAPPY), account("fresh", **LOW, contract_start=TODAY)
+    recompute(TODAY)
+    for one in (acme, fresh):
+        change(one, contract_start=NEXT)
+    recompute(NEXT)
+    rules = Definition(layer=layer, document={"rules": [{"segment": "tech"}]})
+    made = simulation.start(rules, as_of=NEXT, by=person("petra", "preview_rules"))
+    moved = simulation.report(simulation.work(made.pk, wait=True))["moved"]
+    assert (moved["accounts"], moved["wait_for_approval"]) == (3, 2)  # the crowd and Acme; not who is new
 
 
 def test_the_rules_of_these_tests_are_those_they_were_written_for():

@@ -89,7 +89,7 @@ def lines(told):
         if sentence:
             yield sentence
     if told["provisional"]:
-        yield f"Provisional until {told['provisional_until']}: there is not enough history yet."
+        yield f"Provisional until {told['provisional_until']}. {told['provisional_text']}"
     if told["thin_data"]:
         yield "Thin data: more than half of the measures have no value of their own."
     yield from _table(told)
