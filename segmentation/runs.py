@@ -16,13 +16,14 @@ from functools import partial
 
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Max, Q
 from django.utils import timezone
 
 from accounts import catalogue
 from accounts.history import actor
 from accounts.models import Account
 from accounts.refusals import Refused
+from accounts.templatetags.shown import day
 from segmentation import assignments, frames, reasons
 from segmentation.definitions import DocumentErrors
 from segmentation.models import Chunk, Definition, Layer, Quarantined, Run, RunLayer
@@ -36,6 +37,7 @@ ATTEMPTS = 5
 PASSING = (OperationalError, InterfaceError, IntegrityError)
 QUARANTINE_LIMIT = 100  # more bad accounts than this in one chunk,
 ALL_BAD = 20  # or this many and no good one: it is not about the accounts
+CLOCK = 0x1147049  # advisory lock: of two recalculations that start at once the second sees the clock of the first
 WAKE = 8  # messages sent at most: more workers than that are found by the sweep
 SUMMED = [
     "accounts",
@@ -65,11 +67,13 @@ def start(*, layers=None, as_of=None, trigger=Run.Trigger.MANUAL, by=None, reaso
     """Start a recalculation of these layers (default: all with active rules) at the clock `as_of` (default: today).
 
     chunk: accounts a chunk; chosen by the size of the portfolio when not given. Wakes workers after the commit.
-    Raises Refused when a layer has no active rules or is being recalculated already.
+    Raises Refused when a layer has no active rules or is being recalculated already, WrongClock when the clock would go
+    back or is a day to come.
     """
     as_of = as_of or timezone.localdate()
     frames.acquaint()
     with transaction.atomic():
+        _check_clock(as_of)
         definitions = _active_rules(layers)
         run = Run.objects.create(as_of=as_of, trigger=trigger, reason=reason, **_starter(by))
         try:
@@ -83,6 +87,30 @@ def start(*, layers=None, as_of=None, trigger=Run.Trigger.MANUAL, by=None, reaso
         chunks = run.chunks.count()
         transaction.on_commit(partial(_wake, run.pk, min(chunks, WAKE)))
     return run
+
+
+class WrongClock(Refused):
+    """A recalculation at a clock that would put in force what was, or what may be: an impact preview can say it."""
+
+
+def _check_clock(as_of):
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s)", [CLOCK])
+    newest = newest_clock()
+    if as_of > timezone.localdate():
+        raise WrongClock(
+            f"{day(as_of)} is still to come: nothing is recalculated as of a later day than today."
+        )
+    if newest and as_of < newest:
+        raise WrongClock(
+            f"The last recalculation was as of {day(newest)}: one as of {day(as_of)} would put in force what was then."
+        )
+
+
+def newest_clock():
+    """The newest clock of the recalculations there were, or None; those of nobody said nothing."""
+    told = Run.objects.filter(accounts__gt=0, as_of__lte=timezone.localdate())
+    return told.aggregate(newest=Max("as_of"))["newest"]
 
 
 def _active_rules(layers):
@@ -127,11 +155,6 @@ def _pinned(run, definition):
     products = definition.layer.scope == Layer.Scope.PRODUCT
     left_out = without_facts(document, run.as_of, products=products)
     warnings = [left_out_text(document, key) for key in left_out]
-    before = latest(definition.layer)
-    if run.as_of > timezone.localdate():
-        warnings.append(f"The date {run.as_of} is in the future.")
-    elif before and run.as_of < before.as_of:
-        warnings.append(f"The date {run.as_of} is before that of the last recalculation, {before.as_of}.")
     return RunLayer(
         run=run,
         layer=definition.layer,

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 from governing import policy, someone
-from segmenting import account, change, layer_with, recompute
+from segmenting import account, by_now, change, layer_with, recompute
 
 from accounts.models import Account, Csm
 from governance import transitions
@@ -75,10 +75,10 @@ def crossed(team, **accounts):
         account(
             name, **({"name": name.capitalize(), "arr": before, "csm": team.dana} | (more[0] if more else {}))
         )
-    recompute(DAY)
+    recompute(by_now(DAY))
     for name, (_, after, *_) in accounts.items():
         change(Account.objects.get(external_id=name), arr=after)
-    recompute(DAY + timedelta(days=1))
+    recompute(by_now(DAY + timedelta(days=1)))
     transitions.follow_ended()
     return {one.account.external_id: one for one in Transition.objects.open().select_related("account")}
 

@@ -142,6 +142,11 @@ def change(account, **facts):
         Usage.objects.update_or_create(account=account, product=None, defaults=rest)
 
 
+def by_now(at):
+    """The day `at`, or the one recalculations have got to already: their clock never goes back."""
+    return max(at, runs.newest_clock() or at)
+
+
 def recompute(at=DAY, **options):
     """One whole recalculation, worked here."""
     return runs.work(runs.start(as_of=at, **options).pk, wait=True)

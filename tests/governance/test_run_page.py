@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from crossing import DAY, crossed, make_team, web
+from crossing import DAY, TODAY, crossed, make_team, web
 from segmenting import account, change, layer_with, recompute
 
 from accounts.models import Account
@@ -65,7 +65,7 @@ def test_accounts_without_data_are_the_next_step_where_nothing_is_flagged(team):
 
 def test_with_nothing_to_do_it_leads_to_the_accounts(team):
     account("c", arr=120_000)
-    offered = page(team.ops, recompute())
+    offered = page(team.ops, recompute(TODAY))
     assert "Nothing of this waits for anybody" in offered
     assert '<a class="btn primary" href="/admin/accounts/account/">Accounts</a>' in offered
 

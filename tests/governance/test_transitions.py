@@ -10,7 +10,7 @@ from django.db import DatabaseError, DataError, transaction
 from django.test import Client
 from django.utils import timezone
 from governing import approved, fresh, kinds_of_events, nobody_approves, policy, someone
-from segmenting import account, change, layer_with, recompute
+from segmenting import account, by_now, change, layer_with, recompute
 
 from accounts.models import Account, Csm
 from accounts.refusals import Refused
@@ -74,9 +74,9 @@ def down_at_once(layer):
 def flagged(team, name="acme", *, before=50_000, after=120_000, **facts):
     """A tier change of an account that Dana looks after, as the rules have just seen it."""
     account(name, name=name.capitalize(), arr=before, csm=team.dana, **facts)
-    recompute(DAY)
+    recompute(by_now(DAY))
     change(Account.objects.get(external_id=name), arr=after)
-    recompute(DAY + timedelta(days=1))
+    recompute(by_now(DAY + timedelta(days=1)))
     transitions.follow_ended()
     return Transition.objects.open().get(account__external_id=name)
 

@@ -7,12 +7,13 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from segmenting import BY_ARR, DAY, RULES, account, activate, change, layer_with, portfolio, recompute
 
 from accounts.models import Account
 from accounts.refusals import Refused
-from segmentation import explain, reasons, versions
-from segmentation.models import Assignment, Layer
+from segmentation import assignments, causes, explain, reasons, versions
+from segmentation.models import Assignment, Cause, Layer, Move, Segment
 
 
 @pytest.fixture
@@ -236,8 +237,10 @@ def test_a_late_correction_is_in_force_from_its_date(db):
     layer_with(BY_ARR, policy="automatic")
     acme = account(arr=120_000)
     recompute(date(2026, 3, 1))
-    change(acme, arr=1)
-    recompute(date(2026, 2, 1))  # written later, dated earlier
+    with transaction.atomic():  # written later, dated earlier
+        causes.take(Cause.Kind.DECISION, reason="It was so from February on")
+        tech = Segment.objects.get(key="tech")
+        assignments.put(acme, tech.layer, tech, why=Move.Why.CORRECTION, at=date(2026, 2, 1))
     assert told(acme, at=date(2026, 3, 15))["effective_segment"] == "tech"
     assert told(acme, at=date(2026, 2, 15))["effective_segment"] == "tech"
 

@@ -1,12 +1,14 @@
 """Runs: started once, cut, claimed, fenced, closed by counting; one bad account does not stop the rest."""
 
 import json
-from datetime import date, timedelta
+import time
+from datetime import UTC, date, datetime, timedelta
 from io import StringIO
+from threading import Event, Thread
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from segmenting import BY_ARR, DAY, RULES, account, layer_with, person, portfolio, recompute, state
 
@@ -142,7 +144,7 @@ def test_who_lost_the_chunk_writes_nothing(db):
 def test_a_chunk_that_kills_its_workers_is_given_up(db):
     layer_with(BY_ARR)
     portfolio(4)
-    run = runs.start(chunk=2)
+    run = runs.start(as_of=DAY, chunk=2)
     first = run.chunks.order_by("id").first()
     run.chunks.filter(pk=first.pk).update(
         status="claimed", attempts=runs.ATTEMPTS, leased_until=timezone.now() - timedelta(hours=1)
@@ -306,11 +308,10 @@ def test_subscriptions_are_facts_too(db):
     layer_with({**RULES, "weights": {"worth": "1", "behaviour": "0"}})
     acme = account(usage={"nps": 1})
     Subscription.objects.create(account=acme, subscription_id="s", start_date=date(2026, 1, 1), arr=120_000)
-    assert recompute().layers.get().left_out == []
-    assert (
-        recompute(date(2025, 12, 31)).layers.get().left_out == []
-    )  # a subscription to come: worth 0, which is known
+    before = recompute(date(2025, 12, 31))
+    assert before.layers.get().left_out == []  # a subscription to come: worth 0, which is known
     assert Assignment.objects.get().computed.key == "tech"
+    assert recompute().layers.get().left_out == []
 
 
 def test_counts(db):
@@ -372,16 +373,105 @@ def test_recompute_refuses(db, arguments, told):
         command("recompute", *arguments)
 
 
-def test_an_odd_date_is_warned_of(db):
-    layer_with()
-    assert recompute().layers.get().warnings == []
-    assert recompute().layers.get().warnings == []
-    run = recompute(DAY - timedelta(days=1))
-    assert run.layers.get().warnings == [
-        "The date 2026-05-31 is before that of the last recalculation, 2026-06-01."
-    ]
-    run = recompute(timezone.localdate() + timedelta(days=40))
-    assert "is in the future" in run.layers.get().warnings[0]
+# -- the clock
+
+
+BEFORE = DAY - timedelta(days=1)
+GOES_BACK = (
+    "The last recalculation was as of 1 Jun 2026: one as of 31 May 2026 would put in force what was then."
+)
+
+
+def test_the_clock_never_goes_back(db):
+    gated, automatic = layer_with(BY_ARR), layer_with(BY_ARR, key="arr", policy="automatic")
+    account(arr=120_000)
+    recompute(layers=[automatic])
+    for layers in (None, [automatic], [gated]):  # nor for a segmentation that was never recalculated
+        with pytest.raises(runs.WrongClock) as refused:
+            runs.start(layers=layers, as_of=BEFORE)
+        assert str(refused.value) == GOES_BACK
+    assert Run.objects.count() == 1
+    recompute()  # the same day again
+    recompute(DAY + timedelta(days=1))
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "cancelled"])
+def test_nor_behind_one_that_has_not_ended_well(db, status):
+    layer_with(BY_ARR)
+    account(arr=120_000)
+    runs.start(as_of=DAY)
+    Run.objects.update(status=status)
+    with pytest.raises(runs.WrongClock, match="was as of 1 Jun 2026"):
+        runs.start(as_of=BEFORE)
+
+
+def test_a_day_to_come_is_no_clock(db, monkeypatch):
+    layer_with(BY_ARR)
+    account(arr=120_000)
+    now = datetime(2026, 6, 1, 23, 30, tzinfo=UTC)
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    with pytest.raises(runs.WrongClock, match="2 Jun 2026 is still to come"):
+        runs.start(as_of=date(2026, 6, 2))
+    with timezone.override("Europe/Berlin"):  # there it is that day already
+        assert recompute(date(2026, 6, 2)).status == "finished"
+    # Farther west it is the day before still: that is no way back, and today's is not locked out.
+    assert recompute(None).as_of == DAY
+
+
+def test_history_is_replayed_forward_on_a_portfolio_that_was_empty(db):
+    layer_with(BY_ARR)
+    recompute(timezone.localdate())  # a night before there was anybody
+    account(arr=120_000)
+    for day in (date(2024, 1, 31), date(2024, 2, 29), date(2024, 2, 29), timezone.localdate()):
+        assert recompute(day).as_of == day
+    with pytest.raises(runs.WrongClock):
+        runs.start(as_of=date(2024, 3, 31))
+
+
+def test_of_two_that_start_at_once_the_older_clock_is_second(real_db):
+    """Layers of their own: nothing else keeps the two apart."""
+    newer, older = layer_with(BY_ARR), layer_with(BY_ARR, key="arr", policy="automatic")
+    account(arr=120_000)
+    refused, begun = [], Event()
+
+    def second():
+        begun.set()
+        try:
+            runs.start(layers=[older], as_of=BEFORE)
+        except runs.WrongClock as refusal:
+            refused.append(str(refusal))
+        finally:
+            connection.close()
+
+    thread = Thread(target=second)
+    with transaction.atomic():
+        runs.start(layers=[newer], as_of=DAY)
+        thread.start()
+        begun.wait()
+        time.sleep(0.5)  # it waits for what is not committed yet
+        assert not refused
+    thread.join()
+    assert refused == [GOES_BACK]
+    assert Run.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("layers", "tried"),
+    [([], "service --version 1"), (["--layer", "arr"], "arr --version 1")],
+)
+def test_the_command_offers_the_preview_of_that_day(db, layers, tried):
+    layer_with(BY_ARR, key="service")
+    layer_with(BY_ARR, key="arr", policy="automatic")
+    account(arr=120_000)
+    command("recompute", "--as-of", str(DAY))
+    with pytest.raises(CommandError) as refused:
+        command("recompute", "--as-of", str(BEFORE), *layers)
+    offer = f"{GOES_BACK} To see what the rules say of that day, preview it: manage.py simulate {tried} --as-of {BEFORE}"
+    assert str(refused.value) == offer
+    report = json.loads(command("simulate", *tried.split(), "--as-of", str(BEFORE), "--json"))
+    assert (report["as_of"], report["accounts"]) == (str(BEFORE), 1)
+    with pytest.raises(CommandError, match=r"is still to come.* preview it: manage.py simulate"):
+        command("recompute", "--as-of", "2999-01-01", *layers)
 
 
 def test_a_broker_that_does_not_answer_stops_nothing(real_db, monkeypatch):

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from accounts.history import acting
 from accounts.refusals import Refused
 from segmentation import runs
-from segmentation.models import Layer, Run
+from segmentation.models import Definition, Layer, Run
 
 
 class Command(BaseCommand):
@@ -17,7 +17,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--layer", action="append", metavar="KEY", help="only this segmentation (may be repeated)"
         )
-        parser.add_argument("--as-of", metavar="DATE", help="the clock, such as 2026-01-31 (default: today)")
+        parser.add_argument(
+            "--as-of",
+            metavar="DATE",
+            help="the clock, such as 2026-01-31 (default: today); it never goes back, `simulate` looks at other days",
+        )
         parser.add_argument("--reason", default="", help="recorded with everything that changes")
         parser.add_argument("--json", action="store_true", help="print what was done as JSON")
 
@@ -28,6 +32,8 @@ class Command(BaseCommand):
             with acting(label="command line", channel="command"):
                 run = runs.start(layers=wanted, as_of=as_of, reason=reason)
             run = runs.work(run.pk, wait=True, on_chunk=self.tell)
+        except runs.WrongClock as refusal:
+            raise CommandError(f"{refusal} {preview(wanted, as_of)}") from None
         except Refused as refusal:
             raise CommandError(str(refusal)) from None
         except KeyboardInterrupt:
@@ -62,6 +68,17 @@ class Command(BaseCommand):
             for warning in layer["warnings"]:
                 self.stdout.write(f"  Note: {warning}")
         self.stdout.write(f"As of {report['as_of']}, {report['seconds']} s")
+
+
+def preview(layers, as_of):
+    """How to look at another day instead, as a sentence."""
+    active = Definition.objects.filter(status=Definition.Status.ACTIVE).select_related("layer")
+    active = active.filter(layer__in=layers) if layers else active.filter(layer__primary=True)
+    command = "manage.py simulate {0.layer.key} --version {0.version} --as-of {1}"
+    tries = " or ".join(
+        command.format(one, as_of) for one in active.order_by("layer__position", "layer__key")
+    )
+    return f"To see what the rules say of that day, preview it: {tries}" if tries else ""
 
 
 def a_date(option, text):
