@@ -283,6 +283,10 @@ def _as(person, label, batch):
 
 def _process(batch, commit, progress, found):
     recipe = recipes.parse(batch.recipe, as_of=batch.as_of)
+    if recipe.as_of > timezone.localdate():
+        raise ImportFault(
+            f"as_of is {recipe.as_of}, a day still to come: what is imported until then would count as older than this."
+        )
     _save(batch, as_of=recipe.as_of, error="")
     steps = len(recipe.sources) + 2 * len(recipe.queries)
     results = _query(recipe, *_read_files(batch, recipe, progress, steps, found), progress, steps, found)

@@ -4,6 +4,7 @@ import datetime
 from decimal import Decimal
 
 import pytest
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from importing import GOOD, attempt
@@ -128,6 +129,17 @@ def test_an_older_export_does_not_overwrite_a_newer_one(tmp_path):
     assert late.ledger() == (2, 0, 0, 2, 0)
     assert late.batch.warnings[0]["warning"].startswith("older than what is known already")
     assert Account.objects.get(external_id="A-1").arr == 1000
+
+
+@pytest.mark.parametrize("commit", [False, True])
+def test_an_export_of_a_day_to_come_is_refused(tmp_path, commit):
+    """It would be newer than all that is imported until then, and stay."""
+    today = timezone.localdate()
+    attempt(tmp_path, at=today)
+    later = attempt(tmp_path, GOOD.replace("1000", "1"), at=today + datetime.timedelta(days=1), commit=commit)
+    assert later.batch.status == Status.FAILED
+    assert f"as_of is {today + datetime.timedelta(days=1)}, a day still to come" in later.said
+    assert Account.objects.get(external_id="A-1").arr == 1_000
 
 
 @pytest.mark.parametrize(("source", "kept"), [("import", None), ("enrichment", Decimal(1000))])
