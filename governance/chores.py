@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 
 from django.db import connection
-from django.db.models import F, Q
+from django.db.models import F, Max, Q
 from django.utils import timezone
 
 from governance.models import Chore
@@ -12,6 +12,7 @@ from governance.models import Chore
 log = logging.getLogger(__name__)
 
 MORNING = 6  # o'clock, in the organisation's zone
+TIER_CHANGES = "tier changes"  # the step that looks at what goes by dates
 LEASE = timedelta(minutes=10)  # a step whose process was lost, or which failed, is tried again after this
 ATTEMPTS = 6  # a day
 
@@ -28,6 +29,11 @@ def work(steps, *, now=None):
     day = local.date()
     todo = set(steps) - set(Chore.objects.filter(day=day).exclude(_open(now)).values_list("step", flat=True))
     return [name for name in steps if name in todo and _claim(day, name, now) and _do(day, name, steps[name])]
+
+
+def last(step):
+    """The last day on which a step was done, or None."""
+    return Chore.objects.filter(step=step).exclude(done_at=None).aggregate(last=Max("day"))["last"]
 
 
 def _open(now):

@@ -67,7 +67,7 @@ DAILY = {
     "overrides about to end": lambda: overrides.remind(at=timezone.localdate()),
     "requests that expire": lambda: approvals.expire(at=timezone.now()),
     "requests about to expire": lambda: approvals.escalate(at=timezone.now()),
-    "tier changes": lambda: transitions.daily(at=timezone.localdate()),
+    chores.TIER_CHANGES: lambda: transitions.daily(at=timezone.localdate()),
     "alerts": lambda: alerts.evaluate(at=timezone.localdate()),
 }
 FOLLOW = {

@@ -23,7 +23,7 @@ from accounts.models import Account
 from accounts.refusals import Refused, verb
 from accounts.revenue import with_arr
 from accounts.templatetags.shown import day, plural
-from governance import approvals, crossings, events, permissions, plans
+from governance import approvals, chores, crossings, events, permissions, plans
 from governance.deciders import Desk
 from governance.models import ApprovalRequest, Event, FollowedRun, Kind, Transition
 from segmentation import assignments, causes, lifecycles
@@ -614,6 +614,7 @@ def follow(run):
     """Bring tier changes in step with what a recalculation that has ended says; {layer key: figures}, once.
 
     None where it was done before, or somebody does it just now. A layer that was recalculated again is left to that run.
+    What a day has brought already stays, where the run's clock is before that day.
     """
     with transaction.atomic():
         ended = Run.objects.exclude(status=Run.Status.RUNNING).filter(pk=run.pk)
@@ -623,7 +624,8 @@ def follow(run):
         layers = _last_of(run)
         for layer in layers:
             crossings.lock(layer)
-        counts = {layer.key: vars(flag(layer, run.as_of, run=run)) for layer in layers}
+        at = max(run.as_of, chores.last(chores.TIER_CHANGES) or run.as_of)
+        counts = {layer.key: vars(flag(layer, at, run=run)) for layer in layers}
         FollowedRun.objects.create(run=run.pk, counts=counts)
     return counts
 

@@ -7,10 +7,11 @@ from itertools import pairwise
 import pytest
 from databases import unsigned
 from django.db import transaction
+from django.utils import timezone
 from segmenting import BY_ARR, DAY, account, activate, change, layer_with, recompute
 
-from governance import transitions
-from governance.models import CrossingPolicy, Event, FollowedRun, Transition
+from governance import chores, transitions
+from governance.models import Chore, CrossingPolicy, Event, FollowedRun, Transition
 from segmentation import causes
 from segmentation.models import Cause
 
@@ -147,6 +148,16 @@ def test_what_a_policy_holds(tier, columns, facts, held, until):
         transitions.daily(until)
         one.refresh_from_db()
         assert (one.held_for, kinds(one)) == ("", ["transition_flagged"])
+
+
+def test_what_a_day_has_released_is_not_held_again_by_an_older_clock(tier):
+    policy(tier, "up", hold_days=5)
+    one = look(arr=120_000)
+    released = NEXT + timedelta(days=5)
+    transitions.daily(released)
+    Chore.objects.create(step=chores.TIER_CHANGES, day=released, done_at=timezone.now())
+    assert look(NEXT + timedelta(days=1)).held_for == ""
+    assert kinds(one) == ["transition_flagged"]
 
 
 SCORED = {

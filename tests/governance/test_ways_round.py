@@ -1,17 +1,20 @@
 """Ways round a sign-off that somebody could think of: each is refused, and says so."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from threading import Barrier, Thread
 
 import pytest
-from crossing import crossed, down_at_once, make_team, web
+import yaml
+from crossing import TODAY, crossed, down_at_once, make_team, web
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from governing import approved, away, deactivated, fresh, policy, request_of, someone
 from overriding import Portfolio
 from segmenting import account, change, layer_with, recompute
 
+from accounts import corrections, imports
 from accounts.models import Csm
 from accounts.refusals import Refused
 from governance import (
@@ -22,11 +25,13 @@ from governance import (
     people,
     permissions,
     policies,
+    tasks,
     transitions,
 )
 from governance.approvals import token
-from governance.models import Alert, AlertRule, Decision
+from governance.models import Alert, AlertRule, Decision, Event, FollowedRun, Override, Transition
 from governance.profiles import Row
+from segmentation.models import Assignment, AssignmentScore, Move, Run
 
 
 @pytest.fixture(autouse=True)
@@ -261,3 +266,97 @@ def test_what_somebody_who_has_left_should_do_falls_to_cs_ops(team, verb):
     notifications.deliver()
     told = stays.notifications.order_by("pk").last()
     assert (told.urgent, told.why) == (True, "Who asked for it is not there any more, so CS Ops is told.")
+
+
+# -- dates that people type
+
+OLD = "2024-01-01"
+
+
+@pytest.fixture
+def waiting(db):
+    """Acme, Low since yesterday; today the rules say High, as they would of somebody new, and that waits for approval."""
+    layer_with()
+    account("crowd", arr=60_000, employees=500, usage={"nps": 20, "tickets_90d": 3})
+    acme = account("acme", arr=120_000, employees=2_000, usage={"nps": -90, "tickets_90d": 50})
+    recompute(TODAY - timedelta(days=1))
+    change(acme, nps=60, tickets_90d=0)
+    looked_at()
+    assert Transition.objects.open().get().status == "flagged"
+    return acme
+
+
+def looked_at():
+    recompute(TODAY)
+    transitions.follow_ended()
+
+
+def by_import(acme, start, ops):
+    recipe = {
+        "as_of": str(TODAY),
+        "currency": "USD",
+        "sources": {"crm": {"file": "crm.csv"}},
+        "accounts": "SELECT id AS external_id, CAST(start AS DATE) AS contract_start FROM crm",
+    }
+    files = {"crm.csv": f"id,start\nacme,{start}\n".encode()}
+    imports.commit(imports.create(yaml.safe_dump(recipe), files, by=ops))
+
+
+def by_form(acme, start, ops):
+    corrections.correct(acme, {"contract_start": date.fromisoformat(start)}, by=ops, reason="A typo")
+
+
+def by_sql(acme, start, ops):
+    with connection.cursor() as cursor:
+        cursor.execute("update accounts_account set contract_start = %s where id = %s", [start, acme.pk])
+        cursor.execute("update segmentation_assignment set provisional = true, fingerprint = null")
+
+
+@pytest.mark.parametrize("door", [by_import, by_form, by_sql])
+def test_nobody_moves_by_being_new_again(waiting, door):
+    ops, flagged = someone("ops", "CS Ops"), Transition.objects.open().get()
+    for start in (str(TODAY), OLD):
+        door(waiting, start, ops)
+        looked_at()
+        waiting.refresh_from_db()
+        assert str(waiting.contract_start) == start
+        row = Assignment.objects.get(account=waiting)
+        assert (row.effective.key, row.computed.key) == ("low", "high")
+        assert fresh(flagged).status == "flagged"
+    assert Move.objects.get(account=waiting.pk).why == "initial"
+
+
+def test_what_the_rules_say_of_somebody_new_again_waits_too(waiting):
+    """It is flagged like everything else, not left lying until the account is old enough."""
+    change(waiting, nps=-90, tickets_90d=50)
+    looked_at()
+    assert not Transition.objects.open().exists()
+    by_form(waiting, str(TODAY), someone("ops", "CS Ops"))
+    looked_at()
+    assert Assignment.objects.get(account=waiting).provisional
+    assert Transition.objects.open().get().to_segment.key == "high"
+
+
+def left():
+    """All that a recalculation, or what follows from one, could have changed."""
+    rows = [Assignment, AssignmentScore, Move, Transition, Override, Alert, Event, Run, FollowedRun]
+    return {model: list(model.objects.order_by("pk").values()) for model in rows}
+
+
+@pytest.mark.parametrize("days", [-2, -900, 1, 900])
+def test_another_clock_changes_nothing(db, days):
+    here = Portfolio("approval")
+    here.pin(here.beta, segment="high")
+    gamma = account("gamma", name="Gamma", arr=200_000, contract_start=TODAY)
+    AlertRule.objects.create(key="calm", name="Calm", condition="arr > 0")
+    change(here.acme, arr=5_000)
+    recompute(TODAY)
+    tasks.follow()
+    change(here.acme, arr=200_000)
+    change(gamma, arr=5_000)
+    before = left()
+    assert all(before.values())
+    with pytest.raises(CommandError, match=r"manage\.py simulate tier --version 1 --as-of"):
+        call_command("recompute", as_of=str(TODAY + timedelta(days=days)))
+    tasks.follow()
+    assert left() == before
