@@ -37,7 +37,7 @@ ATTEMPTS = 5
 PASSING = (OperationalError, InterfaceError, IntegrityError)
 QUARANTINE_LIMIT = 100  # more bad accounts than this in one chunk,
 ALL_BAD = 20  # or this many and no good one: it is not about the accounts
-CLOCK = 0x1147049  # advisory lock: of two recalculations that start at once the second sees the clock of the first
+CLOCK = 0x114704A  # advisory lock: of two recalculations that start at once the second sees the clock of the first
 WAKE = 8  # messages sent at most: more workers than that are found by the sweep
 SUMMED = [
     "accounts",
