@@ -5,12 +5,13 @@ from datetime import date, timedelta
 import pytest
 from django.core import mail as sent
 from django.test import Client
-from governing import someone
+from django.utils import timezone
+from governing import approved, no_policies, someone
 from segmenting import account, change, layer_with, recompute
 
 from accounts.models import Csm
-from governance import mail, notifications, transitions
-from governance.models import Notification, Transition
+from governance import mail, notifications, overrides, transitions
+from governance.models import Event, Notification, Transition
 from segmentation.models import Assignment
 
 START = date(2026, 6, 1)
@@ -80,3 +81,24 @@ def test_nobody_is_flagged_while_provisional(acme):
     transitions.follow_ended()
     assert not Transition.objects.exists()
     assert Assignment.objects.get(account=acme, layer=layer).effective.key == "tech"
+
+
+def test_when_an_override_of_somebody_new_ends_people_decide_as_they_are_told(acme):
+    """What people pinned was decided: the next recalculation does not move it past them."""
+    no_policies("override")
+    layer, olga, vera = layer_with(), someone("olga", "CS Ops"), someone("vera", "Approver")
+    today = timezone.localdate()
+    change(acme, contract_start=today)
+    recompute(today)
+    tech = layer.segments.get(key="tech")
+    said = {"reason_code": "strategic", "text": "A pilot"}
+    request = approved(overrides.ask([acme], layer, tech, by=olga, **said), vera)
+    overrides.end(request.overrides.get(), by=olga, reason="The pilot is over")
+    recompute(today)
+    transitions.follow_ended()
+    one = Transition.objects.open().get()
+    assert (one.status, one.origin, one.to_segment.key) == ("flagged", "expiry", "high")
+    row = Assignment.objects.get(account=acme, layer=layer)
+    assert (row.effective.key, row.provisional) == ("tech", True)
+    told = Event.objects.get(kind="override_ended").text
+    assert told.endswith("The rules say High: that is put before people as a tier change.")
