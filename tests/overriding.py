@@ -1,5 +1,7 @@
 """What tests of overrides start from: a segmentation, two accounts, and people who ask, approve and look after them."""
 
+from datetime import timedelta
+
 from django.utils import timezone
 from governing import approved, no_policies, someone
 from segmenting import BY_ARR, account, layer_with, recompute
@@ -32,9 +34,10 @@ class Portfolio:
         of = self.segment(segment)
         return overrides.ask(list(accounts), self.layer, of, by=by or self.olga, **said)
 
-    def pin(self, *accounts, **said):
-        """An override in force; the (first) Override."""
-        request = approved(self.ask(*accounts, **said), self.vera)
+    def pin(self, *accounts, days_ago=0, **said):
+        """An override in force, for so many days; the (first) Override."""
+        at = timezone.now() - timedelta(days=days_ago)
+        request = approved(self.ask(*accounts, **said), self.vera, at=at)
         assert request.status == "applied", request.failure
         return request.overrides.first()
 

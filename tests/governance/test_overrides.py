@@ -68,15 +68,16 @@ def test_an_approved_override_moves_the_account_and_recalculations_leave_it(here
 
 
 def test_a_pin_of_the_present_segment_outlasts_a_change_of_the_facts(here):
-    one = here.pin(here.acme, segment="high")
+    one = here.pin(here.acme, segment="high", days_ago=3)
     assert here.moves(here.acme) == [], "it stays where it was"
 
     change(here.acme, arr=3_000)
     recompute(at=here.today)
 
     assert here.now(here.acme) == ("tech", "high", True)
-    overrides.disagree(here.layer, at=here.today + timedelta(days=3))
-    assert fresh(one).disagrees_since == here.today + timedelta(days=3)
+    overrides.disagree(here.layer, at=here.today)
+    assert fresh(one).disagrees_since == here.today
+    assert fresh(one).started_on == here.today - timedelta(days=3)
 
 
 def test_many_accounts_are_one_request(here):
@@ -321,11 +322,11 @@ def test_people_are_reminded_once_two_weeks_before(here):
 
 
 def test_since_when_the_rules_disagree_is_kept_in_step(here):
-    one = here.pin(here.acme, segment="high")
-    day = here.today + timedelta(days=5)
+    one = here.pin(here.acme, segment="high", days_ago=5)
+    day = here.today
     assert overrides.disagree(here.layer, at=day) == 0
     change(here.acme, arr=3_000)
-    recompute(at=here.today)
+    recompute(at=day)
     rows = one.history.count()
     assert overrides.disagree(here.layer, at=day) == 1
     assert overrides.disagree(here.layer, at=day) == 0
@@ -333,7 +334,7 @@ def test_since_when_the_rules_disagree_is_kept_in_step(here):
     assert one.history.count() == rows + 1
     assert one.history.order_by("-history_id").first().disagrees_since == day
     change(here.acme, arr=300_000)
-    recompute(at=here.today)
+    recompute(at=day)
     assert overrides.disagree(here.layer, at=day) == 1
     assert fresh(one).disagrees_since is None
 
