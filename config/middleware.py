@@ -3,6 +3,7 @@
 import time
 
 from accounts.history import acting
+from governance import logins
 
 
 def acting_person(get_response):
@@ -28,6 +29,17 @@ def last_act(get_response):
         answer = get_response(request)
         if request.method == "POST" and request.user.is_authenticated:  # not who has just logged out
             request.session["acted_at"] = time.time()
+        return answer
+
+    return middleware
+
+
+def known_browser(get_response):
+    """Whoever has just logged in is known by this browser from now on."""
+
+    def middleware(request):
+        answer = get_response(request)
+        logins.remember_browser(request, answer)
         return answer
 
     return middleware

@@ -18,6 +18,9 @@ EMAIL_FROM          the sender, `Demarc <demarc@example.com>`; required with a m
 DEMARC_LEASE        seconds after which work whose worker was lost is taken over (default 30)
 DEMARC_SWEEP        seconds between two searches for work that nobody does (default 30)
 DEMARC_TRUST_PROXY  1: a proxy in front sets X-Forwarded-Proto, and strips the visitor's
+DEMARC_ADDRESS_HEADER  header in which the proxy in front says who called it, such as X-Forwarded-For; without it wrong
+                    passwords are counted by the address of the connection. The proxy has to strip or append to the visitor's
+DEMARC_PROXIES      how many proxies append to that header (default 1)
 DEMARC_SSL_REDIRECT 0: the proxy in front already sends http to https (production only, default 1)
 DEMARC_LOG_LEVEL    default INFO
 DEBUG               1: Django's debug pages; never in production
@@ -195,6 +198,7 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "simple_history",
     "core",
+    "axes",
     "accounts",
     "segmentation",
     "governance",
@@ -214,6 +218,8 @@ MIDDLEWARE = [
     "simple_history.middleware.HistoryRequestMiddleware",
     "config.middleware.acting_person",
     "config.middleware.last_act",
+    "config.middleware.known_browser",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -232,6 +238,18 @@ TEMPLATES = [
         },
     },
 ]
+
+# Wrong passwords (governance.logins): counted there, in the tables of django-axes
+AUTHENTICATION_BACKENDS = ["governance.logins.Backend"]
+AXES_HANDLER = "governance.logins.Handler"
+AXES_LOCKOUT_CALLABLE = "governance.admin.logins.answer"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "username", "ip_address"]
+AXES_ENABLE_ADMIN = False  # a lock is lifted on the person's page
+AXES_VERBOSE = False
+ADDRESS_HEADER = text("DEMARC_ADDRESS_HEADER")
+if not re.fullmatch("[A-Za-z][A-Za-z0-9-]*|", ADDRESS_HEADER):
+    problems.append(f"DEMARC_ADDRESS_HEADER is {ADDRESS_HEADER!r}, not the name of a header")
+PROXIES = number("DEMARC_PROXIES", "1")
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -149,7 +149,8 @@ OTHERS = (
     Source(
         "event",
         """select e.at, e.id as row, e.actor_label as who, e.channel, e.kind as verb,
-        case when e.about = '' then '' else 'governance.' || e.about end as model, e.about_id as object,
+        case e.about when '' then '' when 'user' then 'auth.user' when 'conflict' then 'accounts.conflict'
+            when 'declaration' then 'segmentation.declaration' else 'governance.' || e.about end as model, e.about_id as object,
         e.account_id as account, e.text, e.reason from governance_event e""",
         "e.kind <> 'move'",
         "e.account_id = any(%(accounts)s) and e.kind <> 'move'",

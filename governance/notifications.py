@@ -103,6 +103,9 @@ KINDS = {
     "policy_changed": How("A policy has changed", (), (administrators, ops)),
     "role_changed": How("A role was given or taken", (), (concerned, administrators)),
     "how_we_serve_changed": How("How a segment in use is called or served has changed", (), (segment_owners,)),
+    "login_failed": How("Somebody typed a wrong password"),
+    "login_locked": How("A login is locked after wrong passwords", (), (concerned, administrators)),
+    "lock_lifted": How("The lock of a login was lifted", (), (concerned,)),
     "declaration_proposed": How("A value is proposed", (may_confirm,), (), "Values are proposed for {count}"),
 }  # fmt: skip
 # Changes of segments, by why; those by decisions are told by what decided them.

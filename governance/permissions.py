@@ -288,6 +288,11 @@ def reactivate(user, *, by):
     return f"{user.get_username()} can log in already." if user.is_active else ""
 
 
+def lift_lock(user, *, by):
+    """Let somebody log in again after too many wrong passwords; on the machine, too."""
+    return "" if at_the_machine(by) else manage_people(by=by)
+
+
 def delete_person(user, *, by):
     if refusal := _needs(by, "auth.delete_user", "Only administrators delete people."):
         return refusal

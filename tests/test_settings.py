@@ -77,6 +77,12 @@ def test_production_is_secure(read):
         ("DEBUG", "yes", "DEBUG is 'yes', not 0 or 1"),
         ("EMAIL_URL", "mail.example.com", "EMAIL_URL: expected smtp://"),
         ("EMAIL_URL", "smtp://mail.example.com", "EMAIL_FROM is not set"),
+        (
+            "DEMARC_ADDRESS_HEADER",
+            "X-Real-IP:",
+            "DEMARC_ADDRESS_HEADER is 'X-Real-IP:', not the name of a header",
+        ),
+        ("DEMARC_PROXIES", "0", "DEMARC_PROXIES is '0'"),
         ("DEMARC_URL", "demarc.example.com", "DEMARC_URL is 'demarc.example.com', not an address"),
     ],
 )

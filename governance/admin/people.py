@@ -17,7 +17,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from accounts.admin.governed import ByVerbs, GovernedAdmin, PlainAdmin, page
 from accounts.refusals import Refused
 from accounts.templatetags import shown
-from governance import approvals, deciders, delegations, people, permissions
+from governance import approvals, deciders, delegations, logins, people, permissions
 from governance.models import ApprovalRequest, Delegation, Event
 from governance.roles import ROLES
 
@@ -25,6 +25,7 @@ LIST = "admin:auth_user_changelist"
 PAGE = "admin:auth_user_change"
 REQUEST = "admin:governance_approvalrequest_change"
 HAPPENED = 20  # events about a person on their page
+HAPPENS = ["role_changed", "person_changed", "email_changed", "password_set", "login_locked", "lock_lifted"]
 
 for model in (User, Group):
     if admin.site.is_registered(model):
@@ -141,6 +142,7 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
         return [
             path("<int:pk>/roles/", wrap(self.roles_view), name="auth_user_roles"),
             path("<int:pk>/login/", wrap(self.login_view), name="auth_user_login"),
+            path("<int:pk>/lift/", wrap(self.lift_view), name="auth_user_lift"),
             *super().get_urls(),
         ]
 
@@ -149,7 +151,7 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
         user = self._get(int(key)) if key.isdecimal() and len(key) < 10 else None
         extra = {}
         if user is not None:
-            about = Event.objects.filter(kind="role_changed", data__user=user.pk)
+            about = Event.objects.filter(kind__in=HAPPENS, data__user=user.pk)
             extra = {
                 "person": user,
                 "may_set_password": self.has_change_permission(request, user),
@@ -157,6 +159,8 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
                 "may_close": permissions.may(permissions.deactivate(user, by=request.user)),
                 "may_open": permissions.may(permissions.reactivate(user, by=request.user)),
                 "waiting": _open_request(user),
+                "locks": logins.locks(user),
+                "may_lift": permissions.may(permissions.lift_lock(user, by=request.user)),
                 "happened": about.order_by("-pk")[:HAPPENED],
             }
         return super().change_view(request, object_id, form_url, extra | (extra_context or {}))
@@ -244,6 +248,19 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
             refusal=refusal,
             status=409 if refusal and request.method == "POST" else 200,
         )
+
+    def lift_view(self, request, pk):
+        """Let somebody log in again whom wrong passwords have locked out."""
+        user = self._get(pk) or self._missing()
+        if permissions.lift_lock(user, by=request.user):
+            raise PermissionDenied
+        if request.method == "POST":
+            try:
+                logins.lift(user, by=request.user)
+                messages.success(request, f"{user.get_username()} can log in again.")
+            except Refused as refused:
+                messages.warning(request, str(refused))
+        return HttpResponseRedirect(reverse(PAGE, args=[user.pk]))
 
     def _get(self, pk):
         return User.objects.filter(pk=pk).first()
