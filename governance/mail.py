@@ -6,6 +6,7 @@ time, and its error is kept with what was to be told.
 """
 
 import logging
+from collections import defaultdict
 from datetime import timedelta
 
 from django.conf import settings
@@ -14,6 +15,7 @@ from django.db import transaction
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from governance import notifications
 from governance.models import Notification
 
 log = logging.getLogger(__name__)
@@ -24,10 +26,10 @@ SUBJECT = 150  # characters
 
 
 def send_due(*, now=None):
-    """Send every message that is due, one a person; returns how many were sent."""
+    """Send every message that is due, one a person and address; returns how many were sent."""
     now = now or timezone.now()
     people = _due(now).order_by().values_list("user", flat=True).distinct()
-    return sum(_send(_claim(user, now)) for user in list(people))
+    return sum(_send(address, rows) for user in list(people) for address, rows in _claim(user, now).items())
 
 
 def _due(now):
@@ -35,27 +37,38 @@ def _due(now):
 
 
 def _claim(user, now):
-    """What this person is to be told now, for this process alone; what was read in the application is not mailed."""
+    """{address: what this person is to be told there now}, for this process alone.
+
+    What was read in the application is not mailed, except that somebody may have taken over their login.
+    """
     with transaction.atomic():
-        rows = _due(now).filter(user=user).select_related("user").order_by("-urgent", "pk")
+        rows = _due(now).filter(user=user).select_related("user", "event").order_by("-urgent", "pk")
         rows = list(rows.select_for_update(skip_locked=True, of=["self"]))
         for row in rows:
-            if row.read_at or not row.user.is_active or not row.user.email:
+            unwanted = row.read_at or not row.user.is_active or not row.user.email
+            if unwanted and not notifications.told_anyway(row.event, row.user):
                 row.mail_after = None
                 continue
             row.mail_after = now + PAUSES[min(row.mail_attempts, len(PAUSES) - 1)]
             row.mail_attempts += 1
             row.group = ""  # what happens from now on is another line
         Notification.objects.bulk_update(rows, ["mail_after", "mail_attempts", "group"])
-    return [row for row in rows if row.mail_after]
+    claimed = defaultdict(list)
+    for row in rows:
+        if row.mail_after:
+            claimed[_address(row)].append(row)
+    return claimed
 
 
-def _send(rows):
-    """Send what was claimed; returns how many messages that were."""
-    if not rows:
-        return 0
+def _address(row):
+    """The address of the person; of a change of it the one before, which its owner reads."""
+    return row.event.data["mail_to"] if notifications.told_anyway(row.event, row.user) else row.user.email
+
+
+def _send(address, rows):
+    """Send what was claimed for an address; returns how many messages that were."""
     try:
-        message(rows[0].user, rows).send()
+        message(rows[0].user, rows, to=address).send()
     except Exception as error:  # whatever the mail server or its library answers
         log.warning("%s could not be mailed: %s", rows[0].user, error)
         _keep(rows, f"{type(error).__name__}: {error}"[:1000])
@@ -73,7 +86,7 @@ def _keep(rows, error):
     Notification.objects.bulk_update(rows, ["mail_error", "mail_after"])
 
 
-def message(user, rows):
+def message(user, rows, *, to=None):
     """The e-mail that tells a person of these lines, what waits on them first."""
     urgent = [row for row in rows if row.urgent]
     context = {
@@ -83,7 +96,7 @@ def message(user, rows):
         "base": settings.DEMARC_URL,
     }
     texts = {kind: render_to_string(f"mail/message.{kind}", context) for kind in ("txt", "html")}
-    mail = EmailMultiAlternatives(_subject(rows, urgent), texts["txt"], to=[user.email])
+    mail = EmailMultiAlternatives(_subject(rows, urgent), texts["txt"], to=[to or user.email])
     mail.attach_alternative(texts["html"], "text/html")
     mail.extra_headers["Auto-Submitted"] = "auto-generated"  # no out-of-office replies
     return mail

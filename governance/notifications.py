@@ -103,6 +103,9 @@ KINDS = {
     "policy_changed": How("A policy has changed", (), (administrators, ops)),
     "role_changed": How("A role was given or taken", (), (concerned, administrators)),
     "how_we_serve_changed": How("How a segment in use is called or served has changed", (), (segment_owners,)),
+    "person_changed": How("A person is called otherwise", (), (concerned, administrators)),
+    "email_changed": How("The e-mail address of a person was changed", (concerned,), (administrators,)),
+    "password_set": How("Somebody set another person's password", (concerned,), (administrators,)),
     "login_failed": How("Somebody typed a wrong password"),
     "login_locked": How("A login is locked after wrong passwords", (), (concerned, administrators)),
     "lock_lifted": How("The lock of a login was lifted", (), (concerned,)),
@@ -186,8 +189,13 @@ def _lines(event, known):
     return [
         Line(user, event, why, text, address(event, user, known), urgent, group, how.many)
         for user, (why, urgent) in told.items()
-        if user.is_active and (by_rules or user.pk != event.actor)
+        if told_anyway(event, user) or (user.is_active and (by_rules or user.pk != event.actor))
     ]
+
+
+def told_anyway(event, user):
+    """Whether somebody may have taken over this person's login: told by mail whoever did it, read or not."""
+    return "mail_to" in event.data and event.data.get("user") == user.pk
 
 
 def _how(event, known):
@@ -312,7 +320,7 @@ def _together(lines, room):
 def _row(group, some, wish, now):
     """The parameters of _INSERT; some: the lines it is about."""
     first, urgent = some[0], any(line.urgent for line in some)
-    after, error = _mail_after(first.user, wish, urgent, now)
+    after, error = _mail_after(first, wish, urgent, now)
     events = [line.event.pk for line in some[:LISTED]]
     why = _why(first, str(first.event.account))
     told = [first.user.pk, first.event.pk, group, len(some), events, first.text, why, first.link]
@@ -369,11 +377,12 @@ class _Room:
         return line.group, line.many
 
 
-def _mail_after(user, wish, urgent, now):
+def _mail_after(line, wish, urgent, now):
     """(when it is mailed, or None; why it is not)."""
-    if wish.mail == Preference.Mail.NONE or not settings.MAILED:
+    anyway = told_anyway(line.event, line.user)
+    if not settings.MAILED or (wish.mail == Preference.Mail.NONE and not anyway):
         return None, ""
-    if not user.email:
+    if not (line.user.email or anyway):
         return None, "No e-mail address is known."
     if urgent or wish.mail == Preference.Mail.AT_ONCE:
         return now, ""

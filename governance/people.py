@@ -246,19 +246,70 @@ def delete(user, *, by=None, reason="Deleted"):
         user.delete()
 
 
+# -- names, addresses and passwords
+
+
 def password_set(user, *, by):
-    """Keep that somebody set another person's password: they could log in as them now."""
+    """Keep that somebody set another person's password: they could log in as them now. The person is mailed."""
     with transaction.atomic(), acting(by=by, channel=actor().channel):
-        _tell(user, f"{by.get_username()} set a new password for {user.get_username()}.")
+        text = f"{by.get_username()} set a new password for {user.get_username()}."
+        _tell(user, text, kind="password_set", **_to(user.email))
 
 
-def _tell(user, text):
+NAMED = ("username", "first_name", "last_name", "email")
+
+
+def before_save(sender, instance, update_fields=None, raw=False, **_):
+    """Remember how a person was called, for `after_save`. Django's own model has no save of ours to write it into."""
+    changed = raw is False and (update_fields is None or set(NAMED) & set(update_fields))
+    rows = User.objects.filter(pk=instance.pk) if changed and instance.pk else User.objects.none()
+    instance.was_named = rows.values(*NAMED).first()
+
+
+def after_save(sender, instance, **_):
+    """Tell of another name or address, whoever saved it: a form, a command, a shell."""
+    was, user = instance.__dict__.pop("was_named", None), instance
+    if was is None:
+        return
+    now = {name: getattr(user, name) for name in NAMED}
+    changes = {name: [was[name], now[name]] for name in NAMED if was[name] != now[name]}
+    with transaction.atomic():
+        if "email" in changes:
+            old, new = (address or "none" for address in changes.pop("email"))
+            text = f"The e-mail address of {user.get_username()} was {old} and is {new} now."
+            _tell(
+                user,
+                text,
+                kind="email_changed",
+                changes={"email": [was["email"], user.email]},
+                **_to(was["email"]),
+            )
+        if changes:
+            _tell(user, _renamed(was, now), kind="person_changed", changes=changes)
+
+
+def _renamed(was, now):
+    named = {"username": "login", "first_name": "first name", "last_name": "last name"}
+    said = [
+        f"{said} {was[name] or 'none'} → {now[name] or 'none'}"
+        for name, said in named.items()
+        if was[name] != now[name]
+    ]
+    return f"{was['username']} is called otherwise: {', '.join(said)}."
+
+
+def _to(address):
+    """Where it is mailed at once whatever the person wishes; nowhere else where no address is known."""
+    return {"mail_to": address} if address else {}
+
+
+def _tell(user, text, kind="role_changed", **data):
     events.record(
-        "role_changed",
+        kind,
         text,
         about=user,
         reason=actor().reason,
-        data={"user": user.pk, "label": user.get_username()},
+        data={"user": user.pk, "label": user.get_username(), **data},
     )
 
 

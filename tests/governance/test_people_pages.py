@@ -4,13 +4,15 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.core import mail as sent
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 from governing import approved, someone
 
 from accounts.templatetags import shown
-from governance import people
-from governance.models import ApprovalRequest, Delegation, Event
+from governance import audit, events, mail, notifications, people
+from governance.models import ApprovalRequest, Delegation, Event, Notification, Preference
 
 pytestmark = pytest.mark.django_db
 
@@ -128,7 +130,7 @@ def test_who_sets_a_password_of_another_one_is_told_of(admin):
     max = someone("max", "CSM", is_staff=True)
     sent = {"password1": "Quite-long-1", "password2": "Quite-long-1", "usable_password": "true"}
     assert admin.post(f"/admin/auth/user/{max.pk}/password/", sent).status_code == 302
-    event = Event.objects.get(kind="role_changed")
+    event = Event.objects.get(kind="password_set")
     assert (event.text, event.data["user"]) == ("admin set a new password for max.", max.pk)
 
 
@@ -172,3 +174,92 @@ def test_absences_are_entered_and_ended(vera):
     assert Delegation.objects.exists()
     client.post(f"/admin/governance/delegation/{one.pk}/end/")
     assert not Delegation.objects.exists()
+
+
+# -- names, addresses and passwords of others
+
+
+def mailed():
+    """[(address, subject)] of what goes out at once."""
+    notifications.deliver()
+    mail.send_due()
+    return sorted((message.to[0], message.subject) for message in sent.outbox)
+
+
+def change(web, user, **typed):
+    now = {name: getattr(user, name) for name in ("username", "first_name", "last_name", "email")}
+    answer = web.post(f"/admin/auth/user/{user.pk}/change/", now | typed)
+    assert answer.status_code == 302
+    return User.objects.get(pk=user.pk)
+
+
+def test_another_address_is_told_to_the_old_one_and_in_the_inbox(admin):
+    max = someone("max", "CSM", is_staff=True, email="max@example.com")
+    Preference.objects.create(user=max, mail=Preference.Mail.NONE)
+    change(admin, max, email="else@example.org")
+    event = Event.objects.get(kind="email_changed")
+    said = "The e-mail address of max was max@example.com and is else@example.org now."
+    assert (event.text, event.actor_label, event.about_id) == (said, "admin", max.pk)
+    assert event.data["changes"] == {"email": ["max@example.com", "else@example.org"]}
+    assert mailed() == [("max@example.com", f"Demarc: {said[:-1]}")]
+    assert Notification.objects.get(user=max).text == said
+    assert said in text(admin.get(f"/admin/auth/user/{max.pk}/change/"))
+
+
+def test_who_takes_a_login_over_hides_no_change_of_its_address(admin):
+    """Not by doing it with the login itself, nor by reading the line, nor by closing the login."""
+    thief = User.objects.get(username="admin")
+    thief.email = "admin@example.com"
+    thief.save()
+    sent.outbox.clear()
+    change(admin, thief, email="thief@example.org")
+    change(admin, thief, email="")
+    notifications.deliver()
+    notifications.read(Notification.objects.filter(user=thief))
+    User.objects.filter(pk=thief.pk).update(is_active=False)
+    assert [to for to, _ in mailed()] == ["admin@example.com", "thief@example.org"]
+    mail.send_due()
+    assert len(sent.outbox) == 2
+
+
+def test_a_message_to_an_old_address_holds_nothing_else(admin):
+    max = someone("max", "CSM", is_staff=True, email="max@example.com")
+    Preference.objects.create(user=max, mail=Preference.Mail.AT_ONCE)
+    with transaction.atomic():
+        events.record("role_changed", "For max alone.", data={"user": max.pk})
+    change(admin, max, email="new@example.org")
+    found = mailed()
+    assert [to for to, _ in found] == ["max@example.com", "new@example.org"]
+    assert found[1][1] == "Demarc: For max alone"
+    assert "For max alone" not in next(one.body for one in sent.outbox if one.to == ["max@example.com"])
+
+
+def test_a_new_password_by_an_administrator_is_mailed_to_its_person(admin):
+    max = someone("max", "CSM", is_staff=True, email="max@example.com")
+    Preference.objects.create(user=max, mail=Preference.Mail.NONE)
+    new = {"usable_password": "true", "password1": "Quite-long-1", "password2": "Quite-long-1"}
+    assert admin.post(f"/admin/auth/user/{max.pk}/password/", new).status_code == 302
+    assert mailed() == [("max@example.com", "Demarc: admin set a new password for max")]
+
+
+def test_another_name_is_kept_with_both(admin):
+    max = someone("max", "CSM", is_staff=True, first_name="Max")
+    change(admin, max, username="max.b", first_name="Maximilian")
+    event = Event.objects.get(kind="person_changed")
+    assert event.text == "max is called otherwise: login max → max.b, first name Max → Maximilian."
+    assert event.data["changes"] == {"username": ["max", "max.b"], "first_name": ["Max", "Maximilian"]}
+    entries, _ = audit.entries(audit.Asked(text="max.b"))
+    assert ("admin", f"/admin/auth/user/{max.pk}/change/") in {(one.who, one.link) for one in entries}
+
+
+def test_names_and_addresses_are_told_whoever_saves_them():
+    max = someone("max", email="max@example.com")
+    max.username = "max.b"
+    max.save(update_fields=["username"])
+    max.email = "b@example.com"
+    max.save()
+    max.last_login = timezone.now()
+    max.save(update_fields=["last_login"])
+    max.save()
+    told = Event.objects.order_by("pk").values_list("kind", "actor_label", "channel")
+    assert list(told) == [("person_changed", "system", "shell"), ("email_changed", "system", "shell")]
