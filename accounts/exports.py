@@ -2,6 +2,8 @@
 
 import csv
 
+from accounts.history import naming
+
 # NUL is no formula, but some readers drop it and then see what follows.
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
 
@@ -22,5 +24,6 @@ def lines(header, rows):
     """The lines of a CSV file, one by one, so that a million rows need no memory."""
     writer = csv.writer(_Echo(), lineterminator="\r\n")
     yield writer.writerow(header)
-    for row in rows:
-        yield writer.writerow([safe(value) for value in row])
+    with naming():
+        for row in rows:
+            yield writer.writerow([safe(value) for value in row])

@@ -6,7 +6,9 @@ A person in a history row is an integer and a label, without a foreign key: peop
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 
+from django.contrib.auth.models import User
 from django.db import models
 from simple_history.models import HistoricalRecords
 
@@ -40,6 +42,53 @@ def acting(*, by=None, label="", channel="shell", reason=""):
         yield _actor.get()
     finally:
         _actor.reset(token)
+
+
+# -- how people are named
+
+# {id: user name today} while one request is answered, or one file written; read at the first name.
+_today = ContextVar("today", default=None)
+
+
+@contextmanager
+def naming():
+    """Within, how people are called today is read once."""
+    before = _today.get()
+    _today.set({})
+    try:
+        yield
+    finally:
+        _today.set(before)
+
+
+def who(row, column):
+    """How a row names a person: `who(request, "requester")` reads `requester`, an id, and `requester_label`.
+
+    The label is what they were called at the time. Where that is not their name now, it may be somebody else's: the id
+    tells them apart, as in "vera (person 12, now called vera.k)".
+    """
+    read = row.get if isinstance(row, dict) else partial(getattr, row)
+    return named(read(column), read(f"{column}_label"))
+
+
+def named(id, label):
+    """The same of an id and a label."""
+    if id is None or not label:
+        return label
+    now = _called_now(id)
+    if now == label:
+        return label
+    return f"{label} (person {id}, {f'now called {now}' if now else 'deleted'})"
+
+
+def _called_now(id):
+    names = User.objects.values_list("pk", "username")
+    kept = _today.get()
+    if kept is None:
+        kept = dict(names.filter(pk=id))
+    elif not kept:
+        kept.update(names)
+    return kept.get(id)
 
 
 def actor_id():

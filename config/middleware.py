@@ -2,7 +2,7 @@
 
 import time
 
-from accounts.history import acting
+from accounts.history import acting, naming
 from governance import logins
 
 
@@ -12,7 +12,7 @@ def acting_person(get_response):
     def middleware(request):
         user = getattr(request, "user", None)
         known = user if user is not None and user.is_authenticated else None
-        with acting(by=known, label="" if known else "visitor", channel="admin"):
+        with acting(by=known, label="" if known else "visitor", channel="admin"), naming():
             return get_response(request)
 
     return middleware

@@ -10,7 +10,7 @@ from decimal import Decimal
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import catalogue
+from accounts import catalogue, history
 from accounts.history import acting, actor
 from accounts.refusals import Refused, verb
 from governance import approvals
@@ -179,7 +179,7 @@ def gate(verb, version, *, by):
     open = ApprovalRequest.objects.open().filter(kind=Kind.DEFINITION, key=_key(version.pk)).first()
     if open is not None:
         raise Refused(
-            f"Version {version.version} waits for approval, which {open.requester_label} has asked for. "
+            f"Version {version.version} waits for approval, which {history.who(open, 'requester')} has asked for. "
             "Decide that request, or withdraw it."
         )
     raise Refused("Rules become active by approval: send them for approval.")

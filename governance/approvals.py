@@ -25,6 +25,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from accounts import history
 from accounts.history import acting, actor
 from accounts.refusals import Refused, verb
 from accounts.templatetags.shown import day, plural
@@ -245,7 +246,7 @@ def _create(**columns):
     if found is None:
         raise Refused("Somebody else asked for this in the same moment. Open the page again and look.")
     raise Refused(
-        f"{found.requester_label} has asked for approval of this on {day(found.requested_at)} already "
+        f"{history.who(found, 'requester')} has asked for approval of this on {day(found.requested_at)} already "
         f"({found.get_status_display().lower()}). Edit or withdraw that request first."
     )
 
@@ -832,7 +833,7 @@ def _name(by):
 
 def _decider(decision):
     instead = f" for {decision.on_behalf_of_label}" if decision.on_behalf_of else ""
-    return f"{decision.by_label}{instead} ({decision.role})"
+    return f"{history.who(decision, 'by')}{instead} ({decision.role})"
 
 
 def _tell(request, kind, text, reason, **data):
@@ -865,7 +866,7 @@ def changed_since(request, seen):
         texts = (then.why, then.evidence, then.subject) == (request.why, request.evidence, request.subject)
         told = ["It was handed in again as it was." if texts and then.hash == request.hash else
                 "Its details, reason or evidence are different."]  # fmt: skip
-    who = f" by {edited.history_user_label}, {day(edited.history_date)}" if edited else ""
+    who = f" by {history.who(edited, 'history_user')}, {day(edited.history_date)}" if edited else ""
     return " ".join(
         [
             f"This request was edited since you opened it ({who.strip()}).",

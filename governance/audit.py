@@ -17,6 +17,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from accounts import history
 from accounts.admin.governed import KINDS as CHANGED
 from accounts.admin.governed import NAMES, told
 from accounts.models import Account
@@ -45,7 +46,7 @@ CHANNELS = {"admin": "Web admin", "shell": "Shell", "command": "Command", "impor
 
 @dataclass(frozen=True)
 class Asked:
-    """What is searched for: text (a person, an object, a reason), kind, channel, person and days, both included.
+    """What is searched for: text (a person, an object, a reason), kind, channel, person (a name, or `#12`, their id) and days, both included.
 
     `causes`: whether causes are listed among the others; what they say stands with what they caused.
     """
@@ -67,11 +68,16 @@ class Asked:
 
 @dataclass
 class Entry:
-    """One line. `place`: where it is in the list, for the page after it. `changes`: [(field, before, after)]."""
+    """One line. `place`: where it is in the list, for the page after it. `changes`: [(field, before, after)].
+
+    `who`: what somebody was called at the time, `person` their id, `named` how they are told from others of that name.
+    """
 
     at: datetime
     kind: str
     who: str
+    person: int | None
+    named: str
     channel: str
     what: str
     text: str
@@ -96,7 +102,20 @@ class Source:
     history: object = None  # the history model
 
 
-COLUMNS = ("source", "at", "row", "who", "channel", "verb", "model", "object", "account", "text", "reason")
+COLUMNS = (
+    "source",
+    "at",
+    "row",
+    "who",
+    "person",
+    "channel",
+    "verb",
+    "model",
+    "object",
+    "account",
+    "text",
+    "reason",
+)
 
 
 @cache
@@ -124,7 +143,7 @@ def _history(model):
     own = {"subject": "h.subject", "name": "h.name", "version": "'version ' || h.version"}
     shown += [sql for name, sql in own.items() if name in names and model.instance_type is not Account][:1]
     account = "h.id" if model.instance_type is Account else "h.account_id" if "account" in names else "null"
-    sql = f"""select h.history_date as at, h.history_id as row, h.history_user_label as who,
+    sql = f"""select h.history_date as at, h.history_id as row, h.history_user_label as who, h.history_user_id as person,
         h.history_channel as channel, h.history_type as verb, '{instance.label_lower}' as model, h.id::bigint as object,
         {account}::bigint as account, concat_ws(', ', {", ".join(shown) or "''"}) as text,
         h.history_change_reason as reason from {meta.db_table} h"""
@@ -134,21 +153,21 @@ def _history(model):
 OTHERS = (
     Source(
         "decision",
-        """select d.at, d.id as row, d.by_label as who, '' as channel, d.verdict as verb,
+        """select d.at, d.id as row, d.by_label as who, d."by" as person, '' as channel, d.verdict as verb,
         'governance.approvalrequest' as model, d.request_id as object, null::bigint as account,
         (select r.subject from governance_approvalrequest r where r.id = d.request_id) as text, d.reason
         from governance_decision d""",
     ),
     Source(
         "comment",
-        """select c.at, c.id as row, c.by_label as who, '' as channel, '' as verb, 'governance.approvalrequest' as model,
+        """select c.at, c.id as row, c.by_label as who, c."by" as person, '' as channel, '' as verb, 'governance.approvalrequest' as model,
         c.request_id as object, null::bigint as account,
         (select r.subject from governance_approvalrequest r where r.id = c.request_id) as text, c.text as reason
         from governance_comment c""",
     ),
     Source(
         "event",
-        """select e.at, e.id as row, e.actor_label as who, e.channel, e.kind as verb,
+        """select e.at, e.id as row, e.actor_label as who, e.actor as person, e.channel, e.kind as verb,
         case e.about when '' then '' when 'user' then 'auth.user' when 'conflict' then 'accounts.conflict'
             when 'declaration' then 'segmentation.declaration' else 'governance.' || e.about end as model, e.about_id as object,
         e.account_id as account, e.text, e.reason from governance_event e""",
@@ -157,7 +176,7 @@ OTHERS = (
     ),
     Source(
         "event",
-        """select e.at, e.id as row, e.actor_label as who, e.channel, e.kind as verb, '' as model,
+        """select e.at, e.id as row, e.actor_label as who, e.actor as person, e.channel, e.kind as verb, '' as model,
         null::bigint as object, e.account_id as account, (
             select concat(l.name, ': ', coalesce(f.name, 'no segment'), ' → ', coalesce(t.name, 'no segment'))
               from segmentation_move m join segmentation_layer l on l.id = m.layer_id
@@ -169,26 +188,27 @@ OTHERS = (
     ),
     Source(
         "refusal",
-        """select r.at, r.id as row, r.actor_label as who, r.channel, r.verb, r.model, r.object_id as object,
+        """select r.at, r.id as row, r.actor_label as who, r.actor as person, r.channel, r.verb, r.model, r.object_id as object,
         null::bigint as account, concat_ws(': ', nullif(r.subject, ''), r.sentence) as text, '' as reason
         from accounts_refusal r""",
     ),
     Source(
         "cause",
-        """select c.at, c.id as row, c.actor_label as who, c.channel, c.kind as verb, '' as model, null::bigint as object,
+        """select c.at, c.id as row, c.actor_label as who, c.actor as person, c.channel, c.kind as verb, '' as model, null::bigint as object,
         null::bigint as account, '' as text, c.reason from segmentation_cause c""",
         "c.kind not in ('run', 'import')",
     ),
     Source(
         "run",
-        """select r.started_at as at, r.id as row, r.started_by_label as who, r.channel, r.status as verb,
+        """select r.started_at as at, r.id as row, r.started_by_label as who, r.started_by as person, r.channel, r.status as verb,
         'segmentation.run' as model, r.id as object, null::bigint as account,
         concat('Recalculation no. ', r.id, ' as of ', r.as_of) as text, r.reason from segmentation_run r""",
     ),
     Source(
         "import",
         """select coalesce(i.finished_at, i.created_at) as at, i.id as row,
-        coalesce(nullif(i.committed_by_label, ''), i.created_by_label) as who, 'import' as channel, i.status as verb,
+        coalesce(nullif(i.committed_by_label, ''), i.created_by_label) as who,
+        case when i.committed_by_label = '' then i.created_by else i.committed_by end as person, 'import' as channel, i.status as verb,
         'accounts.importbatch' as model, i.id as object, null::bigint as account, concat('Import ', i.name) as text,
         i.error as reason from accounts_importbatch i""",
     ),
@@ -274,7 +294,7 @@ def _conditions(asked, place, number):
     if asked.channel:
         found.append("s.channel = %(channel)s")
     if asked.person:
-        found.append("lower(s.who) = %(person)s")
+        found.append("s.person = %(id)s" if _id(asked.person) else "lower(s.who) = %(person)s")
     if asked.since:
         found.append("s.at >= %(since)s")
     if asked.until:
@@ -288,8 +308,18 @@ def _conditions(asked, place, number):
 def _given(asked, place):
     text = asked.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     given = {"text": f"%{text}%", "channel": asked.channel, "person": asked.person.lower()}
-    given |= {"since": _midnight(asked.since), "until": _midnight(asked.until, days=1)}
+    given |= {
+        "id": _id(asked.person),
+        "since": _midnight(asked.since),
+        "until": _midnight(asked.until, days=1),
+    }
     return given | ({"place": place[0], "row": place[2]} if place else {})
+
+
+def _id(person):
+    """The number of `#12`; None of a name."""
+    number = person.removeprefix("#")
+    return int(number) if number != person and number.isdecimal() and len(number) < 10 else None
 
 
 def _midnight(day, *, days=0):
@@ -321,6 +351,8 @@ def _entry(row, changes):
         at=row["at"],
         kind=KINDS[kind],
         who=row["who"] or "system",
+        person=row["person"],
+        named=history.named(row["person"], row["who"] or "system"),
         channel=CHANNELS.get(row["channel"], row["channel"].capitalize()),
         what=what,
         text=text,

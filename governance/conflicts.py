@@ -11,7 +11,7 @@ import polars as pl
 from django.db import DataError, transaction
 from django.utils import timezone
 
-from accounts import catalogue, corrections
+from accounts import catalogue, corrections, history
 from accounts.history import acting, actor
 from accounts.models import Account, Conflict
 from accounts.refusals import Refused, verb
@@ -262,7 +262,7 @@ def _locked(chosen):
 
 def _check(conflict, answers, seen):
     if conflict.status != Status.OPEN:
-        who = f", by {conflict.decided_by_label}" if conflict.decided_by_label else ""
+        who = f", by {history.who(conflict, 'decided_by')}" if conflict.decided_by_label else ""
         state = conflict.get_status_display().lower()
         raise Refused(f"This was decided already: {conflict} ({state}{who}). Nothing was changed.")
     if seen is not None and seen != token(conflict):

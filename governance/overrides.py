@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts import history
 from accounts.history import acting, actor
 from accounts.locking import locked
 from accounts.models import Account, Csm
@@ -130,7 +131,7 @@ class Case:
             return f"{self.account} has no {layer} yet: recalculate first."
         if self.requested:
             return (
-                f"{self.account}: {self.requested.requested_by_label} asked for {self.requested.segment} on "
+                f"{self.account}: {history.who(self.requested, 'requested_by')} asked for {self.requested.segment} on "
                 f"{day(self.requested.requested_at)}, and that is not decided yet. Decide or withdraw it first."
             )
         if self.moves and self.state.computed_id == self.segment.pk:

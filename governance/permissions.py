@@ -5,6 +5,7 @@ The same function hides the button (`may`) and stops the verb (`check`), whoever
 
 from django.utils import timezone
 
+from accounts import history
 from accounts.history import actor
 from accounts.models import Account, Csm
 from accounts.refusals import Refused
@@ -72,7 +73,7 @@ def decide(request, *, by, verdict="approve", at=None, desk=None):
 
 
 def _no_seat(request, by, desk):
-    whose = {one.on_behalf_of: one.by_label for one in desk.decisions(request) if one.on_behalf_of}
+    whose = {one.on_behalf_of: history.who(one, "by") for one in desk.decisions(request) if one.on_behalf_of}
     if by.pk in whose:
         return f"{whose[by.pk]} has decided this in your place already."
     absent = set(desk.stands_in[by.pk])
@@ -146,7 +147,9 @@ def _theirs(request, by, what):
         return "Nobody is logged in."
     if by.pk in (request.requester, *request.editors) or in_role(by, deciders.CS_OPS, deciders.ADMINISTRATOR):
         return ""
-    return f"Only {request.requester_label or 'who requested this'} or CS Ops may {what} this request."
+    return (
+        f"Only {history.who(request, 'requester') or 'who requested this'} or CS Ops may {what} this request."
+    )
 
 
 def in_role(by, *roles):

@@ -16,7 +16,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import catalogue, corrections
+from accounts import catalogue, corrections, history
 from accounts.history import acting, actor
 from accounts.locking import locked
 from accounts.models import Account
@@ -861,7 +861,7 @@ def _ended(one):
     """What it is, where that is the reason why something cannot be done."""
     if one.is_open:
         return f"The tier change of {one.account} is {one.get_status_display().lower()}: this cannot be done now."
-    who = f", by {one.ended_by_label}" if one.ended_by_label else ""
+    who = f", by {history.who(one, 'ended_by')}" if one.ended_by_label else ""
     return f"The tier change of {one.account} is {one.get_status_display().lower()} already{who}."
 
 

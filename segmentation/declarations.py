@@ -14,7 +14,7 @@ from datetime import date
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import gates
+from accounts import gates, history
 from accounts.history import acting, actor
 from accounts.refusals import Refused
 from accounts.templatetags.shown import day
@@ -60,9 +60,7 @@ def _takes_back(declaration, by):
     """the proposer, or somebody with `confirm_declaration`"""
     if by.has_perm(CONFIRM) or (by.has_perm(PROPOSE) and declaration.proposed_by == by.pk):
         return ""
-    return (
-        f"Only {declaration.proposed_by_label} or somebody who confirms declared values may take this back."
-    )
+    return f"Only {history.who(declaration, 'proposed_by')} or somebody who confirms declared values may take this back."
 
 
 _WAYS = {
@@ -100,7 +98,7 @@ def may_propose(by):
 
 def _fate(declaration):
     """`rejected already, by Olga`."""
-    who = declaration.ended_by_label or declaration.decided_by_label
+    who = history.who(declaration, "ended_by") or history.who(declaration, "decided_by")
     return f"{declaration.get_status_display().lower()} already" + (f", by {who}" if who else "")
 
 
@@ -308,7 +306,7 @@ def _obstacle(state, segment, from_date):
     """Why the value cannot be proposed in this state, as a sentence; "" where it can."""
     if before := state.proposed:
         return (
-            f"{before.segment} is proposed already, by {before.proposed_by_label} on {day(before.proposed_at)}. "
+            f"{before.segment} is proposed already, by {history.who(before, 'proposed_by')} on {day(before.proposed_at)}. "
             "That is decided, replaced or withdrawn first."
         )
     if state.confirmed and state.confirmed.segment_id == segment.pk:

@@ -630,6 +630,7 @@ def _move(move):
         "to": move.to_segment.key if move.to_segment else None,
         "definition": move.definition.version,
         "actor": cause.actor_label,
+        "actor_id": cause.actor,
         "channel": cause.channel,
         "reason": cause.reason,
         "run": cause.run if cause.kind == Cause.Kind.RUN else None,

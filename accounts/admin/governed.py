@@ -13,6 +13,7 @@ from django.urls import path, reverse
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
+from accounts import history
 from accounts.catalogue import FACTS
 from accounts.refusals import Refused
 from accounts.templatetags.shown import article, heading, plural
@@ -203,7 +204,7 @@ def told(pairs):
     return [
         {
             "when": row.history_date,
-            "who": row.history_user_label or "system",
+            "who": history.who(row, "history_user") or "system",
             "channel": row.history_channel,
             "run": row.history_run,
             "reason": row.history_change_reason,
@@ -227,8 +228,8 @@ def _changes(row, older):
         # When it was is said of the whole entry; of people, how they are called is said beside their number.
         if field.name == "edited_at" or f"{field.name}_label" in names:
             continue
-        new = getattr(row, field.attname)
-        old = getattr(older, field.attname) if older is not None and row.history_type == "~" else None
+        new = _kept(row, field, names)
+        old = _kept(older, field, names) if older is not None and row.history_type == "~" else None
         empty = new in (None, "", {}, [])
         if (
             field.primary_key
@@ -239,6 +240,14 @@ def _changes(row, older):
             continue
         found.append((field, old, new))
     return found
+
+
+def _kept(row, field, names):
+    """What a history row holds; of people how they are told from others of the same name."""
+    person = field.name.removesuffix("_label")
+    if person != field.name and person in names:
+        return history.who(row, person)
+    return getattr(row, field.attname)
 
 
 def _names(changes):

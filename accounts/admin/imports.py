@@ -10,7 +10,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from accounts import gates, imports
+from accounts import gates, history, imports
 from accounts.catalogue import FACTS
 from accounts.models import ImportBatch
 from accounts.refusals import Refused
@@ -126,7 +126,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
 
     @admin.display(description="By", ordering="created_by_label")
     def who(self, batch):
-        return batch.created_by_label or "–"
+        return history.who(batch, "created_by") or "–"
 
     @admin.display(description="When", ordering="created_at")
     def finished(self, batch):

@@ -7,7 +7,7 @@ from django.http import Http404, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import saved_views
+from accounts import history, saved_views
 from accounts.models import SavedView
 from accounts.refusals import Refused
 from accounts.templatetags.shown import heading, plural
@@ -44,7 +44,7 @@ def _chip(view, user, address, present):
         "view": view,
         "url": f"{address}?{view.query}",
         "open": view.query == present,
-        "by": "" if view.owner == user.pk else view.owner_label,
+        "by": "" if view.owner == user.pk else history.who(view, "owner"),
     }
 
 

@@ -9,9 +9,17 @@ from django import template
 from django.conf import settings
 from django.utils import timezone
 
+from accounts import history
+
 register = template.Library()
 
 SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "INR": "₹", "JPY": "¥"}
+
+
+@register.filter
+def who(row, column):
+    """`{{ request|who:"requester" }}`: how a row names a person, told from others of the same name."""
+    return history.who(row, column) if row else ""
 
 
 @register.filter

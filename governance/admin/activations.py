@@ -8,6 +8,7 @@ from django.http import Http404, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
+from accounts import history
 from accounts.admin.governed import page
 from accounts.refusals import Refused
 from accounts.templatetags import shown
@@ -140,11 +141,11 @@ def on_rules_page(one, *, user):
     link = reverse(REQUEST, args=[asked.pk])
     if asked.status == ApprovalRequest.Status.CHANGES_ASKED:
         no = asked.decisions.filter(verdict="ask").last()
-        said = f"{no.by_label} asked for changes: “{no.reason}”"
+        said = f"{history.who(no, 'by')} asked for changes: “{no.reason}”"
         return {"send": send, "said": said, "link": ("See the request", link)}
     if not asked.is_open:
         return {"send": send, "past": ("How it was decided", link)}
     parts = ", ".join(f"{part.given} of {part.needed} {part.role}" for part in approvals.standing(asked))
-    said = f"{asked.get_status_display()} since {shown.day(asked.requested_at)}: {parts}. Asked for by {asked.requester_label}."
+    said = f"{asked.get_status_display()} since {shown.day(asked.requested_at)}: {parts}. Asked for by {history.who(asked, 'requester')}."
     text = "Decide" if permissions.may(permissions.decide(asked, by=user)) else "See the request"
     return {"send": send, "said": said, "link": (text, link)}

@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 
+from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.refusals import Refused
 from accounts.templatetags.shown import day, plural
@@ -106,7 +107,7 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Acknowledged by", ordering="acknowledged_by_label")
     def seen_by(self, one):
-        return one.acknowledged_by_label or "–"
+        return history.who(one, "acknowledged_by") or "–"
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         """What holds, since when; the POST acknowledges."""
@@ -295,7 +296,7 @@ def _happened(one):
             "on": timezone.localdate(one.acknowledged_at),
             "title": f"Alert acknowledged: {one.rule.name}",
             "text": "",
-            "who": one.acknowledged_by_label,
+            "who": history.who(one, "acknowledged_by"),
             "reason": one.note,
             "url": address,
         }

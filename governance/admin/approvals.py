@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 
+from accounts import history
 from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
 from accounts.refusals import Refused
 from accounts.templatetags import shown
@@ -124,7 +125,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Requested by", ordering="requester_label")
     def asked_by(self, one):
-        return one.requester_label
+        return history.who(one, "requester")
 
     @admin.display(description="Asked", ordering="requested_at")
     def age(self, one):
@@ -139,7 +140,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Ended", ordering="ended_at")
     def ended(self, one):
-        return f"{shown.day(one.ended_at)} · {one.ended_by_label}" if one.ended_at else "–"
+        return f"{shown.day(one.ended_at)} · {history.who(one, 'ended_by')}" if one.ended_at else "–"
 
     @admin.display(description="Accounts", ordering="accounts")
     def accounts_shown(self, one):
@@ -322,7 +323,7 @@ def _approve(request, one, seen, reason):
 
 def _ask(request, one, seen, reason):
     approvals.ask(one, by=request.user, seen=seen, reason=reason)
-    messages.success(request, f"{one.requester_label} is asked for changes.")
+    messages.success(request, f"{history.who(one, 'requester')} is asked for changes.")
 
 
 def _reject(request, one, seen, reason):
@@ -425,7 +426,12 @@ def _revisions(one):
     """How the request changed, the latest first: [{revision, when, who, why, added, removed, decisions}]."""
     found = {}
     for row in one.history.order_by("history_id").only(
-        "revision", "changes", "history_date", "history_user_label", "history_change_reason"
+        "revision",
+        "changes",
+        "history_date",
+        "history_user_id",
+        "history_user_label",
+        "history_change_reason",
     ):
         found.setdefault(row.revision, row)
     told, before = [], []
@@ -433,7 +439,7 @@ def _revisions(one):
         told.append({
             "revision": revision,
             "when": row.history_date,
-            "who": row.history_user_label,
+            "who": history.who(row, "history_user"),
             "added": [sentence for sentence in row.changes if sentence not in before],
             "removed": [sentence for sentence in before if sentence not in row.changes],
             "decisions": [decision for decision in one.decided if decision.revision == revision],

@@ -18,7 +18,7 @@ from governance import audit
 from segmentation import comparison, versions
 from segmentation.models import Layer
 
-HEADER = ["When", "Kind", "Who", "Channel", "What", "About", "Changes", "Reason", "As of", "Filter"]
+HEADER = ["When", "Kind", "Who", "Person", "Channel", "What", "About", "Changes", "Reason", "As of", "Filter"]
 BADGES = {"Refused": "bad", "Decision": "brand", "What happened": "ok"}
 
 
@@ -195,6 +195,7 @@ def _exported(one, today, asked):
         when,
         one.kind,
         one.who,
+        one.person,
         one.channel,
         one.what,
         one.text,

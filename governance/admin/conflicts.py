@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 
-from accounts import corrections
+from accounts import corrections, history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.catalogue import label
 from accounts.models import Account, Conflict
@@ -274,7 +274,7 @@ def _row(one):
         "held_source": source(one.held_source),
         "proposed": value(one.fact, one.proposed_value),
         "proposed_source": source(one.proposed_source),
-        "person": one.opened_by_label if one.proposed_source in BY_PEOPLE else "",
+        "person": history.who(one, "opened_by") if one.proposed_source in BY_PEOPLE else "",
         "badge": BADGES.get(one.status, ""),
     }
 
@@ -345,12 +345,12 @@ def _notice(waiting, sees):
 def _disagreement(one):
     told = _row(one)
     who = (
-        f"{one.opened_by_label} reports"
+        f"{history.who(one, 'opened_by')} reports"
         if one.proposed_source == conflicts.REPORTED
         else f"{told['proposed_source']} says"
     )
     if one.proposed_source == corrections.MANUAL:
-        who = f"{one.opened_by_label} entered"
+        who = f"{history.who(one, 'opened_by')} entered"
     return f"we have {told['held']} ({told['held_source']}), {who} {told['proposed']}"
 
 
@@ -361,7 +361,7 @@ def _happened(one, sees):
         "on": timezone.localtime(one.decided_at).date(),
         "title": "Sources disagreed",
         "text": f"{told['field']} {'is ' + told['proposed'] if taken else 'stays ' + told['held']}",
-        "who": one.decided_by_label,
+        "who": history.who(one, "decided_by"),
         "reason": one.note,
         "url": reverse(PAGE, args=[one.pk]) if sees else "",
     }

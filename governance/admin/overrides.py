@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
+from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.admin.people import CsmFilter
 from accounts.models import Account, Csm
@@ -136,7 +137,7 @@ class OverrideAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Asked by", ordering="requested_by_label")
     def asked_by(self, one):
-        return one.requested_by_label
+        return history.who(one, "requested_by")
 
     # -- asking
 
@@ -335,7 +336,7 @@ def _hold(one):
         }
     return {
         "title": f"{one.layer}: an override to {one.segment} waits for approval.",
-        "text": f"{one.requested_by_label} asked on {day(one.requested_at)} for an override to {one.segment}. Nothing changes before a decision.",
+        "text": f"{history.who(one, 'requested_by')} asked on {day(one.requested_at)} for an override to {one.segment}. Nothing changes before a decision.",
         "next": f"somebody decides by {day(one.request.due_at)}." if one.request else "",
         "url": reverse(REQUEST, args=[one.request_id]) if one.request else reverse(PAGE, args=[one.pk]),
         "button": "Look at the request",
@@ -357,7 +358,7 @@ def _happened(one):
             "on": one.started_on,
             "title": "Override",
             "text": f"{about}, until {day(one.expires_on)}",
-            "who": one.requested_by_label,
+            "who": history.who(one, "requested_by"),
             "reason": one.text,
             "url": url,
         }
@@ -366,7 +367,7 @@ def _happened(one):
             "on": one.ended_on,
             "title": f"Override {one.get_status_display().lower()}",
             "text": about,
-            "who": one.ended_by_label,
+            "who": history.who(one, "ended_by"),
             "reason": one.end_reason,
             "url": url,
         }

@@ -14,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
+from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Csm
 from accounts.refusals import Refused
@@ -733,7 +734,7 @@ def part(request, account):
                 "on": timezone.localtime(row["event"].at).date(),
                 "title": row["title"],
                 "text": row["event"].text,
-                "who": row["event"].actor_label,
+                "who": history.who(row["event"], "actor"),
                 "reason": row["event"].reason,
                 "url": reverse(PAGE, args=[row["event"].about_id]),
             }
@@ -749,10 +750,10 @@ def _decided(one):
     if one.request and one.origin != Transition.Origin.OVERRIDE:  # an override tells of its own request
         asked = one.request
         on = timezone.localdate(asked.requested_at)
-        yield {"on": on, "title": "Approval asked for", "text": about, "who": asked.requester_label, "reason": asked.why, "url": url}  # fmt: skip
+        yield {"on": on, "title": "Approval asked for", "text": about, "who": history.who(asked, "requester"), "reason": asked.why, "url": url}  # fmt: skip
     if one.status == Status.REJECTED:
         on = timezone.localdate(one.ended_at)
-        yield {"on": on, "title": "Rejected", "text": about, "who": one.ended_by_label, "reason": one.end_reason, "url": url}  # fmt: skip
+        yield {"on": on, "title": "Rejected", "text": about, "who": history.who(one, "ended_by"), "reason": one.end_reason, "url": url}  # fmt: skip
 
 
 def _approved(one):
@@ -824,14 +825,14 @@ def _says(one):
     if one.status == Status.PLANNED:
         to = f" to {one.receiver}" if one.receiver_id else ""
         return (
-            f"A hand-over{to} is planned, by {one.planned_by_label or 'CS Ops'}. {waits}{renewal}",
+            f"A hand-over{to} is planned, by {history.who(one, 'planned_by') or 'CS Ops'}. {waits}{renewal}",
             "approval is asked for.",
         )
     if one.status == Status.AWAITING and one.request.status == ApprovalRequest.Status.FAILED:
         failed = f"It was approved, but could not be carried out: {one.request.failure}"
         return failed, "CS Ops changes the plan, or tries again on the page of the request."
     if one.status == Status.AWAITING and not _approved(one):
-        return f"It waits for approval, asked by {one.request.requester_label}. {waits}{renewal}", (
+        return f"It waits for approval, asked by {history.who(one.request, 'requester')}. {waits}{renewal}", (
             f"a decision, due {shown.day(one.request.due_at)}."
         )
     if one.status == Status.AWAITING:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.module_loading import import_string
 
+from accounts import history
 from accounts.admin.governed import entries
 from accounts.catalogue import FACTS, SIGNALS, USAGE_FACTS
 from accounts.models import Product
@@ -456,21 +457,21 @@ def _said(one):
     yield about | {
         "on": timezone.localdate(one.proposed_at),
         "title": "Proposed",
-        "who": one.proposed_by_label,
+        "who": history.who(one, "proposed_by"),
         "reason": one.reason,
     }
     if one.decided_at:
         yield about | {
             "on": timezone.localdate(one.decided_at),
             "title": "Rejected" if one.status == Declaration.Status.REJECTED else "Confirmed",
-            "who": one.decided_by_label,
+            "who": history.who(one, "decided_by"),
             "reason": one.decision_reason,
         }
     if one.ended_at:
         yield about | {
             "on": timezone.localdate(one.ended_at),
             "title": one.get_status_display(),
-            "who": one.ended_by_label,
+            "who": history.who(one, "ended_by"),
             "reason": one.end_reason,
         }
 
@@ -484,7 +485,7 @@ def _activations(moves):
     days = {}
     for one in found.order_by("-activated_at", "-pk")[:TIMELINE]:
         on = timezone.localtime(one.activated_at).date()
-        days.setdefault((on, one.activated_by_label, one.pk in moved), []).append(one)
+        days.setdefault((on, history.who(one, "activated_by"), one.pk in moved), []).append(one)
     return [
         {"kind": "rules", "on": on, "id": rules[0].pk, "rules": rules, "by": by, "moved": changed}
         for (on, by, changed), rules in days.items()

@@ -12,7 +12,7 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from accounts import exports
+from accounts import exports, history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Account
 from accounts.refusals import Refused
@@ -302,8 +302,14 @@ def _asked(request, layers):
 
 def _exported(one):
     said = [one.account.external_id, one.account.name, one.layer, one.segment, one.get_status_display()]
-    said += [one.from_date, one.reason, one.evidence, one.proposed_by_label, _minute(one.proposed_at)]
-    return [*map(str, said), one.decided_by_label, _minute(one.decided_at)]
+    said += [
+        one.from_date,
+        one.reason,
+        one.evidence,
+        history.who(one, "proposed_by"),
+        _minute(one.proposed_at),
+    ]
+    return [*map(str, said), history.who(one, "decided_by"), _minute(one.decided_at)]
 
 
 def _minute(moment):

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.module_loading import import_string
 
+from accounts import history
 from accounts.admin.governed import PlainAdmin, page
 from accounts.refusals import Refused
 from accounts.templatetags import shown
@@ -64,7 +65,7 @@ class RunAdmin(PlainAdmin):
 
     @admin.display(description="Started", ordering="started_at")
     def started(self, run):
-        return f"{shown.moment(run.started_at)} · {run.started_by_label}"
+        return f"{shown.moment(run.started_at)} · {history.who(run, 'started_by')}"
 
     @admin.display(description="Duration")
     def took(self, run):

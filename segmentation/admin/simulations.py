@@ -11,6 +11,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
+from accounts import history
 from accounts.admin.governed import PlainAdmin, page
 from accounts.refusals import Refused
 from accounts.templatetags import shown
@@ -91,7 +92,7 @@ class SimulationAdmin(PlainAdmin):
 
     @admin.display(description="Started", ordering="started_at")
     def started(self, one):
-        return f"{shown.moment(one.started_at)} · {one.started_by_label}"
+        return f"{shown.moment(one.started_at)} · {history.who(one, 'started_by')}"
 
     @admin.display(description="Segment changes")
     def moved(self, one):

@@ -1,9 +1,12 @@
 """The audit trail: everything that is kept, the newest first, searched, filtered, paged and exported; then beside now."""
 
+import csv
+import io
 from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 from governing import approved, request_of, someone
@@ -12,6 +15,7 @@ from segmenting import BY_ARR, account, change, layer_with, person, recompute
 from accounts.history import acting
 from accounts.refusals import Refused
 from governance import approvals, audit
+from governance import people as leaving
 from governance.audit import Asked
 from segmentation import versions
 from segmentation.models import Run
@@ -236,7 +240,7 @@ def test_no_address_typed_by_hand_breaks_it(web, people, given):
 
 def test_a_search_that_takes_too_long_is_refused_with_what_to_do(web, monkeypatch):
     monkeypatch.setattr(audit, "PATIENCE", "20ms")
-    asleep = "select now() as at, 1 as row, pg_sleep(1)::text as who, '' as channel, '' as verb, '' as model,"
+    asleep = "select now() as at, 1 as row, pg_sleep(1)::text as who, 0 as person, '' as channel, '' as verb, '' as model,"
     asleep += " null::bigint as object, null::bigint as account, '' as text, '' as reason"
     monkeypatch.setattr(audit, "sources", lambda: (audit.Source("comment", asleep),))
     assert "Narrow it" in web.get(TRAIL).content.decode()
@@ -292,3 +296,88 @@ def test_no_date_typed_by_hand_breaks_it(web, at):
     for url in (reverse("audit_rules"), reverse("audit_account", args=[acme.pk])):
         assert web.get(url, {"at": at}).status_code == 200
     assert web.get(reverse("audit_account", args=[10**9])).status_code == 404
+
+
+# -- one name, two people
+
+
+@pytest.fixture
+def two_veras(people):
+    """(who was called vera and is vera.k now, who is called vera since): each has said something about a request."""
+    first, second = people["vera"], someone("max", "Approver", is_staff=True)
+    request = request_of(people["ops"], subject="About Acme")
+    approvals.comment(request, by=first, text="The first one's.")
+    first.username = "vera.k"
+    first.save()
+    second.username = "vera"
+    second.save()
+    approvals.comment(request, by=second, text="The second one's.")
+    return first, second, request
+
+
+def said_by(**asked):
+    entries, _ = audit.entries(Asked(kind="comment", **asked))
+    return [(one.named, one.person, one.reason) for one in entries]
+
+
+def test_a_name_that_was_anothers_is_told_apart_in_the_trail(two_veras):
+    first, second, _ = two_veras
+    once = f"vera (person {first.pk}, now called vera.k)"
+    both = [("vera", second.pk, "The second one's."), (once, first.pk, "The first one's.")]
+    assert said_by() == both
+    assert said_by(person="vera") == both
+    assert said_by(person=f"#{first.pk}") == both[1:]
+    assert said_by(person=f"#{second.pk}") == both[:1]
+    assert said_by(person="#") == said_by(person="#0") == said_by(person="#1x") == []
+
+
+def test_the_file_has_the_name_of_the_time_and_the_number_beside_it(two_veras, web):
+    first, second, _ = two_veras
+    answer = web.get("/admin/audit/export/?kind=comment")
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))
+    found = [(row["Who"], row["Person"], row["Reason"]) for row in rows]
+    assert found == [
+        ("vera", str(second.pk), "The second one's."),
+        ("vera", str(first.pk), "The first one's."),
+    ]
+
+
+def test_pages_tell_them_apart(two_veras, web):
+    first, second, request = two_veras
+    once = f"vera (person {first.pk}, now called vera.k)"
+    for address in ("/admin/audit/?kind=comment", f"/admin/governance/approvalrequest/{request.pk}/change/"):
+        shown = web.get(address).content.decode()
+        assert once in shown, address
+        assert shown.count("now called") == 1, address
+    assert f"#{second.pk}<" in web.get("/admin/audit/").content.decode()
+
+
+def test_somebody_deleted_and_somebody_new_of_that_name_are_two(people, web):
+    vera, acme = people["vera"], account("acme", name="Acme", arr=1)
+    corrected(acme, by=vera, reason="Was wrong", name="Acme Ltd")
+    leaving.delete(vera, by=someone("admin", "Administrator"), reason="Left")
+    other = someone("max", "Approver")
+    other.username = "vera"
+    other.save()
+    corrected(acme, by=other, reason="Was right", name="Acme")
+    shown = web.get(f"/admin/accounts/account/{acme.pk}/history/").content.decode()
+    assert f"· vera (person {vera.pk}, deleted) ·" in shown
+    assert "· vera ·" in shown
+    entries, _ = audit.entries(Asked(text="Was "))
+    assert {(one.named, one.reason) for one in entries if one.kind == "Change"} >= {
+        (f"vera (person {vera.pk}, deleted)", "Was wrong"),
+        ("vera", "Was right"),
+    }
+
+
+def test_however_many_people_are_named_their_names_are_read_once(two_veras, web):
+    request = two_veras[2]
+    address = f"/admin/governance/approvalrequest/{request.pk}/change/"
+    web.get(address)
+    with CaptureQueriesContext(connection) as few:
+        web.get(address)
+    for number in range(20):
+        approvals.comment(request, by=someone(f"person{number}", "Approver"), text=f"No. {number}")
+    with CaptureQueriesContext(connection) as many:
+        web.get(address)
+    assert len(many) <= len(few)
