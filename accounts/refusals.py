@@ -3,11 +3,38 @@
 from contextvars import ContextVar
 from functools import wraps
 
-from django.db import transaction
+import structlog
+from django.db import DatabaseError, transaction
+
+log = structlog.get_logger(__name__)
 
 
 class Refused(Exception):
     """A refusal; `str()` of it is the sentence for the person. Pages, commands and the API translate it, nobody else."""
+
+
+# What the database says no to although everything was checked before: somebody else was faster.
+_FASTER = "Somebody else has changed the same in the same moment. Nothing of this was saved: look at it again."
+_BY_THE_DATABASE = {
+    "23001": "The database does not accept it: {said}. Nothing of this was saved: look at it again.",  # a guard
+    "23503": "Something it refers to is not there any more. Nothing of this was saved: look at it again.",
+    "23505": _FASTER,  # there is one already
+    "40001": _FASTER,
+    "40P01": _FASTER,  # each waited for the other
+    "55P03": _FASTER,
+}
+
+
+def refused_by(error):
+    """The Refused this error comes to: itself, or the database's no in words; None where it is a mistake of ours."""
+    if isinstance(error, Refused):
+        return error
+    state = getattr(error.__cause__, "sqlstate", None) if isinstance(error, DatabaseError) else None
+    if state not in _BY_THE_DATABASE:
+        return None
+    said = str(error).partition("\n")[0]
+    log.warning("the database refused", state=state, said=said)
+    return Refused(_BY_THE_DATABASE[state].format(said=said))
 
 
 _within = ContextVar("within", default=False)
@@ -30,6 +57,12 @@ def verb(function):
         except Refused as refusal:
             _record(function, args, by, refusal)
             raise
+        except DatabaseError as error:
+            refusal = refused_by(error)
+            if refusal is None:
+                raise
+            _record(function, args, by, refusal)
+            raise refusal from error
         finally:
             _within.reset(token)
 

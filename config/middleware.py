@@ -1,9 +1,73 @@
-"""Who a web request acts for, and when a visitor last changed something."""
+"""What a browser may load, what a request may hold, who it acts for, and when a visitor last changed something."""
 
 import time
 
+from django.shortcuts import render
+
 from accounts.history import acting, naming
+from accounts.refusals import refused_by
 from governance import logins
+
+# Alpine, which the theme is made with, evaluates its attributes and sets styles; nothing else is let in.
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "frame-ancestors 'none'",
+        "form-action 'self'",
+    ]
+)
+
+
+def content_security_policy(get_response):
+    """Browsers run scripts of our own files only: no page has a script within, so text that gets into one does nothing."""
+
+    def middleware(request):
+        answer = get_response(request)
+        answer.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        return answer
+
+    return middleware
+
+
+def no_nul(get_response):
+    """No text in a database has a NUL: whatever is sent with one is refused here, for every page at once."""
+
+    def middleware(request):
+        sent = [request.GET, request.POST, request.FILES]
+        texts = [*request.COOKIES.values(), *(text for values in sent for text in _texts(values))]
+        if any("\x00" in text for text in texts):
+            return render(request, "400.html", {"sentence": NUL}, status=400)
+        return get_response(request)
+
+    return middleware
+
+
+NUL = "A NUL character is in it, which no text here can have. Nothing was changed: go back and take it out."
+
+
+def _texts(values):
+    """The names and texts of what was sent, of a file its name."""
+    for name, several in values.lists():
+        yield from (name, *(getattr(one, "name", one) for one in several))
+
+
+class Refusals:
+    """A page says itself what it refuses; where somebody else was faster than its checks, this says it."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        return self.get_response(request)
+
+    def process_exception(self, request, error):
+        refusal = refused_by(error)
+        return refusal and render(request, "409.html", {"sentence": str(refusal)}, status=409)
 
 
 def acting_person(get_response):

@@ -206,9 +206,11 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.middleware.content_security_policy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.gzip.GZipMiddleware",  # an admin list of 100 rows is 524 KB, 17 KB zipped
+    "config.middleware.no_nul",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -220,6 +222,7 @@ MIDDLEWARE = [
     "config.middleware.last_act",
     "config.middleware.known_browser",
     "axes.middleware.AxesMiddleware",
+    "config.middleware.Refusals",
 ]
 
 ROOT_URLCONF = "config.urls"
