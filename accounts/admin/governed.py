@@ -15,10 +15,12 @@ from unfold.views import ChangeList
 
 from accounts import history
 from accounts.catalogue import FACTS
+from accounts.models import Account
 from accounts.refusals import Refused
 from accounts.templatetags.shown import article, heading, plural
 
 from . import list_exports
+from .suggestions import Suggested, check_search
 
 HISTORY_PAGE = 50
 
@@ -48,7 +50,7 @@ class Changes(ChangeList):
             self.full_result_count = self.result_count
 
 
-class PlainAdmin(ModelAdmin):
+class PlainAdmin(Suggested, ModelAdmin):
     """Lists accept the filters they offer and nothing else; nothing is deleted in bulk, and nothing in use at all.
 
     `empty_text` says under an empty list what to do next.
@@ -89,8 +91,19 @@ class PlainAdmin(ModelAdmin):
         export = path("export/", self.admin_site.admin_view(self.export_view), name=name)
         return [export, *super().get_urls()]
 
+    def get_search_results(self, request, queryset, search_term):
+        check_search(search_term)
+        return super().get_search_results(request, queryset, search_term)
+
+    def may_export(self, request):
+        """Rows that are about accounts leave Demarc by whoever may export accounts."""
+        about = any(field.related_model is Account for field in self.opts.concrete_fields)
+        if about and not request.user.has_perm("accounts.export_accounts"):
+            return False
+        return self.has_view_or_change_permission(request)
+
     def export_view(self, request):
-        if not self.has_view_or_change_permission(request):
+        if not self.may_export(request):
             raise PermissionDenied
         return self.filtered(request, lambda: list_exports.answer(self.get_changelist_instance(request)))
 
@@ -131,9 +144,11 @@ class PlainAdmin(ModelAdmin):
         """What `answer()` gives; where the address asks for something unknown, the whole list and a sentence."""
         try:
             return answer()
+        except Refused as refusal:
+            messages.warning(request, str(refusal))
         except (DisallowedModelAdminLookup, IncorrectLookupParameters, ValueError):
             messages.warning(request, "That filter is not known here; the whole list is shown.")
-            return HttpResponseRedirect(self._address("changelist"))
+        return HttpResponseRedirect(self._address("changelist"))
 
 
 def in_use(found):

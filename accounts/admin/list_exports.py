@@ -17,11 +17,13 @@ ROWS = 2_000
 
 
 def address(changes, request):
-    """Where the shown list is exported; "" for an empty list and for one that offers its own export."""
+    """Where the shown list is exported; "" for an empty list, for one that offers its own, and for who may not."""
     from .governed import PlainAdmin
 
     export = getattr(type(changes.model_admin), "export_view", None)
     if export is not PlainAdmin.export_view or not changes.result_count:
+        return ""
+    if not changes.model_admin.may_export(request):
         return ""
     opts = changes.opts
     url = reverse(f"admin:{opts.app_label}_{opts.model_name}_export")

@@ -74,6 +74,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
             layer=layer,
             q=text,
             ready=bool(choices),
+            may_export=self.may_export(request),
             waiting=_with_totals(Paginator(_requests(waiting), PER_PAGE).get_page(request.GET.get("w"))),
             in_force=Paginator(in_force, PER_PAGE).get_page(request.GET.get("p")),
             drafts=[one for one in declarations.choices(drafts=True) if one not in choices],
@@ -82,7 +83,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
 
     def export_view(self, request):
         """What the page shows, all of its pages, as CSV; each row tells the filter and the date."""
-        if not self.has_view_permission(request):
+        if not self.may_export(request):
             raise PermissionDenied
         layer, text = _asked(request, Layer.objects.all())
         today = timezone.localdate().isoformat()

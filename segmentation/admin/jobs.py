@@ -7,6 +7,7 @@ from django.utils.html import format_html
 from unfold.admin import StackedInline
 
 from accounts.admin.governed import GovernedAdmin
+from accounts.admin.suggestions import Suggested
 from accounts.templatetags.shown import day
 from segmentation import declarations, jobs
 from segmentation.models import Interview, Job, Segment
@@ -14,7 +15,7 @@ from segmentation.models import Interview, Job, Segment
 ROWS = {"success_criteria": 3, "proof_points": 3, "expansion_path": 3, "notes": 3}
 
 
-class InterviewInline(StackedInline):
+class InterviewInline(Suggested, StackedInline):
     model = Interview
     fields = [("held_on", "account"), ("person", "role"), "notes"]
     autocomplete_fields = ["account"]

@@ -1,0 +1,44 @@
+"""What a field offers while somebody types into it, and how much may be searched for there and in lists."""
+
+from django.contrib.admin.views.autocomplete import AutocompleteJsonView
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.http import JsonResponse
+
+from accounts.refusals import Refused
+
+# A search of 1,800 words takes half a minute: each is looked for in each column.
+WORDS, LENGTH = 10, 200
+
+
+def check_search(text):
+    """Refuse a search that nobody types and everybody would wait for."""
+    if len(text) > LENGTH or len(text.split()) > WORDS:
+        raise Refused(f"A search has at most {WORDS} words and {LENGTH} characters. Search for less.")
+
+
+class Suggestions(AutocompleteJsonView):
+    """The answer to what was typed into such a field; a refusal stands among the suggestions, where it is seen."""
+
+    def get(self, request, *args, **kwargs):
+        try:
+            return super().get(request, *args, **kwargs)
+        except Refused as refusal:
+            told = {"id": "", "text": str(refusal), "disabled": True}
+            return JsonResponse({"results": [told], "pagination": {"more": False}})
+
+
+class KnownOnly(AutocompleteSelect):
+    """Django's field of suggestions; an address or a form may name anything as chosen, and only numbers are looked up."""
+
+    def optgroups(self, name, value, attr=None):
+        numbers = [one for one in value if str(one).isdecimal() and len(str(one)) < 19]
+        return super().optgroups(name, numbers, attr)
+
+
+class Suggested:
+    """For admins and inlines with `autocomplete_fields`."""
+
+    def formfield_for_foreignkey(self, db_field, request, **options):
+        if db_field.name in self.get_autocomplete_fields(request):
+            options.setdefault("widget", KnownOnly(db_field, self.admin_site, using=options.get("using")))
+        return super().formfield_for_foreignkey(db_field, request, **options)
