@@ -18,6 +18,7 @@ import polars as pl
 import sqlglot
 from sqlglot import TokenType, exp
 
+from accounts import sql_text
 from segmentation import rubric
 
 MAX_LENGTH = 2_000
@@ -124,11 +125,12 @@ def parse(text, names):
     """The tree of a condition. Raises ConditionError where it cannot be read as one at all."""
     if not text.strip():
         raise ConditionError("The condition is empty.", 0)
-    dialect = sqlglot.Dialect.get_or_raise("postgres")
     try:
-        tokens = dialect.tokenize(text)
+        tokens = sql_text.tokens(text)
         _check_tokens(tokens, names)
-        trees = dialect.parser().parse(tokens, text)
+        trees = sql_text.parse(tokens, text)
+    except sql_text.TooMuch as error:
+        raise ConditionError(f"The condition {error.reason}.", error.position) from None
     except sqlglot.errors.ParseError as error:
         raise ConditionError(*_where(text, error)) from None
     except sqlglot.errors.SqlglotError:

@@ -17,6 +17,7 @@ from math import gcd
 import polars as pl
 import yaml
 
+from accounts import plain_yaml
 from accounts.catalogue import DTYPES
 from segmentation import conditions
 from segmentation.rubric import ORDERED, Rubric, RubricError, from_bounds, to_text
@@ -289,24 +290,8 @@ def names(document_types, dimensions):
 # -- YAML
 
 
-class _Loader(yaml.SafeLoader):
-    """Every scalar stays the string that was typed; no aliases, no tags, no key twice."""
-
-    def compose_node(self, parent, index):
-        event = self.peek_event()
-        if isinstance(event, yaml.events.AliasEvent):
-            raise yaml.YAMLError(f"references (*name) are not used here (line {event.start_mark.line + 1})")
-        if event.tag not in (None, "!"):
-            raise yaml.YAMLError(f"types (!name) are not used here (line {event.start_mark.line + 1})")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.YAMLError(f"'{key.value}' is there twice (line {key.start_mark.line + 1})")
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return super().construct_mapping(node, deep=deep)
+class _Loader(plain_yaml.Loader):
+    """Every scalar stays the string that was typed."""
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -337,15 +322,15 @@ def from_yaml(text):
     if len(text) > MAX_TEXT:
         raise DocumentErrors([Problem("", f"The text is longer than {MAX_TEXT:,} characters.")])
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        what = getattr(error, "problem", None) or str(error)
-        what = f"{error.context}, {what}" if what.startswith("but ") else what
-        raise DocumentErrors([Problem("", f"The YAML cannot be read{where}: {what}.")]) from None
-    except RecursionError:
-        raise DocumentErrors([Problem("", "The YAML is nested too deeply.")]) from None
+        return plain_yaml.load(text, _Loader)
+    except plain_yaml.Unreadable as error:
+        where = f" (line {error.line})" if error.line else ""
+        raise DocumentErrors([Problem("", f"The YAML cannot be read{where}: {error.problem}.")]) from None
+
+
+def compose_yaml(text):
+    """The nodes of a text that `from_yaml` can read; they know their lines."""
+    return plain_yaml.compose(text, _Loader)
 
 
 def to_yaml(document):

@@ -150,7 +150,7 @@ def _misshapen(value, shape, path):
 
 def _places(text):
     """{path: line} of every part of a YAML text that can be read."""
-    places, open_parts = {}, [("", yaml.compose(text, Loader=definitions._Loader))]
+    places, open_parts = {}, [("", definitions.compose_yaml(text))]
     while open_parts:
         path, node = open_parts.pop()
         if isinstance(node, yaml.MappingNode):

@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 import yaml
 
-from accounts import currency
+from accounts import currency, plain_yaml
 
 from . import notation
 from .errors import ImportFault
@@ -20,6 +20,9 @@ COLUMN_KEYS = ("type", "decimal", "dates")
 COLUMN_TYPES = ("text", "integer", "number", "date", "time", "boolean")
 SAME_TYPE = {"decimal": "number", "money": "number", "ratio": "number", "string": "text", "bool": "boolean"}
 LONGEST = 200_000  # characters of a recipe
+MOST_BYTES = 4 * LONGEST  # UTF-8 has at most four a character
+MOST_SOURCES = 50
+MOST_WARNINGS = 50  # each is a query of its own
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Recipe:
     sources: dict[str, Source]
     queries: dict[str, str]
     warnings: dict[str, str] = field(default_factory=dict)  # sentence -> SELECT of what it is true of
+    lines: dict[str, int] = field(default_factory=dict)  # query or sentence -> line in which its SQL begins
 
 
 def parse(text, *, as_of=None):
@@ -67,6 +71,7 @@ def parse(text, *, as_of=None):
         sources=_sources(data["sources"]),
         queries={name: _text(data[name], name) for name in QUERIES if data.get(name) is not None},
         warnings=_warnings(data.get("warnings") or {}),
+        lines=_lines(text),
     )
 
 
@@ -78,40 +83,67 @@ def file_names(text):
         return []
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error instead of a silent choice, and nothing multiplies itself."""
+class _Loader(plain_yaml.Loader):
+    """Dates are dates, and nothing is a number: a column may be called 007, and `1:1:1` is no sum of sixties."""
 
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(
-                None, None, f"write it out instead of *{event.anchor}", event.start_mark
-            )
-        return super().compose_node(parent, index)
 
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} is given twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, shape) for tag, shape in resolvers if tag not in _NUMBERS]
+    for first, resolvers in plain_yaml.Loader.yaml_implicit_resolvers.items()
+}
+
+
+def check_size(text):
+    """ImportFault where a text is too long to be a recipe: longer ones are not even kept."""
+    if len(text) > LONGEST:
+        raise ImportFault(
+            f"The recipe is longer than {LONGEST:,} characters: it has {len(text):,}. A recipe says what the columns "
+            "mean; the data are files of their own."
+        )
+
+
+def read(file):
+    """The text of a binary file; a file that cannot be a recipe is not read to its end. Raises ImportFault."""
+    content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ImportFault(
+            f"The recipe is larger than {MOST_BYTES >> 10:,} KB. A recipe says what the columns mean; the data are files of their own."
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ImportFault("The recipe is not a text file in UTF-8.") from None
+    check_size(text)
+    return text
 
 
 def _load(text):
-    if len(text) > LONGEST:
-        raise ImportFault(f"The recipe is longer than {LONGEST:,} characters.")
+    check_size(text)
     try:
-        data = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" (line {mark.line + 1})" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
-        raise ImportFault(f"The recipe is not readable YAML{place}: {problem}") from error
+        data = plain_yaml.load(text, _Loader)
+    except plain_yaml.Unreadable as error:
+        place = f" (line {error.line})" if error.line else ""
+        raise ImportFault(f"The recipe is not readable YAML{place}: {error.problem}") from error
     if not isinstance(data, dict):
         raise ImportFault("The recipe is not a YAML mapping of as_of, currency, sources and accounts.")
     return data
+
+
+def _lines(text):
+    """{query, or sentence of a warning: the line of the recipe in which its SQL begins}."""
+    root = plain_yaml.compose(text, _Loader)
+    parts = {key.value: (key, value) for key, value in root.value if isinstance(key, yaml.ScalarNode)}
+    found = [parts[name] for name in QUERIES if name in parts]
+    if isinstance(warnings := parts.get("warnings", (None, None))[1], yaml.MappingNode):
+        found += warnings.value
+    return {key.value: _begin(value) for key, value in found if isinstance(key, yaml.ScalarNode)}
+
+
+def _begin(value):
+    """A block (`|`) is marked in the line above it."""
+    block = isinstance(value, yaml.ScalarNode) and value.style in ("|", ">")
+    return value.start_mark.line + (2 if block else 1)
 
 
 def _known(data, keys, where):
@@ -163,12 +195,16 @@ def _text(value, where):
 def _warnings(data):
     if not isinstance(data, dict):
         raise ImportFault("warnings is not a mapping of sentences to SELECTs.")
+    if len(data) > MOST_WARNINGS:
+        raise ImportFault(f"The recipe has {len(data):,} warnings; at most {MOST_WARNINGS} are counted.")
     return {str(sentence): _text(sql, f"warnings, {sentence}") for sentence, sql in data.items()}
 
 
 def _sources(data):
     if not isinstance(data, dict) or not data:
         raise ImportFault("sources is not a mapping of names to files.")
+    if len(data) > MOST_SOURCES:
+        raise ImportFault(f"The recipe has {len(data):,} sources; at most {MOST_SOURCES} are read.")
     return {name: _source(name, value) for name, value in data.items()}
 
 
