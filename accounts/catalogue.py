@@ -19,6 +19,10 @@ DTYPES = {
     "date": pl.Date,
     "boolean": pl.Boolean,
 }
+# The values of models.Account.Kind, .Status and models.Subscription.Status, where there are no models.
+KINDS = ("customer", "trial", "internal", "test")
+STATUSES = ("active", "paused", "churned")
+SUBSCRIPTION_STATUSES = ("active", "past due", "trial", "paused", "cancelled", "expired")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ class Refused(Exception):
 
 
 # What the database says no to although everything was checked before: somebody else was faster.
-_FASTER = "Somebody else has changed the same in the same moment. Nothing of this was saved: look at it again."
+_FASTER = (
+    "Somebody else has changed the same in the same moment. Nothing of this was saved: look at it again."
+)
 _BY_THE_DATABASE = {
     "23001": "The database does not accept it: {said}. Nothing of this was saved: look at it again.",  # a guard
     "23503": "Something it refers to is not there any more. Nothing of this was saved: look at it again.",

@@ -1,8 +1,10 @@
-"""What a browser may load, what a request may hold, who it acts for, and when a visitor last changed something."""
+"""What a browser may load, what a request may hold and how much of it, who it acts for, and when a visitor last changed something."""
 
 import time
 
+from django.conf import settings
 from django.shortcuts import render
+from django.urls import reverse
 
 from accounts.history import acting, naming
 from accounts.refusals import refused_by
@@ -68,6 +70,28 @@ class Refusals:
     def process_exception(self, request, error):
         refusal = refused_by(error)
         return refusal and render(request, "409.html", {"sentence": str(refusal)}, status=409)
+
+
+MOST_MB = 5  # of a request that brings no files to import
+ROOM = 1 << 20  # bytes beside the files: the recipe, and what stands between the parts
+
+
+def size_limit(get_response):
+    """Refuse what is too large before it is read: the check of the form's token writes all of it to the disk first."""
+
+    def middleware(request):
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        size = int(length) if length.isdecimal() else 0  # without a length nothing is read
+        if size <= MOST_MB << 20:
+            return get_response(request)
+        is_import = request.path == reverse("admin:accounts_importbatch_upload")
+        most = settings.IMPORT_MB if is_import else MOST_MB
+        if size <= (most << 20) + ROOM:
+            return get_response(request)
+        said = {"size": f"{size / 2**20:,.0f}", "most": f"{most:,}", "is_import": is_import}
+        return render(request, "413.html", said, status=413)
+
+    return middleware
 
 
 def acting_person(get_response):

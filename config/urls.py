@@ -43,6 +43,8 @@ urlpatterns = [
     path("admin/audit/rules/", admin.site.admin_view(audit.rules_view), name="audit_rules"),
     path("admin/audit/account/<int:pk>/", admin.site.admin_view(audit.account_view), name="audit_account"),
     path("admin/rules/<int:pk>/ask/", admin.site.admin_view(ask_view), name="ask_activation"),
-    path("admin/autocomplete/", admin.site.admin_view(Suggestions.as_view(admin_site=admin.site))),  # for Django's own
+    path(
+        "admin/autocomplete/", admin.site.admin_view(Suggestions.as_view(admin_site=admin.site))
+    ),  # for Django's own
     path("admin/", admin.site.urls),
 ]

@@ -1,17 +1,20 @@
 """Imports: upload a recipe and its files, look at the preview, commit or give up; history."""
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import Http404, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
+from django.db.models.functions import Left, Length
+from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from accounts import gates, history, imports
 from accounts.catalogue import FACTS
+from accounts.imports import recipe as recipes
 from accounts.models import ImportBatch
 from accounts.refusals import Refused
 from accounts.templatetags import shown
@@ -21,8 +24,9 @@ from .governed import ByVerbs, PlainAdmin, page
 PAGE = "admin:accounts_importbatch_change"
 BADGES = {"committed": "ok", "failed": "bad", "previewed": "warn", "waiting": "brand", "checking": "brand"}
 WORKING = ("waiting", "checking", "committing")
-MAX_BYTES = 200 * 1024 * 1024  # all files of one upload; larger ones go by the command line
+MOST_FILES = 50
 REJECTED_SHOWN = 20
+RECIPE_SHOWN = 10_000  # characters
 
 
 class SeveralFiles(forms.FileField):
@@ -63,18 +67,24 @@ class UploadForm(forms.Form):
 
     def clean_recipe(self):
         try:
-            return self.cleaned_data["recipe"].read().decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise forms.ValidationError("The recipe is not a text file in UTF-8.") from None
+            return recipes.read(self.cleaned_data["recipe"])
+        except Refused as refusal:
+            raise forms.ValidationError(str(refusal)) from None
 
     def clean_files(self):
         files = self.cleaned_data["files"]
+        if len(files) > MOST_FILES:
+            raise forms.ValidationError(
+                f"These are {len(files)} files; at most {MOST_FILES} are taken at once."
+            )
         names = [one.name for one in files]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise forms.ValidationError(f"{twice[0]} is there twice.")
-        if sum(one.size for one in files) > MAX_BYTES:
+        size = sum(one.size for one in files)
+        if size > settings.IMPORT_MB << 20:
             raise forms.ValidationError(
-                "The files are larger than 200 MB together; use the command line for those."
+                f"The files have {size / 2**20:,.1f} MB together, and at most {settings.IMPORT_MB:,} MB are taken here. "
+                "Larger ones go by the command import_accounts."
             )
         return {one.name: one.read() for one in files}
 
@@ -96,6 +106,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
         return [
             path("upload/", wrap(self.upload_view), name=name("upload")),
             path("<int:pk>/progress/", wrap(self.progress_view), name=name("progress")),
+            path("<int:pk>/recipe/", wrap(self.recipe_view), name=name("recipe")),
             path("<int:pk>/rejected/", wrap(self.rejected_view), name=name("rejected")),
             path("<int:pk>/commit/", wrap(require_POST(self.commit_view)), name=name("commit")),
             path("<int:pk>/give-up/", wrap(require_POST(self.give_up_view)), name=name("give_up")),
@@ -173,6 +184,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
             batch=batch,
             badge=BADGES.get(batch.status, ""),
             working=batch.status in WORKING,
+            recipe_rest=batch.recipe_length - len(batch.recipe_start),
             rejected_count=rejected(batch),
             rejected=Paginator(batch.rejected.order_by("pk"), REJECTED_SHOWN).get_page(request.GET.get("p")),
             may_import=request.user.has_perm("accounts.import_accounts"),
@@ -194,6 +206,14 @@ class ImportAdmin(ByVerbs, PlainAdmin):
                 "of": batch.progress.get("of", 0),
             }
         )
+
+    def recipe_view(self, request, pk):
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        batch = self._get(pk)
+        answer = HttpResponse(batch.recipe, content_type="application/yaml; charset=utf-8")
+        answer["Content-Disposition"] = f'attachment; filename="recipe-{batch.pk}.yaml"'
+        return answer
 
     def rejected_view(self, request, pk):
         if not self.has_view_permission(request):
@@ -226,7 +246,8 @@ class ImportAdmin(ByVerbs, PlainAdmin):
             raise PermissionDenied
 
     def _get(self, pk):
-        batch = ImportBatch.objects.filter(pk=pk).first()
+        parts = {"recipe_start": Left("recipe", RECIPE_SHOWN), "recipe_length": Length("recipe")}
+        batch = ImportBatch.objects.filter(pk=pk).defer("recipe").annotate(**parts).first()
         if batch is None:
             raise Http404("There is no such import.")
         return batch

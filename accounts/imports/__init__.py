@@ -1,7 +1,16 @@
-"""From files and a recipe to stored facts: structural pass -> typed columns -> SQL -> preview -> commit."""
+"""From files and a recipe to stored facts: structural pass -> typed columns -> SQL -> preview -> commit.
 
-from accounts.refusals import Refused
+The verbs are loaded when they are first used: the process that only computes (see `confinement`) needs no database.
+"""
 
-from .batches import ask_commit, commit, create, give_up, preview, rejected_csv, sweep, work
+from importlib import import_module
 
-__all__ = ["Refused", "ask_commit", "commit", "create", "give_up", "preview", "rejected_csv", "sweep", "work"]
+from accounts.refusals import Refused as Refused
+
+VERBS = ("ask_commit", "commit", "create", "give_up", "preview", "rejected_csv", "sweep", "work")
+
+
+def __getattr__(name):
+    if name in VERBS:
+        return getattr(import_module(".batches", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import io
 import json
 import time
 from dataclasses import dataclass, field
@@ -19,16 +18,15 @@ from accounts.history import acting
 from accounts.models import ImportBatch, ImportFile, RejectedRow, SourceSystem
 from accounts.refusals import Refused
 
-from . import columns, facts, queries, structure
+from . import confinement, facts
 from . import recipe as recipes
 from .errors import ImportFault
-from .structure import Rejection
+from .structure import LONGEST_VALUE, Rejection, shortened
 
 log = structlog.get_logger(__name__)
 Status = ImportBatch.Status
 
 LOCK = 0x1147047  # advisory lock: (LOCK, batch) while it is worked on, LOCK alone while facts are written
-LONGEST_VALUE = 200  # characters kept of a rejected value
 MOST_ATTEMPTS = 3
 ACCOUNT_REJECTED = "its account is rejected"
 UPSERTS = {
@@ -44,7 +42,11 @@ COMMIT = {*CHECK, Status.COMMITTING}
 
 
 def create(recipe, files, *, by=None, label="", name="", as_of=None):
-    """A waiting import of this recipe (YAML text). files: {name as in the recipe: bytes (kept) or Path (read when needed)}."""
+    """A waiting import of this recipe (YAML text); ImportFault where that is too long to be one.
+
+    files: {name as in the recipe: bytes (kept) or Path (read when needed)}.
+    """
+    recipes.check_size(recipe)
     batch = ImportBatch(
         name=(name or "Import")[:400],
         recipe=recipe.replace("\0", ""),
@@ -282,21 +284,26 @@ def _as(person, label, batch):
 
 
 def _process(batch, commit, progress, found):
-    recipe = recipes.parse(batch.recipe, as_of=batch.as_of)
-    if recipe.as_of > timezone.localdate():
+    _save(batch, error="")
+    computed = confinement.compute(_job(batch), progress)
+    found.files, found.warnings, found.rejected = computed.files, computed.warnings, computed.rejected
+    if computed.as_of and computed.as_of > timezone.localdate():
         raise ImportFault(
-            f"as_of is {recipe.as_of}, a day still to come: what is imported until then would count as older than this."
+            f"as_of is {computed.as_of}, a day still to come: what is imported until then would count as older than this."
         )
-    _save(batch, as_of=recipe.as_of, error="")
-    steps = len(recipe.sources) + 2 * len(recipe.queries)
-    results = _query(recipe, *_read_files(batch, recipe, progress, steps, found), progress, steps, found)
+    if computed.as_of:
+        _save(batch, as_of=computed.as_of)
+    if computed.fault:
+        raise ImportFault(computed.fault)
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("select pg_advisory_xact_lock(%s)", [LOCK])  # one import writes at a time
         gates.ask("facts_written")
-        for number, (name, frame, refused) in enumerate(results):
-            progress(f"Saving {name}", steps - len(results) + number, steps)
-            _upsert(name, frame, refused, recipe, batch, found)
+        for number, result in enumerate(computed.results):
+            progress(
+                f"Saving {result.query}", computed.steps - len(computed.results) + number, computed.steps
+            )
+            _upsert(result, computed, batch, found)
         stop = not commit or (found.rejected and not batch.skip_rejected)
         if stop:
             transaction.set_rollback(True)
@@ -308,91 +315,34 @@ def _process(batch, commit, progress, found):
             _conclude(batch, Status.PREVIEWED, found)
 
 
-def _read_files(batch, recipe, progress, steps, found):
-    """(typed frames by source, notes on their columns); all files at fault are told at once."""
-    frames, notes, faults = {}, {}, []
-    for number, source in enumerate(recipe.sources.values()):
-        progress(f"Reading {PurePath(source.file).name}", number, steps)
-        try:
-            with _open(batch, source) as stream:
-                texts, ragged, merged = structure.read(source, stream)
-            frame, bad, said = columns.typed(source, texts, settings.TIME_ZONE)
-        except ImportFault as fault:
-            faults.append(str(fault))
-            continue
-        frames[source.name] = frame
-        notes |= said
-        found.rejected += [*ragged, *bad]
-        found.warnings += _merged_warning(source.file, merged)
-        read, left_out = len(frame), len(ragged) + len(bad)
-        found.files.append(
-            {
-                "source": source.name,
-                "file": source.file,
-                "lines": read + left_out,
-                "read": read,
-                "rejected": left_out,
-            }
-        )
-    if faults:
-        raise ImportFault("\n".join(faults))
-    return frames, notes
-
-
-def _merged_warning(file, lines):
-    """Values over several lines: mostly notes and addresses, but an unclosed quote makes one row of two."""
-    if not lines:
-        return []
-    sentence = (
-        f"{PurePath(file).name}: the value in line {lines[0]} goes over several lines; "
-        "if these are two rows, a quote is not closed there"
+def _job(batch):
+    paths = getattr(batch, "paths", {})
+    return confinement.Job(
+        recipe=batch.recipe,
+        as_of=batch.as_of,
+        zone=settings.TIME_ZONE,
+        paths={file: str(path.absolute()) for file, path in paths.items()},
+        uploads=_uploads(batch),
+        memory_mb=settings.IMPORT_MEMORY_MB,
+        seconds=settings.IMPORT_SECONDS,
     )
-    examples = [f"line {line}" for line in lines[: records.EXAMPLES]]
-    return [{"query": "files", "warning": sentence, "count": len(lines), "examples": examples}]
 
 
-def _open(batch, source):
-    path = getattr(batch, "paths", {}).get(source.file)
-    if path is not None:
-        try:
-            return path.open("rb")
-        except OSError as error:
-            raise ImportFault(f"{source.file} cannot be read: {error.strerror}.") from error
-    upload = batch.uploads.filter(name=PurePath(source.file).name).first()
-    if upload is None:
-        raise ImportFault(f"The file {PurePath(source.file).name} of source {source.name!r} is not there.")
-    return io.BytesIO(upload.content)
+def _uploads(batch):
+    """(name, bytes) one after the other, never all at once; of two of a name the first counts."""
+    names = {}
+    for pk, name in batch.uploads.order_by("pk").values_list("pk", "name"):
+        names.setdefault(name, pk)
+    for name, pk in names.items():
+        yield name, batch.uploads.values_list("content", flat=True).get(pk=pk)
 
 
-def _query(recipe, frames, notes, progress, steps, found):
-    """[(name, typed frame, rejections)] in the order of storing; the recipe's own warnings are counted here too."""
-    prepared = {
-        name: queries.prepare(name, sql, frames, recipe.as_of) for name, sql in recipe.queries.items()
-    }
-    results = []
-    for number, (name, sql) in enumerate(prepared.items()):
-        progress(f"Computing {name}", len(recipe.sources) + number, steps)
-        frame, rejected = facts.typed(facts.QUERIES[name], queries.run(name, sql, frames, notes), recipe)
-        found.rejected += rejected
-        results.append((name, frame, rejected))
-        if name == "accounts" and frame.is_empty() and not found.rejected:
-            raise ImportFault("The accounts query gives no row.")
-    for sentence, sql in recipe.warnings.items():
-        ready = queries.prepare(sentence, sql, frames, recipe.as_of)
-        rows = queries.run(sentence, ready, frames, notes)
-        if len(rows):
-            examples = [str(value) for value in rows.to_series(0).sort().head(records.EXAMPLES)]
-            found.warnings.append(
-                {"query": "files", "warning": sentence, "count": len(rows), "examples": examples}
-            )
-    return results
-
-
-def _upsert(name, frame, refused, recipe, batch, found):
+def _upsert(result, computed, batch, found):
     """Write one query's rows; its ledger, its rows without an account and its warnings go to the findings."""
+    name, frame = result.query, result.frame
     query = facts.QUERIES[name]
     types = {column: query.fields[column].type for column in frame.columns if column in query.fields}
-    origin = records.Origin(recipe.source_system, recipe.as_of, recipe.currency, batch.pk)
+    origin = records.Origin(computed.source_system, computed.as_of, computed.currency, batch.pk)
     SourceSystem.objects.get_or_create(key=origin.source, defaults={"name": origin.source})
     outcome = UPSERTS[name](frame.rename({facts.ROW: records.NR}), types, origin)
     ids = dict(
@@ -401,14 +351,14 @@ def _upsert(name, frame, refused, recipe, batch, found):
         .iter_rows()
     )
     found.rejected += [
-        Rejection(name, None, column, value, reason, external_id=ids[nr])
+        Rejection(name, None, column, shortened(value), reason, external_id=ids[nr])
         for nr, column, value, reason in sorted(outcome.refused)
     ]
     orphans = frame.filter(frame[facts.ROW].is_in(outcome.orphans))
     refused_accounts = {each.external_id for each in found.rejected if each.origin == "accounts"}
     found.rejected += [
         Rejection(
-            name, None, "external_id", external_id,
+            name, None, "external_id", shortened(external_id),
             ACCOUNT_REJECTED if external_id in refused_accounts else records.UNKNOWN_ACCOUNT,
             external_id=external_id,
         )
@@ -417,11 +367,11 @@ def _upsert(name, frame, refused, recipe, batch, found):
     found.ledgers.append(
         {
             "query": name,
-            "rows": len(frame) + len(refused),
+            "rows": len(frame) + result.rejected,
             "created": outcome.created,
             "updated": outcome.updated,
             "unchanged": outcome.unchanged,
-            "rejected": len(refused) + len(outcome.refused) + len(orphans),
+            "rejected": result.rejected + len(outcome.refused) + len(orphans),
             "queued": outcome.queued,
         }
     )
@@ -439,7 +389,7 @@ def _conclude(batch, status, found):
                 line=rejection.line,
                 external_id=rejection.external_id[:LONGEST_VALUE],
                 column=rejection.column[:LONGEST_VALUE],
-                value=_shortened(rejection.value),
+                value=rejection.value,
                 reason=rejection.reason,
             )
             for rejection in found.rejected
@@ -449,8 +399,3 @@ def _conclude(batch, status, found):
     done = {"finished_at": timezone.now()} if status == Status.COMMITTED else {}
     ledgers = {"files": found.files, "queries": found.ledgers, "warnings": found.warnings}
     _save(batch, status=status, progress={}, **ledgers, **done)
-
-
-def _shortened(value):
-    value = value.replace("\0", "")
-    return value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}... ({len(value):,} characters)"

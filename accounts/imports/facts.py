@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from accounts import catalogue, currency
-from accounts.models import Account, Subscription
 
 from . import notation
 from .errors import ImportFault
@@ -66,8 +65,8 @@ _CURRENCY = Field("currency", "text", longest=3, choices=tuple(sorted(currency.C
 _PRODUCT = Field("product", "text", longest=100)
 _SPECIAL = {
     "external_id": _ID,
-    "kind": Field("kind", "text", choices=tuple(Account.Kind.values), fix=_lower),
-    "status": Field("status", "text", choices=tuple(Account.Status.values), fix=_lower),
+    "kind": Field("kind", "text", choices=catalogue.KINDS, fix=_lower),
+    "status": Field("status", "text", choices=catalogue.STATUSES, fix=_lower),
     "parent": Field("parent", "text", longest=200),
     "csm": Field("csm", "text", longest=254, fix=_lower),
     "currency": _CURRENCY,
@@ -100,7 +99,7 @@ QUERIES = {
                 "currency": _CURRENCY,
                 "seats_licensed": _fact("seats_licensed"),
                 "contract_type": _fact("contract_type"),
-                "status": Field("status", "text", choices=tuple(Subscription.Status.values), fix=_lower),
+                "status": Field("status", "text", choices=catalogue.SUBSCRIPTION_STATUSES, fix=_lower),
             },
             ("external_id", "subscription_id"),
             ("external_id", "subscription_id", "start_date", "arr"),

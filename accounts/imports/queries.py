@@ -12,9 +12,12 @@ import polars.selectors as cs
 import sqlglot
 from sqlglot import exp
 
+from accounts import sql_text
+from accounts.sql_text import DIALECT, where
+
+from . import sizes
 from .errors import ImportFault
 
-DIALECT = "postgres"
 LONGEST, DEEPEST = 50_000, 200  # characters of a query, levels of its tree
 GUESSES = (pl.String, pl.Int64, pl.Date)  # of a column without any value
 REFUSED = (
@@ -45,6 +48,7 @@ def prepare(name, sql, frames, as_of):
     _check_nodes(name, tree)
     _check_names(name, tree)
     _check_tables(name, tree, frames)
+    sizes.check(name, tree, {source: len(frame) for source, frame in frames.items()})
     dates = _date_columns(frames)
     _rewrite(name, tree, as_of)
     _check_dates(name, tree, dates)
@@ -132,7 +136,11 @@ def _parse(name, sql, frames):
     if len(sql) > LONGEST:
         raise ImportFault(f"The {name} query is longer than {LONGEST:,} characters.")
     try:
-        trees = [tree for tree in sqlglot.parse(sql, dialect=DIALECT) if tree is not None]
+        trees = [tree for tree in sql_text.parse(sql_text.tokens(sql), sql) if tree is not None]
+    except sql_text.TooMuch as error:
+        raise ImportFault(
+            f"The {name} query {error.reason} (line {error.line}, column {error.column})."
+        ) from None
     except sqlglot.errors.ParseError as error:
         at = error.errors[0] if error.errors else {}
         place = f", line {at['line']}, column {at['col']}, at {at['highlight']!r}" if at.get("line") else ""
@@ -142,8 +150,6 @@ def _parse(name, sql, frames):
         ) from error
     except sqlglot.errors.SqlglotError as error:
         raise ImportFault(f"The {name} query is not readable SQL: {error}") from error
-    except RecursionError:
-        raise ImportFault(f"The {name} query is nested too deeply.") from None
     if len(trees) != 1 or not isinstance(trees[0], exp.Select):
         raise ImportFault(f"The {name} query must be one SELECT.")
     return trees[0]
@@ -176,12 +182,16 @@ def _check_nodes(name, tree):
             length = node.expression
             refused = not (length.is_int and int(length.name) <= LONGEST_PADDING)
         if refused:
-            raise ImportFault(f"The {name} query may not use {node.sql(DIALECT)[:60]}{_where(node)}.")
+            raise ImportFault(f"The {name} query may not use {node.sql(DIALECT)[:60]}{where(node)}.")
         if isinstance(node, UNSTEADY):
             raise ImportFault(
-                f"The {name} query may not use {node.sql(DIALECT)}{_where(node)}: the same import would change from "
+                f"The {name} query may not use {node.sql(DIALECT)}{where(node)}: the same import would change from "
                 "day to day. :as_of is the import's date."
             )
+        if isinstance(node, exp.Avg) and node.this.find(
+            exp.Avg
+        ):  # written out, it would double at every level
+            raise ImportFault(f"The {name} query has an AVG within an AVG{where(node)}.")
         if isinstance(node, exp.With) and node.args.get("recursive"):
             raise ImportFault(f"The {name} query may not be recursive.")
         if isinstance(node, exp.Placeholder) and node.name != "as_of":
@@ -204,12 +214,12 @@ def _check_tables(name, tree, frames):
     for table in tree.find_all(exp.Table):
         if not isinstance(table.this, exp.Identifier) or table.args.get("db") or table.args.get("catalog"):
             raise ImportFault(
-                f"The {name} query may not read from {table.sql(DIALECT)[:60]}{_where(table)}, only from its sources."
+                f"The {name} query may not read from {table.sql(DIALECT)[:60]}{where(table)}, only from its sources."
             )
         if table.name not in known:
             near = _nearest(table.name, known)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
-            raise ImportFault(f"The {name} query: no source {table.name!r}{_where(table)}; {hint}")
+            raise ImportFault(f"The {name} query: no source {table.name!r}{where(table)}; {hint}")
 
 
 def _rewrite(name, tree, as_of):
@@ -221,7 +231,7 @@ def _rewrite(name, tree, as_of):
             node.replace(_exact(_paren(node.this), node.expression))
         elif isinstance(node.parent, (exp.Filter, exp.Window)) or isinstance(node.this, exp.Distinct):
             raise ImportFault(
-                f"The {name} query: write SUM(..) / COUNT(..) instead of this AVG{_where(node)}."
+                f"The {name} query: write SUM(..) / COUNT(..) instead of this AVG{where(node)}."
             )
         else:
             node.replace(_exact(exp.Sum(this=node.this.copy()), exp.Count(this=node.this.copy())))
@@ -271,7 +281,7 @@ def _check_dates(name, tree, dates):
             if around is not None and not isinstance(around, exp.Select):
                 raise ImportFault(
                     f"The {name} query: compare dates with dates (a <= b + INTERVAL '30 days'), not the difference "
-                    f"{node.sql(DIALECT)[:60]} with a number{_where(node)}."
+                    f"{node.sql(DIALECT)[:60]} with a number{where(node)}."
                 )
 
 
@@ -287,7 +297,7 @@ def _check_cast(name, node, dates):
 
 def _text_to_date(name, node):
     return ImportFault(
-        f"The {name} query may not turn text into a date with {node.sql(DIALECT)[:60]}{_where(node)}: 01/02/2024 would "
+        f"The {name} query may not turn text into a date with {node.sql(DIALECT)[:60]}{where(node)}: 01/02/2024 would "
         "be guessed. Declare the notation at the source (dates: DD/MM/YYYY); its columns are dates then."
     )
 
@@ -303,11 +313,3 @@ def _is_date(node, dates):
     if isinstance(node, (exp.Add, exp.Sub)):
         return _is_date(node.this, dates) and isinstance(node.expression, exp.Interval)
     return isinstance(node, (exp.TimestampTrunc, exp.DateTrunc, exp.CurrentDate))
-
-
-def _where(node):
-    """` (line n, column m)` of the first name below the node that knows where it stands."""
-    for below in node.walk():
-        if "line" in below.meta:
-            return f" (line {below.meta['line']}, column {below.meta['col']})"
-    return ""

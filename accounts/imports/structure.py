@@ -17,6 +17,8 @@ from .errors import ImportFault
 LARGEST_CELL = 100_000  # characters
 BATCH = 20_000  # records turned into columns at a time: Python's strings need ten times the memory of Polars'
 CHUNK = 1 << 20
+LONGEST_VALUE = 200  # characters kept of a rejected value
+MOST_COLUMNS = 2_000
 LINE = "\0line"  # the column of line numbers; no file has a header with NUL
 
 csv.field_size_limit(1 << 30)  # the limit above is ours, with a line number
@@ -32,6 +34,12 @@ class Rejection:
     value: str
     reason: str
     external_id: str = ""
+
+
+def shortened(value):
+    """A rejected value as it is kept."""
+    value = value.replace("\0", "")
+    return value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}... ({len(value):,} characters)"
 
 
 def read(source, stream):
@@ -128,6 +136,10 @@ def _header(source, reader, lines):
         header.pop()
     if not any(header):
         raise ImportFault(f"{source.file} is empty: the first line must name the columns.")
+    if len(header) > MOST_COLUMNS:
+        raise ImportFault(
+            f"{_at(source, lines.number)}: {len(header):,} columns; at most {MOST_COLUMNS:,} are read."
+        )
     for position, name in enumerate(header, start=1):
         if not name:
             raise ImportFault(f"{_at(source, lines.number)}: column {position} has no name.")

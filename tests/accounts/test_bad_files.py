@@ -130,11 +130,10 @@ def test_a_bad_recipe_is_refused(tmp_path, keys, said):
     [
         ("as_of: [", "not readable YAML (line 1)"),
         ("- a\n- b", "not a YAML mapping"),
-        ("as_of: 2026-01-01\nas_of: 2026-01-02", "'as_of' is given twice"),
+        ("as_of: 2026-01-01\nas_of: 2026-01-02", "'as_of' is there twice"),
         ("a: &a [*a]", "not readable YAML (line 1): write it out instead of *a"),
         ("a: &a {x: 1}\nb: {<<: *a}", "(line 2): write it out instead of *a"),
         ("!!python/object/apply:os.system [ls]", "not readable YAML"),
-        ("x" * 200_001, "longer than"),
     ],
 )
 def test_a_recipe_that_is_none(tmp_path, text, said):

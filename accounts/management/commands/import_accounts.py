@@ -38,8 +38,9 @@ class Command(BaseCommand):
     def handle(self, *args, **options):
         path = Path(options["recipe"])
         try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            with path.open("rb") as file:
+                text = recipes.read(file)
+        except (OSError, imports.Refused) as error:
             raise CommandError(f"{path} cannot be read: {error}") from error
         files = {file: path.parent / file for file in recipes.file_names(text)}
         batch = imports.create(
