@@ -1,34 +1,54 @@
 """The menu: the pages there are, for those who may see them."""
 
-from django.urls import reverse
+from functools import lru_cache
+
+from django.template.loader import render_to_string
+from django.urls import get_script_prefix, reverse
+from django.utils.safestring import mark_safe
 
 
-def navigation(request):
-    """The sidebar's groups, each entry only for people with its permission."""
-    groups = [
-        ("", [("Home", "home", "admin:index", None), ("Inbox", "inbox", "inbox", None), *ACCOUNTS]),
-        ("How we segment", RULES),
-        ("Work", WORK),
-        ("Administration", ADMINISTRATION),
-    ]
-    return [
-        {"title": title, "separator": bool(title), "items": [_entry(request, *entry) for entry in entries]}
-        for title, entries in groups
-    ]
+def drawn(request):
+    """The sidebar as HTML: each entry only for people with its permission, the open page's marked."""
+    allowed = tuple(entry[2] for _, entries in GROUPS for entry in entries if _may(request.user, entry[3]))
+    links = _links(get_script_prefix())
+    here = tuple(name for name in allowed if _is_open(links[name], links[HOME], request.path))
+    return _drawn(allowed, here, get_script_prefix())
 
 
-def _entry(request, title, icon, name, permission):
+def _may(user, permission):
     """permission: one, several that are all needed, or None for everybody."""
-    needed = [permission] if isinstance(permission, str) else permission or []
-    allowed = request.user.has_perms(needed)
-    return {
-        "title": title,
-        "icon": icon,
-        "link": reverse(name),
-        "permission": lambda request: allowed,
-    }
+    return user.has_perms([permission] if isinstance(permission, str) else permission or [])
 
 
+def _is_open(link, home, path):
+    return path == link if link == home else link in path
+
+
+@lru_cache
+def _links(prefix):
+    """{name of an entry: its address}; prefix: where the site is mounted."""
+    return {name: reverse(name) for _, entries in GROUPS for _, _, name, _ in entries}
+
+
+@lru_cache(maxsize=512)
+def _drawn(allowed, here, prefix):
+    """Kept: drawing it takes as long as the rest of a short page, and it says nothing but what is asked here."""
+    links = _links(prefix)
+    groups = [
+        {
+            "title": title,
+            "entries": [
+                {"title": text, "icon": icon, "link": links[name], "open": name in here}
+                for text, icon, name, _ in entries
+                if name in allowed
+            ],
+        }
+        for title, entries in GROUPS
+    ]
+    return mark_safe(render_to_string("demarc/menu.html", {"groups": groups}))
+
+
+HOME = "admin:index"
 ACCOUNTS = [
     ("Accounts", "domain", "admin:accounts_account_changelist", "accounts.view_account"),
 ]
@@ -96,4 +116,10 @@ ADMINISTRATION = [
     ("Roles", "group", "admin:auth_group_changelist", "auth.view_group"),
     ("Stand-ins", "partner_exchange", "admin:governance_delegation_changelist", "governance.view_delegation"),
     ("Audit trail", "manage_search", "audit", "governance.view_audit"),
+]
+GROUPS = [
+    ("", [("Home", "home", HOME, None), ("Inbox", "inbox", "inbox", None), *ACCOUNTS]),
+    ("How we segment", RULES),
+    ("Work", WORK),
+    ("Administration", ADMINISTRATION),
 ]

@@ -194,10 +194,10 @@ LEASE_SECONDS = number("DEMARC_LEASE", "30")
 SWEEP_SECONDS = number("DEMARC_SWEEP", "30")
 
 INSTALLED_APPS = [
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
-    "django.contrib.admin",
+    "config.site.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -321,7 +321,6 @@ UNFOLD = {
     "SHOW_HISTORY": False,
     "BORDER_RADIUS": "8px",
     "DASHBOARD_CALLBACK": "segmentation.admin.home.dashboard",
-    "SIDEBAR": {"navigation": "config.menu.navigation"},
     "STYLES": [lambda request: static("demarc/demarc.css")],
     "SCRIPTS": [lambda request: static("demarc/demarc.js")],
     "COLORS": {

@@ -1,0 +1,21 @@
+"""The admin's site: unfold's, without what it works out for every page and none of ours shows."""
+
+from django.contrib.admin.apps import AdminConfig as DjangosConfig
+from django.utils.functional import SimpleLazyObject
+from unfold.sites import UnfoldAdminSite
+
+from config import menu
+
+
+class AdminConfig(DjangosConfig):
+    default_site = "config.site.Site"
+
+
+class Site(UnfoldAdminSite):
+    def get_app_list(self, request, app_label=None):
+        """Looked up where a page shows it: our menu is drawn from config.menu, home has no list of models."""
+        return SimpleLazyObject(lambda: super(Site, self).get_app_list(request, app_label))
+
+    def get_sidebar_list(self, request):
+        """The menu as HTML; templates/unfold/helpers/app_list.html shows it."""
+        return menu.drawn(request)
