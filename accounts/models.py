@@ -68,7 +68,7 @@ class AccountQuerySet(models.QuerySet):
 
     def scored(self):
         """Active and paused customers: those the rules are applied to."""
-        return self.customers().filter(status__in=[Account.Status.ACTIVE, Account.Status.PAUSED])
+        return self.customers().filter(status__in=Account.SCORED)
 
 
 class Account(models.Model):
@@ -84,6 +84,8 @@ class Account(models.Model):
         ACTIVE = "active", "Active"
         PAUSED = "paused", "Paused"
         CHURNED = "churned", "Churned"
+
+    SCORED = (Status.ACTIVE, Status.PAUSED)
 
     external_id = models.CharField("account ID", max_length=200, unique=True)
     name = models.CharField(max_length=400, blank=True)
@@ -171,6 +173,11 @@ class Account(models.Model):
 
     def __str__(self):
         return self.name or self.external_id
+
+    @property
+    def is_scored(self):
+        """As AccountQuerySet.scored."""
+        return self.kind == Account.Kind.CUSTOMER and not self.excluded and self.status in Account.SCORED
 
     def clean(self):
         """The database refuses a circle too; here it is told with its names."""

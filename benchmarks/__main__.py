@@ -31,8 +31,8 @@ def log(text):
 
 
 @contextmanager
-def database(name):
-    """A fresh, migrated database on the server in use; dropped afterwards. This process and its children use it."""
+def database(name, *, keep=False):
+    """A fresh database on the server in use, dropped afterwards; this process and its children use it. keep: one that is there."""
     from config import database as addresses
     from config import embedded
 
@@ -40,13 +40,15 @@ def database(name):
     settings = addresses.from_url(server)
     url = addresses.to_url(settings | {"NAME": name})
     with psycopg.connect(addresses.to_url(settings | {"NAME": "postgres"}), autocommit=True) as admin:
-        admin.execute(f"drop database if exists {name} with (force)")
-        admin.execute(f"create database {name}")
+        if not keep:
+            admin.execute(f"drop database if exists {name} with (force)")
+            admin.execute(f"create database {name}")
         os.environ["DATABASE_URL"] = url
         try:
             yield
         finally:
-            admin.execute(f"drop database if exists {name} with (force)")
+            if not keep:
+                admin.execute(f"drop database if exists {name} with (force)")
             if "DATABASE_URL" in os.environ:
                 os.environ["DATABASE_URL"] = server
 

@@ -72,20 +72,21 @@ def pin(run):
     return Pinned(run, ordered(pin_layer(one) for one in run.layers.select_related("layer")))
 
 
-def pin_layer(one):
-    """A layer of a run (a RunLayer) with its rules, cut-offs and segments."""
+def pin_layer(one, document=None):
+    """A layer of a run (a RunLayer) with its rules, cut-offs and segments. document: its rules, where they are at hand."""
     planned = one.layer.plan_provisional_downgrades
+    segments = one.layer.segments.all()
     return PinnedLayer(
         id=one.layer_id,
         key=one.layer.key,
         automatic=one.layer.policy == Layer.Policy.AUTOMATIC,
         definition=one.definition_id,
-        document=document_of(one.definition_id).pinned(one.cutoffs or {}),
+        document=(document or document_of(one.definition_id)).pinned(one.cutoffs or {}),
         left_out=tuple(one.left_out),
-        segments=dict(one.layer.segments.values_list("key", "id")),
+        segments={segment.key: segment.pk for segment in segments},
         cutoffs=one.cutoffs or {},
         products=one.layer.scope == Layer.Scope.PRODUCT,
-        steps_down=dict(one.layer.segments.values_list("id", "position")) if planned else {},
+        steps_down={segment.pk: segment.position for segment in segments} if planned else {},
     )
 
 
@@ -116,6 +117,11 @@ def _parsed(hash, definition):
 def document_of(definition):
     """The parsed document of a version (an id) that is no draft: such a document never changes."""
     return _parsed(Definition.objects.values_list("hash", flat=True).get(pk=definition), definition)
+
+
+def document_in(definition):
+    """The same of a version that is at hand: without a query, once it has been parsed."""
+    return _parsed(definition.hash, definition.pk)
 
 
 def accounts_of(documents):

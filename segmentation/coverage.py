@@ -27,7 +27,7 @@ _ACTIVE = Definition.objects.filter(layer=OuterRef("pk"), status=Definition.Stat
 def deciding_layers(*, scope=Layer.Scope.ACCOUNT):
     """The active segmentations of accounts (or of products) that decide something, the one that counts first first."""
     layers = Layer.objects.filter(Exists(_ACTIVE), scope=scope).exclude(decides=[])
-    return list(layers.order_by("-primary", "position", "key"))
+    return sorted(layers, key=order)
 
 
 def order(layer):
@@ -60,15 +60,20 @@ class Line:
     overruled: tuple = ()
 
 
-def serve(account, *, at=None, targets=None):
+def serve(account, *, at=None, targets=None, layers=None, states=None):
     """The lines that answer "how do we serve this customer", in the order of the table.
 
     Now: by the segments in force, each line with what it becomes where another segment is to come: the one that
     `targets` {layer id: Segment, or None where nothing changes} names, else the one the rules say. On a date: by the
     segments in force then, as they are served today. Two queries; three on a date.
+
+    layers: as deciding_layers, and states: the account's assignments related as SERVED, from whoever has read them.
     """
-    layers = deciding_layers()
-    held = _held(account, layers) if at is None else _held_on(account, layers, at)
+    layers = deciding_layers() if layers is None else layers
+    if at is not None:
+        held = _held_on(account, layers, at)
+    else:
+        held = _held(layers, _states(account, layers) if states is None else states)
     coming = (targets or {}) if at is None else {}
     now = _lines({layer: effective for layer, (effective, _) in held.items()})
     then = _lines(
@@ -95,15 +100,16 @@ def _becoming(line, text, segment):
 
 
 _SERVED = "treatment__service_model"
+SERVED = (f"effective__{_SERVED}", f"computed__{_SERVED}")
 
 
-def _held(account, layers):
+def _states(account, layers):
+    return Assignment.objects.filter(account=account, layer__in=layers).select_related(*SERVED)
+
+
+def _held(layers, states):
     """{layer: (segment in force, segment by the rules)}, in the order of the layers."""
-    states = Assignment.objects.filter(account=account, layer__in=layers)
-    found = {
-        state.layer_id: (state.effective, state.computed)
-        for state in states.select_related(f"effective__{_SERVED}", f"computed__{_SERVED}")
-    }
+    found = {state.layer_id: (state.effective, state.computed) for state in states}
     return {layer: found[layer.pk] for layer in layers if layer.pk in found}
 
 

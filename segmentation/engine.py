@@ -22,6 +22,8 @@ NULL_SCORE = pl.lit(None, SCORE)
 NULL_TEXT = pl.lit(None, pl.String)
 FALLBACK = pl.Enum(["skip", "assume", "rate", "needs data", "left out"])
 
+FEW = 200  # rows for which every text is judged by itself
+
 # What a dimension is for an account.
 COUNTS, IMMATURE, NO_FACTS, LEFT_OUT = 0, 1, 2, 3
 
@@ -46,11 +48,14 @@ def evaluate(document, frame, at, *, left_out=()):
     """
     _check(document, frame)
     blocked = "blocked" in frame.columns
-    cached = (frozenset(left_out), blocked)
+    few = len(frame) <= FEW
+    cached = (frozenset(left_out), blocked, few)
     if cached not in document.plans:  # building the expressions costs more than evaluating one account
-        document.plans[cached] = list(_stages(document, *cached))
+        texts = [_worths(document)] if few else []
+        document.plans[cached] = [*texts, *_stages(document, frozenset(left_out), blocked)]
     # Stage by stage, not as one lazy plan: optimising the plan costs more than it saves.
-    frame = frame.with_columns(pl.lit(at, pl.Date).alias("_at"), *_texts(document, frame))
+    distinct = () if few else _texts(document, frame)
+    frame = frame.with_columns(pl.lit(at, pl.Date).alias("_at"), *distinct)
     for stage in document.plans[cached]:
         frame = frame.with_columns(*stage)
     return frame.select(*_columns(document))
@@ -73,11 +78,26 @@ def _stages(document, left_out, blocked):
     yield [*_thin(), pl.min_horizontal("up", "down").alias("distance")]
 
 
-def _texts(document, frame):
-    """What each text fact is worth: decided once per distinct text, then looked up per row.
+def _worths(document):
+    """What each text fact is worth, as expressions.
 
-    Gives `_known.<fact>` and `_points.<fact>.<n>` for each scoring table that reads the fact.
+    They give `_known.<fact>` and `_points.<fact>.<n>` for each scoring table that reads the fact.
     """
+    return [
+        expr
+        for fact, rubrics in _text_tables(document).items()
+        for expr in _worth(pl.col(fact), fact, rubrics)
+    ]
+
+
+def _worth(column, fact, rubrics):
+    yield (column.str.strip_chars() != "").alias(f"_known.{fact}")
+    for index, rubric in enumerate(rubrics):
+        yield rubric.points(column).alias(f"_points.{fact}.{index}")
+
+
+def _texts(document, frame):
+    """The same, decided once per distinct text, then looked up per row: that pays where there are many rows."""
     tables = _text_tables(document)
     codes = frame.select(pl.col(fact).cast(pl.Categorical(pl.Categories.random())) for fact in tables)
     for fact, rubrics in tables.items():
@@ -86,10 +106,7 @@ def _texts(document, frame):
             pl.String
         )  # categories of its own: code = row
         column = pl.col(fact)
-        worth = distinct.select(
-            (column.str.strip_chars() != "").alias(f"_known.{fact}"),
-            *(rubric.points(column).alias(f"_points.{fact}.{index}") for index, rubric in enumerate(rubrics)),
-        )
+        worth = distinct.select(*_worth(column, fact, rubrics))
         row = codes[fact].to_physical()
         yield from (column.gather(row) for column in worth)
 

@@ -6,16 +6,16 @@ page show the same dictionary; numbers in it are text, so that nothing is lost o
 """
 
 import re
+from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import polars as pl
 from django.db import DataError, transaction
-from django.db.models import F
+from django.db.models import prefetch_related_objects
 from django.utils import timezone
 
 from accounts import catalogue
-from accounts.models import Account, Usage
 from accounts.refusals import Refused
 from accounts.templatetags import shown
 from segmentation import assignments, engine, provisional, reasons, rubric, runs, terms
@@ -23,18 +23,30 @@ from segmentation.contributions import Contributions, rounded
 from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
 
 
-def explain(account, layer=None, *, at=None, product=None):
+@dataclass(frozen=True)
+class Standing:
+    """What an account is on a layer: its Assignment and its last Move (with cause, rules and segments), None where there is none."""
+
+    assignment: Assignment | None
+    move: Move | None
+
+
+def explain(account, layer=None, *, at=None, product=None, standing=None):
     """Why `account` is where it is on `layer` (default: the primary one), now or on the date `at`.
 
-    product: which of the account's products, on a layer of products. Returns a JSON-safe dictionary. Raises Refused
-    when the layer has no rules, or nothing was in force on that date.
+    product: which of the account's products, on a layer of products. standing: where it is now, from whoever has read
+    it. Returns a JSON-safe dictionary. Raises Refused when the layer has no rules, or nothing was in force on that date.
     """
     layer = layer or primary_layer()
     if (layer.scope == Layer.Scope.PRODUCT) != (product is not None):
         raise Refused(
             f"{layer} labels {layer.get_scope_display().lower()}: {'name' if product is None else 'do not name'} a product."
         )
-    case = _now(account, layer, product) if at is None else _then(account, layer, product, at)
+    prefetch_related_objects([layer], "segments")  # asked for several times below
+    if at is None:
+        case = _now(account, layer, product, standing or _standing(account, layer, product))
+    else:
+        case = _then(account, layer, product, at)
     return case.told()
 
 
@@ -54,7 +66,13 @@ def in_force(account, layer, at, product=None):
 # -- the two cases
 
 
-def _now(account, layer, product):
+def _standing(account, layer, product):
+    states = Assignment.objects.filter(account=account, layer=layer, product=product)
+    assignment = provisional.with_settled(states.select_related("effective", "computed")).first()
+    return Standing(assignment, in_force(account, layer, date.max, product))
+
+
+def _now(account, layer, product, standing):
     definition = Definition.objects.filter(layer=layer, status=Definition.Status.ACTIVE).first()
     if definition is None:
         raise Refused(f"{layer} has no active rules.")
@@ -62,11 +80,11 @@ def _now(account, layer, product):
     inputs = _inputs(rules, account, clock)
     if product is not None:
         inputs = inputs.filter(pl.col("product") == product.pk)
-    found = Assignment.objects.filter(account=account, layer=layer, product=product)
-    assignment = provisional.with_settled(found.select_related("effective", "computed")).first()
+    assignment = standing.assignment
     if inputs.is_empty():
         raise Refused(_not_there(account, product, assignment))
-    usage = Usage.objects.filter(account=account, product=product).first()
+    of_product = product and product.pk
+    usage = next((one for one in account.usage.all() if one.product_id == of_product), None)
     return _Case(
         account=account,
         layer=layer,
@@ -81,18 +99,20 @@ def _now(account, layer, product):
         effective=assignment.effective if assignment else None,
         effective_since=assignment.effective_since if assignment else None,
         assignment=assignment,
-        move=in_force(account, layer, date.max, product),
+        move=standing.move,
     )
 
 
 def in_use(definition, layer):
     """(PinnedLayer, date): the layer's active rules as they decide now, at the clock and by the cut-offs of its last run."""
-    run = runs.latest(layer)
-    pinned = run.layers.get(layer=layer) if run else RunLayer(layer=layer)
-    if run and pinned.definition_id != definition.pk:  # activated since
+    found = runs.latest_of(layer)
+    pinned = found or RunLayer()
+    pinned.layer = layer
+    if found and pinned.definition_id != definition.pk:  # activated since
         pinned.cutoffs = _still(pinned.cutoffs, pinned.definition_id, definition.pk)
     pinned.definition = definition
-    return assignments.pin_layer(pinned), run.as_of if run else timezone.localdate()
+    rules = assignments.pin_layer(pinned, document=assignments.document_in(definition))
+    return rules, found.run.as_of if found else timezone.localdate()
 
 
 def _still(cutoffs, former, definition):
@@ -111,10 +131,10 @@ def _not_there(account, product, assignment):
 
 def _subscriptions(account, product):
     """The source and age of what follows from subscriptions: those of the one observed last."""
-    known = account.subscriptions.all() if product is None else account.subscriptions.filter(product=product)
-    newest = known.order_by(F("observed").desc(nulls_last=True), "-id").first()
-    if newest is None:
+    known = [one for one in account.subscriptions.all() if product is None or one.product_id == product.pk]
+    if not known:
         return {}
+    newest = max(known, key=lambda one: (one.observed is not None, one.observed, one.pk))
     return {"subscriptions": [newest.source, newest.observed.isoformat() if newest.observed else None]}
 
 
@@ -189,7 +209,7 @@ class _Case:
         [self.row] = engine.evaluate(self.document, self.frame, self.clock, left_out=self.left_out).iter_rows(
             named=True
         )
-        self.names = dict(self.layer.segments.values_list("key", "name"))
+        self.names = {one.key: one.name for one in self.layer.segments.all()}
         others = Layer.objects.prefetch_related("segments") if self.document.layers else ()
         self.others = {assignments.spoken(one.key): one for one in others}
 
@@ -235,7 +255,7 @@ class _Case:
 
     def scope(self):
         """Why the rules are not applied to this account, or None."""
-        if Account.objects.scored().filter(pk=self.account.pk).exists():
+        if self.account.is_scored:
             return None
         kind = self.account.get_kind_display().lower()
         status = self.account.get_status_display().lower()
@@ -515,10 +535,8 @@ def _smallest_step(case, term):
     ]
     if not steps:
         return None
-    frame = pl.concat(
-        case.frame.with_columns(pl.Series(one.fact, [value], dtype=case.frame.schema[one.fact]))
-        for one, _, value in steps
-    )
+    rows = [case.facts | {one.fact: value} for one, _, value in steps]
+    frame = pl.DataFrame(rows, schema=case.frame.schema)
     tried = engine.evaluate(case.document, frame, case.clock, left_out=case.left_out)
     crossing = [
         (row[term], index)

@@ -558,8 +558,14 @@ def _held(run):
 
 def latest(layer):
     """The last run of a layer that has ended, or None: its `as_of` is the clock of what is shown."""
-    ended = Run.objects.filter(layers__layer=layer, layers__running=False)
-    return ended.exclude(status=Run.Status.CANCELLED).order_by("-pk").first()
+    found = latest_of(layer)
+    return found and found.run
+
+
+def latest_of(layer):
+    """The same as its RunLayer, with the run."""
+    ended = RunLayer.objects.filter(layer=layer, running=False).exclude(run__status=Run.Status.CANCELLED)
+    return ended.select_related("run").order_by("-run_id").first()
 
 
 def progress(run):

@@ -5,7 +5,7 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, prefetch_related_objects
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.utils import timezone
 from django.utils.http import urlencode
@@ -18,7 +18,7 @@ from accounts.models import Product
 from accounts.refusals import Refused
 from accounts.revenue import with_arr
 from accounts.templatetags import shown
-from segmentation import coverage, explain, nesting, reasons, treatments
+from segmentation import coverage, explain, nesting, provisional, reasons, treatments
 from segmentation.assignments import GONE
 from segmentation.models import Assignment, Declaration, Definition, Layer, Move
 
@@ -79,13 +79,16 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
     account = with_arr(accounts.select_related("csm", "parent"), at).filter(pk=account_id).first()
     if account is None:
         return None
+    prefetch_related_objects([account], "usage__product", "subscriptions__product")
     states = _states(account) if then is None else _states_on(account, then)
     layers = _layers({state.layer_id for state in states})
     layer = next((one for one in layers if one.key == layer_key), layers[0] if layers else None)
-    subscriptions = list(account.subscriptions.select_related("product"))
+    subscriptions = list(account.subscriptions.all())
     products = _products(account, states, subscriptions, at)
     product = _product(layer, products, product_key)
-    why, refusal = _why(account, layer, product, then)
+    moves = _moves(account)
+    standing = _standing(layer, product, states, moves) if then is None and layer else None
+    why, refusal = _why(account, layer, product, then, standing)
     told = _Labels(states, nesting.paths(), then)
     labels = [told.of(one) for one in layers if not of_products(one)]
     chips = [one for place, one in enumerate(labels) if place < CHIPS or one.layer == layer]
@@ -94,9 +97,11 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
         row["labels"] = [told.of(one, row["product"]) for one in tagged]
         chips += [one for one in row["labels"] if (one.layer, one.product) == (layer, product)]
     renewal = account.renewal_date or _next_end(subscriptions, at)
-    moves = _moves(account)
     parts = _parts(request, account)
-    lines = coverage.serve(account, at=then, targets=parts["becomes"])
+    deciding = _deciding(layers)
+    lines = coverage.serve(
+        account, at=then, targets=parts["becomes"], layers=deciding, states=None if then else states
+    )
     return {
         "account": account,
         "currency": account.currency or settings.ORGANISATION_CURRENCY,
@@ -127,8 +132,8 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
         "products": products,
         "signals": _signals(account, at),
         "service": _service(lines),
-        "decided": bool(lines or coverage.deciding_layers()),
-        "timeline": _timeline(account, moves, show, parts["happened"]),
+        "decided": bool(lines or deciding),
+        "timeline": _timeline(account, moves[:TIMELINE], show, parts["happened"]),
         "show": show,
         "shows": SHOW,
     }
@@ -162,11 +167,8 @@ def _date(text, today):
 
 def _states(account):
     """The account's assignments on all segmentations, those of its products among them."""
-    return list(
-        Assignment.objects.filter(account=account).select_related(
-            "effective__treatment", "computed", "product"
-        )
-    )
+    states = Assignment.objects.filter(account=account).select_related(*coverage.SERVED, "product")
+    return list(provisional.with_settled(states))
 
 
 def _states_on(account, at):
@@ -196,6 +198,12 @@ def _layers(used):
     active = Definition.objects.filter(layer=OuterRef("pk"), status=Definition.Status.ACTIVE)
     known = Layer.objects.annotate(active=Exists(active)).order_by("-primary", "position", "key")
     return [one for one in known if one.active or one.pk in used]
+
+
+def _deciding(layers):
+    """As coverage.deciding_layers, of the segmentations in use."""
+    found = [one for one in layers if one.active and one.decides and not of_products(one)]
+    return sorted(found, key=coverage.order)
 
 
 def of_products(layer):
@@ -239,7 +247,7 @@ def _products(account, states, subscriptions, at):
 
     Each: product (or None), there (it has it), facts and their age, subscriptions [(one, whether it counts)].
     """
-    usage = {one.product_id: one for one in account.usage.select_related("product")}
+    usage = {one.product_id: one for one in account.usage.all()}
     found = {one.product_id: one.product for one in [*usage.values(), *subscriptions]}
     found |= {state.product_id: state.product for state in states if state.product_id}
     rows = []
@@ -282,13 +290,22 @@ def _observed(usage):
     )
 
 
-def _why(account, layer, product, at):
+def _standing(layer, product, states, moves):
+    """What explain would read once more; moves: all there are, the newest first."""
+    wanted = (layer.pk, product and product.pk)
+    return explain.Standing(
+        next((one for one in states if (one.layer_id, one.product_id) == wanted), None),
+        next((one for one in moves if (one.layer_id, one.product_id) == wanted), None),
+    )
+
+
+def _why(account, layer, product, at, standing):
     if layer is None:
         return None, "There is no segmentation yet."
     if product is None and of_products(layer):
         return None, "This segmentation labels the products of an account, and this one has none."
     try:
-        return explain.explain(account, layer, at=at, product=product), ""
+        return explain.explain(account, layer, at=at, product=product, standing=standing), ""
     except Refused as refusal:
         return None, str(refusal)
 
@@ -329,7 +346,7 @@ def _scale(why, layer):
     value, low, high = _term(why, term)
     if value is None:
         return None
-    names = dict(layer.segments.values_list("key", "name"))
+    names = {one.key: one.name for one in layer.segments.all()}
     above = {Decimal(one["threshold"]): names.get(one["segment"], one["segment"]) for one in boundaries}
     thresholds = sorted(above)
     if high is None:
@@ -426,10 +443,10 @@ def _service(lines):
 
 
 def _moves(account):
-    """The account's last moves. Cut off here: with a LIMIT the planner may walk all moves there are, newest first."""
+    """The account's moves, newest first. Not cut off: with a LIMIT the planner may walk all moves there are."""
     moves = _with_gone(Move.objects.filter(account_id=account.pk)).order_by("-id")
     related = ["layer", "product", "from_segment", "to_segment", "cause", "definition"]
-    return list(moves.select_related(*related))[:TIMELINE]
+    return list(moves.select_related(*related).defer("evidence", "definition__document"))
 
 
 def _timeline(account, moves, show, happened):
@@ -481,7 +498,7 @@ def _activations(moves):
     by_rules = (Move.Why.DEFINITION, Move.Why.INITIAL)
     moved = {move.definition_id for move in moves if move.why in by_rules}
     first = min((move.at for move in moves), default=timezone.localdate())
-    found = Definition.objects.filter(activated_at__date__gte=first).select_related("layer")
+    found = Definition.objects.filter(activated_at__date__gte=first).select_related("layer").defer("document")
     days = {}
     for one in found.order_by("-activated_at", "-pk")[:TIMELINE]:
         on = timezone.localtime(one.activated_at).date()
