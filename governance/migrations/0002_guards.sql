@@ -551,7 +551,8 @@ create or replace trigger demarc_reopened before update on auth_user
     for each row when (new.is_active and not old.is_active) execute function demarc_require_cause();
 
 -- Where a segmentation needs approval, the segment in force follows the rules only while the account never had one that was
--- not provisional; afterwards it is what a tier change in joint coverage, or an override in force, says.
+-- not provisional, or that people pinned: its history tells (segmentation.frames.settled). Afterwards it is what a tier change
+-- in joint coverage, or an override in force, says.
 create or replace function demarc_sign_off_segment() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
@@ -565,15 +566,16 @@ begin
         end if;
         return coalesce(new, old);
     end if;
-    if new.provisional and not old.provisional and old.effective_id is not null then
-        perform {schema}.demarc_refuse_unsigned('who had a segment that was not provisional waits for approval');
-    end if;
     if new.overridden <> old.overridden and new.overridden <> exists (
             select from {schema}.governance_override o
              where (o.account_id, o.layer_id, o.status) = (new.account_id, new.layer_id, 'active')) then
         perform {schema}.demarc_refuse_unsigned('a segment is pinned by an approved request that names it');
     end if;
-    if new.effective_id is distinct from old.effective_id and old.effective_id is not null and not old.provisional
+    if new.effective_id is distinct from old.effective_id and old.effective_id is not null
+       and (not old.provisional or exists (
+            select from {schema}.segmentation_historicalassignment h
+             where h.id = old.id and h.effective_id is not null
+               and (h.overridden or not h.provisional and h.computed_id is not null)))
        and not exists (
             select from {schema}.governance_transition t
              where (t.account_id, t.layer_id, t.from_segment_id, t.to_segment_id, t.status)

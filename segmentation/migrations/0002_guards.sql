@@ -351,6 +351,27 @@ create or replace trigger demarc_no_truncate before truncate on segmentation_sim
     for each statement execute function demarc_append_only();
 
 
+-- The clock of recalculations never goes back, and is no day to come (wherever on Earth it is that day); a recalculation of
+-- nobody says nothing.
+create or replace function demarc_guard_clock() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+declare
+    today date := (transaction_timestamp() at time zone 'UTC' + interval '14 hours')::date;
+begin
+    if new.as_of > today then
+        raise exception 'a recalculation is not as of a day to come' using errcode = 'restrict_violation';
+    end if;
+    if new.as_of < (select max(as_of) from {schema}.segmentation_run where accounts > 0 and as_of <= today and id <> new.id) then
+        raise exception 'the clock of recalculations does not go back' using errcode = 'restrict_violation';
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_guard_clock before insert on segmentation_run
+    for each row execute function demarc_guard_clock();
+create or replace trigger demarc_guard_clock_update before update on segmentation_run
+    for each row when (old.as_of is distinct from new.as_of) execute function demarc_guard_clock();
+
 do $$
 declare
     guard record;

@@ -90,11 +90,15 @@ def test_with_a_cause_of_ones_own_nothing_that_matters_changes(here, what):
     refused(RAW[what])
 
 
-def test_nor_is_a_segment_made_provisional_again(here):
-    refused(
-        "update segmentation_assignment set provisional = true, fingerprint = null",
-        "who had a segment that was not provisional waits for approval",
-    )
+def test_nor_is_a_segment_changed_by_making_it_provisional_first(here):
+    provisional = "update segmentation_assignment set provisional = true, fingerprint = null"
+    refused(f"{provisional}; {RAW['what is in force']}")
+    with a_cause():
+        sql(provisional)
+    refused(RAW["what is in force"])
+    change(here.acme, arr=5_000)
+    recompute(at=here.today)
+    assert here.now(here.acme) == ("tech", "high", False)
     with pytest.raises(DatabaseError, match="needs a cause"), transaction.atomic():
         sql("update segmentation_assignment set provisional = true, fingerprint = null")
 
