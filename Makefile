@@ -29,6 +29,7 @@ check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py guards --due
 	DEMARC_ENV=production SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))')" \
 	ALLOWED_HOSTS=demarc.example.com DATABASE_URL=postgres://demarc@db.example.com/demarc \
 	$(BIN)/python -W error manage.py check --deploy --fail-level WARNING

@@ -9,7 +9,7 @@ from django.db import transaction
 from accounts.history import acting, actor
 from accounts.refusals import Refused, verb
 from governance import events, permissions
-from governance.models import ApprovalPolicy, ApprovalRequest, Decision, Kind, Profile
+from governance.models import ApprovalPolicy, ApprovalRequest, Kind, Profile
 from segmentation import causes
 from segmentation.models import Cause
 
@@ -83,9 +83,10 @@ def choose(name, *, by=None):
         acting(by=by, channel=actor().channel, reason=f"Profile {name} chosen at set-up"),
     ):
         profile = Profile.objects.select_for_update().get()
-        if ApprovalRequest.objects.exists() or Decision.objects.exists():
+        if ApprovalRequest.objects.exists() or permissions.set_up_is_over():
             raise Refused(
-                "Requests have been made here already: another profile is a request now, on the page Who decides."
+                "Requests have been made here already, or customers have segments and somebody decides: another profile is "
+                "a request now, on the page Who decides."
             )
         causes.take(Cause.Kind.SETUP, reason=actor().reason)
         put(profile, name)

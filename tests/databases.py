@@ -65,12 +65,26 @@ def unsigned():
                 cursor.execute(before)
 
 
+def guarded(name, *files):
+    """Put these guards (paths of SQL files) into that database, and take out the triggers they do not know."""
+    parameters = {**connection.get_connection_params(), "dbname": name}
+    with psycopg.connect(**_used(parameters)) as there:
+        triggers = "select tgrelid::regclass::text, tgname from pg_trigger where tgname like 'demarc%'"
+        for table, trigger in there.execute(triggers).fetchall():
+            there.execute(f"drop trigger {trigger} on {table}")
+        for file in files:
+            there.execute(file.read_text().replace("{schema}", "public"))
+
+
 @contextlib.contextmanager
 def _server():
     """A connection to the server that is in none of the tests' databases."""
     parameters = {**connection.get_connection_params(), "dbname": "postgres"}
-    used = {
+    with psycopg.connect(**_used(parameters), autocommit=True) as server:
+        yield server
+
+
+def _used(parameters):
+    return {
         key: parameters[key] for key in ("host", "port", "user", "password", "dbname") if parameters.get(key)
     }
-    with psycopg.connect(**used, autocommit=True) as server:
-        yield server

@@ -19,9 +19,10 @@ from waiting import PATIENCE
 from accounts.history import acting
 from accounts.models import Refusal
 from accounts.refusals import Refused
-from governance import approvals, overrides
+from governance import approvals, overrides, policies
 from governance.approvals import Impact, token
 from governance.models import ApprovalRequest, Decision, Event, Override
+from governance.profiles import Row
 from segmentation.models import Assignment, Move
 
 OTHER = {"account": 1, "segment": "tech"}
@@ -97,6 +98,31 @@ def test_of_eight_who_approve_at_once_one_does(people, monkeypatch):
     assert Override.objects.filter(status="active").count() == 25
     assert Refusal.objects.filter(verb="approvals.approve").count() == 25 * 7
     assert len({told.by for one in answers for told in one if isinstance(told, Decision)}) > 1
+
+
+def raised(people, rounds):
+    """In each round a policy asks for one more approval, and somebody asks for something in the same moment."""
+    ops, [vera, *_] = people
+    policy("policy", "Approver", only=True)
+    for number in range(rounds):
+        rows = [Row("override", "Approver", 1 + number % 7, min_accounts=number)]
+        change = policies.ask(policies.for_kind("override", rows), by=ops, why="Stricter")
+        seen, impact = token(change), Impact(accounts=rounds)
+        approved, asked = at_once(
+            partial(approvals.approve, change, by=vera, seen=seen),
+            partial(request_of, ops, key=str(number), impact=impact),
+        )
+        assert (approved.request.status, refused([asked])) == ("applied", []), approved.request.failure
+        assert fresh(asked).needed["Approver"] >= 1 + number % 7
+
+
+def test_a_policy_that_is_raised_counts_for_what_is_asked_in_the_same_moment(people):
+    raised(people, 20)
+
+
+@pytest.mark.long
+def test_a_policy_that_is_raised_counts_120_times(people):
+    raised(people, 120)
 
 
 def test_where_two_are_needed_two_of_eight_do(people):

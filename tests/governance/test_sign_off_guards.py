@@ -106,7 +106,7 @@ def test_nor_is_a_segment_changed_by_making_it_provisional_first(here):
 def test_set_up_is_over_once_customers_have_segments_and_somebody_decides(here):
     with pytest.raises(DatabaseError, match="set-up is over"), a_cause(Cause.Kind.SETUP):
         pass
-    with acting(channel="command"), pytest.raises(DatabaseError, match="set-up is over"):
+    with acting(channel="command"), pytest.raises(Refused, match="another profile is a request now"):
         profiles.choose("light")
     assert Profile.objects.get().name == "standard"
 
