@@ -606,7 +606,7 @@ class AlertRule(models.Model):
     history = tracked(excluded_fields=["evaluated_at", "error"])
 
     class Meta:
-        ordering = ["name"]
+        ordering = ["name", "key"]
         verbose_name = "alert rule"
 
     def __str__(self):

@@ -39,7 +39,7 @@ class ServiceModel(models.Model):
     history = tracked()
 
     class Meta:
-        ordering = ["accounts_per_csm_min", "name"]
+        ordering = ["accounts_per_csm_min", "name", "key"]
         constraints = [
             models.CheckConstraint(
                 name="service_model_band",
@@ -110,7 +110,7 @@ class Treatment(models.Model):
     history = tracked()
 
     class Meta:
-        ordering = ["name"]
+        ordering = ["name", "key"]
         verbose_name = "treatment"
 
     def __str__(self):

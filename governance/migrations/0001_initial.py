@@ -53,7 +53,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name': 'alert rule',
-                'ordering': ['name'],
+                'ordering': ['name', 'key'],
             },
         ),
         migrations.CreateModel(

@@ -565,7 +565,7 @@ class Migration(migrations.Migration):
                 ('description', models.TextField(blank=True)),
             ],
             options={
-                'ordering': ['accounts_per_csm_min', 'name'],
+                'ordering': ['accounts_per_csm_min', 'name', 'key'],
                 'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('accounts_per_csm_min', None), ('accounts_per_csm_min__gte', 1), _connector='OR'), models.Q(('accounts_per_csm_max', None), ('accounts_per_csm_max__gte', 1), _connector='OR'), models.Q(('accounts_per_csm_min', None), ('accounts_per_csm_max', None), ('accounts_per_csm_max__gte', models.F('accounts_per_csm_min')), _connector='OR')), name='service_model_band', violation_error_message='Accounts per CSM go from 1 or more to at least as many.'), models.CheckConstraint(condition=models.Q(models.Q(('cost_to_serve', None), ('cost_to_serve__gte', 0), _connector='OR'), models.Q(('staff', None), ('staff__gte', 0), _connector='OR')), name='service_model_cost_and_staff_not_negative', violation_error_message='Neither the cost nor the number of CSMs is negative.')],
             },
         ),
@@ -697,7 +697,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name': 'treatment',
-                'ordering': ['name'],
+                'ordering': ['name', 'key'],
             },
         ),
         migrations.AddField(
