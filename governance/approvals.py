@@ -400,9 +400,17 @@ def count(request):
 
 
 def _measure(request, when, at):
-    """Count what it reaches as of today. Where that is more than was counted before, it needs what that needs."""
-    now, before = _module(request).impact(request), impact_of(request)
+    """Count what it reaches as of today; True where that is not what was counted last.
+
+    Where it is more than was counted before, it needs what that needs. What cannot be counted cannot be carried out
+    either, which will say why.
+    """
+    try:
+        now, before = _module(request).impact(request), impact_of(request)
+    except Refused:
+        return False
     entry = _measured(now, when, at)
+    known = (request.measured, request.owners, request.needed)
     if {**request.measured[-1], "when": when, "at": entry["at"]} != entry:
         request.measured = [*request.measured, entry]
     highest = replace(
@@ -417,6 +425,7 @@ def _measure(request, when, at):
         setattr(request, name, value)
     request.owners = sorted({*request.owners, *now.owners, *_worked_out(request.kind, request.content)[1]})
     request.needed = _stricter(request.needed, requirement(request.kind, highest)[0])
+    return known != (request.measured, request.owners, request.needed)
 
 
 @verb
@@ -493,8 +502,8 @@ def _said_before(request, verdict, by, seen):
 
 def _after_approval(request, decision, *, by, at):
     causes.take(Cause.Kind.DECISION, reason=request.why)
-    _measure(request, "decided", at)
-    request.save()
+    if _measure(request, "decided", at):
+        request.save()
     desk = Desk([request], at=at)
     parts = desk.parts(request)
     given, needed = sum(min(part.given, part.needed) for part in parts), sum(part.needed for part in parts)

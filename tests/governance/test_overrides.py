@@ -12,6 +12,7 @@ from threading import Barrier, Thread
 
 import pytest
 import yaml
+from databases import unsigned
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from governing import approved, fresh, kinds_of_events, no_policies, nobody_approves, someone
@@ -458,7 +459,7 @@ def test_one_that_ends_while_its_extension_waits_flags_what_waits_for_that(cross
 
 def test_what_was_approved_from_another_segment_fails_and_says_so(gated):
     request = gated.ask(gated.beta, segment="low")
-    with transaction.atomic():
+    with transaction.atomic(), unsigned():
         causes.take(Cause.Kind.DECISION)
         put = {"why": Move.Why.CORRECTION, "at": gated.today}
         assignments.put(gated.beta, gated.layer, gated.segment("high"), **put)

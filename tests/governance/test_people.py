@@ -4,6 +4,7 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+from databases import unsigned
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
@@ -183,7 +184,7 @@ def test_the_last_administrator_stays(admin, vera):
 )  # fmt: skip
 def test_past_the_verbs_nobody_gets_power(write, real_person):
     user, group = real_person
-    with pytest.raises(IntegrityError, match="needs a cause"), transaction.atomic():
+    with pytest.raises(IntegrityError, match=r"needs a cause|by an approved request"), transaction.atomic():
         write(user, group)
 
 
@@ -198,7 +199,8 @@ def real_person(django_db_blocker):
 
 def test_the_first_roles_are_given_at_set_up_and_never_again(admin, max):
     boss = User.objects.create_superuser("boss")
-    people.set_up(max, by=boss, add=["Approver"])
+    with unsigned():
+        people.set_up(max, by=boss, add=["Approver"])
     assert people.roles_of(max) == ["Approver", "CSM"]
     with pytest.raises(Refused, match="There are people who decide about roles"):
         people.set_up(boss, by=boss, add=["Approver"])
@@ -217,7 +219,8 @@ def test_nobody_else_gives_roles_at_set_up(admin, max):
 def test_the_command_sets_up_profile_and_first_roles(max):
     User.objects.create(username="vera")
     told = StringIO()
-    call_command("governance", profile="light", role=["vera=Approver", "max=CS Ops"], stdout=told)
+    with unsigned():
+        call_command("governance", profile="light", role=["vera=Approver", "max=CS Ops"], stdout=told)
     assert people.roles_of(max) == ["CS Ops", "CSM"]
     for said in ("Governance profile: Light", "Rules: Nobody has to approve", "Approver: vera"):
         assert said in told.getvalue()

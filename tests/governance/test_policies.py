@@ -1,7 +1,6 @@
 """Who decides is itself decided: policies change by requests, at once only where nobody has to approve them."""
 
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,17 +8,14 @@ import pytest
 from databases import unsigned
 from django.db import IntegrityError, transaction
 from django.test import Client
-from django.utils import timezone
 from governing import approved, fresh, nobody_approves, policy, request_of, someone
 from segmenting import RULES, account, layer_with, recompute
 
-from accounts.history import acting
 from accounts.refusals import Refused
 from governance import approvals, crossings, policies, profiles, roles
-from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Event, Kind, Override, Profile
+from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Event, Kind, Profile
 from governance.profiles import Row
-from segmentation import causes
-from segmentation.models import Cause, Layer
+from segmentation.models import Layer
 
 pytestmark = pytest.mark.django_db
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -108,14 +104,9 @@ def test_open_requests_keep_the_stricter_of_old_and_new(ops, vera, noted):
 
 
 def test_money_in_another_currency_reaches_every_threshold_of_a_stricter_policy_too(ops, vera, noted):
-    one, layer = request_of(ops), layer_with(RULES)
-    acme = account(arr=100, currency="JPY")
-    with transaction.atomic(), unsigned(), acting(label="tests"):
-        causes.take(Cause.Kind.DECISION)
-        Override.objects.create(
-            account=acme, layer=layer, segment=layer.segments.first(), request=one, reason_code="other", text="x",
-            expires_on=timezone.localdate() + timedelta(days=9),
-        )  # fmt: skip
+    one = request_of(ops, impact=approvals.Impact(accounts=1, arr=Decimal(100), foreign=True))
+    layer = layer_with(RULES)
+    account(arr=100, currency="JPY")
     rows = [*policies.rows_of("override"), Row("override", "RevOps", min_arr=Decimal(1000))]
     approved(policies.ask(policies.for_kind("override", rows), by=ops, why="Money matters"), vera)
     assert fresh(one).needed == {"Approver": 1, "Finance": 1, "RevOps": 1}
@@ -162,7 +153,8 @@ def test_a_policy_that_makes_no_sense_is_refused(rows, said):
 
 
 def test_at_set_up_a_profile_is_chosen_at_once_later_by_a_request(ops, vera, noted):
-    profiles.choose("light", by=ops)
+    with unsigned():
+        profiles.choose("light", by=ops)
     assert (str(Profile.objects.get()), Profile.history.count()) == ("Light", 2)
     assert request_of(ops).status == "applied"
     with pytest.raises(Refused, match="a request now, on the page Who decides"):
@@ -338,7 +330,9 @@ def test_a_segmentation_with_active_rules_changes_how_it_applies_by_a_request(op
         "policy": "automatic",
         "decides": ["touch_frequency"],
     }
-    assert client.post(page, sent).status_code == 302
+    assert "Say why: the owner and the approvers read it." in client.post(page, sent).content.decode()
+    assert client.post(page, sent | {"why": "The board calls it so"}).status_code == 302
+    assert layer.history.first().history_change_reason == "The board calls it so"
     layer = fresh(layer)
     assert (layer.name, layer.policy, layer.primary) == ("Renamed", "approval", True)
     new = Layer.objects.create(key="new", name="New")

@@ -56,9 +56,9 @@ def refused(text, *parameters, match=""):
 
 
 @contextmanager
-def with_a_cause():
+def with_a_cause(reason=""):
     with transaction.atomic():
-        causes.take(Cause.Kind.DECISION)
+        causes.take(Cause.Kind.DECISION, reason=reason)
         yield
 
 
@@ -90,7 +90,8 @@ def test_where_rules_are_active_the_order_of_segments_stays(crossed):
         with pytest.raises(DatabaseError, match="approved request that names it"), with_a_cause():
             write()
     segments.create(key="new", name="New", position=3)
-    segments.filter(key="tech").update(name="Digital")
+    with with_a_cause("The board calls it so"):
+        segments.filter(key="tech").update(name="Digital")
     other = Layer.objects.create(key="later", name="Later")
     draft = Segment.objects.create(layer=other, key="one", name="One", position=3)
     Segment.objects.filter(pk=draft.pk).update(position=1)

@@ -301,7 +301,7 @@ def test_only_who_may_decide_takes_one_out_and_the_last_one_stays(team):
 def test_all_or_nothing(team):
     rows = [planned(team, f"c{number}", receiver=team.pool) for number in range(3)]
     request = asked(team, *rows)
-    with transaction.atomic():
+    with transaction.atomic(), unsigned():
         causes.take(Cause.Kind.DECISION, reason="tests")
         Assignment.objects.filter(account=rows[1].account).update(overridden=True)
     request = approved(request, team.vera)

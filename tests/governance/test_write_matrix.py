@@ -34,7 +34,7 @@ from accounts.history import acting
 from accounts.imports.errors import ImportFault
 from accounts.models import Conflict, Csm, Refusal, SourceSystem, SystemOfRecord
 from accounts.refusals import Refused
-from governance import alerts, approvals, crossings, overrides
+from governance import alerts, approvals, crossings, overrides, transitions
 from governance.models import (
     AlertRule,
     ApprovalPolicy,
@@ -43,6 +43,7 @@ from governance.models import (
     Delegation,
     Kind,
     Override,
+    Transition,
 )
 from segmentation import causes
 from segmentation.models import (
@@ -117,6 +118,7 @@ def world(real_db, settings):
     change(acme, arr=500, employees=5)
     recompute(DAY + timedelta(days=1))
     crossings.flag(layer, DAY + timedelta(days=1))
+    transitions.plan(Transition.objects.get(), by=ops, receiver=csm)
     high = layer.segments.first()
     overrides.ask(
         [zeta],
