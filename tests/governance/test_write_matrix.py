@@ -145,6 +145,7 @@ def world(real_db, settings):
     rows = {model._meta.label_lower: model._default_manager.order_by("pk").last() for model in kept()}
     rows["segmentation.definition"] = layer.definitions.get(status="active")
     rows["segmentation.assignment"] = Assignment.objects.get(account=acme, layer=layer)
+    rows["accounts.account"] = acme  # whose hand-over is planned
     rows["governance.approvalrequest"] = ApprovalRequest.objects.get(pk=request.pk)
     return rows
 
