@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 from accounts.admin import saved_views
 from accounts.admin.dictionary import dictionary_view
 from accounts.admin.suggestions import Suggestions
-from governance.admin import audit, imports, notifications
+from governance.admin import audit, imports, logins, notifications
 from governance.admin.activations import ask_view
 from segmentation.admin import provisional
 from segmentation.admin.coverage_page import coverage_view, customers_view
@@ -43,8 +43,8 @@ urlpatterns = [
     path("admin/audit/rules/", admin.site.admin_view(audit.rules_view), name="audit_rules"),
     path("admin/audit/account/<int:pk>/", admin.site.admin_view(audit.account_view), name="audit_account"),
     path("admin/rules/<int:pk>/ask/", admin.site.admin_view(ask_view), name="ask_activation"),
-    path(
-        "admin/autocomplete/", admin.site.admin_view(Suggestions.as_view(admin_site=admin.site))
-    ),  # for Django's own
+    # For Django's own
+    path("admin/autocomplete/", admin.site.admin_view(Suggestions.as_view(admin_site=admin.site))),
+    path("admin/password_change/", admin.site.admin_view(logins.OwnPasswordView.as_view())),
     path("admin/", admin.site.urls),
 ]

@@ -316,7 +316,7 @@ def remember_browser(request, response):
     response.set_signed_cookie(
         COOKIE,
         get_random_string(20),
-        salt=_salt(user),
+        salt=_salt(request.user),  # with the password as it is now
         max_age=timedelta(days=COOKIE_DAYS),
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,

@@ -1,11 +1,14 @@
-"""The login page, where too many wrong passwords are told."""
+"""The pages that ask for a password, where too many wrong ones are told."""
 
 import math
 
 from django.contrib import admin
+from django.contrib.auth import authenticate
+from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import ValidationError
+from django.urls import reverse_lazy
 from django.utils import timezone
-from unfold.forms import AuthenticationForm
+from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
 
 from governance import logins
 
@@ -14,13 +17,43 @@ class LoginForm(AuthenticationForm):
     """Says of a lock what happened and until when; of a wrong password what Django says."""
 
     def get_invalid_login_error(self):
-        until = getattr(self.request, "locked_until", None)
-        if until is None:
-            return super().get_invalid_login_error()
-        return ValidationError(logins.sentence(until), code="locked")
+        return _locked(self.request) or super().get_invalid_login_error()
 
 
 admin.site.login_form = LoginForm
+
+
+def _locked(request):
+    until = getattr(request, "locked_until", None)
+    return until and ValidationError(logins.sentence(until), code="locked")
+
+
+class OwnPasswordForm(AdminOwnPasswordChangeForm):
+    """Asks for the old password as the login page does: who finds an open session cannot guess it here."""
+
+    def __init__(self, *args, request, **options):
+        super().__init__(*args, **options)
+        self.request = request
+
+    def clean_old_password(self):
+        typed, name = self.cleaned_data["old_password"], self.user.get_username()
+        if authenticate(self.request, username=name, password=typed) is None:
+            said = self.error_messages["password_incorrect"]
+            raise _locked(self.request) or ValidationError(said, code="password_incorrect")
+        return typed
+
+
+class OwnPasswordView(PasswordChangeView):
+    """The page where people change their own password."""
+
+    form_class = OwnPasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+    def get_form_kwargs(self):
+        return super().get_form_kwargs() | {"request": self.request}
+
+    def get_context_data(self, **context):
+        return super().get_context_data(**admin.site.each_context(self.request), **context)
 
 
 def answer(request, response, credentials):

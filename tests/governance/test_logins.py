@@ -187,6 +187,27 @@ def test_every_path_that_asks_for_a_password_is_locked(db):
     assert authenticate(username="vera", password=RIGHT) is None
 
 
+def test_the_old_password_is_not_guessed_in_an_open_session(db):
+    person()
+    web, page = Client(), "/admin/password_change/"
+    enter("vera", RIGHT, web=web)
+
+    def change(old):
+        return web.post(
+            page, {"old_password": old, "new_password1": "Quite-new-2", "new_password2": "Quite-new-2"}
+        )
+
+    assert "was entered incorrectly" in change("wrong").content.decode()
+    for number in range(4):
+        answer = change(f"wrong {number}")
+    assert (answer.status_code, "locked until" in answer.content.decode()) == (429, True)
+    assert change(RIGHT).status_code == 429
+    later(15)
+    assert change(RIGHT)["Location"] == "/admin/password_change/done/"
+    wrong(5)
+    assert let_in(enter("vera", "Quite-new-2", web=web))  # the browser is still known
+
+
 # -- where from
 
 
