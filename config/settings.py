@@ -13,7 +13,7 @@ DEMARC_CURRENCY     the organisation's currency (default USD)
 DEMARC_CHECK_...    the limits of the checks of rules: DEMARC_CHECK_ACCOUNTS_PER_SEGMENT and the others of CHECK_LIMITS
 DEMARC_IMPORT_MB    megabytes of the files of one upload, together (default 200)
 DEMARC_IMPORT_MEMORY_MB  megabytes of memory the computation of an import may take before it is stopped (default 2048)
-DEMARC_IMPORT_SECONDS  seconds it may take (default 600)
+DEMARC_IMPORT_SECONDS  seconds it may take (default 900)
 DEMARC_URL          address people reach Demarc under, for the links in messages; required where e-mail is sent
 EMAIL_URL           smtp+tls://user:password@host:port and others of config.mailserver; without it nobody is mailed in
                     production (the inbox has everything), and messages are printed otherwise
@@ -132,7 +132,7 @@ CHECK_LIMITS = {
 # What an import may take: its files together, and the process that computes it
 IMPORT_MB = number("DEMARC_IMPORT_MB", "200")
 IMPORT_MEMORY_MB = number("DEMARC_IMPORT_MEMORY_MB", "2048")
-IMPORT_SECONDS = number("DEMARC_IMPORT_SECONDS", "600")
+IMPORT_SECONDS = number("DEMARC_IMPORT_SECONDS", "900")
 
 # Who is asked, told or shown further right: accounts and segmentation do not import governance
 GATES = {  # accounts.gates: {name: function}

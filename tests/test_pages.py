@@ -200,6 +200,7 @@ GUARDED = [
     ("post", f"{A}importbatch/1/give-up/", "import_accounts"),
     ("get", f"{A}importbatch/1/change/", "view_importbatch"),
     ("get", f"{A}importbatch/1/rejected/", "view_importbatch"),
+    ("get", f"{A}importbatch/1/recipe/", "view_importbatch"),
     ("get", f"{S}run/1/change/", "view_run"),
     ("get", f"{S}run/1/progress/", "view_run"),
     ("post", f"{S}run/start/", "recompute_layer"),

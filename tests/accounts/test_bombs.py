@@ -110,7 +110,7 @@ def test_joins_that_people_write_are_run(sql, rows):
 
 GOOD_RECIPE = recipe({"crm.csv": GOOD})
 RECIPES = [
-    ("".join(f"{n:x}:\n" for n in range(33_000)), "(line 5001): there are more than 10,000 keys and values"),
+    ("".join(f"{n:x}:\n" for n in range(33_000)), "(line 5000): there are more than 10,000 keys and values"),
     ("a: [" + "1," * 99_000 + "]", "there are more than 10,000 keys and values"),
     ("a: " + "[" * 5_000, "nested too deeply"),
     ("a: " + "{b: " * 41 + "}" * 41, "(line 1): it is nested too deeply, more than 40 levels"),
