@@ -174,12 +174,17 @@ def could_approve(request, *, at=None):
 
 def awaiting(user, *, at=None):
     """Requests this person could approve now, as a queryset. Few queries, however many wait."""
+    return ApprovalRequest.objects.filter(pk__in=awaiting_ids(user, at=at))
+
+
+def awaiting_ids(user, *, at=None):
+    """The same as ids."""
     at = at or timezone.now()
     found = ApprovalRequest.objects.pending().filter(expires_at__gt=at).exclude(requester=user.pk)
-    found = list(found.exclude(editors__contains=[user.pk]).exclude(owners__contains=[user.pk]))
+    found = found.exclude(editors__contains=[user.pk]).exclude(owners__contains=[user.pk])
+    found = list(found.defer("content", "changes"))
     desk = Desk(found, at=at)
-    mine = [one.pk for one in found if permissions.may(permissions.decide(one, by=user, at=at, desk=desk))]
-    return ApprovalRequest.objects.filter(pk__in=mine)
+    return [one.pk for one in found if permissions.may(permissions.decide(one, by=user, at=at, desk=desk))]
 
 
 # -- asking

@@ -153,7 +153,12 @@ def lacks(one):
 
 def cards(transitions, *, today):
     """[Card] of these tier changes, in their order; five queries."""
-    rows = list(transitions.select_related(*_RELATED))
+    return cards_of(transitions.select_related(*_RELATED).defer("request__content"), today=today)
+
+
+def cards_of(rows, *, today):
+    """The same of tier changes that have been read with what belongs to them; four queries."""
+    rows = list(rows)
     ids = [one.account_id for one in rows]
     people = {csm.pk: csm for one in rows for csm in (one.account.csm, one.receiver) if csm}
     loaded = loads.loads(people.values())
@@ -173,7 +178,7 @@ def cards(transitions, *, today):
 
 
 def _beside_band(load, segment):
-    """The load beside the band of what serves the segment."""
+    """The load beside the band of what serves the segment; the load alone where that is not known."""
     model = segment.treatment and segment.treatment.service_model
     if load is None or model is None:
         return load
@@ -306,11 +311,12 @@ def board(asked, *, at):
     planned = found.filter(status=Status.PLANNED).order_by("-planned_at", "id")
     joint = found.filter(status=Status.JOINT).order_by("joint_until", "id")
     asks, requests = _asks(asked, at)
+    on_flagged, on_planned, on_joint = _lanes([waiting, planned, joint], today)
     lanes = [
-        Lane("flagged", "Flagged", decide, cards(waiting[:CARDS], today=today)),
-        Lane("planned", "Planned", count(Status.PLANNED), cards(planned[:CARDS], today=today)),
+        Lane("flagged", "Flagged", decide, on_flagged),
+        Lane("planned", "Planned", count(Status.PLANNED), on_planned),
         Lane("awaiting", "Awaiting approval", requests, asks),
-        Lane("joint", "Joint coverage", count(Status.JOINT), cards(joint[:CARDS], today=today)),
+        Lane("joint", "Joint coverage", count(Status.JOINT), on_joint),
     ]
     labels = dict(Transition.Hold.choices)
     return Board(
@@ -324,6 +330,14 @@ def board(asked, *, at):
         done=done(asked, today),
         as_of=Run.objects.filter(status="finished").aggregate(at=Max("as_of"))["at"],
     )
+
+
+def _lanes(lanes, today):
+    """The first [Card] of each lane. The ids first: what belongs to them is joined to these few, once for all lanes."""
+    ids = [list(lane.values_list("pk", flat=True)[:CARDS]) for lane in lanes]
+    told = cards(Transition.objects.filter(pk__in=[pk for lane in ids for pk in lane]), today=today)
+    found = {card.one.pk: card for card in told}
+    return [[found[pk] for pk in lane if pk in found] for lane in ids]
 
 
 def _held(counts, labels):

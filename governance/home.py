@@ -57,7 +57,7 @@ def _requests(user, at):
     mine = ApprovalRequest.objects.filter(requester=user.pk, status__in=["changes_asked", "failed"])
     found = []
     if user.has_perm("governance.decide_request") or user.delegations.exists():
-        number = approvals.awaiting(user, at=at).count()
+        number = len(approvals.awaiting_ids(user, at=at))
         found.append(
             Waiting(
                 "Requests to decide", number, "They wait for your approval.", "Decide", f"{requests}?tab=mine"

@@ -4,7 +4,7 @@ During joint coverage an account counts for both: for the one who gives it away,
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db.models import Count, F, Q
 
@@ -40,6 +40,11 @@ class Load:
     def expected(self):
         """Once all open plans have been approved."""
         return self.now + self.planned
+
+    def beside(self, model):
+        """The same beside the band of a service model; without a limit where there is none."""
+        low, high = (model.accounts_per_csm_min, model.accounts_per_csm_max) if model else (None, None)
+        return replace(self, low=low, high=high)
 
     @property
     def band(self):

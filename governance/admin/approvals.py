@@ -50,7 +50,7 @@ class RequestChanges(Changes):
     """The list of the open tab."""
 
     def get_queryset(self, request, **options):
-        self.root_queryset = tabbed(self.root_queryset, tab(request), request.user)
+        self.root_queryset = tabbed(self.root_queryset, tab(request), request)
         return super().get_queryset(request, **options)
 
     def get_results(self, request):
@@ -100,7 +100,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
         return None if tab(request) == "all" else ("See all requests", f"{reverse(LIST)}?tab=all")
 
     def changelist_view(self, request, extra_context=None):
-        waiting = approvals.awaiting(request.user).count()
+        waiting = len(_for_me(request))
         extra = {"tabs": TABS.items(), "tab": tab(request), "waiting": waiting, "title": "Approvals"}
         return super().changelist_view(request, extra | (extra_context or {}))
 
@@ -179,7 +179,8 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
         return self._page(request, one, refusal)
 
     def _page(self, request, one, refusal):
-        sentences = _sentences(one, request.user)
+        desk = deciders.Desk([one])
+        sentences = _sentences(one, request.user, desk)
         return page(
             request,
             "demarc/approval.html",
@@ -190,8 +191,8 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             badge=BADGES[one.status],
             overdue=_waits(one) and one.due_at < timezone.now(),
             seen=approvals.token(one),
-            parts=parts(one),
-            nobody=approvals.nobody_can(one),
+            parts=parts(one, desk),
+            nobody=approvals.nobody_can(one, desk=desk),
             decisions=[
                 (said, VERDICTS[said.verdict]) for said in one.decided if said.revision == one.revision
             ],
@@ -220,20 +221,27 @@ def tab(request):
     return wanted if wanted in TABS else "mine"
 
 
-def tabbed(requests, key, user):
+def tabbed(requests, key, request):
     """The requests of a tab."""
     if key == "mine":
-        return requests.filter(pk__in=approvals.awaiting(user).values("pk"))
+        return requests.filter(pk__in=_for_me(request))
     if key == "requested":
-        return requests.filter(requester=user.pk)
+        return requests.filter(requester=request.user.pk)
     if key == "decided":
         return requests.filter(~Q(status__in=ApprovalRequest.OPEN))
     return requests
 
 
-def parts(one):
+def _for_me(request):
+    """Ids of what waits for this person: the list and the number on its tab, looked up once."""
+    if not hasattr(request, "waits_for_me"):
+        request.waits_for_me = approvals.awaiting_ids(request.user)
+    return request.waits_for_me
+
+
+def parts(one, desk=None):
     """How far it is in each role: as it counts now while it is open, as it was decided once it has ended."""
-    return approvals.standing(one) if one.is_open else _decided(one)
+    return approvals.standing(one, desk=desk) if one.is_open else _decided(one)
 
 
 def applies(one):
@@ -388,10 +396,10 @@ def _step(request, one):
 # -- what the page tells
 
 
-def _sentences(one, user):
+def _sentences(one, user, desk):
     """{what could be done: the sentence that refuses it to this person, or ""}."""
     return {
-        **{verdict: permissions.decide(one, by=user, verdict=verdict) for verdict in VERDICTS},
+        **{verdict: permissions.decide(one, by=user, verdict=verdict, desk=desk) for verdict in VERDICTS},
         "edit": permissions.edit_request(one, by=user),
         "resubmit": permissions.resubmit(one, by=user),
         "withdraw": permissions.withdraw(one, by=user),

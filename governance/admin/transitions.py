@@ -440,7 +440,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
 def about(one, user):
     """What is needed to decide about a tier change: figures then and now, why, CSM and load, what was said before."""
     today = timezone.localdate()
-    [card] = board.cards(Transition.objects.filter(pk=one.pk), today=today)
+    [card] = board.cards_of([one], today=today)
     try:
         why, refusal = explain.explain(one.account, one.layer), ""
     except Refused as refused:
@@ -460,7 +460,7 @@ def about(one, user):
         "arr_then": (one.evidence.get("was") or {}).get("arr"),
         "renewal": renewal,
         "renewal_days": (renewal - today).days if renewal else None,
-        "load": loads.load(one.account.csm, model) if one.account.csm else None,
+        "load": card.gives and card.gives.beside(model),
         "model": model,
         "proposed": loads.propose_receiver(one) if one.status == Status.FLAGGED else None,
         "said_no": next((old for old in ended if old.status in (Status.REJECTED, Status.KEPT)), None),
