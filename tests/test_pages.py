@@ -128,6 +128,78 @@ def test_no_address_typed_by_hand_breaks_a_list(web, url):
     assert broken == {}
 
 
+@pytest.mark.parametrize("url", ["/admin/", "/admin/login/", "/admin/autocomplete/", *LISTS])
+def test_an_address_with_a_nul_gets_a_sentence(web, url):
+    for query in NUL:
+        answer = web.get(f"{url}?{query}")
+        assert (answer.status_code, "A NUL character" in answer.content.decode()) == (400, True), query
+
+
+def test_a_form_and_a_cookie_with_a_nul_get_a_sentence(web):
+    for sent in ({"name": "a\0"}, {"a\0": "1"}, {"many": ["1", "\0"]}):
+        assert b"A NUL character" in web.post(f"{A}product/add/", sent).content
+    web.cookies["odd"] = "a"
+    web.cookies["odd"].set("odd", "a\0", '"a\\000"')
+    assert web.get("/admin/").status_code == 400
+
+
+@pytest.mark.parametrize("part", ["change", "delete", "history"])
+def test_an_address_that_names_no_field_is_that_of_the_row(web, part):
+    csm = Csm.objects.create(email="c@example.com")
+    assert web.get(f"{A}csm/{csm.pk}/{part}/?_to_field=").status_code == 200
+
+
+# -- searching
+
+
+MANY, LONG = " ".join("abcdefghijk"), "a" * 201
+
+
+@pytest.mark.parametrize(
+    "url", [f"{A}account/", f"{A}account/export/", f"{S}segment/", f"{A}csm/", "/admin/auth/user/"]
+)
+@pytest.mark.parametrize("text", [MANY, LONG])
+def test_a_search_has_a_limit_and_says_so(web, url, text):
+    answer = web.get(url, {"q": text}, follow=True)
+    assert "A search has at most 10 words and 200 characters." in html.unescape(answer.content.decode())
+    assert (
+        "A search has" not in web.get(url, {"q": text[:19]}, follow=True).content.decode()
+        if "export" not in url
+        else True
+    )
+
+
+@pytest.mark.parametrize("text", [MANY, LONG])
+def test_suggestions_have_the_same_limit(web, text):
+    field = {"app_label": "segmentation", "model_name": "segment", "field_name": "layer"}
+    [told] = web.get("/admin/autocomplete/", field | {"term": text}).json()["results"]
+    assert told == {
+        "id": None,
+        "text": "A search has at most 10 words and 200 characters. Search for less.",
+        "disabled": True,
+    }
+    layer = layer_with()
+    [offered] = web.get("/admin/autocomplete/", field | {"term": layer.name}).json()["results"]
+    assert offered == {"id": str(layer.pk), "text": layer.name}
+
+
+@pytest.mark.parametrize("odd", ["x", "-1", "9" * 30, "1.5", "²", "١", ""])
+def test_a_field_of_suggestions_takes_no_more_than_there_is(web, odd):
+    layer = layer_with()
+    high = layer.segments.get(key="high")
+    assert web.get(f"{S}segment/add/", {"layer": odd, "owner": odd}).status_code == 200
+    sent = web.post(
+        f"{S}segment/{high.pk}/change/", {"name": "High", "owner": odd or "x", "treatment": odd or "x"}
+    )
+    assert sent.status_code == 200
+    assert "Select a valid choice" in html.unescape(sent.content.decode())
+    account("acme")
+    assert (
+        web.post(f"{A}account/{Account.objects.get().pk}/edit/", {"csm": odd, "parent": odd}).status_code
+        == 200
+    )
+
+
 # -- queries ------------------------------------------------------------------------------------------------
 
 

@@ -132,6 +132,10 @@ class PlainAdmin(Suggested, ModelAdmin):
             messages.error(request, str(refusal))
             return HttpResponseRedirect(request.path)
 
+    def get_object(self, request, object_id, from_field=None):
+        """Django's own; an address that says `_to_field=` names no field."""
+        return super().get_object(request, object_id, from_field or None)
+
     def _changeform_view(self, request, object_id, form_url, extra_context):
         """A form that is sent waits for whoever is changing its row, and never writes back what was there before."""
         if request.method == "POST" and (found := self.get_object(request, unquote(object_id or ""))):

@@ -17,13 +17,13 @@ def check_search(text):
 
 
 class Suggestions(AutocompleteJsonView):
-    """The answer to what was typed into such a field; a refusal stands among the suggestions, where it is seen."""
+    """The answer to what was typed into such a field; a refusal is seen where the suggestions are."""
 
     def get(self, request, *args, **kwargs):
         try:
             return super().get(request, *args, **kwargs)
         except Refused as refusal:
-            told = {"id": "", "text": str(refusal), "disabled": True}
+            told = {"id": None, "text": str(refusal), "disabled": True}
             return JsonResponse({"results": [told], "pagination": {"more": False}})
 
 

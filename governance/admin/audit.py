@@ -157,7 +157,7 @@ def _check(request):
 
 def _asked(given):
     """(audit.Asked, sentences about what was not understood) of an address."""
-    typed = {name: given.get(name, "").replace("\x00", "").strip()[:200] for name in ("q", "person")}
+    typed = {name: given.get(name, "").strip()[:200] for name in ("q", "person")}
     days, warnings = {}, []
     for name in ("since", "until"):
         days[name], warning = _day(given.get(name, ""))

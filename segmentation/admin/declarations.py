@@ -298,7 +298,7 @@ def _unused():
 def _asked(request, layers):
     """(layer or None, text searched for) of the list's address."""
     layer = next((one for one in layers if one.key == request.GET.get("layer")), None)
-    return layer, request.GET.get("q", "").replace("\x00", "")[:100].strip()
+    return layer, request.GET.get("q", "")[:100].strip()
 
 
 def _exported(one):

@@ -94,7 +94,7 @@ class _Asked:
         self.csms = list(csms.order_by("name", "email")[:500])
         self.me = getattr(request.user, "csm", None)
         self.csm = self._csm(request.GET.get("csm", ""))
-        self.q = request.GET.get("q", "").replace("\x00", "")[:100].strip()
+        self.q = request.GET.get("q", "")[:100].strip()
         self.may_export = request.user.has_perm("accounts.export_accounts")
 
     def _csm(self, wanted):

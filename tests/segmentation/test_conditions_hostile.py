@@ -201,6 +201,9 @@ def test_the_definition_page_answers_every_condition(draft, chief):
     for text in sample():
         posted = {"rules.0.segment": "high", "rules.0.when": text, "rules.1.segment": "tech"}
         answer = chief.post(check, posted)
+        if "\x00" in text:  # no page is asked
+            assert (answer.status_code, chief.post(page, posted).status_code) == (400, 400), text[:80]
+            continue
         assert answer.status_code == 200, text[:80]
         problems = [one["path"] for one in answer.json()["problems"]]
         try:
@@ -220,7 +223,7 @@ def _other_names(text):
 
 def test_bytes_that_are_no_text(draft, chief):
     check = reverse("admin:segmentation_definition_check", args=[draft.pk])
-    body = b"rules.0.segment=high&rules.0.when=industry+%3D+%27%ED%A0%80%FF%00%27"
+    body = b"rules.0.segment=high&rules.0.when=industry+%3D+%27%ED%A0%80%FF%01%27"
     answer = chief.post(check, body, content_type="application/x-www-form-urlencoded")
     assert answer.status_code == 200
     assert answer.json()["problems"]

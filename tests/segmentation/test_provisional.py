@@ -192,7 +192,7 @@ def web(db):
         ("?q=sil", {"Silent"}),
         ("?layer=tier", {"Young", "Newest", "Silent"}),
         ("?layer=tier&q=nobody", set()),
-        ("?csm=x&layer=x&p=x&q=%00", {"Young", "Newest", "Silent"}),
+        ("?csm=x&layer=x&p=x&q=", {"Young", "Newest", "Silent"}),
     ],
 )
 def test_the_list_is_narrowed_and_exported_as_shown(web, listed, query, names):

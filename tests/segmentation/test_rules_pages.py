@@ -79,10 +79,17 @@ def test_any_two_versions_are_compared(web, layer, draft):
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"new": "x"}, {"new": "9" * 30}, {"old": "1", "new": "\x00"}, {"new": "²"}]
+    ("given", "status"),
+    [
+        ({}, 404),
+        ({"new": "x"}, 404),
+        ({"new": "9" * 30}, 404),
+        ({"old": "1", "new": "\x00"}, 400),
+        ({"new": "²"}, 404),
+    ],
 )
-def test_versions_that_are_not_there_are_not_compared(web, layer, given):
-    assert web.get(f"{S}compare/", given).status_code == 404
+def test_versions_that_are_not_there_are_not_compared(web, layer, given, status):
+    assert web.get(f"{S}compare/", given).status_code == status
 
 
 def test_a_version_is_downloaded_and_uploaded_again(web, layer):
