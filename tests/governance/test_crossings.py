@@ -273,6 +273,20 @@ PROVISIONAL = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(("days_old", "opened"), [(10, 0), (400, 1)])
+def test_the_provisional_are_not_flagged_unless_they_were_decided_once(db, days_old, opened):
+    from segmentation.models import Assignment
+
+    layer = layer_with(PROVISIONAL)
+    account("crowd", arr=60_000, usage={"nps": 20})
+    start = DAY - timedelta(days=days_old)
+    account("acme", name="Acme", arr=120_000, contract_start=start, usage={"nps": 60})
+    recompute()
+    tech = layer.segments.get(key="tech")
+    Assignment.objects.filter(account=acme()).update(computed=tech, provisional=True)
+    assert transitions.flag(layer, NEXT).opened == opened
+
+
 @pytest.mark.parametrize(("setting", "opened"), [(True, 1), (False, 0)])
 def test_a_downgrade_after_the_provisional_period_is_planned_where_the_layer_says_so(db, setting, opened):
     layer = layer_with(PROVISIONAL)
