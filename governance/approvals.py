@@ -48,7 +48,7 @@ KINDS = {
 }
 SOON = timedelta(days=2)  # before a request expires, everybody who could decide it is told
 POLICIES = (
-    18116682  # advisory lock: held shared by who asks, alone by who changes a policy; the guards take it too
+    18116682  # advisory lock: shared by who asks, alone by who changes a policy; the guards take it too
 )
 LONGEST = 4_000  # characters of a reason or a comment
 KEEP = object()  # an argument that was not given: as it is
@@ -405,15 +405,14 @@ def count(request):
 
 
 def _measure(request, when, at):
-    """Count what it reaches as of today; True where that is not what was counted last.
+    """Count what it reaches as of today. Where that is more than was counted before, it needs what that needs.
 
-    Where it is more than was counted before, it needs what that needs. What cannot be counted cannot be carried out
-    either, which will say why.
+    What cannot be counted cannot be carried out either, which will say why.
     """
     try:
         now, before = _module(request).impact(request), impact_of(request)
     except Refused:
-        return False
+        return
     entry = _measured(now, when, at)
     known = (request.measured, request.owners, request.needed)
     if {**request.measured[-1], "when": when, "at": entry["at"]} != entry:
@@ -430,7 +429,8 @@ def _measure(request, when, at):
         setattr(request, name, value)
     request.owners = sorted({*request.owners, *now.owners, *_worked_out(request.kind, request.content)[1]})
     request.needed = _stricter(request.needed, requirement(request.kind, highest)[0])
-    return known != (request.measured, request.owners, request.needed)
+    if known != (request.measured, request.owners, request.needed):
+        request.save()
 
 
 @verb
@@ -507,8 +507,7 @@ def _said_before(request, verdict, by, seen):
 
 def _after_approval(request, decision, *, by, at):
     causes.take(Cause.Kind.DECISION, reason=request.why)
-    if _measure(request, "decided", at):
-        request.save()
+    _measure(request, "decided", at)
     desk = Desk([request], at=at)
     parts = desk.parts(request)
     given, needed = sum(min(part.given, part.needed) for part in parts), sum(part.needed for part in parts)

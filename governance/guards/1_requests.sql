@@ -100,7 +100,11 @@ begin
         if not {schema}.demarc_as_strict(new.needed, old.needed) then
             raise exception 'an open request keeps the stricter policy' using errcode = 'restrict_violation';
         end if;
-        if (new.content, new.hash) is distinct from (old.content, old.hash) and new.revision = old.revision then
+        if new.revision = old.revision
+           and ((new.content, new.hash, new.subject, new.changes, new.why, new.evidence, new.apply_on, new.simulation_id)
+                is distinct from
+                (old.content, old.hash, old.subject, old.changes, old.why, old.evidence, old.apply_on, old.simulation_id)
+                or new.expires_at > old.expires_at) then
             raise exception 'an edit is a new revision' using errcode = 'restrict_violation';
         end if;
         if new.revision <> old.revision and (new.revision, new.status) <> (old.revision + 1, 'pending') then

@@ -111,6 +111,15 @@ def test_set_up_is_over_once_customers_have_segments_and_somebody_decides(here):
     assert Profile.objects.get().name == "standard"
 
 
+def test_where_nobody_is_left_to_decide_set_up_gives_roles_and_nothing_else(here):
+    deactivated(here.vera)
+    with pytest.raises(DatabaseError, match="by an approved request"), a_cause(Cause.Kind.SETUP):
+        sql("update governance_profile set name = 'light'")
+    with acting(channel="command"):
+        people.set_up(here.olga, add=["Approver"])
+    assert "Approver" in people.roles_of(here.olga)
+
+
 def test_before_that_set_up_needs_nobody(real_db):
     with a_cause(Cause.Kind.SETUP):
         sql("update governance_approvalpolicy set approvals = 0")
@@ -198,6 +207,8 @@ def test_a_request_does_not_come_to_need_less(noted_request):
         "that of its content",
     )
     refused("update governance_approvalrequest set hash = 'x'", "an edit is a new revision")
+    for part in ("changes = '[]'", "why = 'x'", "apply_on = current_date", "expires_at = expires_at + interval '1 day'"):
+        refused(f"update governance_approvalrequest set {part}", "an edit is a new revision")
     assert approvals.recount(request) == []
     assert fresh(request).status == "pending"
 
