@@ -47,9 +47,8 @@ KINDS = {
     Kind.IMPORT: "governance.import_gate",
 }
 SOON = timedelta(days=2)  # before a request expires, everybody who could decide it is told
-POLICIES = (
-    18116682  # advisory lock: shared by who asks, alone by who changes a policy; the guards take it too
-)
+# Advisory lock: held shared by who asks, alone by who changes a policy; the guards take it too.
+POLICIES = 18116683
 LONGEST = 4_000  # characters of a reason or a comment
 KEEP = object()  # an argument that was not given: as it is
 _STATUS, _VERDICT = ApprovalRequest.Status, Decision.Verdict

@@ -118,7 +118,7 @@ declare
     named jsonb[] := array[jsonb_build_object('what', 'profile')];
     one jsonb;
 begin
-    perform pg_advisory_xact_lock(18116682);
+    perform pg_advisory_xact_lock(18116683);
     foreach one in array array_remove(array[before, after], null) loop
         named := case tg_table_name
             when 'governance_profile' then array[jsonb_build_object('what', 'profile', 'name', after -> 'name')]

@@ -100,7 +100,11 @@ begin
         if not {schema}.demarc_as_strict(new.needed, old.needed) then
             raise exception 'an open request keeps the stricter policy' using errcode = 'restrict_violation';
         end if;
-        if (new.content, new.hash) is distinct from (old.content, old.hash) and new.revision = old.revision then
+        if new.revision = old.revision
+           and ((new.content, new.hash, new.subject, new.changes, new.why, new.evidence, new.apply_on, new.simulation_id)
+                is distinct from
+                (old.content, old.hash, old.subject, old.changes, old.why, old.evidence, old.apply_on, old.simulation_id)
+                or new.expires_at > old.expires_at) then
             raise exception 'an edit is a new revision' using errcode = 'restrict_violation';
         end if;
         if new.revision <> old.revision and (new.revision, new.status) <> (old.revision + 1, 'pending') then
@@ -402,13 +406,16 @@ $$;
 create or replace trigger demarc_guard_set_up before insert on segmentation_cause
     for each row when (new.kind = 'set-up') execute function demarc_guard_set_up();
 
--- Whether this transaction sets up, or carries out a request of this kind whose content contains one of these.
+-- Whether this transaction carries out a request of this kind whose content contains one of these; or sets up. Where
+-- customers have segments and only people who could decide are missing, set-up gives roles and nothing else.
 create or replace function demarc_signed_off(kind text, variadic named jsonb[]) returns boolean language sql stable
     set search_path = pg_catalog, pg_temp as $$
     select exists (
         select from {schema}.segmentation_cause c
           left join {schema}.governance_approvalrequest r on r.cause = c.id and r.kind = $1 and r.content @> any (named)
-         where c.xid = pg_current_xact_id() and c.at = transaction_timestamp() and (c.kind = 'set-up' or r.id is not null))
+         where c.xid = pg_current_xact_id() and c.at = transaction_timestamp()
+           and (r.id is not null or c.kind = 'set-up' and ($1 = 'role' or not exists (
+                    select from {schema}.segmentation_assignment where effective_id is not null))))
 $$;
 
 -- Rules become active by the request that names them; those before them retire with that.

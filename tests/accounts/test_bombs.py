@@ -200,13 +200,13 @@ def test_the_process_that_computes_has_no_secrets_and_dies_with_whoever_started_
         env={**os.environ, "DATABASE_URL": "postgres://me:secret@db/x", "SECRET_KEY": "secret"},
     )
     listed = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    child = int(wait_until(lambda: listed.read_text().split(), seconds=60)[0])
+    child = int(wait_until(lambda: listed.read_text().split())[0])
     environment = wait_until(lambda: Path(f"/proc/{child}/environ").read_bytes())
     assert b"secret" not in environment
     time.sleep(1)  # until it has asked to die with its parent
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    wait_until(lambda: not Path(f"/proc/{child}").exists(), seconds=60)
+    wait_until(lambda: not Path(f"/proc/{child}").exists())
 
 
 # -- what is uploaded

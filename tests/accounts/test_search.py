@@ -11,7 +11,7 @@ from accounts.models import Account
 
 pytestmark = pytest.mark.django_db
 
-migration = importlib.import_module("accounts.migrations.0008_account_search")
+migration = importlib.import_module("accounts.migrations.0003_search")
 
 
 def indexes():

@@ -66,7 +66,7 @@ def test_it_holds_what_every_table_tells(people):
         ("Decision", "vera", "Approved", subject),
         ("Comment", "vera", "Comment", subject),
         ("What happened", "ops", "", f"ops asks for approval: {subject}"),
-        ("Cause", "tests", "Gave the reason for governed changes (set-up)", ""),
+        ("Cause", "tests", "Gave the reason for governed changes (decision)", ""),
     ):
         assert entry in trail
     [refused] = [one for one in trail if one[0] == "Refused"]

@@ -560,6 +560,7 @@ def test_a_segmentation_chooses_what_it_decides_on_its_form(web):
         "scope": "account",
         "position": "1",
         "decides": ["offer", "message"],
+        "why": "Worth decides the offer",
     }
     assert web.post(url, form).status_code == 302
     layer.refresh_from_db()
@@ -580,7 +581,7 @@ def test_a_treatment_says_everything_on_its_form(web):
         assert f'name="{one.name}"' in page
     said = {one.name: f"About {one.name}" for one in treatments.FIELDS.values()}
     said |= {"service_model": model().pk, "renewal_lead_days": "90"}
-    assert web.post(url, {"name": "All", "notes": ""} | said).status_code == 302
+    assert web.post(url, {"name": "All", "notes": "", "why": "Said at last"} | said).status_code == 302
     treatment.refresh_from_db()
     assert treatment.message == "About message"
     assert (
