@@ -159,7 +159,7 @@ class _Writer:
             if "." in path:
                 return self.problem(path, "A group stands among rows, not in another group.")
             text = self.group(one, path)
-            return f"({text})" if len(one["rows"]) > 1 else text
+            return f"({text})" if text and len(one["rows"]) > 1 else text
         if not _is_row(one):
             return self.problem(path, "This row cannot be read.")
         return self.row(one, path)

@@ -188,9 +188,8 @@ def _check_nodes(name, tree):
                 f"The {name} query may not use {node.sql(DIALECT)}{where(node)}: the same import would change from "
                 "day to day. :as_of is the import's date."
             )
-        if isinstance(node, exp.Avg) and node.this.find(
-            exp.Avg
-        ):  # written out, it would double at every level
+        # Each is written out as SUM / COUNT of the same, so that it would double at every level.
+        if isinstance(node, exp.Avg) and node.this.find(exp.Avg):
             raise ImportFault(f"The {name} query has an AVG within an AVG{where(node)}.")
         if isinstance(node, exp.With) and node.args.get("recursive"):
             raise ImportFault(f"The {name} query may not be recursive.")

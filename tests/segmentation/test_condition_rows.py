@@ -114,6 +114,7 @@ WRONG = [
     ({"join": "any", "rows": []}, "Add a row, or remove the group."),
     ({"join": "any", "rows": [{"join": "any", "rows": []}]}, "not in another group"),
     ({"join": "xor", "rows": []}, "cannot be read"),
+    ({"join": "all", "rows": 5}, "cannot be read"),
 ]  # fmt: skip
 
 
