@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from django.contrib.auth.models import Group, User
 from django.db import connection
+from django.template import Context, Template
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from segmenting import DAY, RULES, account, layer_with, person, portfolio, recompute
@@ -254,6 +255,59 @@ def queries(client, url):
     assert body
     # A cursor of its own reads an export in portions.
     return len([one for one in asked if not one["sql"].startswith(("FETCH", "DECLARE", "CLOSE"))])
+
+
+@pytest.mark.parametrize(
+    ("url", "most"), [("/admin/", 20), (f"{A}account/", 16), (f"{A}account/?segment=low", 18)]
+)
+def test_a_page_asks_no_more_than_it_has_to(web, url, most):
+    portfolio(12)
+    queries(web, url)
+    assert queries(web, url) <= most
+
+
+def test_the_page_of_an_account_reads_each_thing_once(web):
+    portfolio(1)
+    url = f"{A}account/{Account.objects.get().pk}/change/"
+    queries(web, url)
+    assert queries(web, url) <= 32
+
+
+@pytest.mark.parametrize(
+    "url", [f"{A}account/?q=c&kind__exact=customer", f"{A}csm/?o=1", f"{S}run/", "/admin/auth/user/"]
+)
+def test_the_rows_of_a_list_are_those_unfold_would_draw(web, url):
+    portfolio(12)
+    page = web.get(url)
+    known = {"cl": page.context["cl"], "request": page.wsgi_request}
+    assert len(known["cl"].result_list) > 0
+    ours, theirs = (
+        Template("{% load lists unfold_list %}{% " + tag + " cl %}").render(Context(known))
+        for tag in ("list_rows", "unfold_result_list")
+    )
+    assert between_tags(ours) == between_tags(theirs)
+
+
+def between_tags(page):
+    return re.sub(r"\s+", " ", re.sub(r">\s+|\s+<", lambda found: found[0].strip(), page))
+
+
+def test_everybody_has_a_menu_of_their_own_with_the_open_page_marked(web):
+    def menu(client, url):
+        drawn = str(client.get(url).context["sidebar_navigation"])
+        return re.findall(r'href="([^"]+)" class="[^"]*?( active)?"', drawn)
+
+    everything = menu(web, f"{A}account/")
+    assert [url for url, marked in everything if marked] == [f"{A}account/"]
+    assert [url for url, marked in menu(web, "/admin/") if marked] == ["/admin/"]
+    looks = menu(staff("view_account"), "/admin/")
+    assert [url for url, _ in looks] == [
+        url
+        for url, _ in everything
+        if url
+        in ("/admin/", "/admin/inbox/", f"{A}account/", "/admin/provisional/", "/admin/data-dictionary/")
+    ]
+    assert menu(web, f"{A}account/") == everything
 
 
 # -- who may do what ----------------------------------------------------------------------------------------

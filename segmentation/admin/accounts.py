@@ -118,15 +118,18 @@ class CorrectionForm(forms.ModelForm):
 
 
 class AccountChanges(Changes):
-    """The list; ARR is worked out for the accounts on the page only."""
+    """The list. Only ids are put in order, and everything else, ARR too, is read of the accounts on the page."""
 
     def get_results(self, request):
         super().get_results(request)
-        self.result_list = list(self.result_list)
-        shown_here = Account.objects.filter(pk__in=[account.pk for account in self.result_list])
-        arr = dict(with_arr(shown_here, timezone.localdate()).order_by().values_list("pk", "arr_now"))
-        for account in self.result_list:
-            account.arr_now = arr.get(account.pk)
+        ids = list(self.result_list.select_related(None).prefetch_related(None).values_list("pk", flat=True))
+        accounts = self.model_admin.get_queryset(request).select_related(
+            *self.model_admin.list_select_related
+        )
+        if "o" not in request.GET:
+            accounts = with_arr(accounts, timezone.localdate())
+        found = accounts.in_bulk(ids)
+        self.result_list = [found[pk] for pk in ids if pk in found]
 
 
 @admin.register(Account)
