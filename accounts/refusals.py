@@ -45,7 +45,8 @@ _within = ContextVar("within", default=False)
 def verb(function):
     """A verb people are refused by: one transaction, and a refusal is kept in the audit trail after it was rolled back.
 
-    A verb that calls another one is refused once. The first positional argument is what it is about.
+    What the database refuses in the last moment is a refusal as well. A verb that calls another one is refused once.
+    The first positional argument is what it is about.
     """
 
     @wraps(function)

@@ -56,7 +56,7 @@ def alone():
 
 
 @pytest.fixture
-def command(db):
+def command(real_db):
     """Type a command; what it prints, as data if it is JSON."""
 
     def type(name, *arguments):

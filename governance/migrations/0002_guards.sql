@@ -117,7 +117,7 @@ begin
     new.cause := null;
     if tg_op = 'INSERT' or new.revision <> old.revision or new.status in ('approved', 'applied') and new.status <> old.status then
         -- Whoever changes a policy waits for this, or this for them: see the trigger on policies.
-        perform pg_advisory_xact_lock_shared(18116682);
+        perform pg_advisory_xact_lock_shared(18116683);
         if new.hash <> {schema}.demarc_fingerprint(new.content) then
             raise exception 'the fingerprint of a request is that of its content' using errcode = 'restrict_violation';
         end if;
@@ -493,7 +493,7 @@ declare
     named jsonb[] := array[jsonb_build_object('what', 'profile')];
     one jsonb;
 begin
-    perform pg_advisory_xact_lock(18116682);
+    perform pg_advisory_xact_lock(18116683);
     foreach one in array array_remove(array[before, after], null) loop
         named := case tg_table_name
             when 'governance_profile' then array[jsonb_build_object('what', 'profile', 'name', after -> 'name')]

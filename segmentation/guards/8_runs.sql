@@ -1,5 +1,5 @@
--- The clock of recalculations never goes back, and is no day to come (wherever on Earth it is that day); one of nobody says
--- nothing. What there was as of which day stays. The lock is segmentation.runs.CLOCK.
+-- The clock of recalculations never goes back, and is no day to come: here by more than the day that places on Earth differ,
+-- exactly in segmentation.runs. One of nobody says nothing. What there was as of which day stays. The lock is segmentation.runs.CLOCK.
 create or replace function demarc_guard_clock() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 declare
@@ -12,7 +12,7 @@ begin
     if new.as_of > today then
         raise exception 'a recalculation is not as of a day to come' using errcode = 'restrict_violation';
     end if;
-    if new.as_of < (select max(as_of) from {schema}.segmentation_run where accounts > 0 and as_of <= today) then
+    if new.as_of + 1 < (select max(as_of) from {schema}.segmentation_run where accounts > 0 and as_of <= today) then
         raise exception 'the clock of recalculations does not go back' using errcode = 'restrict_violation';
     end if;
     return new;

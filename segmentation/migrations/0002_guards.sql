@@ -351,17 +351,21 @@ create or replace trigger demarc_no_truncate before truncate on segmentation_sim
     for each statement execute function demarc_append_only();
 
 
--- The clock of recalculations never goes back, and is no day to come (wherever on Earth it is that day); a recalculation of
--- nobody says nothing.
+-- The clock of recalculations never goes back, and is no day to come: here by more than the day that places on Earth differ,
+-- exactly in segmentation.runs. One of nobody says nothing. What there was as of which day stays. The lock is segmentation.runs.CLOCK.
 create or replace function demarc_guard_clock() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 declare
     today date := (transaction_timestamp() at time zone 'UTC' + interval '14 hours')::date;
 begin
+    if tg_op = 'UPDATE' then
+        raise exception 'what a recalculation was as of stays' using errcode = 'restrict_violation';
+    end if;
+    perform pg_advisory_xact_lock(18116682);
     if new.as_of > today then
         raise exception 'a recalculation is not as of a day to come' using errcode = 'restrict_violation';
     end if;
-    if new.as_of < (select max(as_of) from {schema}.segmentation_run where accounts > 0 and as_of <= today and id <> new.id) then
+    if new.as_of + 1 < (select max(as_of) from {schema}.segmentation_run where accounts > 0 and as_of <= today) then
         raise exception 'the clock of recalculations does not go back' using errcode = 'restrict_violation';
     end if;
     return new;
@@ -370,7 +374,8 @@ $$;
 create or replace trigger demarc_guard_clock before insert on segmentation_run
     for each row execute function demarc_guard_clock();
 create or replace trigger demarc_guard_clock_update before update on segmentation_run
-    for each row when (old.as_of is distinct from new.as_of) execute function demarc_guard_clock();
+    for each row when (old.as_of is distinct from new.as_of or old.accounts > 0 and new.accounts is distinct from old.accounts)
+    execute function demarc_guard_clock();
 
 do $$
 declare

@@ -155,7 +155,7 @@ def test_many_are_acknowledged_together_those_of_others_are_left_out(alert, cleo
 
 
 def test_an_auditor_looks_and_a_stranger_does_not(alert):
-    auditor = client_of("audrey")
+    auditor = client_of("audrey", "export_accounts")
     for address in (f"{G}alert/", f"{G}alert/{alert.pk}/change/", f"{G}alertrule/", f"{G}alert/export/"):
         assert auditor.get(address).status_code == 200
     assert auditor.post(f"{G}alert/{alert.pk}/change/", {}).status_code == 409

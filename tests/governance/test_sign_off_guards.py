@@ -207,7 +207,12 @@ def test_a_request_does_not_come_to_need_less(noted_request):
         "that of its content",
     )
     refused("update governance_approvalrequest set hash = 'x'", "an edit is a new revision")
-    for part in ("changes = '[]'", "why = 'x'", "apply_on = current_date", "expires_at = expires_at + interval '1 day'"):
+    for part in (
+        "changes = '[]'",
+        "why = 'x'",
+        "apply_on = current_date",
+        "expires_at = expires_at + interval '1 day'",
+    ):
         refused(f"update governance_approvalrequest set {part}", "an edit is a new revision")
     assert approvals.recount(request) == []
     assert fresh(request).status == "pending"

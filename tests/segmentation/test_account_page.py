@@ -236,7 +236,14 @@ def test_a_nested_segment_is_shown_as_a_path(web, acme):
 
 
 def save_segment(web, segment, parent):
-    sent = {"name": segment.name, "description": "", "position": 0, "owner_role": "Ops", "parent": parent.pk, "why": "Nested"}
+    sent = {
+        "name": segment.name,
+        "description": "",
+        "position": 0,
+        "owner_role": "Ops",
+        "parent": parent.pk,
+        "why": "Nested",
+    }
     return web.post(f"/admin/segmentation/segment/{segment.pk}/change/", sent)
 
 

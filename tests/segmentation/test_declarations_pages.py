@@ -47,7 +47,7 @@ def cleo():
 
 
 def oskar():
-    return web("oskar", "propose_declaration", "confirm_declaration")
+    return web("oskar", "propose_declaration", "confirm_declaration", "export_accounts")
 
 
 def segment(layer, key="strategic"):
