@@ -36,6 +36,7 @@ check: .venv/installed-dev
 
 bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.load
 
 clean: ## stops the embedded server and removes its data; keeps .venv
 	@$(PYTHON) config/embedded.py clean $(DEMARC_HOME)
