@@ -1,6 +1,7 @@
 """What a browser may load, what a request may hold and how much of it, who it acts for, and when a visitor last changed something."""
 
 import time
+from itertools import chain
 
 from django.conf import settings
 from django.shortcuts import render
@@ -40,9 +41,9 @@ def no_nul(get_response):
     """No text in a database has a NUL: whatever is sent with one is refused here, for every page at once."""
 
     def middleware(request):
-        sent = [request.GET, request.POST, request.FILES]
-        texts = [*request.COOKIES.values(), *(text for values in sent for text in _texts(values))]
-        if any("\x00" in text for text in texts):
+        pairs = (pair for sent in (request.GET, request.POST) for pair in sent.lists())
+        texts = (text for name, values in pairs for text in (name, *values))
+        if any("\x00" in text for text in chain(texts, request.COOKIES.values())):
             return render(request, "400.html", {"sentence": NUL}, status=400)
         return get_response(request)
 
@@ -50,12 +51,6 @@ def no_nul(get_response):
 
 
 NUL = "A NUL character is in it, which no text here can have. Nothing was changed: go back and take it out."
-
-
-def _texts(values):
-    """The names and texts of what was sent, of a file its name."""
-    for name, several in values.lists():
-        yield from (name, *(getattr(one, "name", one) for one in several))
 
 
 class Refusals:

@@ -308,6 +308,9 @@ def test_an_export_is_the_list_as_shown(layer):
     [row] = rows("?q=bolt&layer=importance")
     assert row.endswith("search: bolt & layer=importance")
     assert web("vera").get(f"{LIST}export/").status_code == 403
+    reader = web("rita", "view_declaration")
+    assert reader.get(f"{LIST}export/").status_code == 403
+    assert f"{LIST}export/" not in text(reader.get(LIST))
     page = ops.get(f"{LIST}?q=bolt&p=1").content.decode()
     assert f'href="{LIST}export/?q=bolt"' in page
 

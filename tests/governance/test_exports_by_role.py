@@ -1,0 +1,43 @@
+"""Rows about accounts leave Demarc by whoever may export accounts, from whichever list; others see no button."""
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.test import Client
+from django.urls import reverse
+from test_role_matrix import world  # noqa: F401
+
+from accounts.models import Account
+from governance.roles import ROLES
+
+NAMED = {"transition", "override", "alert", "conflict", "declaration"}
+
+
+def about_accounts():
+    """The models with a list of their own whose rows are each about an account."""
+    return [
+        model
+        for model in apps.get_models()
+        if admin.site.is_registered(model) and any(one.related_model is Account for one in model._meta.fields)
+        if model is not Account
+    ]
+
+
+def test_they_are_these():
+    assert {model._meta.model_name for model in about_accounts()} == NAMED
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_button_and_the_file_are_for_who_may(world, role):  # noqa: F811
+    _, users = world
+    client = Client()
+    client.force_login(users[role])
+    may = "accounts.export_accounts" in ROLES[role].may
+    for model in about_accounts():
+        listed = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        page = client.get(listed, {"state": "all"} if model._meta.model_name == "override" else {})
+        assert client.get(f"{listed}export/").status_code == (200 if may else 403), listed
+        if page.status_code == 200:
+            assert (f'href="{listed}export/' in page.content.decode()) is may, listed
+        else:
+            assert not may
