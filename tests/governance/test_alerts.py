@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from databases import unsigned
 from django.contrib.auth.models import User
 from django.utils import timezone
 from segmenting import BY_ARR, DAY, RULES, account, change, granted, layer_with, recompute
@@ -94,7 +95,8 @@ def test_conditions_read_facts_scores_and_labels_of_every_segmentation(db, condi
     layer_with(BY_ARR, key="size", policy="automatic")
     treatment = layer.segments.get(key="high").treatment
     treatment.renewal_lead_days = 120
-    treatment.save()
+    with unsigned():
+        treatment.save()
     account("large", arr=150_000, employees=2_000, renewal_date=DAY + timedelta(days=100), usage={"nps": -50})
     account("small", arr=500, employees=2, renewal_date=DAY + timedelta(days=10), usage={"nps": -50})
     recompute()
