@@ -201,6 +201,8 @@ def test_the_process_that_computes_has_no_secrets_and_dies_with_whoever_started_
     )
     listed = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
     child = int(wait_until(lambda: listed.read_text().split())[0])
+    # Between its fork and its start it is still its parent.
+    wait_until(lambda: b"accounts.imports.confinement" in Path(f"/proc/{child}/cmdline").read_bytes())
     environment = wait_until(lambda: Path(f"/proc/{child}/environ").read_bytes())
     assert b"secret" not in environment
     time.sleep(1)  # until it has asked to die with its parent

@@ -68,7 +68,7 @@ def test_what_a_killed_process_was_mailing_is_mailed_later(real_db, spawn):
     line = Notification.objects.get()
     # It has claimed the message, and is killed before the server has it.
     code = TELL.format("mail", "send_due").replace(
-        "mail.send_due", "mail._send = lambda rows: os.kill(os.getpid(), 9); mail.send_due"
+        "mail.send_due", "mail._send = lambda address, rows: os.kill(os.getpid(), 9); mail.send_due"
     )
     environment = real_db.environment | {"DJANGO_SETTINGS_MODULE": "config.settings"}
     process = spawn("-c", "import os; " + code, env=environment)

@@ -89,7 +89,12 @@ def test_a_segmentation_that_is_saved_while_its_policy_is_applied(window, monkey
     for number in range(rounds):
         other = "approval" if fresh(layer).policy == "automatic" else "automatic"
         request = policies.ask(policies.for_layer(fresh(layer), {"policy": other}), by=ops, why="Try it")
-        fields = {"name": f"Tier {number}", "description": f"Round {number}", "position": layer.position}
+        fields = {
+            "name": f"Tier {number}",
+            "description": f"Round {number}",
+            "position": layer.position,
+            "why": "Try it",
+        }
         decided, saved = at_once(
             partial(
                 window(vera),
