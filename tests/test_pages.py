@@ -288,7 +288,9 @@ def test_the_rows_of_a_list_are_those_unfold_would_draw(web, url):
 
 
 def between_tags(page):
-    return re.sub(r"\s+", " ", re.sub(r">\s+|\s+<", lambda found: found[0].strip(), page))
+    """A page without the white space that no browser shows."""
+    page = re.sub(r">\s+|\s+<", lambda found: found[0].strip(), page)
+    return re.sub(r"\s+", " ", re.sub(r'\s+(?=[">])', "", page))
 
 
 def test_everybody_has_a_menu_of_their_own_with_the_open_page_marked(web):
