@@ -111,7 +111,7 @@ def _send(child, job, uploads, results):
     """What to do, and which open file is which. A child that is gone already says why by its exit code."""
     told = {
         "recipe": job.recipe,
-        "as_of": job.as_of and job.as_of.isoformat(),
+        "as_of": str(job.as_of) if job.as_of else None,
         "zone": job.zone,
         "memory_mb": job.memory_mb,
         "seconds": job.seconds,
