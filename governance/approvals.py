@@ -176,14 +176,21 @@ def awaiting(user, *, at=None):
     return ApprovalRequest.objects.filter(pk__in=awaiting_ids(user, at=at))
 
 
-def awaiting_ids(user, *, at=None):
-    """The same as ids."""
+def awaiting_ids(user, *, at=None, desk=None):
+    """The same as ids. desk: that of all requests that wait (`open_desk`), where the caller has it already."""
     at = at or timezone.now()
-    found = ApprovalRequest.objects.pending().filter(expires_at__gt=at).exclude(requester=user.pk)
-    found = found.exclude(editors__contains=[user.pk]).exclude(owners__contains=[user.pk])
-    found = list(found.defer("content", "changes"))
-    desk = Desk(found, at=at)
-    return [one.pk for one in found if permissions.may(permissions.decide(one, by=user, at=at, desk=desk))]
+    desk = desk or open_desk(at)
+    return [
+        request.pk
+        for request in desk.requests
+        if permissions.may(permissions.decide(request, by=user, at=at, desk=desk))
+    ]
+
+
+def open_desk(at):
+    """The desk of all requests that wait for a decision at this moment."""
+    pending = ApprovalRequest.objects.pending().filter(expires_at__gt=at)
+    return Desk(pending.defer("content", "changes"), at=at)
 
 
 # -- asking

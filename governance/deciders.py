@@ -43,7 +43,7 @@ class Desk:
     """Who has which role and who stands in for whom on a day, for these requests: six queries, however many they are."""
 
     def __init__(self, requests, *, at=None):
-        requests = list(requests)
+        self.requests = requests = list(requests)
         today = timezone.localdate(at or timezone.now())
         roles = {role for one in requests for role in one.needed}
         self.members = defaultdict(set)  # role: ids of active people

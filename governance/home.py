@@ -10,7 +10,6 @@ from django.utils import timezone
 from accounts.models import Account, Conflict
 from accounts.revenue import with_arr
 from governance import approvals
-from governance.deciders import Desk
 from governance.models import Alert, ApprovalRequest, Event, Notification, Override, Transition
 from segmentation.models import Assignment, Declaration, Move
 
@@ -56,8 +55,10 @@ def _requests(user, at):
     requests = reverse("admin:governance_approvalrequest_changelist")
     mine = ApprovalRequest.objects.filter(requester=user.pk, status__in=["changes_asked", "failed"])
     found = []
+    desk = None
     if user.has_perm("governance.decide_request") or user.delegations.exists():
-        number = len(approvals.awaiting_ids(user, at=at))
+        desk = approvals.open_desk(at)
+        number = len(approvals.awaiting_ids(user, at=at, desk=desk))
         found.append(
             Waiting(
                 "Requests to decide", number, "They wait for your approval.", "Decide", f"{requests}?tab=mine"
@@ -68,9 +69,8 @@ def _requests(user, at):
                 "Look at them", f"{requests}?tab=requested")
     )  # fmt: skip
     if user.has_perm("governance.plan_transition"):
-        pending = list(ApprovalRequest.objects.pending().filter(expires_at__gt=at))
-        desk = Desk(pending, at=at)
-        stuck = sum(bool(desk.nobody_can(one)) for one in pending)
+        desk = desk or approvals.open_desk(at)
+        stuck = sum(bool(desk.nobody_can(request)) for request in desk.requests)
         found.append(
             Waiting("Requests nobody can decide", stuck, "The role they need has nobody left: give it to somebody.",
                     "Look at them", f"{requests}?tab=all&status__exact=pending")

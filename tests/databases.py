@@ -1,10 +1,14 @@
 """Databases of the tests' server besides the one that pytest-django makes."""
 
 import contextlib
+import os
 import time
+from pathlib import Path
 
 import psycopg
 from django.db import connection, connections
+
+from config import embedded
 
 
 def unused(name):
@@ -74,6 +78,17 @@ def guarded(name, *files):
             there.execute(f"drop trigger {trigger} on {table}")
         for file in files:
             there.execute(file.read_text().replace("{schema}", "public"))
+
+
+@contextlib.contextmanager
+def superuser(name):
+    """A connection to that database as who may do anything: the application's own role is no superuser."""
+    parameters = {**connection.get_connection_params(), "dbname": name}
+    secret = Path(os.environ.get("DEMARC_HOME", ""), embedded.SUPERUSER_PASSWORD)
+    if connection.settings_dict["USER"] == embedded.NAME and secret.is_file():
+        parameters |= {"user": embedded.SUPERUSER, "password": secret.read_text()}
+    with psycopg.connect(**_used(parameters), autocommit=True) as chief:
+        yield chief
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """The account list's search uses an index where PostgreSQL has trigrams, and works where it has none."""
 
 import importlib
+import time
 
+import databases
 import pytest
 from django.contrib import admin
 from django.db import connection
@@ -44,12 +46,21 @@ def test_the_search_uses_the_indexes(trigrams):
     assert all(name in plan for name in indexes())
 
 
-def test_without_the_right_to_trigrams_there_is_no_index_and_a_sentence(trigrams, capsys):
+@pytest.fixture
+def without_rights():
+    """A role that this database's owner can become, and that may create nothing in it."""
+    role = f"without_rights_{time.monotonic_ns()}"
+    with databases.superuser(connection.settings_dict["NAME"]) as chief:
+        chief.execute(f'create role {role}; grant {role} to "{connection.settings_dict["USER"]}"')
+        yield role
+        chief.execute(f"drop role {role}")
+
+
+def test_without_the_right_to_trigrams_there_is_no_index_and_a_sentence(trigrams, without_rights, capsys):
     with connection.schema_editor() as editor:
         migration.drop(None, editor)
         run("drop extension pg_trgm")
-        run("create role without_rights")
-        run("set local role without_rights")
+        run(f"set local role {without_rights}")
         migration.index(None, editor)
         run("reset role")
         assert indexes() == []

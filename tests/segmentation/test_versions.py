@@ -171,13 +171,13 @@ def lock_weakly(layer):
 
 
 def test_a_double_click_activates_once(real_db):
-    layer = layer_with()
-    draft = versions.create_draft(layer, by=person())
+    layer, olga = layer_with(), person()
+    draft = versions.create_draft(layer, by=olga)
     outcomes = []
 
     def click():
         try:
-            outcomes.append(versions.activate(draft, by=person(), reason="Go", seen=draft.hash).status)
+            outcomes.append(versions.activate(draft, by=olga, reason="Go", seen=draft.hash).status)
         except Refused as refusal:
             outcomes.append(str(refusal))
         finally:
