@@ -3,8 +3,8 @@
 `<app>/guards/*.sql` is how they are now, in the order of the names. What Python knows too is put in from there:
 
     {schema}                            the schema the tables are in
-    {moves: governance.approvals.STEPS} the moves a table of statuses allows, ('pending', 'applied'), ...
-    {ended: governance.approvals.STEPS} the statuses nothing leads out of, 'applied', 'rejected', ...
+    {moves: segmentation.versions.STATUSES}  the moves a StatusTable allows, ('draft', 'active'), ...
+    {ended: segmentation.versions.STATUSES}  the statuses nothing leads out of, 'retired', 'rejected', ...
     {histories}                         the history tables of the app are append-only
     {append_only: a b}                  so are these tables
     {not_emptied: a b}                  these are not truncated
@@ -47,13 +47,13 @@ def _put_in(app, found):
     return "".join(_OF_TABLES[name].format(table=table) for table in argument.split())
 
 
-def _moves(steps):
-    return ", ".join(dict.fromkeys(f"('{step.source.value}', '{step.target.value}')" for step in steps))
+def _moves(statuses):
+    pairs = dict.fromkeys((step.source.value, step.target.value) for step in statuses.steps)
+    return ", ".join(f"('{source}', '{target}')" for source, target in pairs)
 
 
-def _ended(steps):
-    sources = {step.source for step in steps}
-    return ", ".join(f"'{status.value}'" for status in type(steps[0].source) if status not in sources)
+def _ended(statuses):
+    return ", ".join(f"'{status.value}'" for status in statuses.ended)
 
 
 def _histories(app):

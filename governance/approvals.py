@@ -29,11 +29,11 @@ from accounts import history
 from accounts.history import acting, actor
 from accounts.refusals import Refused, verb
 from accounts.templatetags.shown import day, plural
+from core.status_tables import StatusTable, Step
 from governance import events, permissions
 from governance.deciders import Desk
 from governance.models import ApprovalRequest, Comment, Decision, Event, Kind
-from segmentation import causes, lifecycles
-from segmentation.lifecycles import Step
+from segmentation import causes
 from segmentation.models import Cause
 
 log = logging.getLogger(__name__)
@@ -60,38 +60,38 @@ _STATUS, _VERDICT = ApprovalRequest.Status, Decision.Verdict
 _DECIDER = "people of the roles it needs who have no part in it"
 _OWN = "who requested or edited it, CS Ops"
 _CLOCK = "by itself"
-STEPS = (
-    Step(_STATUS.PENDING, _STATUS.APPLIED, "Approve, the last one needed", _DECIDER, verb="approve"),
-    Step(_STATUS.PENDING, _STATUS.APPROVED, "Approve, to be carried out later", _DECIDER, verb="approve"),
-    Step(_STATUS.PENDING, _STATUS.FAILED, "Approved, cannot be carried out", _DECIDER, verb="approve"),
-    Step(_STATUS.PENDING, _STATUS.CHANGES_ASKED, "Ask for changes", _DECIDER, True, verb="ask"),
-    Step(_STATUS.PENDING, _STATUS.REJECTED, "Reject", _DECIDER, True, verb="reject"),
-    Step(_STATUS.CHANGES_ASKED, _STATUS.PENDING, "Edit, or hand in again", _OWN, verb="resubmit"),
-    Step(
-        _STATUS.APPROVED, _STATUS.APPLIED, "Its date has come, or a worker has done it", _CLOCK, verb="apply"
-    ),
-    Step(_STATUS.APPROVED, _STATUS.FAILED, "Cannot be carried out", _CLOCK, verb="apply"),
-    Step(_STATUS.FAILED, _STATUS.APPLIED, "Try again", _OWN, verb="apply"),
-    Step(_STATUS.FAILED, _STATUS.APPROVED, "Try again, a worker does it", _OWN, verb="apply"),
-    Step(_STATUS.APPROVED, _STATUS.PENDING, "Edit, or too few approvals count", _OWN, verb="edit"),
-    Step(_STATUS.FAILED, _STATUS.PENDING, "Edit, or too few approvals count", _OWN, verb="edit"),
-    *(
-        Step(status, _STATUS.WITHDRAWN, "Withdraw", _OWN, True, verb="withdraw")
-        for status in (_STATUS.PENDING, _STATUS.CHANGES_ASKED, _STATUS.APPROVED, _STATUS.FAILED)
-    ),
-    *(
-        Step(status, _STATUS.EXPIRED, "Nobody decided in time", _CLOCK, verb="expire")
-        for status in (_STATUS.PENDING, _STATUS.CHANGES_ASKED, _STATUS.FAILED)
-    ),
+STATUSES = StatusTable(
+    ApprovalRequest,
+    [
+        Step(_STATUS.PENDING, _STATUS.APPLIED, "Approve, the last one needed", _DECIDER, verb="approve"),
+        Step(_STATUS.PENDING, _STATUS.APPROVED, "Approve, to be carried out later", _DECIDER, verb="approve"),
+        Step(_STATUS.PENDING, _STATUS.FAILED, "Approved, cannot be carried out", _DECIDER, verb="approve"),
+        Step(_STATUS.PENDING, _STATUS.CHANGES_ASKED, "Ask for changes", _DECIDER, True, verb="ask"),
+        Step(_STATUS.PENDING, _STATUS.REJECTED, "Reject", _DECIDER, True, verb="reject"),
+        Step(_STATUS.CHANGES_ASKED, _STATUS.PENDING, "Edit, or hand in again", _OWN, verb="resubmit"),
+        Step(
+            _STATUS.APPROVED,
+            _STATUS.APPLIED,
+            "Its date has come, or a worker has done it",
+            _CLOCK,
+            verb="apply",
+        ),
+        Step(_STATUS.APPROVED, _STATUS.FAILED, "Cannot be carried out", _CLOCK, verb="apply"),
+        Step(_STATUS.FAILED, _STATUS.APPLIED, "Try again", _OWN, verb="apply"),
+        Step(_STATUS.FAILED, _STATUS.APPROVED, "Try again, a worker does it", _OWN, verb="apply"),
+        Step(_STATUS.APPROVED, _STATUS.PENDING, "Edit, or too few approvals count", _OWN, verb="edit"),
+        Step(_STATUS.FAILED, _STATUS.PENDING, "Edit, or too few approvals count", _OWN, verb="edit"),
+        *(
+            Step(status, _STATUS.WITHDRAWN, "Withdraw", _OWN, True, verb="withdraw")
+            for status in (_STATUS.PENDING, _STATUS.CHANGES_ASKED, _STATUS.APPROVED, _STATUS.FAILED)
+        ),
+        *(
+            Step(status, _STATUS.EXPIRED, "Nobody decided in time", _CLOCK, verb="expire")
+            for status in (_STATUS.PENDING, _STATUS.CHANGES_ASKED, _STATUS.FAILED)
+        ),
+    ],
+    begins={_STATUS.PENDING: ""},
 )
-
-
-def diagram():
-    return lifecycles.diagram(_STATUS, STEPS, begins={_STATUS.PENDING: ""})
-
-
-def table():
-    return lifecycles.table(STEPS)
 
 
 # -- what is asked for, and who has to say yes
@@ -737,7 +737,7 @@ def expire(at):
     return sum(_try(_expire, one, at=at) for one in late)
 
 
-_EXPIRING = [step.source for step in STEPS if step.verb == "expire"]
+_EXPIRING = [step.source for step in STATUSES.ways("expire")]
 
 
 @verb

@@ -24,10 +24,10 @@ from accounts.models import Account, Csm
 from accounts.refusals import Refused, verb
 from accounts.revenue import with_arr
 from accounts.templatetags.shown import day, plural
+from core.status_tables import StatusTable, Step
 from governance import approvals, events, permissions, transitions
 from governance.models import ApprovalRequest, Kind, Override, Transition
-from segmentation import assignments, causes, lifecycles
-from segmentation.lifecycles import Step
+from segmentation import assignments, causes
 from segmentation.models import Assignment, Cause, Layer, Move, Segment
 
 log = logging.getLogger(__name__)
@@ -46,23 +46,18 @@ ANSWERS = ("buying_centre", "use_case", "contract")  # the three questions after
 
 
 _DECIDER, _CLOCK = "the people who decide about its request", "by itself"
-STEPS = (
-    Step(Status.REQUESTED, Status.ACTIVE, "Approved", _DECIDER),
-    Step(Status.REQUESTED, Status.REJECTED, "Reject", _DECIDER),
-    Step(Status.REQUESTED, Status.WITHDRAWN, "Withdraw, or not decided in time", "who asked, CS Ops"),
-    Step(Status.ACTIVE, Status.EXPIRED, "Its date has come", _CLOCK),
-    Step(Status.ACTIVE, Status.ENDED, "End it early", "somebody with `plan_transition`"),
-    Step(Status.ACTIVE, Status.REPLACED, "Another one is approved", _DECIDER),
+STATUSES = StatusTable(
+    Override,
+    [
+        Step(Status.REQUESTED, Status.ACTIVE, "Approved", _DECIDER),
+        Step(Status.REQUESTED, Status.REJECTED, "Reject", _DECIDER),
+        Step(Status.REQUESTED, Status.WITHDRAWN, "Withdraw, or not decided in time", "who asked, CS Ops"),
+        Step(Status.ACTIVE, Status.EXPIRED, "Its date has come", _CLOCK),
+        Step(Status.ACTIVE, Status.ENDED, "End it early", "somebody with `plan_transition`"),
+        Step(Status.ACTIVE, Status.REPLACED, "Another one is approved", _DECIDER),
+    ],
+    begins={Status.REQUESTED: "Ask"},
 )
-_ALLOWED = {(step.source, step.target) for step in STEPS}
-
-
-def diagram():
-    return lifecycles.diagram(Status, STEPS, begins={Status.REQUESTED: "Ask"})
-
-
-def table():
-    return lifecycles.table(STEPS)
 
 
 # -- what is asked for
@@ -665,7 +660,7 @@ def _requested(request):
 
 def _go(row, to):
     """Send an override to a status, if the table of statuses has that way."""
-    if (row.status, to) not in _ALLOWED:
+    if (row.status, to) not in STATUSES.moves:
         raise Refused(
             _not_in_force(row)
             if row.status != Status.ACTIVE

@@ -23,11 +23,11 @@ from accounts.models import Account
 from accounts.refusals import Refused, verb
 from accounts.revenue import with_arr
 from accounts.templatetags.shown import day, plural
+from core.status_tables import StatusTable, Step
 from governance import approvals, chores, crossings, events, permissions, plans
 from governance.deciders import Desk
 from governance.models import ApprovalRequest, Event, FollowedRun, Kind, Transition
-from segmentation import assignments, causes, lifecycles
-from segmentation.lifecycles import Step
+from segmentation import assignments, causes
 from segmentation.models import Assignment, Cause, Layer, Move, Run, RunLayer
 
 log = logging.getLogger(__name__)
@@ -48,42 +48,39 @@ _RELATED = ("account__csm", "layer", "from_segment__treatment", "to_segment__tre
 _PLANNER = "somebody with `plan_transition`"
 _DECIDER = "the people who decide about its request"
 _RULES = "by itself"
-STEPS = (
-    Step(Status.FLAGGED, Status.PLANNED, "Plan", _PLANNER),
-    Step(Status.PLANNED, Status.FLAGGED, "Back to triage", _PLANNER),
-    Step(Status.FLAGGED, Status.KEPT, "Keep the segment", _PLANNER, True),
-    Step(Status.PLANNED, Status.KEPT, "Keep the segment", _PLANNER, True),
-    Step(Status.PLANNED, Status.AWAITING, "Ask for approval", _PLANNER, True),
-    Step(
-        Status.AWAITING,
-        Status.PLANNED,
-        "Withdrawn, expired, taken out, or crossed further",
-        "who may do that",
-    ),
-    Step(Status.AWAITING, Status.REJECTED, "Reject", _DECIDER, True),
-    Step(Status.AWAITING, Status.JOINT, "Approved, and its day has come", _DECIDER),
-    Step(
-        Status.JOINT, Status.DONE, "Complete the hand-over", "the CSMs, somebody with `complete_transition`"
-    ),
-    *(
-        Step(status, Status.CLOSED, "Came back, or an override is in force", _RULES)
-        for status in (Status.FLAGGED, Status.PLANNED, Status.AWAITING)
-    ),
-    *(
-        Step(status, Status.WITHDRAWN, "No active customer any more", _RULES)
-        for status in (Status.FLAGGED, Status.PLANNED, Status.AWAITING)
-    ),
+STATUSES = StatusTable(
+    Transition,
+    [
+        Step(Status.FLAGGED, Status.PLANNED, "Plan", _PLANNER),
+        Step(Status.PLANNED, Status.FLAGGED, "Back to triage", _PLANNER),
+        Step(Status.FLAGGED, Status.KEPT, "Keep the segment", _PLANNER, True),
+        Step(Status.PLANNED, Status.KEPT, "Keep the segment", _PLANNER, True),
+        Step(Status.PLANNED, Status.AWAITING, "Ask for approval", _PLANNER, True),
+        Step(
+            Status.AWAITING,
+            Status.PLANNED,
+            "Withdrawn, expired, taken out, or crossed further",
+            "who may do that",
+        ),
+        Step(Status.AWAITING, Status.REJECTED, "Reject", _DECIDER, True),
+        Step(Status.AWAITING, Status.JOINT, "Approved, and its day has come", _DECIDER),
+        Step(
+            Status.JOINT,
+            Status.DONE,
+            "Complete the hand-over",
+            "the CSMs, somebody with `complete_transition`",
+        ),
+        *(
+            Step(status, Status.CLOSED, "Came back, or an override is in force", _RULES)
+            for status in (Status.FLAGGED, Status.PLANNED, Status.AWAITING)
+        ),
+        *(
+            Step(status, Status.WITHDRAWN, "No active customer any more", _RULES)
+            for status in (Status.FLAGGED, Status.PLANNED, Status.AWAITING)
+        ),
+    ],
+    begins={Status.FLAGGED: "The rules say so", Status.PLANNED: "An override to another segment"},
 )
-_ALLOWED = {(step.source, step.target) for step in STEPS}
-
-
-def diagram():
-    begins = {Status.FLAGGED: "The rules say so", Status.PLANNED: "An override to another segment"}
-    return lifecycles.diagram(Status, STEPS, begins=begins)
-
-
-def table():
-    return lifecycles.table(STEPS)
 
 
 def token(transition):
@@ -845,7 +842,7 @@ def _lock_assignments(rows):
 
 def _go(one, to):
     """Send a tier change there, if the table of statuses has that way."""
-    if (one.status, to) not in _ALLOWED:
+    if (one.status, to) not in STATUSES.moves:
         raise Refused(_ended(one))
     one.status = to
 

@@ -18,8 +18,7 @@ from accounts import gates, history
 from accounts.history import acting, actor
 from accounts.refusals import Refused
 from accounts.templatetags.shown import day
-from segmentation import lifecycles
-from segmentation.lifecycles import Step
+from core.status_tables import StatusTable, Step
 from segmentation.models import Declaration, Definition, Layer, Segment
 
 Status = Declaration.Status
@@ -71,15 +70,11 @@ _WAYS = {
     (Status.CONFIRMED, Status.WITHDRAWN): ("End it", _ends),
     (Status.CONFIRMED, Status.REPLACED): ("Another value is confirmed", _ends),
 }
-STEPS = tuple(Step(*way, label, check.__doc__.splitlines()[0]) for way, (label, check) in _WAYS.items())
-
-
-def diagram():
-    return lifecycles.diagram(Status, STEPS, begins={Status.PROPOSED: "Propose"})
-
-
-def table():
-    return lifecycles.table(STEPS)
+STATUSES = StatusTable(
+    Declaration,
+    [Step(*way, label, check.__doc__.splitlines()[0]) for way, (label, check) in _WAYS.items()],
+    begins={Status.PROPOSED: "Propose"},
+)
 
 
 def refusal(declaration, to, *, by):

@@ -13,9 +13,9 @@ from django.utils import timezone
 from accounts import catalogue, gates
 from accounts.history import acting, actor
 from accounts.refusals import Refused
-from segmentation import causes, checks, comparison, definitions, dependencies, jobs, lifecycles, treatments
+from core.status_tables import StatusTable, Step
+from segmentation import causes, checks, comparison, definitions, dependencies, jobs, treatments
 from segmentation.definitions import Document, DocumentErrors
-from segmentation.lifecycles import Step
 from segmentation.models import Assignment, Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
 PRESETS = Path(__file__).parent / "presets"
@@ -54,13 +54,18 @@ STALE = "Somebody changed these rules since you opened them. Open them again and
 _EDIT, _DECIDE = "segmentation.change_definition", "segmentation.activate_definition"
 _EDITOR, _DECIDER = f"`{_EDIT}`", f"`{_DECIDE}`"
 _STATUS = Definition.Status
-STEPS = (
-    Step(_STATUS.DRAFT, _STATUS.IN_REVIEW, "Submit for review", _EDITOR, True, verb="submit"),
-    Step(_STATUS.IN_REVIEW, _STATUS.DRAFT, "Back to draft", _EDITOR, verb="withdraw"),
-    Step(_STATUS.IN_REVIEW, _STATUS.REJECTED, "Reject", _DECIDER, True, verb="reject"),
-    Step(_STATUS.IN_REVIEW, _STATUS.ACTIVE, "Activate", _DECIDER, True, verb="activate"),
-    Step(_STATUS.DRAFT, _STATUS.ACTIVE, "Activate", _DECIDER, True, verb="activate"),
-    Step(_STATUS.ACTIVE, _STATUS.RETIRED, "A newer one is activated", "none of its own", verb="retire"),
+STATUSES = StatusTable(
+    Definition,
+    [
+        Step(_STATUS.DRAFT, _STATUS.IN_REVIEW, "Submit for review", _EDITOR, True, verb="submit"),
+        Step(_STATUS.IN_REVIEW, _STATUS.DRAFT, "Back to draft", _EDITOR, verb="withdraw"),
+        Step(_STATUS.IN_REVIEW, _STATUS.REJECTED, "Reject", _DECIDER, True, verb="reject"),
+        Step(_STATUS.IN_REVIEW, _STATUS.ACTIVE, "Activate", _DECIDER, True, verb="activate"),
+        Step(_STATUS.DRAFT, _STATUS.ACTIVE, "Activate", _DECIDER, True, verb="activate"),
+        Step(_STATUS.ACTIVE, _STATUS.RETIRED, "A newer one is activated", "none of its own", verb="retire"),
+    ],
+    begins={_STATUS.DRAFT: ""},
+    who="permission",
 )
 PERMISSIONS = {"submit": _EDIT, "withdraw": _EDIT, "reject": _DECIDE, "activate": _DECIDE}
 DONE = {"submit": "submitted", "withdraw": "returned to draft", "reject": "rejected", "activate": "activated"}
@@ -69,15 +74,7 @@ DONE = {"submit": "submitted", "withdraw": "returned to draft", "reject": "rejec
 def steps(definition, *, by):
     """The steps this person may take with this version now."""
     own = {verb for verb, permission in PERMISSIONS.items() if by.has_perm(permission)}
-    return [step for step in STEPS if step.source == definition.status and step.verb in own]
-
-
-def diagram():
-    return lifecycles.diagram(_STATUS, STEPS, begins={_STATUS.DRAFT: ""})
-
-
-def table():
-    return lifecycles.table(STEPS, who="permission")
+    return [step for step in STATUSES.steps if step.source == definition.status and step.verb in own]
 
 
 # -- drafts
@@ -300,7 +297,7 @@ def _step(verb, version, *, by, reason, seen):
 
     Where somebody stands at the gate `rules`, they refuse, or answer True where the step has been signed off.
     """
-    ways = [step for step in STEPS if step.verb == verb]
+    ways = STATUSES.ways(verb)
     signed_off = gates.ask(
         "rules", verb, version, by=by
     )  # others decided it: who carries it out needs no right of their own

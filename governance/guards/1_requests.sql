@@ -87,7 +87,7 @@ begin
             raise exception 'a request begins by waiting for approval' using errcode = 'restrict_violation';
         end if;
     else
-        if old.status in ({ended: governance.approvals.STEPS}) then
+        if old.status in ({ended: governance.approvals.STATUSES}) then
             raise exception 'a request that has ended stays as it is' using errcode = 'restrict_violation';
         end if;
         if (new.id, new.kind, new.key, new.requester, new.requester_label, new.requested_at)
@@ -110,7 +110,7 @@ begin
         if new.revision <> old.revision and (new.revision, new.status) <> (old.revision + 1, 'pending') then
             raise exception 'revisions follow one another and wait for approval' using errcode = 'restrict_violation';
         end if;
-        if new.status <> old.status and (old.status, new.status) not in ({moves: governance.approvals.STEPS}) then
+        if new.status <> old.status and (old.status, new.status) not in ({moves: governance.approvals.STATUSES}) then
             raise exception 'a request cannot go from % to %', old.status, new.status using errcode = 'restrict_violation';
         end if;
     end if;

@@ -655,7 +655,7 @@ def at_status(status, ops, vera):
 
 
 STATUSES = list(ApprovalRequest.Status)
-WAYS = {(step.source, step.target) for step in approvals.STEPS}
+WAYS = approvals.STATUSES.moves
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -683,7 +683,7 @@ def test_every_verb_goes_along_the_table(ops, vera, status, verb):
     request = at_status(status, ops, vera)
     failing.clear()
     before = ApprovalRequest.history.count()
-    targets = {step.target for step in approvals.STEPS if (step.verb, step.source) == (verb, status)}
+    targets = {step.target for step in approvals.STATUSES.steps if (step.verb, step.source) == (verb, status)}
     targets |= {ALSO[verb, status]} if (verb, status) in ALSO else set()
     decided = fresh(request).decisions.filter(verdict=verb).exists()  # the same click again
     if targets or decided or verb == "expire":
@@ -716,8 +716,8 @@ def test_the_database_keeps_the_table(ops, vera, source, target):
 
 def test_the_workflow_page_shows_the_table():
     text = WORKFLOW.read_text(encoding="utf-8")
-    assert f"```mermaid\n{approvals.diagram()}\n```" in text
-    assert approvals.table() in text
+    assert f"```mermaid\n{approvals.STATUSES.diagram()}\n```" in text
+    assert approvals.STATUSES.markdown() in text
 
 
 def test_content_and_fingerprint_change_together(ops, vera):

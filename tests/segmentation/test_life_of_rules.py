@@ -10,10 +10,9 @@ from segmenting import BY_ARR, answered, layer_with, person
 from accounts.refusals import Refused
 from segmentation import causes, versions
 from segmentation.models import Cause, Definition, Segment
-from segmentation.versions import DONE, PERMISSIONS, STEPS
+from segmentation.versions import DONE, PERMISSIONS
 
 STATUSES = list(Definition.Status)
-ALLOWED = {(step.source, step.target) for step in STEPS}
 VERBS = sorted(PERMISSIONS)
 WORKFLOW = Path(__file__).parents[2] / "docs" / "workflow.md"
 
@@ -53,7 +52,7 @@ def take(verb, version, *, by, reason="Because"):
 @pytest.mark.parametrize(("verb", "status"), list(product(VERBS, STATUSES)))
 def test_each_step_goes_from_where_the_table_says(layer, verb, status):
     one = version_at(status, layer)
-    targets = [step.target for step in STEPS if (step.verb, step.source) == (verb, status)]
+    targets = [step.target for step in versions.STATUSES.steps if (step.verb, step.source) == (verb, status)]
     if targets:
         done = take(verb, one, by=person())
         assert [done.status] == targets
@@ -71,7 +70,7 @@ def test_the_database_keeps_the_same_table(layer, source, target):
     if target == "active" and source != target:  # room for it
         sql("update segmentation_definition set status = 'retired' where status = 'active'")
     attempt = "update segmentation_definition set status = %s where id = %s"
-    if target == source or (source, target) in ALLOWED:
+    if target == source or (source, target) in versions.STATUSES.moves:
         sql(attempt, target, one.pk)
     else:
         with pytest.raises(DatabaseError, match=f"cannot go from {source} to {target}"):
@@ -132,7 +131,7 @@ def sql(text, *parameters):
 
 @pytest.mark.parametrize(
     "step",
-    [step for step in STEPS if step.verb in PERMISSIONS],
+    [step for step in versions.STATUSES.steps if step.verb in PERMISSIONS],
     ids=lambda step: f"{step.verb} {step.source}",
 )
 def test_each_step_needs_its_permission_and_most_a_reason(layer, step):
@@ -147,7 +146,9 @@ def test_each_step_needs_its_permission_and_most_a_reason(layer, step):
         with pytest.raises(Refused, match=f"Say why these rules are {DONE[step.verb]}"):
             take(step.verb, one, by=entitled, reason="  ")
     assert [other.verb for other in versions.steps(one, by=outsider)] == [
-        other.verb for other in STEPS if other.source == step.source and other.who != step.who
+        other.verb
+        for other in versions.STATUSES.steps
+        if other.source == step.source and other.who != step.who
     ]
     assert step in versions.steps(one, by=entitled)
     take(step.verb, one, by=entitled)
@@ -225,5 +226,5 @@ def test_a_stale_page_decides_nothing(layer):
 
 def test_the_workflow_page_shows_the_status_table():
     text = WORKFLOW.read_text(encoding="utf-8")
-    assert f"```mermaid\n{versions.diagram()}\n```" in text
-    assert versions.table() in text
+    assert f"```mermaid\n{versions.STATUSES.diagram()}\n```" in text
+    assert versions.STATUSES.markdown() in text

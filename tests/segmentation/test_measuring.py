@@ -118,7 +118,9 @@ def test_postgresql_is_told_of_tables_that_were_filled(real_db):
     tiers(3)
     runs.work(runs.start(as_of=DAY).pk, wait=True)
     with databases.superuser(real_db.name) as chief:  # as right after they were filled
-        chief.execute("update pg_class set relpages = 0, reltuples = -1 where relname = any(%s)", [frames.READ])
+        chief.execute(
+            "update pg_class set relpages = 0, reltuples = -1 where relname = any(%s)", [frames.READ]
+        )
     assert "segmentation_assignment" in unseen()
     runs.start(as_of=DAY)
     assert not {"segmentation_assignment", "segmentation_assignmentscore", "segmentation_move"} & unseen()
