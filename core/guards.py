@@ -181,6 +181,7 @@ union all
 select 'unique index', t.relname, i.relname, concat_ws(' ', n.indisvalid, pg_get_indexdef(i.oid))
   from tables t join pg_index n on n.indrelid = t.oid and n.indisunique join pg_class i on i.oid = n.indexrelid
 """
+_EXPRESSIONS = ("trigger", "constraint", "unique index", "rule", "view")
 _EXTRA = (
     "trigger",
     "rule",
@@ -196,7 +197,50 @@ def installed():
         quoted, schema = cursor.fetchone()
         cursor.execute(_INSTALLED, {"tables": _tables(managed=True), "views": _tables(managed=False)})
         rows = cursor.fetchall()
-    return {(what, table, name): _hash(text, quoted, schema) for what, table, name, text in rows}
+    return {
+        (what, table, name): _hash(_plain(text) if what in _EXPRESSIONS else text, quoted, schema)
+        for what, table, name, text in rows
+    }
+
+
+# A dump writes `(a or b) or c` as `a or b or c` and puts the casts of texts at other places.
+_CASTS = re.compile(r"::(character varying|text)\b(\(\d+\))?(\[\])?")
+_TOKENS = re.compile(r"'(?:[^']|'')*'|[()]|[^()']+")
+
+
+def _plain(expression):
+    """The text of an expression as it is before and after a dump: without what parentheses and casts do not change."""
+    return _text(_group(iter(_TOKENS.findall(_CASTS.sub("", expression)))))
+
+
+def _group(tokens):
+    """What is between two parentheses: texts, and a list for each inner pair."""
+    parts = []
+    for token in tokens:
+        if token == ")":
+            break
+        parts.append(_group(tokens) if token == "(" else token)
+    if len(parts) == 1 and isinstance(parts[0], list):
+        return parts[0]
+    same = _operator(parts)
+    spliced = []
+    for part in parts:
+        spliced += part if same and isinstance(part, list) and _operator(part) == same else [part]
+    return spliced
+
+
+def _operator(parts):
+    texts = {part.strip() for part in parts if isinstance(part, str)}
+    return texts.pop() if len(texts) == 1 and texts <= {"AND", "OR"} else None
+
+
+def _text(parts):
+    return "".join(part if isinstance(part, str) else _enclosed(part) for part in parts)
+
+
+def _enclosed(parts):
+    lone = len(parts) == 1 and (parts[0].startswith("'") or " " not in parts[0])
+    return parts[0] if lone else f"({_text(parts)})"
 
 
 def _tables(*, managed):
