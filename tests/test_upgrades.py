@@ -23,20 +23,20 @@ DUMPS = sorted((ROOT / "tests" / "dumps").glob("*.sql.gz"))
 @pytest.fixture(params=DUMPS, ids=lambda dump: dump.name.removesuffix(".sql.gz"))
 def earlier(request, django_db_setup, django_db_blocker):
     """The demonstration of an earlier version, in a database of its own; its URL."""
-    with databases.copied("template0", name=f"{connection.settings_dict['NAME']}_earlier") as name:
-        with databases.using(name, django_db_blocker):
-            if connection.pg_version < 180000:
-                pytest.skip("the dumps are of the embedded server, PostgreSQL 18")
-            connection.close()
-            url = database.to_url(connection.settings_dict)
-            restore = [embedded.programs() / "psql", "--quiet", "--set=ON_ERROR_STOP=1", url]
-            subprocess.run(
-                restore,
-                input=gzip.decompress(request.param.read_bytes()),
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-            yield url
+    name = f"{connection.settings_dict['NAME']}_earlier"
+    with databases.copied("template0", name=name), databases.using(name, django_db_blocker):
+        if connection.pg_version < 180000:
+            pytest.skip("the dumps are of the embedded server, PostgreSQL 18")
+        connection.close()
+        url = database.to_url(connection.settings_dict)
+        restore = [embedded.programs() / "psql", "--quiet", "--set=ON_ERROR_STOP=1", url]
+        subprocess.run(
+            restore,
+            input=gzip.decompress(request.param.read_bytes()),
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        yield url
 
 
 @pytest.mark.parametrize(
