@@ -1,17 +1,9 @@
 """A list and a form of accounts as Django's admin gives them: the columns, search and filters are those of our list."""
 
-import os
+from django.contrib import admin
+from django.urls import path
 
-os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.bare_settings"
-
-from django.core.wsgi import get_wsgi_application
-
-application = get_wsgi_application()
-
-from django.contrib import admin  # noqa: E402
-from django.urls import path  # noqa: E402
-
-from accounts.models import Account  # noqa: E402
+from accounts.models import Account
 
 
 class BareAdmin(admin.ModelAdmin):

@@ -1,8 +1,8 @@
 """The peer of benchmarks/load.py: Django's own admin on the same database, with neither unfold nor a page of ours."""
 
-from config.settings import *  # noqa: F403
-from config.settings import MIDDLEWARE, TEMPLATES
+from config import settings
 
+globals().update({name: value for name, value in vars(settings).items() if name.isupper()})
 _DJANGO = ["auth", "contenttypes", "sessions", "messages", "staticfiles"]
 INSTALLED_APPS = [
     "django.contrib.admin.apps.SimpleAdminConfig",  # nothing of ours is registered
@@ -12,6 +12,6 @@ INSTALLED_APPS = [
     "segmentation",
     "governance",
 ]
-MIDDLEWARE = [one for one in MIDDLEWARE if one.startswith(("django.", "whitenoise."))]
-TEMPLATES = [TEMPLATES[0] | {"DIRS": []}]
+MIDDLEWARE = [one for one in settings.MIDDLEWARE if one.startswith(("django.", "whitenoise."))]
+TEMPLATES = [settings.TEMPLATES[0] | {"DIRS": []}]
 ROOT_URLCONF = "benchmarks.bare_admin"

@@ -137,12 +137,18 @@ def _cookie(user):
 
 
 @contextmanager
-def served(application="config.wsgi"):
-    """gunicorn as `manage.py serve` runs it; the process."""
+def served(*, bare=False):
+    """gunicorn as `manage.py serve` runs it, with our pages or those of benchmarks/bare_admin.py; the process."""
     from config import processes
 
     command = processes.commands("127.0.0.1", PORT)["web"]
-    command = [application if part == "config.wsgi" else part for part in command]
+    if bare:
+        bare_application = [
+            "django.core.wsgi:get_wsgi_application()",
+            "--env=DJANGO_SETTINGS_MODULE=benchmarks.bare_settings",
+        ]
+        at = command.index("config.wsgi")
+        command[at : at + 1] = bare_application
     with subprocess.Popen([*command, "--log-level", "error"], cwd=ROOT, start_new_session=True) as process:
         try:
             _wait()
@@ -251,7 +257,7 @@ def measure(users, seconds):
         found["alone"] = walk(process, walks(users), seconds)
         with recalculating():
             found["beside a recalculation"] = walk(process, walks(users), seconds)
-    with served("benchmarks.bare_admin") as process:
+    with served(bare=True) as process:
         walk(process, bare_walks(users), warm)
         found["bare admin"] = walk(process, bare_walks(users), seconds)
     return found

@@ -3,6 +3,7 @@
 A process of its own, so that start-up is not measured and the peak of its memory is the work's.
 """
 
+import importlib
 import json
 import os
 import resource
@@ -86,7 +87,7 @@ def main():
     django.setup()
     from django.db import connection
 
-    import segmentation.tasks  # noqa: F401  (imports are no part of the work)
+    importlib.import_module("segmentation.tasks")  # imports are no part of the work
 
     connection.ensure_connection()
     print("ready", flush=True)

@@ -61,10 +61,12 @@ def _checkbox():
 class PlainAdmin(Suggested, ModelAdmin):
     """Lists accept the filters they offer and nothing else; nothing is deleted in bulk, and nothing in use at all.
 
-    `empty_text` says under an empty list what to do next.
+    `empty_text` says under an empty list what to do next. about_accounts: rows tell facts of accounts without a field that
+    leads to one; where there is such a field they do anyway.
     """
 
     empty_text = ""
+    about_accounts = False
 
     list_per_page = 50
     list_filter_submit = False
@@ -109,7 +111,9 @@ class PlainAdmin(Suggested, ModelAdmin):
 
     def may_export(self, request):
         """Rows that are about accounts leave Demarc by whoever may export accounts."""
-        about = any(field.related_model is Account for field in self.opts.concrete_fields)
+        about = self.about_accounts or any(
+            field.related_model is Account for field in self.opts.concrete_fields
+        )
         if about and not request.user.has_perm("accounts.export_accounts"):
             return False
         return self.has_view_or_change_permission(request)

@@ -68,6 +68,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     list_before_template = "demarc/approval_tabs.html"
     search_fields = ["subject", "why", "requester_label"]
     search_help_text = "Subject, reason or requester"
+    about_accounts = True
     empty_text = (
         "What needs an approval comes here by itself: rules, tier changes, overrides, policies and roles."
     )

@@ -19,3 +19,13 @@ def noted(monkeypatch):
     governing.notes.clear()
     governing.failing.clear()
     return governing.notes
+
+
+@pytest.fixture
+def world(db, settings):
+    """One of everything, and a person for each role (tests/worlds.py)."""
+    import worlds
+
+    settings.GATES = {}
+    settings.MIDDLEWARE = [one for one in settings.MIDDLEWARE if "gzip" not in one]
+    return worlds.made()

@@ -5,7 +5,6 @@ from django.apps import apps
 from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
-from test_role_matrix import world  # noqa: F401
 
 from accounts.models import Account
 from governance.roles import ROLES
@@ -28,7 +27,7 @@ def test_they_are_these():
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_button_and_the_file_are_for_who_may(world, role):  # noqa: F811
+def test_the_button_and_the_file_are_for_who_may(world, role):
     _, users = world
     client = Client()
     client.force_login(users[role])

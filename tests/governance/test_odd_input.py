@@ -16,7 +16,7 @@ from django.http import QueryDict
 from django.test import Client
 from django.urls import resolve, reverse
 from governing import someone
-from test_role_matrix import addresses, url_of, world  # noqa: F401
+from worlds import addresses, url_of
 
 from governance.roles import ROLES
 
@@ -135,7 +135,7 @@ def read_by(sent, url):
 
 
 @pytest.fixture
-def web(world, settings, monkeypatch):  # noqa: F811
+def web(world, settings, monkeypatch):
     """Somebody who may do everything, in all roles; what they do is undone after each request."""
     monkeypatch.setattr(logging.getLogger("django.request"), "disabled", True)
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "test_odd_input.noting"]
@@ -194,7 +194,7 @@ SIZES = [pytest.param(0.01, id="a-few"), pytest.param(0.25, id="many", marks=pyt
 
 
 @pytest.mark.parametrize("share", SIZES)
-def test_no_odd_value_breaks_a_page(web, world, share):  # noqa: F811
+def test_no_odd_value_breaks_a_page(web, world, share):
     made, _ = world
     chance = random.Random(9)
 

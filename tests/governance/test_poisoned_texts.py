@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, connection, models, transaction
 from django.test import Client
 from django.utils import timezone
-from test_role_matrix import addresses, url_of, world  # noqa: F401
+from worlds import addresses, url_of
 
 from accounts.models import ImportFile, Refusal, RejectedRow, Signal, Subscription
 from config.middleware import CONTENT_SECURITY_POLICY
@@ -149,7 +149,7 @@ def more(made):
 
 
 @pytest.fixture
-def everything(world):  # noqa: F811
+def everything(world):
     """A world in which every text is poison."""
     made, users = world
     with connection.cursor() as cursor:
