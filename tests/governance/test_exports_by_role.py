@@ -9,16 +9,17 @@ from django.urls import reverse
 from accounts.models import Account
 from governance.roles import ROLES
 
-NAMED = {"transition", "override", "alert", "conflict", "declaration"}
+NAMED = {"transition", "override", "alert", "conflict", "declaration", "approvalrequest"}
 
 
 def about_accounts():
-    """The models with a list of their own whose rows are each about an account."""
+    """The models with a list of their own whose rows are about accounts, by a field or in what they say."""
     return [
         model
         for model in apps.get_models()
-        if admin.site.is_registered(model) and any(one.related_model is Account for one in model._meta.fields)
-        if model is not Account
+        if admin.site.is_registered(model) and model is not Account
+        if any(one.related_model is Account for one in model._meta.fields)
+        or getattr(admin.site.get_model_admin(model), "about_accounts", False)
     ]
 
 
