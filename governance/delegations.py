@@ -30,6 +30,8 @@ def enter(absent, *, by=None, delegate, from_date, until_date, reason=""):
         found = User.objects.select_for_update(no_key=True).in_bulk([absent.pk, delegate.pk])
         if delegate.pk not in found or not found[delegate.pk].is_active:
             raise Refused(f"{delegate.get_username()} cannot log in, so cannot decide for anybody.")
+        if not delegate.groups.exists():
+            raise Refused(f"{delegate.get_username()} has no role: choose somebody who has one.")
         if never := delegate.groups.filter(name__in=NEVER).first():
             raise Refused(
                 f"{delegate.get_username()} is {article(never.name)}, and so decides about nothing: choose somebody else."

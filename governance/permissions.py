@@ -333,7 +333,10 @@ def ask_import(*, by):
 
 
 def enter_absence(absent, delegate, *, by):
-    """One's own; an administrator another person's, but never to stand in for them."""
+    """One's own; an administrator another person's, but never to stand in for them.
+
+    An administrator makes logins and resets passwords. So who stands in at their word has a role that decides already.
+    """
     if by is None or not by.is_active:
         return "Nobody is logged in."
     if absent.pk == by.pk:
@@ -342,6 +345,11 @@ def enter_absence(absent, delegate, *, by):
         return "You enter your own absence; an administrator enters that of others."
     if delegate is not None and delegate.pk == by.pk:
         return f"You cannot make yourself stand in for {absent.get_username()}: choose somebody else."
+    if delegate is not None and not delegate.groups.filter(permissions__codename="decide_request").exists():
+        return (
+            f"{delegate.get_username()} has no role that decides: choose somebody who has one, or ask "
+            f"{absent.get_username()} to enter this."
+        )
     return ""
 
 

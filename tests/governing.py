@@ -65,7 +65,9 @@ def nobody_approves(kind):
 
 
 def away(absent, delegate, *, days=7, since=0):
-    """`delegate` stands in for `absent` from `since` days from today on."""
+    """`delegate` stands in for `absent` from `since` days from today on; who has no role becomes a CSM for it."""
+    if not delegate.groups.exists():
+        someone(delegate.get_username(), "CSM")
     first = timezone.localdate() + timedelta(days=since)
     with transaction.atomic(), unsigned(), acting(label="tests", reason="Away"):
         causes.take(Cause.Kind.DECISION)

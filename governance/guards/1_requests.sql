@@ -198,4 +198,17 @@ $$;
 create or replace trigger demarc_guard_decision before insert on governance_decision
     for each row execute function demarc_guard_decision();
 
+-- Somebody without a role, which others sign off, stands in for nobody.
+create or replace function demarc_guard_delegation() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (select from {schema}.auth_user_groups where user_id = new.delegate_id) then
+        raise exception 'who stands in has a role' using errcode = 'restrict_violation';
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_guard_delegation before insert or update on governance_delegation
+    for each row execute function demarc_guard_delegation();
+
 {histories}{append_only: governance_decision governance_comment governance_event}{with_cause: governance_approvalrequest governance_delegation}

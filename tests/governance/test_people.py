@@ -7,7 +7,7 @@ import pytest
 from databases import unsigned
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -20,7 +20,8 @@ from accounts.refusals import Refused
 from governance import approvals, delegations, people, roles
 from governance.approvals import token
 from governance.models import Delegation, Event
-from segmentation import declarations
+from segmentation import causes, declarations
+from segmentation.models import Cause
 
 pytestmark = pytest.mark.django_db
 
@@ -298,7 +299,7 @@ TODAY = timezone.localdate
 
 def test_one_enters_ones_own_absence_and_the_other_one_decides(vera, noted):
     policy("override", "Approver", 1, only=True)
-    wim, ops = someone("wim"), someone("ops", "CS Ops")
+    wim, ops = someone("wim", "CSM"), someone("ops", "CS Ops")
     request = request_of(ops)
     said = {"delegate": wim, "from_date": TODAY(), "until_date": TODAY() + timedelta(days=7)}
     made = delegations.enter(vera, by=vera, **said)
@@ -315,9 +316,23 @@ def test_an_administrator_enters_that_of_others_but_never_becomes_the_delegate(a
         delegations.enter(vera, by=admin, delegate=admin, **said)
     with pytest.raises(Refused, match="You enter your own absence"):
         delegations.enter(vera, by=max, delegate=max, **said)
-    made = delegations.enter(vera, by=admin, delegate=max, **said)
+    with pytest.raises(Refused, match="no role that decides"):
+        delegations.enter(vera, by=admin, delegate=max, **said)
+    made = delegations.enter(vera, by=admin, delegate=someone("wim", "Finance"), **said)
     with pytest.raises(Refused, match="Only the person who is away"):
         delegations.end(made, by=max)
+
+
+def test_a_login_an_administrator_has_just_made_stands_in_for_nobody(admin, vera):
+    """Roles are signed off; a stand-in without one would be the way round that."""
+    puppet = someone("puppet")
+    said = {"from_date": TODAY(), "until_date": TODAY()}
+    for by, sentence in ((admin, "no role that decides"), (vera, "has no role")):
+        with pytest.raises(Refused, match=sentence):
+            delegations.enter(vera, by=by, delegate=puppet, **said)
+    causes.take(Cause.Kind.DECISION, reason="tests")
+    with pytest.raises(DatabaseError, match="who stands in has a role"), transaction.atomic():
+        Delegation.objects.create(absent=vera, delegate=puppet, **said)
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_roles_are_read_only(admin):
 
 
 def test_absences_are_entered_and_ended(vera):
-    max = someone("max", is_staff=True)
+    max = someone("max", "CSM", is_staff=True)
     client = web("vera")
     today = timezone.localdate()
     days = {"from_date": today, "until_date": today + timedelta(days=3)}
