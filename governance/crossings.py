@@ -126,7 +126,7 @@ def _flag(layer, at, first, last, *, run=None, origin=None, override=None):
         cursor.execute(_CROSSINGS, known)
         cursor.execute("analyze demarc_crossings")
         cursor.execute(
-            "select count(*) filter (where open_id is null or redirected), count(*) from demarc_crossings"
+            f"select count(*) filter (where open_id is null or {_CHANGED}), count(*) from demarc_crossings"
         )
         governed, crossings = cursor.fetchone()
         if layer.policy != Layer.Policy.APPROVAL:  # it was, and what is left of that is closed
@@ -270,7 +270,10 @@ held as (
           order by n limit 1) h
 )
 select c.*, o.id as open_id,
-       coalesce((o.from_segment_id, o.to_segment_id) <> (c.from_id, c.to_id), false) as redirected
+       coalesce((o.from_segment_id, o.to_segment_id) <> (c.from_id, c.to_id), false) as redirected,
+       o.held_for as held_before, o.held_until as held_until_before, o.applies_on as applied_before,
+       case when o.status = 'flagged' and o.held_for <> 'override' then c.held_for else o.held_for end as holds,
+       case when o.status = 'flagged' and o.held_for <> 'override' then c.held_until else o.held_until end as holds_until
   from held c
   left join governance_transition o
     on o.account_id = c.account_id and o.layer_id = %(layer)s
@@ -286,6 +289,10 @@ select c.*, o.id as open_id,
                     and not {_material("c.arr", "said.arr", "c.material_arr * said.arr")}
                     and not {_material("c.composite", "said.composite", "c.material_score")}, false)
 """
+
+# SQL: of a crossing with an open tier change, what that says is not as it was.
+_CHANGED = """(redirected or (held_before, held_until_before, applied_before)
+                              is distinct from (holds, holds_until, applies_on))"""
 
 _STILL_QUIET = f"""
 select c.id, h.held_for, h.held_until
@@ -354,14 +361,9 @@ select count(*), count(*) filter (where held_for <> '') from opened
 # Planned, nothing holds it any more; what waits for an override is let go by that.
 _UPDATE = f"""
 with found as (
-    select t.id as transition_id, c.*,
-           case when t.status = 'flagged' and t.held_for <> 'override' then c.held_for else t.held_for end as holds,
-           case when t.status = 'flagged' and t.held_for <> 'override' then c.held_until else t.held_until end as holds_until,
-           t.held_for as held_before
-      from demarc_crossings c join governance_transition t on t.id = c.open_id
-     where t.status in ('flagged', 'planned')
-     order by t.id
-       for update of t
+    select c.open_id as transition_id, c.*
+      from demarc_crossings c
+     where c.open_id is not null and {_CHANGED}
 ),
 changed as (
     update governance_transition t
@@ -376,8 +378,6 @@ changed as (
            receiver_id = case when f.redirected then null else t.receiver_id end
       from found f
      where t.id = f.transition_id
-       and (f.redirected or (t.held_for, t.held_until, t.applies_on)
-                            is distinct from (f.holds, f.holds_until, f.applies_on))
     returning t.*
 ),
 kept as ({_kept("changed")}),

@@ -34,6 +34,10 @@ def rules_as_they_come(settings):
 
 @pytest.fixture
 def tier(db):
+    return made_tier()
+
+
+def made_tier():
     """A gated layer by ARR, whose first recalculation put acme into Low."""
     layer = layer_with(TIERS)
     account("acme", name="Acme", arr=50_000, renewal_date=RENEWAL)
@@ -101,6 +105,18 @@ def test_a_recalculation_is_looked_at_once(tier):
     }
     assert transitions.follow(run) is None
     assert FollowedRun.objects.filter(run=run.pk).count() == 1
+
+
+def test_a_day_that_moves_and_a_hold_that_ends_are_written_in_transactions_of_their_own(real_db):
+    """Each with a cause of its own: within one test transaction that of the step before would do."""
+    layer = made_tier()
+    policy(layer, "up", hold_days=2)
+    assert look(arr=1_000).applies_on == RENEWAL
+    moved = RENEWAL + timedelta(days=30)
+    one = look(DAY + timedelta(days=2), renewal_date=moved)
+    assert (one.applies_on, one.history.count()) == (moved, 2)
+    assert look(DAY + timedelta(days=3), arr=120_000).held_for == "days"
+    assert look(DAY + timedelta(days=6)).held_for == ""
 
 
 def test_down_waits_for_the_renewal_unless_a_policy_says_otherwise(tier):

@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from databases import unsigned
 from django.db import connection, transaction
 from segmenting import BY_ARR, RULES, account, activate, answered, layer_with, person, recompute
 
@@ -184,10 +185,11 @@ def test_a_double_click_activates_once(real_db):
             connection.close()
 
     threads = [threading.Thread(target=click) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with unsigned():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     assert sorted(outcomes) == [
         "Version 2 is active; only a draft or rules in review can be activated."
     ] * 5 + ["active"]
