@@ -7,7 +7,7 @@
     {ended: segmentation.versions.STATUSES}  the statuses nothing leads out of, 'retired', 'rejected', ...
     {histories}                         the history tables of the app are append-only
     {append_only: a b}                  so are these tables
-    {not_emptied: a b}                  these are not truncated
+    {rows: a b}                         rows of all tables of these apps keep their numbers, and none is truncated
     {with_cause: a b}                   rows of these are written and deleted only with a Cause of the transaction
 
 Migrations install a frozen copy (`<app>/migrations/NNNN_guards.sql`): what a migration does never changes. `make check`
@@ -42,6 +42,8 @@ def _put_in(app, found):
         return found[0]
     if name == "histories":
         return "".join(APPEND_ONLY.format(table=table) for table in _histories(app))
+    if name == "rows":
+        return _rows(argument)
     if name in ("moves", "ended"):
         return _STATUSES[name](import_string(argument))
     return "".join(_OF_TABLES[name].format(table=table) for table in argument.split())
@@ -61,21 +63,24 @@ def _histories(app):
     return sorted(model._meta.db_table for model in models if hasattr(model, "history_type"))
 
 
-NOT_EMPTIED = """create or replace trigger demarc_no_truncate before truncate on {table}
-    for each statement execute function demarc_append_only();
+def _rows(apps_named):
+    models = (model for app in apps_named.split() for model in apps.get_app_config(app).get_models(include_auto_created=True))
+    return "".join(
+        ROWS.format(table=model._meta.db_table, key=model._meta.pk.column) for model in models if model._meta.managed
+    )
+
+
+ROWS = """create or replace trigger demarc_not_emptied before truncate on {table}
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of {key} on {table}
+    for each row when (old.{key} is distinct from new.{key}) execute function demarc_row_stays();
 """
-APPEND_ONLY = (
-    """create or replace trigger demarc_append_only before update or delete on {table}
+APPEND_ONLY = """create or replace trigger demarc_append_only before update or delete on {table}
     for each row execute function demarc_append_only();
 """
-    + NOT_EMPTIED
-)
-WITH_CAUSE = (
-    """create or replace trigger demarc_caused_write before insert or update or delete on {table}
+WITH_CAUSE = """create or replace trigger demarc_caused_write before insert or update or delete on {table}
     for each row execute function demarc_require_cause();
 """
-    + NOT_EMPTIED
-)
 # No setting of a session switches them off.
 ALWAYS = """
 do $$
@@ -89,7 +94,7 @@ begin
 end
 $$;
 """
-_OF_TABLES = {"append_only": APPEND_ONLY, "not_emptied": NOT_EMPTIED, "with_cause": WITH_CAUSE}
+_OF_TABLES = {"append_only": APPEND_ONLY, "with_cause": WITH_CAUSE}
 _STATUSES = {"moves": _moves, "ended": _ended}
 
 
@@ -151,14 +156,21 @@ def install(text, cursor):
 # whatever differs between its versions, are left out.
 _INSTALLED = r"""
 with tables as (
-    select c.oid, c.relname, c.relrowsecurity from pg_class c
+    select c.oid, c.relname, c.relrowsecurity, c.relpersistence from pg_class c
      where c.relkind in ('r', 'p') and c.relnamespace = current_schema()::regnamespace
        and c.relname = any(%(tables)s))
-select 'function', '', p.oid::regprocedure::text,
-       concat_ws(' ', l.lanname, p.provolatile, p.prosecdef, p.proconfig, pg_get_function_result(p.oid), p.prosrc,
-                 pg_get_function_sqlbody(p.oid))
-  from pg_proc p join pg_language l on l.oid = p.prolang
+select 'function', '', p.oid::regprocedure::text, pg_get_functiondef(p.oid) from pg_proc p
  where p.pronamespace = current_schema()::regnamespace and p.proname like 'demarc%%'
+union all
+select 'columns', t.relname, '', concat_ws(' ', t.relpersistence, string_agg(concat_ws(' ', a.attname,
+           format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated, a.attidentity, d.text), ', ' order by a.attnum))
+  from tables t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
+  left join lateral (select pg_get_expr(adbin, adrelid) as text from pg_attrdef
+                      where adrelid = t.oid and adnum = a.attnum) d on true
+ group by t.oid, t.relname, t.relpersistence
+union all
+select 'child table', t.relname, c.relname, '' from tables t
+  join pg_inherits i on i.inhparent = t.oid join pg_class c on c.oid = i.inhrelid
 union all
 select 'view', '', c.relname, pg_get_viewdef(c.oid)
   from pg_class c where c.relkind = 'v' and c.relnamespace = current_schema()::regnamespace
@@ -182,12 +194,8 @@ select 'unique index', t.relname, i.relname, concat_ws(' ', n.indisvalid, pg_get
   from tables t join pg_index n on n.indrelid = t.oid and n.indisunique join pg_class i on i.oid = n.indexrelid
 """
 _EXPRESSIONS = ("trigger", "constraint", "unique index", "rule", "view")
-_EXTRA = (
-    "trigger",
-    "rule",
-    "switched off",
-    "row security",
-)  # nothing of these may be there beside what belongs
+# Nothing of these may be there beside what belongs.
+_EXTRA = ("trigger", "constraint", "rule", "switched off", "row security", "child table")
 
 
 def installed():
@@ -210,7 +218,7 @@ _TOKENS = re.compile(r"'(?:[^']|'')*'|[()]|[^()']+")
 
 def _plain(expression):
     """The text of an expression as it is before and after a dump: without what parentheses and casts do not change."""
-    return _text(_group(iter(_TOKENS.findall(_CASTS.sub("", expression)))))
+    return " ".join(_text(_group(iter(_TOKENS.findall(_CASTS.sub("", expression))))).split())
 
 
 def _group(tokens):
@@ -250,9 +258,11 @@ def _tables(*, managed):
 
 
 def _hash(text, *schemas):
-    for schema in schemas:
-        text = text.replace(f"{schema}.", "")
-    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:16]
+    """Of a text as it is but for the schema's name, which may stay where it is part of a text or of a comment."""
+    names = "|".join(re.escape(schema) for schema in schemas)
+    told = re.compile(rf"--[^\n]*|'(?:[^']|'')*'|\b(?:{names})\.")
+    text = told.sub(lambda found: found[0] if found[0][0] in "-'" else "", text)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def belonging():

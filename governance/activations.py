@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
 
+from django.db.models import Func, TextField
 from django.urls import reverse
 from django.utils import timezone
 
@@ -44,7 +45,12 @@ def ask(definition, *, by, why, simulation=None, seen=None):
             )
         attached = _frozen(found, simulation, by=by)
         what = {
-            "content": {"definition": found.pk, "hash": found.hash, "version": found.version},
+            "content": {
+                "definition": found.pk,
+                "hash": found.hash,
+                "version": found.version,
+                "rules": _fingerprint(found),
+            },
             "changes": changes(found),
             "impact": impact_of(found),
             "simulation": attached,
@@ -81,6 +87,12 @@ def authors(definition):
             found.add(user)
         before = hash
     return found
+
+
+def _fingerprint(definition):
+    """The SHA-256 of what the rules say, as the database works it out when they become active."""
+    worked_out = Func("document", function="demarc_fingerprint", output_field=TextField())
+    return Definition.objects.values_list(worked_out, flat=True).get(pk=definition.pk)
 
 
 def preview_of(definition):

@@ -256,6 +256,7 @@ class ApprovalRequest(models.Model):
                 violation_error_message="There is an open request about this already.",
             ),
             models.CheckConstraint(name="request_says_why", condition=~Q(why="")),
+            models.CheckConstraint(name="request_of_a_kind", condition=Q(kind__in=Kind.values)),
         ]
         indexes = [
             models.Index(

@@ -203,6 +203,7 @@ def for_profile(name):
             "what": "profile",
             "name": name,
             "was": {kind: _plain(rows) for kind, rows in before.items()},
+            "rows": {kind: _plain(rows) for kind, rows in after.items()},
         },
         changes=[f"The profile {label}: {profiles.DOES[name]}", *changes, *_nobody_has(PROFILES[name])],
         impact=approvals.Impact(),

@@ -19,7 +19,7 @@ begin
             raise exception 'account % has more than 100 levels of parents above it', new.external_id
                 using errcode = 'check_violation';
         end if;
-        select parent_id into above from {schema}.accounts_account where id = above;
+        select parent_id into above from only {schema}.accounts_account where id = above;
     end loop;
     return null;
 end

@@ -7,5 +7,5 @@ begin
 end
 $$;
 
-create or replace trigger demarc_guard_conflict before update on accounts_conflict
+create or replace trigger demarc_guard_conflict before update or delete on accounts_conflict
     for each row when (old.status <> 'open') execute function demarc_guard_conflict();

@@ -8,30 +8,106 @@ begin
 end
 $$;
 
+-- No table is emptied at one stroke, past the triggers of its rows; and who takes another's number would take their place.
+
+create or replace function demarc_row_stays() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if tg_op = 'TRUNCATE' then
+        raise exception '% is never emptied', tg_table_name using errcode = 'restrict_violation';
+    end if;
+    raise exception 'rows of % keep their numbers', tg_table_name using errcode = 'restrict_violation';
+end
+$$;
+
+create or replace trigger demarc_not_emptied before truncate on accounts_sourcesystem
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_sourcesystem
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_historicalcsm
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on accounts_historicalcsm
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_csm
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_csm
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_product
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_product
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_historicalaccount
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on accounts_historicalaccount
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_account
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_account
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_historicalsystemofrecord
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on accounts_historicalsystemofrecord
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_systemofrecord
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_systemofrecord
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_historicalconflict
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on accounts_historicalconflict
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_conflict
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_conflict
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_historicalsubscription
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on accounts_historicalsubscription
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_subscription
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_subscription
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_usage
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_usage
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_signal
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_signal
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_importbatch
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_importbatch
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_importfile
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_importfile
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_rejectedrow
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_rejectedrow
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_savedview
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_savedview
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_refusal
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_refusal
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
 create or replace trigger demarc_append_only before update or delete on accounts_historicalaccount
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on accounts_historicalaccount
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on accounts_historicalconflict
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on accounts_historicalconflict
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on accounts_historicalcsm
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on accounts_historicalcsm
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on accounts_historicalsubscription
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on accounts_historicalsubscription
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on accounts_historicalsystemofrecord
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on accounts_historicalsystemofrecord
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on accounts_refusal
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on accounts_refusal
-    for each statement execute function demarc_append_only();
 
 
 -- No company is part of itself by any number of steps. The guard walks up from an account whose parent is set or changed, an
@@ -55,7 +131,7 @@ begin
             raise exception 'account % has more than 100 levels of parents above it', new.external_id
                 using errcode = 'check_violation';
         end if;
-        select parent_id into above from {schema}.accounts_account where id = above;
+        select parent_id into above from only {schema}.accounts_account where id = above;
     end loop;
     return null;
 end
@@ -77,7 +153,7 @@ begin
 end
 $$;
 
-create or replace trigger demarc_guard_conflict before update on accounts_conflict
+create or replace trigger demarc_guard_conflict before update or delete on accounts_conflict
     for each row when (old.status <> 'open') execute function demarc_guard_conflict();
 
 do $$

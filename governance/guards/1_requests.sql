@@ -12,14 +12,15 @@ create or replace function demarc_owners(kind text, content jsonb) returns integ
         union
         select c.user_id
           from jsonb_array_elements(case kind when 'tier_change' then content -> 'transitions' end) one
-          join {schema}.governance_transition t on t.id = (one ->> 'id')::bigint
-          join {schema}.accounts_account a on a.id = t.account_id
-          join {schema}.accounts_csm c on c.id = a.csm_id
+          join only {schema}.governance_transition t on t.id = (one ->> 'id')::bigint
+          join only {schema}.accounts_account a on a.id = t.account_id
+          join only {schema}.accounts_csm c on c.id = a.csm_id
         union
         select c.user_id
           from jsonb_array_elements(case kind when 'override' then content -> 'overrides' end) one
-          join {schema}.accounts_account a on a.id = (one ->> 'account')::bigint
-          join {schema}.accounts_csm c on c.id = a.csm_id) owners
+          join only {schema}.governance_override o on o.id = (one ->> 'id')::bigint
+          join only {schema}.accounts_account a on a.id in (o.account_id, (one ->> 'account')::bigint)
+          join only {schema}.accounts_csm c on c.id = a.csm_id) owners
      where id is not null
 $$;
 
@@ -32,16 +33,16 @@ create or replace function demarc_required(
     set search_path = pg_catalog, pg_temp as $$
     with applying as (
         select g.name, p.approvals, p.due_days, p.expire_days
-          from {schema}.governance_approvalpolicy p join {schema}.auth_group g on g.id = p.role_id
+          from only {schema}.governance_approvalpolicy p join only {schema}.auth_group g on g.id = p.role_id
          where p.kind = $1 and coalesce($2 >= p.min_accounts, true) and coalesce($6 or $3 >= p.min_arr, true)
            and coalesce($4 >= p.min_csm_changes, true) and ($5 or not p.top_tier)),
     counted as (select a.name, max(a.approvals) as number from applying a where a.approvals > 0 group by a.name)
     select case when not exists (select from applying) then '{"Approver": 1}'
                 when exists (select from counted) then (select jsonb_object_agg(name, number) from counted)
                 when $7 is not null and not exists (
-                    select from {schema}.auth_user u
-                      left join {schema}.auth_user_groups m on m.user_id = u.id
-                      left join {schema}.auth_group g on g.id = m.group_id
+                    select from only {schema}.auth_user u
+                      left join only {schema}.auth_user_groups m on m.user_id = u.id
+                      left join only {schema}.auth_group g on g.id = m.group_id
                      where u.id = $7 and (u.is_superuser or g.name in ('CS Ops', 'Administrator'))) then '{"CS Ops": 1}'
                 else '{}' end::jsonb,
            (select coalesce(min(a.due_days), 5) from applying a),
@@ -52,12 +53,12 @@ $$;
 -- part in it. Of a stand-in the person counts for whom they stood in.
 create or replace view governance_countedapproval as
 select min(d.id) as id, d.request_id, d.role, coalesce(d.on_behalf_of, d."by") as person
-  from {schema}.governance_decision d
-  join {schema}.governance_approvalrequest r on r.id = d.request_id and (r.revision, r.hash) = (d.revision, d.hash)
-  join {schema}.auth_user b on b.id = d."by" and b.is_active
-  join {schema}.auth_user p on p.id = coalesce(d.on_behalf_of, d."by") and p.is_active
-  join {schema}.auth_user_groups m on m.user_id = p.id
-  join {schema}.auth_group g on g.id = m.group_id and g.name = d.role
+  from only {schema}.governance_decision d
+  join only {schema}.governance_approvalrequest r on r.id = d.request_id and (r.revision, r.hash) = (d.revision, d.hash)
+  join only {schema}.auth_user b on b.id = d."by" and b.is_active
+  join only {schema}.auth_user p on p.id = coalesce(d.on_behalf_of, d."by") and p.is_active
+  join only {schema}.auth_user_groups m on m.user_id = p.id
+  join only {schema}.auth_group g on g.id = m.group_id and g.name = d.role
  where d.verdict = 'approve'
    and not array[b.id, p.id] && (array[r.requester] || r.editors || r.owners || {schema}.demarc_owners(r.kind, r.content))
  group by d.request_id, d.role, coalesce(d.on_behalf_of, d."by");
@@ -107,6 +108,12 @@ begin
                 or new.expires_at > old.expires_at) then
             raise exception 'an edit is a new revision' using errcode = 'restrict_violation';
         end if;
+        if new.revision = old.revision
+           and (new.accounts < old.accounts or new.arr < old.arr or new.csm_changes < old.csm_changes
+                or old.top_tier and not new.top_tier or old.other_currency and not new.other_currency
+                or not new.measured @> old.measured) then
+            raise exception 'what a request reaches is counted anew, never taken off' using errcode = 'restrict_violation';
+        end if;
         if new.revision <> old.revision and (new.revision, new.status) <> (old.revision + 1, 'pending') then
             raise exception 'revisions follow one another and wait for approval' using errcode = 'restrict_violation';
         end if;
@@ -120,6 +127,14 @@ begin
         perform pg_advisory_xact_lock_shared(18116683);
         if new.hash <> {schema}.demarc_fingerprint(new.content) then
             raise exception 'the fingerprint of a request is that of its content' using errcode = 'restrict_violation';
+        end if;
+        if exists (
+                select from jsonb_array_elements(case new.kind when 'tier_change' then new.content -> 'transitions' end) one
+                  left join only {schema}.governance_transition t on t.id = (one ->> 'id')::bigint where t.id is null
+                union all
+                select from jsonb_array_elements(case new.kind when 'override' then new.content -> 'overrides' end) one
+                  left join only {schema}.governance_override o on o.id = (one ->> 'id')::bigint where o.id is null) then
+            raise exception 'a request names what there is' using errcode = 'restrict_violation';
         end if;
         if not {schema}.demarc_owners(new.kind, new.content) <@ new.owners then
             raise exception 'a request leaves out who would decide about themselves' using errcode = 'restrict_violation';
@@ -135,13 +150,16 @@ begin
         if new.revision <> old.revision or not {schema}.demarc_enough(new.id, new.needed) then
             raise exception 'this request has not enough approvals' using errcode = 'restrict_violation';
         end if;
+        if old.status = 'pending' and new.expires_at <= transaction_timestamp() then
+            raise exception 'this request has expired' using errcode = 'restrict_violation';
+        end if;
         if new.status = 'applied' then
-            select id into new.cause from {schema}.segmentation_cause
+            select id into new.cause from only {schema}.segmentation_cause
              where xid = pg_current_xact_id() and at = transaction_timestamp();
         end if;
     end if;
     if new.status = 'rejected' and not exists (
-            select from {schema}.governance_decision d
+            select from only {schema}.governance_decision d
              where d.request_id = new.id and d.verdict = 'reject' and d.revision = new.revision) then
         raise exception 'nobody has rejected this request' using errcode = 'restrict_violation';
     end if;
@@ -159,7 +177,7 @@ declare
     r {schema}.governance_approvalrequest;
     person integer := coalesce(new.on_behalf_of, new."by");
 begin
-    select * into r from {schema}.governance_approvalrequest where id = new.request_id for update;
+    select * into r from only {schema}.governance_approvalrequest where id = new.request_id for update;
     if r.status <> 'pending' then
         raise exception 'this request does not wait for approval' using errcode = 'restrict_violation';
     end if;
@@ -176,17 +194,18 @@ begin
         raise exception 'nobody decides about an account they look after' using errcode = 'restrict_violation';
     end if;
     if (select not bool_and(coalesce(u.is_active, false))
-          from unnest(array[new."by", person]) p left join {schema}.auth_user u on u.id = p) then
+          from unnest(array[new."by", person]) p left join only {schema}.auth_user u on u.id = p) then
         raise exception 'only active people decide' using errcode = 'restrict_violation';
     end if;
-    if not exists (select from {schema}.auth_user_groups m join {schema}.auth_group g on g.id = m.group_id
+    if not r.needed ? new.role
+       or not exists (select from only {schema}.auth_user_groups m join only {schema}.auth_group g on g.id = m.group_id
                     where m.user_id = person and g.name = new.role)
-       or exists (select from {schema}.auth_user_groups m join {schema}.auth_group g on g.id = m.group_id
+       or exists (select from only {schema}.auth_user_groups m join only {schema}.auth_group g on g.id = m.group_id
                    where m.user_id = new."by" and g.name in ('Auditor', 'Integration')) then
         raise exception 'only people of the role decide in it' using errcode = 'restrict_violation';
     end if;
     if person <> new."by" and not exists (
-            select from {schema}.governance_delegation d
+            select from only {schema}.governance_delegation d
              where d.absent_id = person and d.delegate_id = new."by"
                and d.from_date <= (new.at at time zone 'UTC' + interval '14 hours')::date
                and d.until_date >= (new.at at time zone 'UTC' - interval '12 hours')::date) then
@@ -202,7 +221,7 @@ create or replace trigger demarc_guard_decision before insert on governance_deci
 create or replace function demarc_guard_delegation() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if not exists (select from {schema}.auth_user_groups where user_id = new.delegate_id) then
+    if not exists (select from only {schema}.auth_user_groups where user_id = new.delegate_id) then
         raise exception 'who stands in has a role' using errcode = 'restrict_violation';
     end if;
     return new;
@@ -211,4 +230,4 @@ $$;
 create or replace trigger demarc_guard_delegation before insert or update on governance_delegation
     for each row execute function demarc_guard_delegation();
 
-{histories}{append_only: governance_decision governance_comment governance_event}{with_cause: governance_approvalrequest governance_delegation}
+{rows: governance auth}{histories}{append_only: governance_decision governance_comment governance_event}{with_cause: governance_approvalrequest governance_delegation}

@@ -27,12 +27,17 @@ begin
             using errcode = 'restrict_violation';
     end if;
     if new.status = 'joint' and old.status <> 'joint' and not exists (
-            select from {schema}.governance_approvalrequest where id = new.request_id and status = 'applied'
-               and (content -> 'transitions' @> jsonb_build_array(
-                        jsonb_build_object('id', new.id, 'to', new.to_segment_id, 'receiver', new.receiver_id))
-                    or content ->> 'segment' = new.to_segment_id::text
+            select from only {schema}.governance_approvalrequest where id = new.request_id and status = 'applied'
+               and (kind = 'tier_change' and content -> 'transitions' @> jsonb_build_array(
+                        jsonb_build_object('id', new.id, 'to', new.to_segment_id, 'receiver', new.receiver_id,
+                                           'applies_on', new.applies_on, 'joint_days', new.joint_days))
+                    or kind = 'override' and content ->> 'segment' = new.to_segment_id::text
                        and content -> 'overrides' @> jsonb_build_array(jsonb_build_object('id', new.override_id)))) then
         raise exception 'this tier change has not been approved' using errcode = 'restrict_violation';
+    end if;
+    -- Wherever on Earth it is that day.
+    if new.status = 'joint' and new.applies_on > (transaction_timestamp() at time zone 'UTC' + interval '14 hours')::date then
+        raise exception 'the day of this tier change has not come' using errcode = 'restrict_violation';
     end if;
     return new;
 end
@@ -45,10 +50,10 @@ create or replace trigger demarc_caused_write before insert or delete on governa
     for each row execute function demarc_require_cause();
 create or replace trigger demarc_caused_update before update on governance_transition
     for each row when ((old.status, old.from_segment_id, old.to_segment_id, old.request_id, old.override_id, old.applies_on,
-                        old.held_for, old.receiver_id)
+                        old.held_for, old.receiver_id, old.joint_days, old.joint_from, old.joint_until)
                        is distinct from
                        (new.status, new.from_segment_id, new.to_segment_id, new.request_id, new.override_id, new.applies_on,
-                        new.held_for, new.receiver_id))
+                        new.held_for, new.receiver_id, new.joint_days, new.joint_from, new.joint_until))
     execute function demarc_require_cause();
 
 create or replace function demarc_guard_override() returns trigger language plpgsql
@@ -78,8 +83,8 @@ begin
             using errcode = 'restrict_violation';
     end if;
     if new.status = 'active' and old.status <> 'active' and not exists (
-            select from {schema}.governance_approvalrequest where id = new.request_id and status = 'applied'
-               and content ->> 'segment' = new.segment_id::text
+            select from only {schema}.governance_approvalrequest where id = new.request_id and status = 'applied'
+               and kind = 'override' and content ->> 'segment' = new.segment_id::text
                and content ->> 'expires_on' = new.expires_on::text
                and content -> 'overrides' @> jsonb_build_array(jsonb_build_object('id', new.id))) then
         raise exception 'this override has not been approved' using errcode = 'restrict_violation';
@@ -91,14 +96,14 @@ $$;
 create or replace trigger demarc_guard_override before insert or update or delete on governance_override
     for each row execute function demarc_guard_override();
 
-{with_cause: governance_override}{not_emptied: governance_transition}
+{with_cause: governance_override}
 -- Who looks after an account whose hand-over is planned changes with a cause only.
 create or replace function demarc_guard_csm() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if exists (select from {schema}.governance_transition
+    if exists (select from only {schema}.governance_transition
                 where account_id = new.id and status in ('planned', 'awaiting', 'joint'))
-       and not exists (select from {schema}.segmentation_cause
+       and not exists (select from only {schema}.segmentation_cause
                         where xid = pg_current_xact_id() and at = transaction_timestamp()) then
         raise exception 'accounts_account: this change needs a cause in the same transaction'
             using errcode = 'restrict_violation';

@@ -18,7 +18,7 @@ begin
                                            actor_label, channel)
     select 'move', f.account_id, f.layer_id, 'move', f.id, '', c.reason, jsonb_build_object('why', f.why), c.actor,
            c.actor_label, c.channel
-      from fresh f join {schema}.segmentation_cause c on c.id = f.cause_id
+      from fresh f join only {schema}.segmentation_cause c on c.id = f.cause_id
      where f.why <> 'initial';
     return null;
 end

@@ -762,6 +762,10 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(('why', ''), _negated=True), name='request_says_why'),
         ),
         migrations.AddConstraint(
+            model_name='approvalrequest',
+            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['definition', 'tier_change', 'override', 'policy', 'role', 'import'])), name='request_of_a_kind'),
+        ),
+        migrations.AddConstraint(
             model_name='crossingpolicy',
             constraint=models.UniqueConstraint(fields=('layer', 'direction'), name='crossing_policy_once'),
         ),

@@ -12,14 +12,15 @@ create or replace function demarc_owners(kind text, content jsonb) returns integ
         union
         select c.user_id
           from jsonb_array_elements(case kind when 'tier_change' then content -> 'transitions' end) one
-          join {schema}.governance_transition t on t.id = (one ->> 'id')::bigint
-          join {schema}.accounts_account a on a.id = t.account_id
-          join {schema}.accounts_csm c on c.id = a.csm_id
+          join only {schema}.governance_transition t on t.id = (one ->> 'id')::bigint
+          join only {schema}.accounts_account a on a.id = t.account_id
+          join only {schema}.accounts_csm c on c.id = a.csm_id
         union
         select c.user_id
           from jsonb_array_elements(case kind when 'override' then content -> 'overrides' end) one
-          join {schema}.accounts_account a on a.id = (one ->> 'account')::bigint
-          join {schema}.accounts_csm c on c.id = a.csm_id) owners
+          join only {schema}.governance_override o on o.id = (one ->> 'id')::bigint
+          join only {schema}.accounts_account a on a.id in (o.account_id, (one ->> 'account')::bigint)
+          join only {schema}.accounts_csm c on c.id = a.csm_id) owners
      where id is not null
 $$;
 
@@ -32,16 +33,16 @@ create or replace function demarc_required(
     set search_path = pg_catalog, pg_temp as $$
     with applying as (
         select g.name, p.approvals, p.due_days, p.expire_days
-          from {schema}.governance_approvalpolicy p join {schema}.auth_group g on g.id = p.role_id
+          from only {schema}.governance_approvalpolicy p join only {schema}.auth_group g on g.id = p.role_id
          where p.kind = $1 and coalesce($2 >= p.min_accounts, true) and coalesce($6 or $3 >= p.min_arr, true)
            and coalesce($4 >= p.min_csm_changes, true) and ($5 or not p.top_tier)),
     counted as (select a.name, max(a.approvals) as number from applying a where a.approvals > 0 group by a.name)
     select case when not exists (select from applying) then '{"Approver": 1}'
                 when exists (select from counted) then (select jsonb_object_agg(name, number) from counted)
                 when $7 is not null and not exists (
-                    select from {schema}.auth_user u
-                      left join {schema}.auth_user_groups m on m.user_id = u.id
-                      left join {schema}.auth_group g on g.id = m.group_id
+                    select from only {schema}.auth_user u
+                      left join only {schema}.auth_user_groups m on m.user_id = u.id
+                      left join only {schema}.auth_group g on g.id = m.group_id
                      where u.id = $7 and (u.is_superuser or g.name in ('CS Ops', 'Administrator'))) then '{"CS Ops": 1}'
                 else '{}' end::jsonb,
            (select coalesce(min(a.due_days), 5) from applying a),
@@ -52,12 +53,12 @@ $$;
 -- part in it. Of a stand-in the person counts for whom they stood in.
 create or replace view governance_countedapproval as
 select min(d.id) as id, d.request_id, d.role, coalesce(d.on_behalf_of, d."by") as person
-  from {schema}.governance_decision d
-  join {schema}.governance_approvalrequest r on r.id = d.request_id and (r.revision, r.hash) = (d.revision, d.hash)
-  join {schema}.auth_user b on b.id = d."by" and b.is_active
-  join {schema}.auth_user p on p.id = coalesce(d.on_behalf_of, d."by") and p.is_active
-  join {schema}.auth_user_groups m on m.user_id = p.id
-  join {schema}.auth_group g on g.id = m.group_id and g.name = d.role
+  from only {schema}.governance_decision d
+  join only {schema}.governance_approvalrequest r on r.id = d.request_id and (r.revision, r.hash) = (d.revision, d.hash)
+  join only {schema}.auth_user b on b.id = d."by" and b.is_active
+  join only {schema}.auth_user p on p.id = coalesce(d.on_behalf_of, d."by") and p.is_active
+  join only {schema}.auth_user_groups m on m.user_id = p.id
+  join only {schema}.auth_group g on g.id = m.group_id and g.name = d.role
  where d.verdict = 'approve'
    and not array[b.id, p.id] && (array[r.requester] || r.editors || r.owners || {schema}.demarc_owners(r.kind, r.content))
  group by d.request_id, d.role, coalesce(d.on_behalf_of, d."by");
@@ -107,6 +108,12 @@ begin
                 or new.expires_at > old.expires_at) then
             raise exception 'an edit is a new revision' using errcode = 'restrict_violation';
         end if;
+        if new.revision = old.revision
+           and (new.accounts < old.accounts or new.arr < old.arr or new.csm_changes < old.csm_changes
+                or old.top_tier and not new.top_tier or old.other_currency and not new.other_currency
+                or not new.measured @> old.measured) then
+            raise exception 'what a request reaches is counted anew, never taken off' using errcode = 'restrict_violation';
+        end if;
         if new.revision <> old.revision and (new.revision, new.status) <> (old.revision + 1, 'pending') then
             raise exception 'revisions follow one another and wait for approval' using errcode = 'restrict_violation';
         end if;
@@ -120,6 +127,14 @@ begin
         perform pg_advisory_xact_lock_shared(18116683);
         if new.hash <> {schema}.demarc_fingerprint(new.content) then
             raise exception 'the fingerprint of a request is that of its content' using errcode = 'restrict_violation';
+        end if;
+        if exists (
+                select from jsonb_array_elements(case new.kind when 'tier_change' then new.content -> 'transitions' end) one
+                  left join only {schema}.governance_transition t on t.id = (one ->> 'id')::bigint where t.id is null
+                union all
+                select from jsonb_array_elements(case new.kind when 'override' then new.content -> 'overrides' end) one
+                  left join only {schema}.governance_override o on o.id = (one ->> 'id')::bigint where o.id is null) then
+            raise exception 'a request names what there is' using errcode = 'restrict_violation';
         end if;
         if not {schema}.demarc_owners(new.kind, new.content) <@ new.owners then
             raise exception 'a request leaves out who would decide about themselves' using errcode = 'restrict_violation';
@@ -135,13 +150,16 @@ begin
         if new.revision <> old.revision or not {schema}.demarc_enough(new.id, new.needed) then
             raise exception 'this request has not enough approvals' using errcode = 'restrict_violation';
         end if;
+        if old.status = 'pending' and new.expires_at <= transaction_timestamp() then
+            raise exception 'this request has expired' using errcode = 'restrict_violation';
+        end if;
         if new.status = 'applied' then
-            select id into new.cause from {schema}.segmentation_cause
+            select id into new.cause from only {schema}.segmentation_cause
              where xid = pg_current_xact_id() and at = transaction_timestamp();
         end if;
     end if;
     if new.status = 'rejected' and not exists (
-            select from {schema}.governance_decision d
+            select from only {schema}.governance_decision d
              where d.request_id = new.id and d.verdict = 'reject' and d.revision = new.revision) then
         raise exception 'nobody has rejected this request' using errcode = 'restrict_violation';
     end if;
@@ -159,7 +177,7 @@ declare
     r {schema}.governance_approvalrequest;
     person integer := coalesce(new.on_behalf_of, new."by");
 begin
-    select * into r from {schema}.governance_approvalrequest where id = new.request_id for update;
+    select * into r from only {schema}.governance_approvalrequest where id = new.request_id for update;
     if r.status <> 'pending' then
         raise exception 'this request does not wait for approval' using errcode = 'restrict_violation';
     end if;
@@ -176,17 +194,18 @@ begin
         raise exception 'nobody decides about an account they look after' using errcode = 'restrict_violation';
     end if;
     if (select not bool_and(coalesce(u.is_active, false))
-          from unnest(array[new."by", person]) p left join {schema}.auth_user u on u.id = p) then
+          from unnest(array[new."by", person]) p left join only {schema}.auth_user u on u.id = p) then
         raise exception 'only active people decide' using errcode = 'restrict_violation';
     end if;
-    if not exists (select from {schema}.auth_user_groups m join {schema}.auth_group g on g.id = m.group_id
+    if not r.needed ? new.role
+       or not exists (select from only {schema}.auth_user_groups m join only {schema}.auth_group g on g.id = m.group_id
                     where m.user_id = person and g.name = new.role)
-       or exists (select from {schema}.auth_user_groups m join {schema}.auth_group g on g.id = m.group_id
+       or exists (select from only {schema}.auth_user_groups m join only {schema}.auth_group g on g.id = m.group_id
                    where m.user_id = new."by" and g.name in ('Auditor', 'Integration')) then
         raise exception 'only people of the role decide in it' using errcode = 'restrict_violation';
     end if;
     if person <> new."by" and not exists (
-            select from {schema}.governance_delegation d
+            select from only {schema}.governance_delegation d
              where d.absent_id = person and d.delegate_id = new."by"
                and d.from_date <= (new.at at time zone 'UTC' + interval '14 hours')::date
                and d.until_date >= (new.at at time zone 'UTC' - interval '12 hours')::date) then
@@ -202,7 +221,7 @@ create or replace trigger demarc_guard_decision before insert on governance_deci
 create or replace function demarc_guard_delegation() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if not exists (select from {schema}.auth_user_groups where user_id = new.delegate_id) then
+    if not exists (select from only {schema}.auth_user_groups where user_id = new.delegate_id) then
         raise exception 'who stands in has a role' using errcode = 'restrict_violation';
     end if;
     return new;
@@ -211,62 +230,162 @@ $$;
 create or replace trigger demarc_guard_delegation before insert or update on governance_delegation
     for each row execute function demarc_guard_delegation();
 
+create or replace trigger demarc_not_emptied before truncate on governance_historicalprofile
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on governance_historicalprofile
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_profile
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_profile
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_historicalapprovalpolicy
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on governance_historicalapprovalpolicy
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_approvalpolicy
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_approvalpolicy
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_historicalcrossingpolicy
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on governance_historicalcrossingpolicy
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_crossingpolicy
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_crossingpolicy
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_historicaldelegation
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on governance_historicaldelegation
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_delegation
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_delegation
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_historicalapprovalrequest
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on governance_historicalapprovalrequest
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_approvalrequest
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_approvalrequest
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_decision
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_decision
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_comment
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_comment
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_historicaloverride
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on governance_historicaloverride
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_override
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_override
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_historicaltransition
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on governance_historicaltransition
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_transition
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_transition
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_followedrun
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of run on governance_followedrun
+    for each row when (old.run is distinct from new.run) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_historicalalertrule
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on governance_historicalalertrule
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_alertrule
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_alertrule
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_historicalalert
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on governance_historicalalert
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_alert
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_alert
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_event
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_event
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_outbox
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of event_id on governance_outbox
+    for each row when (old.event_id is distinct from new.event_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_notification
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_notification
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_preference
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of user_id on governance_preference
+    for each row when (old.user_id is distinct from new.user_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_chore
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_chore
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on auth_permission
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on auth_permission
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on auth_group_permissions
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on auth_group_permissions
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on auth_group
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on auth_group
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on auth_user_groups
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on auth_user_groups
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on auth_user_user_permissions
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on auth_user_user_permissions
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on auth_user
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on auth_user
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
 create or replace trigger demarc_append_only before update or delete on governance_historicalalert
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_historicalalert
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on governance_historicalalertrule
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_historicalalertrule
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on governance_historicalapprovalpolicy
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_historicalapprovalpolicy
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on governance_historicalapprovalrequest
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_historicalapprovalrequest
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on governance_historicalcrossingpolicy
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_historicalcrossingpolicy
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on governance_historicaldelegation
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_historicaldelegation
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on governance_historicaloverride
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_historicaloverride
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on governance_historicalprofile
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_historicalprofile
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on governance_historicaltransition
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_historicaltransition
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on governance_decision
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_decision
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on governance_comment
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_comment
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on governance_event
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_event
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_caused_write before insert or update or delete on governance_approvalrequest
     for each row execute function demarc_require_cause();
-create or replace trigger demarc_no_truncate before truncate on governance_approvalrequest
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_caused_write before insert or update or delete on governance_delegation
     for each row execute function demarc_require_cause();
-create or replace trigger demarc_no_truncate before truncate on governance_delegation
-    for each statement execute function demarc_append_only();
 
 
 -- A tier change starts, and an override is in force, by the approved request that names it and no other one.
@@ -298,12 +417,17 @@ begin
             using errcode = 'restrict_violation';
     end if;
     if new.status = 'joint' and old.status <> 'joint' and not exists (
-            select from {schema}.governance_approvalrequest where id = new.request_id and status = 'applied'
-               and (content -> 'transitions' @> jsonb_build_array(
-                        jsonb_build_object('id', new.id, 'to', new.to_segment_id, 'receiver', new.receiver_id))
-                    or content ->> 'segment' = new.to_segment_id::text
+            select from only {schema}.governance_approvalrequest where id = new.request_id and status = 'applied'
+               and (kind = 'tier_change' and content -> 'transitions' @> jsonb_build_array(
+                        jsonb_build_object('id', new.id, 'to', new.to_segment_id, 'receiver', new.receiver_id,
+                                           'applies_on', new.applies_on, 'joint_days', new.joint_days))
+                    or kind = 'override' and content ->> 'segment' = new.to_segment_id::text
                        and content -> 'overrides' @> jsonb_build_array(jsonb_build_object('id', new.override_id)))) then
         raise exception 'this tier change has not been approved' using errcode = 'restrict_violation';
+    end if;
+    -- Wherever on Earth it is that day.
+    if new.status = 'joint' and new.applies_on > (transaction_timestamp() at time zone 'UTC' + interval '14 hours')::date then
+        raise exception 'the day of this tier change has not come' using errcode = 'restrict_violation';
     end if;
     return new;
 end
@@ -316,10 +440,10 @@ create or replace trigger demarc_caused_write before insert or delete on governa
     for each row execute function demarc_require_cause();
 create or replace trigger demarc_caused_update before update on governance_transition
     for each row when ((old.status, old.from_segment_id, old.to_segment_id, old.request_id, old.override_id, old.applies_on,
-                        old.held_for, old.receiver_id)
+                        old.held_for, old.receiver_id, old.joint_days, old.joint_from, old.joint_until)
                        is distinct from
                        (new.status, new.from_segment_id, new.to_segment_id, new.request_id, new.override_id, new.applies_on,
-                        new.held_for, new.receiver_id))
+                        new.held_for, new.receiver_id, new.joint_days, new.joint_from, new.joint_until))
     execute function demarc_require_cause();
 
 create or replace function demarc_guard_override() returns trigger language plpgsql
@@ -349,8 +473,8 @@ begin
             using errcode = 'restrict_violation';
     end if;
     if new.status = 'active' and old.status <> 'active' and not exists (
-            select from {schema}.governance_approvalrequest where id = new.request_id and status = 'applied'
-               and content ->> 'segment' = new.segment_id::text
+            select from only {schema}.governance_approvalrequest where id = new.request_id and status = 'applied'
+               and kind = 'override' and content ->> 'segment' = new.segment_id::text
                and content ->> 'expires_on' = new.expires_on::text
                and content -> 'overrides' @> jsonb_build_array(jsonb_build_object('id', new.id))) then
         raise exception 'this override has not been approved' using errcode = 'restrict_violation';
@@ -364,18 +488,14 @@ create or replace trigger demarc_guard_override before insert or update or delet
 
 create or replace trigger demarc_caused_write before insert or update or delete on governance_override
     for each row execute function demarc_require_cause();
-create or replace trigger demarc_no_truncate before truncate on governance_override
-    for each statement execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on governance_transition
-    for each statement execute function demarc_append_only();
 
 -- Who looks after an account whose hand-over is planned changes with a cause only.
 create or replace function demarc_guard_csm() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if exists (select from {schema}.governance_transition
+    if exists (select from only {schema}.governance_transition
                 where account_id = new.id and status in ('planned', 'awaiting', 'joint'))
-       and not exists (select from {schema}.segmentation_cause
+       and not exists (select from only {schema}.segmentation_cause
                         where xid = pg_current_xact_id() and at = transaction_timestamp()) then
         raise exception 'accounts_account: this change needs a cause in the same transaction'
             using errcode = 'restrict_violation';
@@ -396,13 +516,13 @@ begin
 end
 $$;
 
--- Set-up is over once customers have segments and somebody is there to decide: from then on nothing is set up any more.
+-- Set-up is over once customers have had segments and somebody is there to decide: from then on nothing is set up any more.
 create or replace function demarc_set_up_is_over() returns boolean language sql stable
     set search_path = pg_catalog, pg_temp as $$
-    select exists (select from {schema}.segmentation_assignment where effective_id is not null)
+    select exists (select from only {schema}.segmentation_move)
        and (r.needed = '{}' or exists (
-            select from {schema}.auth_user u join {schema}.auth_user_groups m on m.user_id = u.id
-              join {schema}.auth_group g on g.id = m.group_id
+            select from only {schema}.auth_user u join only {schema}.auth_user_groups m on m.user_id = u.id
+              join only {schema}.auth_group g on g.id = m.group_id
              where u.is_active and r.needed ? g.name))
       from {schema}.demarc_required('role', 0, 0, 0, false, false, null) r
 $$;
@@ -424,24 +544,32 @@ create or replace trigger demarc_guard_set_up before insert on segmentation_caus
 create or replace function demarc_signed_off(kind text, variadic named jsonb[]) returns boolean language sql stable
     set search_path = pg_catalog, pg_temp as $$
     select exists (
-        select from {schema}.segmentation_cause c
-          left join {schema}.governance_approvalrequest r on r.cause = c.id and r.kind = $1 and r.content @> any (named)
+        select from only {schema}.segmentation_cause c
+          left join only {schema}.governance_approvalrequest r on r.cause = c.id and r.kind = $1 and r.content @> any (named)
          where c.xid = pg_current_xact_id() and c.at = transaction_timestamp()
            and (r.id is not null or c.kind = 'set-up' and ($1 = 'role' or not exists (
-                    select from {schema}.segmentation_assignment where effective_id is not null))))
+                    select from only {schema}.segmentation_move))))
 $$;
 
--- Rules become active by the request that names them; those before them retire with that.
+-- The contents of the requests of this kind that this transaction carries out.
+create or replace function demarc_carried_out(kind text) returns setof jsonb language sql stable
+    set search_path = pg_catalog, pg_temp as $$
+    select r.content from only {schema}.segmentation_cause c join only {schema}.governance_approvalrequest r on r.cause = c.id
+     where r.kind = $1 and c.xid = pg_current_xact_id() and c.at = transaction_timestamp()
+$$;
+
+-- Rules become active by the request that names them and exactly what they say; those before them retire with that.
 create or replace function demarc_sign_off_rules() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 declare
     named jsonb[];
 begin
     if new.status = 'active' then
-        named := array[jsonb_build_object('definition', new.id, 'hash', new.hash)];
+        named := array[jsonb_build_object('definition', new.id, 'hash', new.hash,
+                                          'rules', {schema}.demarc_fingerprint(new.document))];
     else
         select array_agg(jsonb_build_object('definition', id)) into named
-          from {schema}.segmentation_definition where layer_id = new.layer_id and id <> new.id;
+          from only {schema}.segmentation_definition where layer_id = new.layer_id and id <> new.id;
     end if;
     if not {schema}.demarc_signed_off('definition', variadic coalesce(named, '{}')) then
         perform {schema}.demarc_refuse_unsigned('rules become active and retire by an approved request that names it');
@@ -452,10 +580,24 @@ $$;
 create or replace trigger demarc_sign_off_rules before update on segmentation_definition
     for each row when ((old.status = 'active') <> (new.status = 'active')) execute function demarc_sign_off_rules();
 
--- How a segmentation with active rules applies, and which of its segments is above which.
+create or replace function demarc_rules_follow() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (select from only {schema}.segmentation_definition where layer_id = new.layer_id and status = 'active') then
+        perform {schema}.demarc_refuse_unsigned('rules retire when others become active');
+    end if;
+    return null;
+end
+$$;
+drop trigger if exists demarc_rules_follow on segmentation_definition;
+create constraint trigger demarc_rules_follow after update on segmentation_definition deferrable initially deferred
+    for each row when (old.status = 'active' and new.status <> 'active') execute function demarc_rules_follow();
+
+-- How a segmentation that has had rules in force applies, and which of its segments is above which.
 create or replace function demarc_in_use(layer bigint) returns boolean language sql stable
     set search_path = pg_catalog, pg_temp as $$
-    select exists (select from {schema}.segmentation_definition d where d.layer_id = $1 and d.status = 'active')
+    select exists (select from only {schema}.segmentation_definition d
+                    where d.layer_id = $1 and d.status in ('active', 'retired'))
 $$;
 
 create or replace function demarc_sign_off_layer() returns trigger language plpgsql
@@ -475,16 +617,20 @@ create or replace trigger demarc_sign_off_layer before update on segmentation_la
                        is distinct from (new.policy, new."primary", new.plan_provisional_downgrades))
     execute function demarc_sign_off_layer();
 
--- A segment may be added below the others without.
+-- The places are those of the request. A segment may be added below the others without; none goes away or gets another key.
 create or replace function demarc_sign_off_order() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 declare
     layers bigint[] := array_remove(array[new.layer_id, old.layer_id], null);
 begin
     if (select bool_or({schema}.demarc_in_use(layer)) from unnest(layers) layer)
-       and (tg_op <> 'INSERT' or exists (select from {schema}.segmentation_segment
+       and (tg_op <> 'INSERT' or exists (select from only {schema}.segmentation_segment
                                          where layer_id = new.layer_id and position >= new.position))
-       and not {schema}.demarc_signed_off('policy', jsonb_build_object('what', 'layer', 'layer', layers[1])) then
+       and not {schema}.demarc_signed_off('policy', variadic '{}')
+       and (tg_op = 'DELETE' or old.layer_id <> new.layer_id or old.key <> new.key or not exists (
+            select from {schema}.demarc_carried_out('policy') c
+             where c @> jsonb_build_object('what', 'layer', 'layer', new.layer_id)
+               and c -> 'values' -> 'order' ->> new.position = new.key)) then
         perform {schema}.demarc_refuse_unsigned('which segment is above which is changed by an approved request that names it');
     end if;
     return coalesce(new, old);
@@ -514,12 +660,50 @@ begin
             else array[jsonb_build_object('what', 'crossing', 'layer', one -> 'layer_id', 'direction', one -> 'direction')]
         end;
     end loop;
-    if not {schema}.demarc_signed_off('policy', variadic named) then
+    if not {schema}.demarc_signed_off('policy', variadic named)
+       or tg_op <> 'DELETE' and not {schema}.demarc_signed_off('policy', variadic '{}')
+          and not exists (select from {schema}.demarc_carried_out('policy') c
+                           where {schema}.demarc_says(c, tg_table_name::text, after)) then
         perform {schema}.demarc_refuse_unsigned('policies are changed by an approved request that names it');
     end if;
     return coalesce(new, old);
 end
 $$;
+
+-- Whether a request's content says that there shall be this row, with these values.
+create or replace function demarc_says(content jsonb, relation text, policy jsonb) returns boolean language sql stable
+    set search_path = pg_catalog, pg_temp as $$
+    select case relation
+        when 'governance_profile' then content @> jsonb_build_object('what', 'profile', 'name', policy -> 'name')
+        when 'governance_crossingpolicy' then
+            content @> jsonb_build_object('what', 'crossing', 'layer', policy -> 'layer_id', 'direction', policy -> 'direction')
+            and policy = to_jsonb(jsonb_populate_record(null::{schema}.governance_crossingpolicy, policy || (content -> 'values')))
+        else exists (
+            select from jsonb_array_elements(case content ->> 'what' when 'kind' then content -> 'rows'
+                                                  else content -> 'rows' -> (policy ->> 'kind') end) r
+              join only {schema}.auth_group g on g.name = r ->> 'role'
+             where policy ->> 'kind' = coalesce(content ->> 'kind', policy ->> 'kind') and policy ->> 'role_id' = g.id::text
+               and policy = to_jsonb(jsonb_populate_record(null::{schema}.governance_approvalpolicy, policy || (r - 'role')))) end
+$$;
+
+-- Of a kind of request all lines that were approved are there in the end, and no other.
+create or replace function demarc_policy_complete() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if exists (
+            select from {schema}.demarc_carried_out('policy') c
+             cross join lateral (select case c ->> 'what' when 'kind' then c -> 'rows'
+                                             when 'profile' then c -> 'rows' -> coalesce(new.kind, old.kind) end as rows) r
+             where jsonb_array_length(r.rows) <> (
+                   select count(*) from only {schema}.governance_approvalpolicy where kind = coalesce(new.kind, old.kind))) then
+        perform {schema}.demarc_refuse_unsigned('policies are changed by an approved request that names it');
+    end if;
+    return null;
+end
+$$;
+drop trigger if exists demarc_policy_complete on governance_approvalpolicy;
+create constraint trigger demarc_policy_complete after insert or update or delete on governance_approvalpolicy
+    deferrable initially deferred for each row execute function demarc_policy_complete();
 create or replace trigger demarc_sign_off_policy before insert or update or delete on governance_profile
     for each row execute function demarc_sign_off_policy();
 create or replace trigger demarc_sign_off_policy before insert or update or delete on governance_approvalpolicy
@@ -528,16 +712,10 @@ create or replace trigger demarc_sign_off_policy before insert or update or dele
     for each row execute function demarc_sign_off_policy();
 create or replace trigger demarc_caused_write before insert or update or delete on governance_profile
     for each row execute function demarc_require_cause();
-create or replace trigger demarc_no_truncate before truncate on governance_profile
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_caused_write before insert or update or delete on governance_approvalpolicy
     for each row execute function demarc_require_cause();
-create or replace trigger demarc_no_truncate before truncate on governance_approvalpolicy
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_caused_write before insert or update or delete on governance_crossingpolicy
     for each row execute function demarc_require_cause();
-create or replace trigger demarc_no_truncate before truncate on governance_crossingpolicy
-    for each statement execute function demarc_append_only();
 
 -- Roles are given by the request that names the person and the role, and to nobody directly. They may be taken away, and
 -- people deleted, without.
@@ -546,7 +724,7 @@ create or replace function demarc_sign_off_role() returns trigger language plpgs
 declare
     role text;
 begin
-    select name into role from {schema}.auth_group where id = (to_jsonb(new) ->> 'group_id')::int;
+    select name into role from only {schema}.auth_group where id = (to_jsonb(new) ->> 'group_id')::int;
     if not {schema}.demarc_signed_off('role', jsonb_build_object('user', new.user_id, 'add', jsonb_build_array(role))) then
         perform {schema}.demarc_refuse_unsigned('roles are given by an approved request that names it');
     end if;
@@ -563,8 +741,14 @@ create or replace trigger demarc_caused_write before insert or update or delete 
     for each row execute function demarc_require_cause();
 create or replace trigger demarc_caused_write before delete or update of content_type_id, codename on auth_permission
     for each row execute function demarc_require_cause();
+create or replace function demarc_role_keeps_name() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    raise exception 'roles keep their names: policies and requests know them by these' using errcode = 'restrict_violation';
+end
+$$;
 create or replace trigger demarc_renamed before update on auth_group
-    for each row when ((new.id, new.name) is distinct from (old.id, old.name)) execute function demarc_require_cause();
+    for each row when (new.name <> old.name) execute function demarc_role_keeps_name();
 create or replace trigger demarc_superuser before update on auth_user
     for each row when (new.is_superuser and not old.is_superuser) execute function demarc_require_cause();
 create or replace trigger demarc_reopened before update on auth_user
@@ -576,32 +760,35 @@ create or replace trigger demarc_reopened before update on auth_user
 create or replace function demarc_sign_off_segment() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if not exists (select from {schema}.segmentation_layer where id = old.layer_id and policy = 'approval') then
+    if not exists (select from only {schema}.segmentation_layer
+                    where id = coalesce(old.layer_id, new.layer_id) and policy = 'approval') then
         return coalesce(new, old);
     end if;
-    if tg_op = 'DELETE' or (new.account_id, new.layer_id, new.product_id)
+    if tg_op = 'DELETE' or tg_op = 'UPDATE' and (new.account_id, new.layer_id, new.product_id)
                            is distinct from (old.account_id, old.layer_id, old.product_id) then
         if old.effective_id is not null then
             perform {schema}.demarc_refuse_unsigned('a segment that was given ends by an approved request that names it');
         end if;
         return coalesce(new, old);
     end if;
-    if new.overridden <> old.overridden and new.overridden <> exists (
-            select from {schema}.governance_override o
+    if new.overridden <> coalesce(old.overridden, false) and new.overridden <> exists (
+            select from only {schema}.governance_override o
              where (o.account_id, o.layer_id, o.status) = (new.account_id, new.layer_id, 'active')) then
         perform {schema}.demarc_refuse_unsigned('a segment is pinned by an approved request that names it');
     end if;
-    if new.effective_id is distinct from old.effective_id and old.effective_id is not null
-       and (not old.provisional or exists (
-            select from {schema}.segmentation_historicalassignment h
-             where h.id = old.id and h.effective_id is not null
-               and (h.overridden or not h.provisional and h.computed_id is not null)))
+    if new.effective_id is distinct from old.effective_id
+       and (old.effective_id is not null
+            and (not old.provisional or exists (
+                 select from only {schema}.segmentation_historicalassignment h
+                  where h.id = old.id and h.effective_id is not null
+                    and (h.overridden or not h.provisional and h.computed_id is not null)))
+            or new.effective_id <> coalesce(new.computed_id, 0))
        and not exists (
-            select from {schema}.governance_transition t
+            select from only {schema}.governance_transition t
              where (t.account_id, t.layer_id, t.from_segment_id, t.to_segment_id, t.status)
                    = (new.account_id, new.layer_id, old.effective_id, new.effective_id, 'joint'))
        and not exists (
-            select from {schema}.governance_override o
+            select from only {schema}.governance_override o
              where (o.account_id, o.layer_id, o.segment_id, o.status)
                    = (new.account_id, new.layer_id, new.effective_id, 'active')) then
         perform {schema}.demarc_refuse_unsigned('a segment that needs approval is changed by an approved request that names it');
@@ -614,32 +801,37 @@ create or replace trigger demarc_sign_off_segment before update on segmentation_
                        is distinct from
                        (new.account_id, new.layer_id, new.product_id, new.effective_id, new.overridden, new.provisional))
     execute function demarc_sign_off_segment();
+create or replace trigger demarc_sign_off_segment_insert before insert on segmentation_assignment
+    for each row when (new.overridden or new.effective_id is distinct from new.computed_id)
+    execute function demarc_sign_off_segment();
 create or replace trigger demarc_sign_off_segment_delete before delete on segmentation_assignment
     for each row execute function demarc_sign_off_segment();
 
 -- Where policies ask for an approval of imports: only with the request that names it and exactly its recipe and files.
 create or replace function demarc_import_fingerprint(import bigint) returns text language sql stable
     set search_path = pg_catalog, pg_temp as $$
-    select encode(sha256(convert_to(b.recipe, 'UTF8') || coalesce((
+    select encode(sha256(convert_to(coalesce(b.as_of::text, '') || b.recipe, 'UTF8') || coalesce((
         select string_agg(convert_to(f.name, 'UTF8') || '\x00' || sha256(f.content), '' order by f.name collate "C", f.id)
-          from {schema}.accounts_importfile f where f.batch_id = b.id), '')), 'hex')
-      from {schema}.accounts_importbatch b where b.id = import
+          from only {schema}.accounts_importfile f where f.batch_id = b.id), '')), 'hex')
+      from only {schema}.accounts_importbatch b where b.id = import
 $$;
 
 create or replace function demarc_sign_off_import() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 declare
+    -- What no preview has counted reaches every threshold.
     touched bigint := (select max((q ->> 'created')::bigint + (q ->> 'updated')::bigint) from jsonb_array_elements(new.queries) q);
 begin
     if tg_op = 'UPDATE' and old.status in ('committing', 'committed') and new.recipe <> old.recipe then
         raise exception 'what is imported stays as it is' using errcode = 'restrict_violation';
     end if;
     if new.status in ('committing', 'committed') and (tg_op = 'INSERT' or new.status <> old.status)
-       and (select needed from {schema}.demarc_required('import', coalesce(touched, 0), 0, 0, false, false, null)) <> '{}'
+       and (select needed from {schema}.demarc_required('import', coalesce(touched, 2147483647), 0, 0, false, false, null)) <> '{}'
        and not exists (
-            select from {schema}.governance_approvalrequest r
+            select from only {schema}.governance_approvalrequest r
              where r.kind = 'import' and r.status in ('pending', 'approved', 'failed', 'applied')
-               and r.content @> jsonb_build_object('import', new.id, 'files', {schema}.demarc_import_fingerprint(new.id))
+               and r.content @> jsonb_build_object('import', new.id, 'skip_rejected', new.skip_rejected,
+                                                   'files', {schema}.demarc_import_fingerprint(new.id))
                and {schema}.demarc_enough(r.id, r.needed)) then
         perform {schema}.demarc_refuse_unsigned('an import is carried out by an approved request that names it');
     end if;
@@ -652,8 +844,8 @@ create or replace trigger demarc_sign_off_import before insert or update on acco
 create or replace function demarc_guard_import_file() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if exists (select from {schema}.accounts_importbatch
-                where id in (old.batch_id, new.batch_id) and status = 'committing') then
+    if exists (select from only {schema}.accounts_importbatch
+                where id in (old.batch_id, new.batch_id) and status in ('committing', 'committed')) then
         raise exception 'what is imported stays as it is' using errcode = 'restrict_violation';
     end if;
     return coalesce(new, old);
@@ -682,7 +874,7 @@ begin
                                            actor_label, channel)
     select 'move', f.account_id, f.layer_id, 'move', f.id, '', c.reason, jsonb_build_object('why', f.why), c.actor,
            c.actor_label, c.channel
-      from fresh f join {schema}.segmentation_cause c on c.id = f.cause_id
+      from fresh f join only {schema}.segmentation_cause c on c.id = f.cause_id
      where f.why <> 'initial';
     return null;
 end
@@ -703,16 +895,16 @@ declare
     layers bigint[];
 begin
     select array_agg(distinct s.layer_id) into layers
-      from {schema}.segmentation_segment s left join {schema}.segmentation_treatment t on t.id = s.treatment_id
+      from only {schema}.segmentation_segment s left join only {schema}.segmentation_treatment t on t.id = s.treatment_id
      where (kind = 'layer' and s.layer_id = new.id or kind = 'segment' and s.id = new.id
             or kind = 'treatment' and t.id = new.id or kind = 'servicemodel' and t.service_model_id = new.id)
        and {schema}.demarc_in_use(s.layer_id);
     if layers is null then
         return new;
     end if;
-    select * into cause from {schema}.segmentation_cause
+    select * into cause from only {schema}.segmentation_cause
      where xid = pg_current_xact_id() and at = transaction_timestamp();
-    if coalesce(cause.reason, '') = '' then
+    if trim(coalesce(cause.reason, '')) = '' then
         perform {schema}.demarc_refuse_unsigned('how a segment in use is called and served changes with a reason only');
         return new;
     end if;
@@ -729,7 +921,7 @@ begin
 end
 $$;
 create or replace trigger demarc_guard_how_we_serve before update on segmentation_layer
-    for each row when ((old.name, old.decides) is distinct from (new.name, new.decides))
+    for each row when ((old.key, old.name, old.decides) is distinct from (new.key, new.name, new.decides))
     execute function demarc_guard_how_we_serve();
 create or replace trigger demarc_guard_how_we_serve before update on segmentation_segment
     for each row when ((old.name, old.description, old.parent_id, old.owner_id, old.owner_role, old.treatment_id)
@@ -740,6 +932,25 @@ create or replace trigger demarc_guard_how_we_serve before update on segmentatio
     for each row when (old.* is distinct from new.*) execute function demarc_guard_how_we_serve();
 create or replace trigger demarc_guard_how_we_serve before update on segmentation_servicemodel
     for each row when (old.* is distinct from new.*) execute function demarc_guard_how_we_serve();
+
+-- Nor does it go away, to come back as something else.
+create or replace function demarc_served_stays() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if exists (
+            select from only {schema}.segmentation_segment s join only {schema}.segmentation_treatment t on t.id = s.treatment_id
+             where (tg_table_name = 'segmentation_treatment' and t.id = old.id
+                    or tg_table_name = 'segmentation_servicemodel' and t.service_model_id = old.id)
+               and {schema}.demarc_in_use(s.layer_id)) then
+        perform {schema}.demarc_refuse_unsigned('how a segment in use is served is changed, not deleted');
+    end if;
+    return old;
+end
+$$;
+create or replace trigger demarc_served_stays before delete on segmentation_treatment
+    for each row execute function demarc_served_stays();
+create or replace trigger demarc_served_stays before delete on segmentation_servicemodel
+    for each row execute function demarc_served_stays();
 
 do $$
 declare

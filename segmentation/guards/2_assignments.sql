@@ -11,5 +11,3 @@ create or replace trigger demarc_effective_update before update on segmentation_
 
 create or replace trigger demarc_effective_delete before delete on segmentation_assignment
     for each row execute function demarc_require_cause();
-
-{not_emptied: segmentation_assignment}

@@ -10,7 +10,7 @@ begin
         if above = new.id then
             raise exception 'segment % would be part of itself', new.key using errcode = 'check_violation';
         end if;
-        select parent_id into above from {schema}.segmentation_segment where id = above;
+        select parent_id into above from only {schema}.segmentation_segment where id = above;
     end loop;
     return null;
 end

@@ -49,8 +49,6 @@ create or replace trigger demarc_activate_insert before insert on segmentation_d
 create or replace trigger demarc_activate_update before update on segmentation_definition
     for each row when (old.status is distinct from new.status) execute function demarc_require_cause();
 
-{not_emptied: segmentation_definition}
-
 -- A weight is text as typed. Drafts may hold anything unfinished, but nothing negative, infinite or NaN.
 
 create or replace function demarc_number(typed text) returns numeric language plpgsql immutable parallel safe
@@ -80,7 +78,7 @@ return case
 create or replace function demarc_guard_acknowledgement() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if exists (select 1 from {schema}.segmentation_definition
+    if exists (select 1 from only {schema}.segmentation_definition
                 where id in (old.definition_id, new.definition_id) and status not in ('draft', 'in_review')) then
         raise exception 'what was acknowledged for rules that are no draft cannot be changed'
             using errcode = 'restrict_violation';
@@ -91,5 +89,3 @@ $$;
 
 create or replace trigger demarc_guard_acknowledgement before insert or update or delete on segmentation_acknowledgement
     for each row execute function demarc_guard_acknowledgement();
-
-{not_emptied: segmentation_acknowledgement}

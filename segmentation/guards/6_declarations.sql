@@ -10,7 +10,7 @@ begin
         if new.status <> 'proposed' then
             raise exception 'a declared value begins as a proposal' using errcode = 'restrict_violation';
         end if;
-        if not exists (select 1 from {schema}.segmentation_segment
+        if not exists (select 1 from only {schema}.segmentation_segment
                         where id = new.segment_id and layer_id = new.layer_id) then
             raise exception 'the declared segment is of another layer' using errcode = 'restrict_violation';
         end if;
@@ -44,5 +44,3 @@ $$;
 
 create or replace trigger demarc_guard_declaration before insert or update or delete on segmentation_declaration
     for each row execute function demarc_guard_declaration();
-
-{not_emptied: segmentation_declaration}

@@ -28,7 +28,7 @@ create or replace trigger demarc_guard_simulation before insert or update or del
 create or replace function demarc_guard_simulation_part() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if exists (select 1 from {schema}.segmentation_simulation
+    if exists (select 1 from only {schema}.segmentation_simulation
                 where id in (old.simulation_id, new.simulation_id) and frozen_at is not null) then
         raise exception 'a frozen impact preview is kept as it is' using errcode = 'restrict_violation';
     end if;
@@ -38,5 +38,3 @@ $$;
 
 create or replace trigger demarc_guard_simulation_part before insert or update or delete on segmentation_simulationpart
     for each row execute function demarc_guard_simulation_part();
-
-{not_emptied: segmentation_simulation segmentation_simulationpart}

@@ -12,7 +12,7 @@ begin
     if new.as_of > today then
         raise exception 'a recalculation is not as of a day to come' using errcode = 'restrict_violation';
     end if;
-    if new.as_of + 1 < (select max(as_of) from {schema}.segmentation_run where accounts > 0 and as_of <= today) then
+    if new.as_of + 1 < (select max(as_of) from only {schema}.segmentation_run where accounts > 0 and as_of <= today) then
         raise exception 'the clock of recalculations does not go back' using errcode = 'restrict_violation';
     end if;
     return new;
@@ -23,3 +23,17 @@ create or replace trigger demarc_guard_clock before insert on segmentation_run
 create or replace trigger demarc_guard_clock_update before update on segmentation_run
     for each row when (old.as_of is distinct from new.as_of or old.accounts > 0 and new.accounts is distinct from old.accounts)
     execute function demarc_guard_clock();
+
+-- A recalculation is by rules in force.
+create or replace function demarc_guard_run_layer() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (select from only {schema}.segmentation_definition
+                    where id = new.definition_id and layer_id = new.layer_id and status in ('active', 'retired')) then
+        raise exception 'a recalculation is by rules that are in force' using errcode = 'restrict_violation';
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_guard_run_layer before insert or update of definition_id, layer_id on segmentation_runlayer
+    for each row execute function demarc_guard_run_layer();

@@ -4,6 +4,10 @@
 create or replace function demarc_stamp_cause() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'what is governed is read as it is now, not as it was when a transaction began'
+            using errcode = 'restrict_violation';
+    end if;
     new.xid := pg_current_xact_id();
     new.at := transaction_timestamp();
     return new;
@@ -16,7 +20,7 @@ create or replace trigger demarc_stamp_cause before insert on segmentation_cause
 create or replace function demarc_require_cause() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if not exists (select 1 from {schema}.segmentation_cause
+    if not exists (select 1 from only {schema}.segmentation_cause
                     where xid = pg_current_xact_id() and at = transaction_timestamp()) then
         raise exception '%: this change needs a cause in the same transaction', tg_table_name
             using errcode = 'restrict_violation';
@@ -30,7 +34,7 @@ $$;
 create or replace function demarc_stamp_move() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if not exists (select 1 from {schema}.segmentation_cause
+    if not exists (select 1 from only {schema}.segmentation_cause
                     where id = new.cause_id and xid = pg_current_xact_id() and at = transaction_timestamp()) then
         raise exception '%: this change needs a cause in the same transaction', tg_table_name
             using errcode = 'restrict_violation';
@@ -43,54 +47,146 @@ $$;
 create or replace trigger demarc_stamp_move before insert on segmentation_move
     for each row execute function demarc_stamp_move();
 
+create or replace trigger demarc_not_emptied before truncate on segmentation_historicalservicemodel
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on segmentation_historicalservicemodel
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_servicemodel
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_servicemodel
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_historicaltreatment
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on segmentation_historicaltreatment
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_treatment
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_treatment
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_historicallayer
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on segmentation_historicallayer
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_layer
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_layer
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_historicalsegment
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on segmentation_historicalsegment
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_segment
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_segment
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_historicaldefinition
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on segmentation_historicaldefinition
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_definition
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_definition
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_historicalacknowledgement
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on segmentation_historicalacknowledgement
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_acknowledgement
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_acknowledgement
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_cause
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_cause
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_run
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_run
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_runlayer
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_runlayer
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_chunk
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_chunk
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_simulation
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_simulation
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_simulationpart
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_simulationpart
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_quarantined
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_quarantined
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_historicalassignment
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on segmentation_historicalassignment
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_assignment
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_assignment
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_assignmentscore
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of assignment_id on segmentation_assignmentscore
+    for each row when (old.assignment_id is distinct from new.assignment_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_move
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_move
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_historicaldeclaration
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on segmentation_historicaldeclaration
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_declaration
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_declaration
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_historicaljob
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on segmentation_historicaljob
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_job
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_job
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_historicalinterview
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on segmentation_historicalinterview
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on segmentation_interview
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on segmentation_interview
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
 create or replace trigger demarc_append_only before update or delete on segmentation_historicalacknowledgement
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_historicalacknowledgement
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_historicalassignment
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_historicalassignment
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_historicaldeclaration
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_historicaldeclaration
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_historicaldefinition
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_historicaldefinition
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_historicalinterview
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_historicalinterview
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_historicaljob
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_historicaljob
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_historicallayer
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_historicallayer
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_historicalsegment
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_historicalsegment
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_historicalservicemodel
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_historicalservicemodel
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_historicaltreatment
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_historicaltreatment
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_cause
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_cause
-    for each statement execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_move
     for each row execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_move
-    for each statement execute function demarc_append_only();
 
 
 -- What is in force for an account, whether people pinned it, and whether it is provisional changes with a cause only; whose
@@ -107,16 +203,12 @@ create or replace trigger demarc_effective_update before update on segmentation_
 create or replace trigger demarc_effective_delete before delete on segmentation_assignment
     for each row execute function demarc_require_cause();
 
-create or replace trigger demarc_no_truncate before truncate on segmentation_assignment
-    for each statement execute function demarc_append_only();
-
-
 -- A segmentation that has given labels keeps what it labels; how it applies changes with a cause only.
 
 create or replace function demarc_layer_scope() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if exists (select from {schema}.segmentation_assignment where layer_id = new.id) then
+    if exists (select from only {schema}.segmentation_assignment where layer_id = new.id) then
         raise exception 'segmentation % has given labels: what it labels stays', new.key
             using errcode = 'check_violation';
     end if;
@@ -132,6 +224,23 @@ create or replace trigger demarc_layer_policy before update on segmentation_laye
                        is distinct from (new.policy, new."primary", new.plan_provisional_downgrades))
     execute function demarc_require_cause();
 
+-- One whose rules were ever in force is not deleted, to come back under the same number with another policy.
+
+create or replace function demarc_layer_stays() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if exists (select from only {schema}.segmentation_definition where layer_id = old.id and status <> 'draft')
+       or exists (select from only {schema}.segmentation_assignment where layer_id = old.id) then
+        raise exception 'segmentation % has had rules in force: it is not deleted', old.key
+            using errcode = 'restrict_violation';
+    end if;
+    return old;
+end
+$$;
+
+create or replace trigger demarc_layer_stays before delete on segmentation_layer
+    for each row execute function demarc_layer_stays();
+
 -- A segment is not part of itself. The lock: two people may each set one half of a circle at once.
 
 create or replace function demarc_segment_circle() returns trigger language plpgsql
@@ -144,7 +253,7 @@ begin
         if above = new.id then
             raise exception 'segment % would be part of itself', new.key using errcode = 'check_violation';
         end if;
-        select parent_id into above from {schema}.segmentation_segment where id = above;
+        select parent_id into above from only {schema}.segmentation_segment where id = above;
     end loop;
     return null;
 end
@@ -204,10 +313,6 @@ create or replace trigger demarc_activate_insert before insert on segmentation_d
 create or replace trigger demarc_activate_update before update on segmentation_definition
     for each row when (old.status is distinct from new.status) execute function demarc_require_cause();
 
-create or replace trigger demarc_no_truncate before truncate on segmentation_definition
-    for each statement execute function demarc_append_only();
-
-
 -- A weight is text as typed. Drafts may hold anything unfinished, but nothing negative, infinite or NaN.
 
 create or replace function demarc_number(typed text) returns numeric language plpgsql immutable parallel safe
@@ -237,7 +342,7 @@ return case
 create or replace function demarc_guard_acknowledgement() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if exists (select 1 from {schema}.segmentation_definition
+    if exists (select 1 from only {schema}.segmentation_definition
                 where id in (old.definition_id, new.definition_id) and status not in ('draft', 'in_review')) then
         raise exception 'what was acknowledged for rules that are no draft cannot be changed'
             using errcode = 'restrict_violation';
@@ -248,10 +353,6 @@ $$;
 
 create or replace trigger demarc_guard_acknowledgement before insert or update or delete on segmentation_acknowledgement
     for each row execute function demarc_guard_acknowledgement();
-
-create or replace trigger demarc_no_truncate before truncate on segmentation_acknowledgement
-    for each statement execute function demarc_append_only();
-
 
 -- What was declared, decided and ended stays as it was written.
 
@@ -265,7 +366,7 @@ begin
         if new.status <> 'proposed' then
             raise exception 'a declared value begins as a proposal' using errcode = 'restrict_violation';
         end if;
-        if not exists (select 1 from {schema}.segmentation_segment
+        if not exists (select 1 from only {schema}.segmentation_segment
                         where id = new.segment_id and layer_id = new.layer_id) then
             raise exception 'the declared segment is of another layer' using errcode = 'restrict_violation';
         end if;
@@ -300,10 +401,6 @@ $$;
 create or replace trigger demarc_guard_declaration before insert or update or delete on segmentation_declaration
     for each row execute function demarc_guard_declaration();
 
-create or replace trigger demarc_no_truncate before truncate on segmentation_declaration
-    for each statement execute function demarc_append_only();
-
-
 -- What an impact preview is of never changes; a frozen one is kept as it is, with its parts.
 
 create or replace function demarc_guard_simulation() returns trigger language plpgsql
@@ -334,7 +431,7 @@ create or replace trigger demarc_guard_simulation before insert or update or del
 create or replace function demarc_guard_simulation_part() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
-    if exists (select 1 from {schema}.segmentation_simulation
+    if exists (select 1 from only {schema}.segmentation_simulation
                 where id in (old.simulation_id, new.simulation_id) and frozen_at is not null) then
         raise exception 'a frozen impact preview is kept as it is' using errcode = 'restrict_violation';
     end if;
@@ -344,12 +441,6 @@ $$;
 
 create or replace trigger demarc_guard_simulation_part before insert or update or delete on segmentation_simulationpart
     for each row execute function demarc_guard_simulation_part();
-
-create or replace trigger demarc_no_truncate before truncate on segmentation_simulation
-    for each statement execute function demarc_append_only();
-create or replace trigger demarc_no_truncate before truncate on segmentation_simulationpart
-    for each statement execute function demarc_append_only();
-
 
 -- The clock of recalculations never goes back, and is no day to come: here by more than the day that places on Earth differ,
 -- exactly in segmentation.runs. One of nobody says nothing. What there was as of which day stays. The lock is segmentation.runs.CLOCK.
@@ -365,7 +456,7 @@ begin
     if new.as_of > today then
         raise exception 'a recalculation is not as of a day to come' using errcode = 'restrict_violation';
     end if;
-    if new.as_of + 1 < (select max(as_of) from {schema}.segmentation_run where accounts > 0 and as_of <= today) then
+    if new.as_of + 1 < (select max(as_of) from only {schema}.segmentation_run where accounts > 0 and as_of <= today) then
         raise exception 'the clock of recalculations does not go back' using errcode = 'restrict_violation';
     end if;
     return new;
@@ -376,6 +467,20 @@ create or replace trigger demarc_guard_clock before insert on segmentation_run
 create or replace trigger demarc_guard_clock_update before update on segmentation_run
     for each row when (old.as_of is distinct from new.as_of or old.accounts > 0 and new.accounts is distinct from old.accounts)
     execute function demarc_guard_clock();
+
+-- A recalculation is by rules in force.
+create or replace function demarc_guard_run_layer() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (select from only {schema}.segmentation_definition
+                    where id = new.definition_id and layer_id = new.layer_id and status in ('active', 'retired')) then
+        raise exception 'a recalculation is by rules that are in force' using errcode = 'restrict_violation';
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_guard_run_layer before insert or update of definition_id, layer_id on segmentation_runlayer
+    for each row execute function demarc_guard_run_layer();
 
 do $$
 declare
