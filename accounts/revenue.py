@@ -1,5 +1,6 @@
 """ARR of accounts in querysets, as the catalogue defines it."""
 
+from django.db import connection
 from django.db.models import DecimalField
 from django.db.models.expressions import RawSQL
 
@@ -21,3 +22,36 @@ def with_arr(accounts, at):
             sql, [at] * sql.count("%s"), output_field=DecimalField(max_digits=20, decimal_places=2)
         )
     )
+
+
+# Each moment of the last days at which the history of an account or of a subscription says something else, and what it
+# said then. What runs is told by the day the ARR is asked about.
+_HIGHEST = f"""
+with moments as (
+    select id as account_id, %(since)s as at from unnest(%(accounts)s::bigint[]) id
+    union
+    select id, history_date from accounts_historicalaccount
+     where id = any(%(accounts)s) and history_date > %(since)s
+    union
+    select account_id, history_date from accounts_historicalsubscription
+     where account_id = any(%(accounts)s) and history_date > %(since)s)
+select m.account_id, max(coalesce(own.arr, running.arr))
+  from moments m
+  left join lateral (
+       select h.arr from accounts_historicalaccount h where h.id = m.account_id and h.history_date <= m.at
+        order by h.history_date desc, h.history_id desc limit 1) own on true
+  left join lateral (
+       select sum(b.arr) as arr
+         from (select distinct on (h.id) h.* from accounts_historicalsubscription h
+                where h.account_id = m.account_id and h.history_date <= m.at
+                order by h.id, h.history_date desc, h.history_id desc) b
+        where b.history_type <> '-' and {catalogue.ACTIVE_NOW}) running on true
+ group by m.account_id
+"""
+
+
+def highest(accounts, at, *, since):
+    """{id: the highest ARR that was recorded for the account since that moment}, None where none was known."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HIGHEST, {"accounts": list(accounts), "at": at, "since": since})
+        return dict(cursor.fetchall())

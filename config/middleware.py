@@ -4,6 +4,7 @@ import time
 from itertools import chain
 
 from django.conf import settings
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
@@ -38,9 +39,14 @@ def content_security_policy(get_response):
 
 
 def no_nul(get_response):
-    """No text in a database has a NUL: whatever is sent with one is refused here, for every page at once."""
+    """No text in a database has a NUL: whatever is sent with one is refused here, for every page at once.
+
+    So is a form in another encoding, which no browser sends. A page cannot say that: it would read the form again.
+    """
 
     def middleware(request):
+        if request.content_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+            return HttpResponse(NOT_UTF_8, status=400, content_type="text/plain; charset=utf-8")
         pairs = (pair for sent in (request.GET, request.POST) for pair in sent.lists())
         texts = (text for name, values in pairs for text in (name, *values))
         if any("\x00" in text for text in chain(texts, request.COOKIES.values())):
@@ -50,6 +56,7 @@ def no_nul(get_response):
     return middleware
 
 
+NOT_UTF_8 = "Forms are sent as UTF-8. Nothing was changed.\n"
 NUL = "A NUL character is in it, which no text here can have. Nothing was changed: go back and take it out."
 
 

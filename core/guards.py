@@ -64,9 +64,15 @@ def _histories(app):
 
 
 def _rows(apps_named):
-    models = (model for app in apps_named.split() for model in apps.get_app_config(app).get_models(include_auto_created=True))
+    models = (
+        model
+        for app in apps_named.split()
+        for model in apps.get_app_config(app).get_models(include_auto_created=True)
+    )
     return "".join(
-        ROWS.format(table=model._meta.db_table, key=model._meta.pk.column) for model in models if model._meta.managed
+        ROWS.format(table=model._meta.db_table, key=model._meta.pk.column)
+        for model in models
+        if model._meta.managed
     )
 
 

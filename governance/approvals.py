@@ -25,7 +25,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from accounts import history
+from accounts import history, revenue
 from accounts.history import acting, actor
 from accounts.refusals import Refused, verb
 from accounts.templatetags.shown import day, plural
@@ -49,6 +49,7 @@ KINDS = {
 SOON = timedelta(days=2)  # before a request expires, everybody who could decide it is told
 # Advisory lock: held shared by who asks, alone by who changes a policy; the guards take it too.
 POLICIES = 18116683
+LATELY = timedelta(days=30)
 LONGEST = 4_000  # characters of a reason or a comment
 KEEP = object()  # an argument that was not given: as it is
 _STATUS, _VERDICT = ApprovalRequest.Status, Decision.Verdict
@@ -102,6 +103,8 @@ class Impact:
     """How far a request reaches. owners: ids of the users who look after an account of it as CSM.
 
     foreign: money in another currency is part of it, which `arr` does not count: every threshold of ARR counts as reached.
+    of_late: the highest ARR these accounts had in the last LATELY days; thresholds count it, whoever changed it before asking.
+    roles: whose own say it changes; each of them approves it too.
     """
 
     accounts: int = 0
@@ -110,6 +113,8 @@ class Impact:
     top_tier: bool = False
     owners: tuple = ()
     foreign: bool = False
+    of_late: Decimal = Decimal(0)
+    roles: tuple = ()
 
 
 def requirement(kind, impact, *, by=None):
@@ -122,14 +127,24 @@ def requirement(kind, impact, *, by=None):
 
 
 def _required(kind, impact, requester):
-    figures = [impact.accounts, impact.arr, impact.csm_changes, impact.top_tier, impact.foreign]
+    arr = max(impact.arr, impact.of_late)
+    figures = [impact.accounts, arr, impact.csm_changes, impact.top_tier, impact.foreign]
     with connection.cursor() as cursor:
         cursor.execute(
             "select needed, due_days, expire_days from demarc_required(%s, %s, %s, %s, %s, %s, %s)",
             [str(kind), *figures, requester],
         )
         needed, due_days, expire_days = cursor.fetchone()
-    return dict(sorted(json.loads(needed).items())), due_days, expire_days
+    return _stricter(json.loads(needed), dict.fromkeys(impact.roles, 1)), due_days, expire_days
+
+
+def of_late(accounts):
+    """The highest ARR these accounts (ids) had together in the last days, in the organisation's currency or not."""
+    since = timezone.now() - LATELY
+    return sum(
+        (arr or Decimal(0) for arr in revenue.highest(accounts, timezone.localdate(), since=since).values()),
+        Decimal(0),
+    )
 
 
 def hold_policies(kind):

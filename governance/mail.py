@@ -87,7 +87,12 @@ def _keep(rows, error):
 
 
 def message(user, rows, *, to=None):
-    """The e-mail that tells a person of these lines, what waits on them first."""
+    """The e-mail that tells a person of these lines, what waits on them first.
+
+    Each is a line: what an imported name breaks would read as if Demarc had written it.
+    """
+    for row in rows:
+        row.text, row.why = " ".join(row.text.split()), " ".join(row.why.split())
     urgent = [row for row in rows if row.urgent]
     context = {
         "user": user,

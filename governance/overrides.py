@@ -201,6 +201,7 @@ def impact_on(cases, plan=None):
         top_tier=any(top in (one.segment.pk, one.state and one.state.effective_id) for one in cases),
         owners=tuple(sorted({one.account.csm.user_id for one in cases if one.account.csm} - {None})),
         foreign=any(one.account.currency not in ours for one in cases),
+        of_late=approvals.of_late([one.account.pk for one in cases]),
     )  # fmt: skip
 
 

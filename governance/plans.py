@@ -148,6 +148,7 @@ def impact(transitions):
         top_tier=any(tops & {one.from_segment_id, one.to_segment_id} for one in transitions),
         owners=tuple(sorted({one.account.csm.user_id for one in transitions if one.account.csm} - {None})),
         foreign=any(one.currency not in ours for one in worth),
+        of_late=approvals.of_late([one.pk for one in worth]),
     )
 
 

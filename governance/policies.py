@@ -129,13 +129,30 @@ def for_kind(kind, rows):
     if set(rows) == set(before):
         raise Refused("This is how it is decided already: there is nothing to ask for.")
     label = Kind(kind).label
+    content = {"what": "kind", "kind": kind, "was": _plain(before), "rows": _plain(rows)}
     return Proposal(
         key=f"policy:kind:{kind}",
         subject=f"Who decides: {label}",
-        content={"what": "kind", "kind": kind, "was": _plain(before), "rows": _plain(rows)},
+        content=content,
         changes=_changed(label, before or [Row(kind)], rows or [Row(kind)]) + _nobody_has(rows),
-        impact=approvals.Impact(),
+        impact=_impact_on_lines(content),
     )
+
+
+def _impact_on_lines(content):
+    """Who loses a say by other lines has one about that: the roles of lines that go or change, where somebody has them."""
+    both = (content["was"], content["rows"])
+    if content["what"] == "kind":
+        both = ({content["kind"]: lines} for lines in both)
+    was, rows = both
+    gone = {
+        line["role"]
+        for kind in was
+        for line in was[kind]
+        if line["approvals"] and line not in rows.get(kind, [])
+    }
+    held = User.objects.filter(is_active=True, groups__name__in=gone).values_list("groups__name", flat=True)
+    return approvals.Impact(roles=tuple(sorted(gone.intersection(held))))
 
 
 def _checked(row):
@@ -196,17 +213,18 @@ def for_profile(name):
     if not changes and profile.name == name:
         raise Refused(f"The profile is {profile} already, and its policies are as it says.")
     label = Profile.Name(name).label
+    content = {
+        "what": "profile",
+        "name": name,
+        "was": {kind: _plain(rows) for kind, rows in before.items()},
+        "rows": {kind: _plain(rows) for kind, rows in after.items()},
+    }
     return Proposal(
         key="policy:profile",
         subject=f"Governance profile: {label}",
-        content={
-            "what": "profile",
-            "name": name,
-            "was": {kind: _plain(rows) for kind, rows in before.items()},
-            "rows": {kind: _plain(rows) for kind, rows in after.items()},
-        },
+        content=content,
         changes=[f"The profile {label}: {profiles.DOES[name]}", *changes, *_nobody_has(PROFILES[name])],
-        impact=approvals.Impact(),
+        impact=_impact_on_lines(content),
     )
 
 
@@ -378,6 +396,8 @@ def change(request, *, by=None, seen, proposal, why=None):
 
 
 def impact(request):
+    if request.content["what"] in ("kind", "profile"):
+        return _impact_on_lines(request.content)
     layer = Layer.objects.filter(pk=request.content.get("layer")).first()
     return _impact_of(layer) if layer else approvals.Impact()
 

@@ -216,6 +216,11 @@ class ImportAdmin(ByVerbs, PlainAdmin):
         return answer
 
     def rejected_view(self, request, pk):
+        """The rejected rows as a file, for who imports, who mends them, and who may take accounts out."""
+        if not any(
+            request.user.has_perm(f"accounts.{right}") for right in ("import_accounts", "export_accounts")
+        ):
+            raise PermissionDenied
         if not self.has_view_permission(request):
             raise PermissionDenied
         batch = self._get(pk)

@@ -16,7 +16,7 @@ from accounts import history
 from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
 from accounts.refusals import Refused
 from accounts.templatetags import shown
-from governance import approvals, deciders, permissions, transitions
+from governance import approvals, circumstances, deciders, permissions, transitions
 from governance.models import ApprovalRequest, Kind
 from segmentation import impact
 
@@ -200,6 +200,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             revisions=_revisions(one),
             comments=one.comments.all(),
             measured=_measured(one),
+            circumstances=circumstances.told(one, at=timezone.now()) if one.is_open else [],
             **_subjects(one),
             in_force=_in_force(one),
             address=approvals.address(one),

@@ -6,8 +6,10 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.validators import ASCIIUsernameValidator
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
@@ -30,6 +32,23 @@ HAPPENS = ["role_changed", "person_changed", "email_changed", "password_set", "l
 for model in (User, Group):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
+
+
+SYSTEM = ("system", "nobody", "visitor", "demarc")
+
+
+def _own_name(user):
+    """A validator of the user name this person (None: a new one) is given."""
+
+    def check(name):
+        if user and name == user.username:
+            return
+        ASCIIUsernameValidator()(name)
+        others = User.objects.exclude(pk=user.pk) if user else User.objects.all()
+        if name.lower() in SYSTEM or others.filter(Q(username__iexact=name) | Q(email__iexact=name)).exists():
+            raise ValidationError("This would be taken for somebody else: choose another name.")
+
+    return check
 
 
 @admin.register(User)
@@ -58,6 +77,13 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
 
     def get_queryset(self, request):
         return super().get_queryset(request).prefetch_related("groups")
+
+    def get_form(self, request, obj=None, **kwargs):
+        """Names that read like another's are not taken: plain letters, nobody's e-mail address, not the system's."""
+        form = super().get_form(request, obj, **kwargs)
+        if "username" in form.base_fields:
+            form.base_fields["username"].validators.append(_own_name(obj))
+        return form
 
     def save_model(self, request, obj, form, change):
         """A new person may log in at once; what they may do there is for their roles to say."""

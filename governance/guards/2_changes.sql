@@ -37,7 +37,7 @@ begin
     end if;
     -- Wherever on Earth it is that day.
     if new.status = 'joint' and new.applies_on > (transaction_timestamp() at time zone 'UTC' + interval '14 hours')::date then
-        raise exception 'the day of this tier change has not come' using errcode = 'restrict_violation';
+        perform {schema}.demarc_refuse_unsigned('the day of this tier change has not come');
     end if;
     return new;
 end

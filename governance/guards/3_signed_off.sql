@@ -181,13 +181,14 @@ $$;
 -- Of a kind of request all lines that were approved are there in the end, and no other.
 create or replace function demarc_policy_complete() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
+declare
+    changed text := coalesce(new.kind, old.kind);
+    lines bigint := (select count(*) from only {schema}.governance_approvalpolicy where kind = changed);
 begin
-    if exists (
-            select from {schema}.demarc_carried_out('policy') c
-             cross join lateral (select case c ->> 'what' when 'kind' then c -> 'rows'
-                                             when 'profile' then c -> 'rows' -> coalesce(new.kind, old.kind) end as rows) r
-             where jsonb_array_length(r.rows) <> (
-                   select count(*) from only {schema}.governance_approvalpolicy where kind = coalesce(new.kind, old.kind))) then
+    if not coalesce((
+            select bool_or(jsonb_array_length(case c ->> 'what' when 'kind' then c -> 'rows' else c -> 'rows' -> changed end) = lines)
+              from {schema}.demarc_carried_out('policy') c
+             where c @> jsonb_build_object('what', 'kind', 'kind', changed) or c @> '{"what": "profile"}'), true) then
         perform {schema}.demarc_refuse_unsigned('policies are changed by an approved request that names it');
     end if;
     return null;
@@ -331,7 +332,8 @@ create or replace function demarc_guard_import_file() returns trigger language p
     set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (select from only {schema}.accounts_importbatch
-                where id in (old.batch_id, new.batch_id) and status in ('committing', 'committed')) then
+                where id in (old.batch_id, new.batch_id)
+                  and (status = 'committing' or status = 'committed' and tg_op <> 'DELETE')) then
         raise exception 'what is imported stays as it is' using errcode = 'restrict_violation';
     end if;
     return coalesce(new, old);

@@ -7,10 +7,11 @@ from databases import unsigned
 from django.contrib.auth.models import Group, User
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from governing import approved, fresh, policy, request_of, someone
+from governing import approved, fresh, nobody_approves, policy, request_of, someone
 from segmenting import DAY, account, change, layer_with, recompute
 
 from accounts.history import acting
+from accounts.refusals import Refused
 from core import guards
 from governance import approvals, crossings, events, people
 from governance.models import ApprovalRequest, Decision, Event, Outbox, Override, Transition
@@ -72,7 +73,7 @@ def test_what_happened_stays(real_db):
         sql(f"set session_replication_role = {setting}")
         try:
             for table in APPEND_ONLY:
-                refused(f"truncate {table} cascade", match="append-only")
+                refused(f"truncate {table} cascade", match="never emptied")
         finally:
             sql("set session_replication_role = default")
 
@@ -123,7 +124,7 @@ def test_no_setting_gets_round_a_cause(crossed):
         try:
             sql(trick)
             for attempt in ATTEMPTS:
-                refused(attempt, match="needs a cause|approved request that names it")
+                refused(attempt, match="needs a cause|approved request that names it|keep their names")
         finally:
             sql("set session_replication_role = default")
             sql("drop table if exists pg_temp.segmentation_cause")
@@ -163,19 +164,25 @@ def test_a_segment_is_not_handed_over_without_an_approved_request(crossed):
     ("other", "match"),
     [
         ({}, "has not been approved"),
-        ({"id": 1}, "has not been approved"),
         ({"to": 1}, "has not been approved"),
         ({"receiver": 1}, "has not been approved"),
+        ({"applies_on": 1}, "has not been approved"),
+        ({"joint_days": 1}, "has not been approved"),
         (None, None),
     ],
 )
-def test_what_was_approved_of_something_else_does_not_count(crossed, other, match):
+def test_what_was_approved_of_something_else_does_not_count(crossed, other, match, monkeypatch):
     """None: the very thing; else what of it another request names."""
+    monkeypatch.setitem(approvals.KINDS, "tier_change", "governing")
     olga, vera = someone("olga", "CS Ops"), someone("vera", "Approver")
-    policy("override", "Approver", 1, only=True)
+    policy("tier_change", "Approver", 1, only=True)
     named = {"id": crossed.pk, "to": crossed.to_segment_id, "receiver": None}
+    named |= {
+        "applies_on": crossed.applies_on and crossed.applies_on.isoformat(),
+        "joint_days": crossed.joint_days,
+    }
     rows = [] if other == {} else [named | dict.fromkeys(other or {}, -1)]
-    request = approved(request_of(olga, content={"transitions": rows}), vera)
+    request = approved(request_of(olga, kind="tier_change", content={"transitions": rows}), vera)
     assert request.status == "applied"
     to = "update governance_transition set status = '{}'"
     with_cause(to.format("planned"))
@@ -199,11 +206,39 @@ def test_an_override_is_in_force_by_the_request_that_names_it(crossed):
         )
     said = {"segment": one.segment_id, "expires_on": DAY, "overrides": [{"id": one.pk}]}
     start = "update governance_override set status = 'active', started_on = current_date, request_id = %s"
-    for number, other in enumerate([{"segment": -1}, {"expires_on": TODAY}, {"overrides": [{"id": -1}]}]):
+    for number, other in enumerate([{"segment": -1}, {"expires_on": TODAY}, {"overrides": []}]):
         request = approved(request_of(olga, key=f"override:{number}", content=said | other), vera)
         with pytest.raises(DatabaseError, match="has not been approved"):
             with_cause(start, request.pk)
     with_cause(start, approved(request_of(olga, key="override:9", content=said), vera).pk)
+
+
+@pytest.mark.parametrize("kind", ["override", "role", "import"])
+def test_a_request_of_another_kind_names_nothing(crossed, kind, monkeypatch):
+    """An import needs nobody in Standard, and what it names is no tier change and no override."""
+    monkeypatch.setitem(approvals.KINDS, kind, "governing")
+    nobody_approves(kind)
+    named = {
+        "id": crossed.pk,
+        "to": crossed.to_segment_id,
+        "receiver": None,
+        "applies_on": None,
+        "joint_days": crossed.joint_days,
+    }
+    request = request_of(someone("olga", "CS Ops"), kind=kind, content={"transitions": [named], "user": 0})
+    with_cause("update governance_transition set status = 'planned'")
+    with_cause("update governance_transition set status = 'awaiting'")
+    with pytest.raises(DatabaseError, match="has not been approved"):
+        with_cause(
+            "update governance_transition set status = 'joint', joint_from = current_date, joint_until = current_date,"
+            " request_id = %s",
+            request.pk,
+        )
+
+
+def test_a_request_names_what_there_is(crossed):
+    with pytest.raises(Refused, match="names what there is"):
+        request_of(someone("olga", "CS Ops"), content={"overrides": [{"id": 10**6}]})
 
 
 def test_nobody_decides_their_own_past_the_verbs(real_db):
