@@ -13,14 +13,13 @@ import polars as pl
 
 from accounts import quality
 from accounts.models import Account, Product
-from segmentation import comparison, coverage, engine, frames, portfolio, versions
+from segmentation import comparison, coverage, engine, frames, portfolio, scopes, versions
 from segmentation.assignments import Range
 from segmentation.definitions import Boundary
 from segmentation.models import Segment
 from segmentation.rubric import literal
 
 NEAREST = 20  # accounts told of each boundary
-UNITS = {"account": "account,accounts", "product": "product of an account,products of accounts"}  # one, many
 BESIDES = ("arr", "status")  # facts that are read beside those of the rules
 
 
@@ -45,7 +44,7 @@ def look(layer, *, at, first, last, which=None):
     which: accounts to look at, as `frames.facts` takes it, where the rules before are about others too.
     """
     part = Range([layer], at=at, first=first, last=last, which=which, besides=BESIDES)
-    known = {"first": first, "last": last, "products": layer.products}
+    known = {"first": first, "last": last, "parts": layer.scope.parts}
     standing = frames.states(layer.id, since=layer.document.stays, **known)
     inputs = part.inputs(layer, standing=standing)
     result = engine.evaluate(layer.document, inputs, at, left_out=layer.left_out)
@@ -88,7 +87,7 @@ def boundaries(document):
 def _money(part, layer):
     """`arr` where it can be summed, `foreign` where it is in another currency, and `active` customers."""
     foreign = pl.col("foreign").is_not_null()
-    return part.facts(layer.products).select(
+    return part.facts(layer.scope).select(
         *layer.keys,
         foreign=foreign,
         arr=pl.when(~foreign).then("arr"),
@@ -127,7 +126,7 @@ def _counts(rows, layer):
 
 def _not_covered(part, rows, standing, layer):
     """Accounts with a segment whom the rules before are about, and these are not."""
-    everyone = part.facts(layer.products)
+    everyone = part.facts(layer.scope)
     if len(everyone) == len(rows):
         return 0
     held = standing.filter(pl.col("old_effective").is_not_null())
@@ -137,9 +136,10 @@ def _not_covered(part, rows, standing, layer):
 def _nearest(rows, place, boundary, layer):
     """The accounts with a segment whose value is nearest to the boundary, on either side of it."""
     value, threshold = pl.col(f"value.{place}"), literal(int(boundary.threshold.scaleb(12)), pl.Int128)
-    product = pl.col("product") if layer.products else pl.lit(None, pl.Int64)
     segmented = rows.filter(value.is_not_null() & pl.col("computed").is_not_null())
-    segmented = segmented.select("id", product.alias("product"), value.alias("value"), "computed", "arr")
+    segmented = segmented.select(
+        "id", layer.product.alias("product"), value.alias("value"), "computed", "arr"
+    )
     if segmented.is_empty():
         return []
     segmented = segmented.with_columns(away=(pl.col("value") - threshold).abs())
@@ -159,8 +159,7 @@ def _text(amount):
 
 def _movers(rows, layer):
     return rows.filter("moves").select(
-        "id",
-        *(["product"] if layer.products else []),
+        *layer.keys,
         source="old_effective",
         target="then",
         arr="arr",
@@ -215,7 +214,7 @@ def result(layer, document, figures):
     segments = list(Segment.objects.filter(layer=layer).order_by("position", "key"))
     return {
         "primary": layer.primary,
-        "unit": UNITS[layer.scope],
+        "unit": scopes.of(layer).unit,
         "segments": [{"id": one.pk, "key": one.key, "name": one.name} for one in segments],
         **{name: figures[name] for name in ("force", "rules", "counts", "reasons")},
         "boundaries": _boundaries(layer, document, figures["nearest"] or [[]] * len(boundaries(document))),

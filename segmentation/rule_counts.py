@@ -12,10 +12,9 @@ import polars as pl
 from django.db import connection, transaction
 
 from accounts import catalogue
-from segmentation import cutoffs, engine
+from segmentation import cutoffs, engine, scopes
 from segmentation.assignments import PinnedLayer, Range, accounts_of
 from segmentation.definitions import Document, DocumentErrors
-from segmentation.models import Layer
 
 WHOLE = 10_000  # accounts counted one and all; of more, this many are a sample
 PIECES = 10
@@ -34,7 +33,7 @@ class Counts:
     needs: int
     counted: int
     total: int
-    products: bool = False
+    unit: str  # what is counted: one, many
 
     @property
     def sampled(self):
@@ -58,7 +57,7 @@ def count(data, layer, *, at):
     document, left_out = _measured(document, inputs, at, share=accounts / total if total else 1)
     result = engine.evaluate(document, inputs, at, left_out=left_out)
     both = pl.concat([inputs, result.drop(set(inputs.columns) & set(result.columns))], how="horizontal")
-    return _counted(document, both, complete, accounts, total, pinned.products)
+    return _counted(document, both, complete, accounts, total, pinned.scope.unit)
 
 
 def _readable(data):
@@ -90,7 +89,7 @@ def _pinned(layer, document):
         document=document,
         left_out=(),
         segments=dict(layer.segments.values_list("key", "id")),
-        products=layer.scope == Layer.Scope.PRODUCT,
+        scope=scopes.of(layer),
     )
 
 
@@ -138,7 +137,7 @@ def _measured(document, inputs, at, *, share):
     return document.pinned(found), left_out
 
 
-def _counted(document, frame, complete, accounts, total, products):
+def _counted(document, frame, complete, accounts, total, unit):
     reason = pl.col("reason")
     ruled = reason.is_null() | (reason == "no rule") | reason.str.starts_with("overflow")
     frame = frame.with_columns(_ruled=ruled)
@@ -155,7 +154,7 @@ def _counted(document, frame, complete, accounts, total, products):
     ]
     needs = int((~frame["_ruled"]).sum())
     rest = len(frame) - needs - sum(decides[name][0] for name in holds)
-    return Counts(tuple(rules), rest, needs, accounts, total, products)
+    return Counts(tuple(rules), rest, needs, accounts, total, unit)
 
 
 def _holds(rule, document):

@@ -24,7 +24,7 @@ from django.utils import timezone
 from accounts import catalogue, exports
 from accounts.history import actor
 from accounts.refusals import Refused
-from segmentation import assignments, impact, runs, versions
+from segmentation import assignments, impact, runs, scopes, versions
 from segmentation.assignments import PinnedLayer
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.models import Definition, Layer, Simulation, SimulationPart
@@ -55,7 +55,7 @@ def start(definition, *, as_of=None, by=None):
     as_of = as_of or default_date(layer)
     with transaction.atomic():
         total, ranges = runs.cut(_which(layer, document))
-        left_out = runs.without_facts(document, as_of, products=layer.scope == Layer.Scope.PRODUCT)
+        left_out = runs.without_facts(document, as_of, scopes.of(layer))
         made = Simulation.objects.create(
             layer=layer,
             definition_id=definition.pk,
@@ -186,7 +186,7 @@ class _Pinned:
             document=document.pinned(cutoffs),
             left_out=tuple(simulation.left_out),
             segments=dict(layer.segments.values_list("key", "id")),
-            products=layer.scope == Layer.Scope.PRODUCT,
+            scope=scopes.of(layer),
         )
 
     def look(self, first, last):
@@ -315,7 +315,7 @@ def count(definition, as_of):
         definition_id=definition.pk,
         document=definition.document,
         as_of=as_of,
-        left_out=runs.without_facts(document, as_of, products=layer.scope == Layer.Scope.PRODUCT),
+        left_out=runs.without_facts(document, as_of, scopes.of(layer)),
     )
     _, ranges = runs.cut(_which(layer, document))
     pinned = _pin(unsaved)
