@@ -589,7 +589,7 @@ def _counts(everyone, differing, layer):
         changed=total(pl.col("tracked")), rescored=total(pl.col("scored")), moved=total(pl.col("moved"))
     ).row(0, named=True)
     counts |= everyone.select(
-        accounts=pl.col("id").n_unique().cast(pl.Int64),
+        accounts=(pl.col("id").n_unique() if layer.scope.several else pl.len()).cast(pl.Int64),
         scanned=pl.len().cast(pl.Int64),
         differs=total(computed != effective),
         needs_data=total(computed.is_null()),
