@@ -9,7 +9,7 @@ the whole range.
 import json
 import zlib
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 
 import polars as pl
@@ -18,7 +18,7 @@ from django.db import connection
 from accounts import catalogue
 from accounts.locking import locked
 from accounts.refusals import Refused
-from segmentation import causes, cutoffs, engine, frames, scopes
+from segmentation import causes, cutoffs, engine, frames, in_force, scopes
 from segmentation.definitions import Document
 from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
 from segmentation.scopes import GONE, Scope
@@ -78,7 +78,10 @@ def pin(run):
 
 
 def pin_layer(one, document=None):
-    """A layer of a run (a RunLayer) with its rules, cut-offs and segments. document: its rules, where they are at hand."""
+    """A layer of a run (a RunLayer) with its rules, cut-offs and segments. document: its rules, where they are at hand.
+
+    An unsaved RunLayer stands for a run that there is not: a preview, a count, a check.
+    """
     planned = one.layer.plan_provisional_downgrades
     segments = one.layer.segments.all()
     return PinnedLayer(
@@ -409,14 +412,13 @@ def _against(layer, rows, part):
     rows = rows.join(frames.assignments(layer.id, **known), on=layer.keys, how="left", maintain_order="left")
     rows = rows.with_columns(
         new=pl.col("assignment").is_null(),
-        was_provisional=pl.col("old_provisional").fill_null(0) == 1,
-        overridden=pl.col("old_overridden").fill_null(0) == 1,
-        settled=pl.col("old_settled").fill_null(0) == 1,
+        was_provisional=pl.col("old_provisional").fill_null(False),
+        overridden=in_force.PINNED,
         scores=_array([f"score.{dimension.key}" for dimension in layer.document.dimensions]),
         points=_array([f"points.{criterion.key}" for criterion in layer.document.criteria]),
         scored=pl.col("fingerprint").ne_missing(pl.col("old_fingerprint")),
     )
-    rows = rows.with_columns(effective=_effective(layer))
+    rows = rows.with_columns(effective=in_force.will_be(layer))
     rows = rows.with_columns(
         moved=pl.col("effective").ne_missing(pl.col("old_effective")),
         recomputed=pl.col("new") | pl.col("computed").ne_missing(pl.col("old_computed")),
@@ -430,24 +432,6 @@ def _array(columns):
         return pl.lit("{}")
     parts = [pl.col(column).cast(pl.String).fill_null("NULL") for column in columns]
     return pl.concat_str([pl.lit("{"), pl.concat_str(parts, separator=","), pl.lit("}")])
-
-
-def _effective(layer):
-    """What is in force after this evaluation.
-
-    A first segment is in force at once, and what people pinned stays. An automatic layer follows the rules. On one that
-    needs approval an account follows while it is provisional, and once more when that is decided (not down where the
-    layer wants a plan for that); else it waits, and lacking data never takes a segment away. Whoever once had a segment
-    that was not provisional waits from then on, whatever a new date says of its age.
-    """
-    old, computed = pl.col("old_effective"), pl.col("computed")
-    provisional = (pl.col("was_provisional") | pl.col("provisional")) & ~pl.col("settled")
-    follows = pl.lit(True) if layer.automatic else provisional & computed.is_not_null()
-    if layer.steps_down and not layer.automatic:
-        place = partial(pl.Expr.replace_strict, old=layer.steps_down, default=None, return_dtype=pl.Int64)
-        follows &= pl.col("provisional") | (place(computed) <= place(old)).fill_null(True)
-    pinned = pl.col("overridden")
-    return pl.when(~pinned & (old.is_null() | follows)).then(computed).otherwise(old)
 
 
 def _tracked():

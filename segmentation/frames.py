@@ -215,16 +215,17 @@ _STATES = {
     "old_computed": ("z.computed_id", pl.Int64),
     "old_provisional": ("z.provisional::int", pl.Boolean),
     "old_settled": (f"({settled('z')})::int", pl.Boolean),
+    "old_overridden": ("z.overridden::int", pl.Boolean),
 }
 ASSIGNMENTS = {
     "id": ("z.account_id", pl.Int64),
     "assignment": ("z.id", pl.Int64),
     "old_computed": ("z.computed_id", pl.Int64),
     "old_definition": ("z.definition_id", pl.Int64),
-    "old_provisional": ("z.provisional::int", pl.Int8),
+    "old_provisional": ("z.provisional::int", pl.Boolean),
     "old_until": ("z.provisional_until", pl.Date),
-    "old_overridden": ("z.overridden::int", pl.Int8),
-    "old_settled": (f"({settled('z')})::int", pl.Int8),
+    "old_overridden": ("z.overridden::int", pl.Boolean),
+    "old_settled": (f"({settled('z')})::int", pl.Boolean),
     "old_reason": ("z.reason", pl.String),
     "old_computed_since": ("z.computed_since", pl.Date),
     "old_effective_since": ("z.effective_since", pl.Date),
@@ -256,8 +257,8 @@ def standings(layers, *, first, last, parts=(), since=False):
 def states(layer, *, first, last, parts=(), since=False):
     """What is in force on a layer (its id), and what its rules said last, for a range of accounts.
 
-    Columns: `id`, those of `parts` (see Scope), `old_effective`, `old_computed`, `old_provisional`, `old_settled`, with
-    `since` also `old_effective_since`. Most accounts share a state with many: their ids travel, and each state once.
+    Columns: `id`, those of `parts` (see Scope), `old_effective`, `old_computed`, `old_provisional`, `old_settled`,
+    `old_overridden`, with `since` also `old_effective_since`. Most accounts share a state with many: their ids travel, and each state once.
     """
     columns = _STATES | (_SINCE if since else {})
     keys = {"id": ("z.account_id", pl.Int64)} | _parts("z", parts)

@@ -13,7 +13,7 @@ import polars as pl
 
 from accounts import quality
 from accounts.models import Account, Product
-from segmentation import comparison, coverage, engine, frames, portfolio, scopes, versions
+from segmentation import comparison, coverage, engine, frames, in_force, portfolio, scopes, versions
 from segmentation.assignments import Range
 from segmentation.definitions import Boundary
 from segmentation.models import Segment
@@ -28,8 +28,8 @@ class Seen:
     """What a range of accounts gives: `figures` (JSON; `add` sums them), and who would change the segment.
 
     figures: `force` {(segment now, segment then, active customer): [accounts, ARR, accounts in another currency]} and
-    `rules` {(by the rules now, then): ...} as lists of what is left and right of the colon; segments are ids. `counts`
-    and `reasons`: {name: accounts}. `nearest`: a list per boundary of [distance, account, product, value, segment by
+    `rules` {(by the rules now, then): ...} as lists of what is left and right of the colon; segments are ids. `pinned`:
+    as `rules`, of those an override pins, which `rules` leaves out. `counts` and `reasons`: {name: accounts}. `nearest`: a list per boundary of [distance, account, product, value, segment by
     the rules then, ARR], distance and value in 10^-12.
     movers: a frame with `id`, `product`, `source`, `target`, `arr`.
     """
@@ -57,12 +57,14 @@ def look(layer, *, at, first, last, which=None):
     rows = both.select(*layer.keys, "provisional", "reason", *values, computed=computed)
     rows = rows.join(standing, on=layer.keys, how="left", maintain_order="left")
     rows = rows.join(_money(part, layer), on=layer.keys, how="left", maintain_order="left")
-    rows = rows.with_columns(then=_in_force(layer)).with_columns(
+    rows = rows.with_columns(then=in_force.will_be(layer, approved=True)).with_columns(
         moves=pl.col("then").ne_missing(pl.col("old_effective"))
     )
+    pinned = rows.filter(in_force.PINNED)
     figures = {
         "force": _tally(rows, ["old_effective", "then", "active"]),
-        "rules": _tally(rows, ["old_computed", "computed"]),
+        "rules": _tally(rows.filter(~in_force.PINNED), ["old_computed", "computed"]),
+        "pinned": _tally(pinned, ["old_computed", "computed"]),
         "counts": _counts(rows, layer) | {"not_covered": _not_covered(part, rows, standing, layer)},
         "reasons": dict(rows["reason"].drop_nulls().value_counts(name="n").iter_rows()),
         "nearest": [
@@ -95,12 +97,6 @@ def _money(part, layer):
     )
 
 
-def _in_force(layer):
-    """What would be in force once all of it has been applied, or approved: lacking data takes a segment away only
-    where segments apply by themselves."""
-    return pl.col("computed") if layer.automatic else pl.coalesce("computed", "old_effective")
-
-
 def _tally(rows, keys):
     """[*keys, accounts, ARR as text, accounts in another currency] for every combination there is."""
     found = rows.group_by(keys).agg(pl.len(), pl.col("arr").sum(), pl.col("foreign").sum())
@@ -110,8 +106,8 @@ def _tally(rows, keys):
 def _counts(rows, layer):
     """Accounts before (as the last recalculation left them) and then; one that was never evaluated is `new`."""
     known = pl.col("old_provisional").is_not_null()
-    follows = (pl.col("old_provisional") | pl.col("provisional")) & ~pl.col("old_settled")
-    waits = pl.lit(not layer.automatic) & pl.col("moves") & pl.col("old_effective").is_not_null() & ~follows
+    waits = pl.col("moves") & in_force.will_be(layer).ne_missing(pl.col("then"))
+    stays = in_force.PINNED & in_force.unpinned(layer, approved=True).ne_missing(pl.col("old_effective"))
     return rows.select(
         scanned=pl.len(),
         new=(~known).sum(),
@@ -120,7 +116,8 @@ def _counts(rows, layer):
         needs_data_before=(known & pl.col("old_computed").is_null()).sum(),
         needs_data=pl.col("computed").is_null().sum(),
         moves=pl.col("moves").sum(),
-        waits=waits.fill_null(False).sum(),
+        waits=waits.sum(),
+        pinned=stays.sum(),
     ).row(0, named=True)
 
 
@@ -180,6 +177,7 @@ def add(parts):
     return {
         "force": _summed(part["force"] for part in parts),
         "rules": _summed(part["rules"] for part in parts),
+        "pinned": _summed(part.get("pinned", []) for part in parts),
         "counts": dict(counts),
         "reasons": dict(reasons),
         "nearest": [_first(lists) for lists in zip(*tables, strict=True)],
@@ -216,7 +214,7 @@ def result(layer, document, figures):
         "primary": layer.primary,
         "unit": scopes.of(layer).unit,
         "segments": [{"id": one.pk, "key": one.key, "name": one.name} for one in segments],
-        **{name: figures[name] for name in ("force", "rules", "counts", "reasons")},
+        **{name: figures[name] for name in ("force", "rules", "pinned", "counts", "reasons")},
         "boundaries": _boundaries(layer, document, figures["nearest"] or [[]] * len(boundaries(document))),
         "service": _service(layer, figures["force"]),
     }
@@ -330,9 +328,9 @@ def told(result):
     """What was kept (see `result`) in numbers for people and programs: plain data, segments by their keys.
 
     `distribution`, `coverage` and `concentration` are of active customers, everything else of all evaluated accounts.
-    Shares are Fractions.
+    Shares are Fractions. `moved.pinned`: those that would move, were they not pinned by an override.
     """
-    keys = {one["id"]: one["key"] for one in result["segments"]} | {None: None}
+    keys = _keys(result)
     counts, force = Counter(result["counts"]), result["force"]
     in_force = _summed([[[source, then, *rest] for source, then, _, *rest in force]])
     moved = [row for row in in_force if row[0] != row[1]]
@@ -344,10 +342,11 @@ def told(result):
             "arr": str(sum((Decimal(row[3]) for row in moved), Decimal(0))),
             "other_currency": sum(row[4] for row in moved),
             "wait_for_approval": counts["waits"],
-            "by_rules": sum(row[2] for row in result["rules"] if row[0] != row[1]),
+            "by_rules": sum(row["accounts"] for row in reach(result)),
+            "pinned": counts["pinned"],
         },
         "in_force": _matrix(in_force, keys),
-        "by_rules": _matrix(result["rules"], keys),
+        "by_rules": _matrix(_summed([result["rules"], result.get("pinned", [])]), keys),
         **_shares(result),
         "service_models": result["service"],
         "cost_to_serve": _costs(result["service"]),
@@ -359,6 +358,15 @@ def told(result):
         "nearest": [_by_key(boundary, keys) for boundary in result["boundaries"]],
         "set_aside": result["set_aside"],
     }
+
+
+def reach(result):
+    """What these rules say otherwise than those in use of accounts that no override pins: rows as those of `by_rules`."""
+    return _matrix([row for row in result["rules"] if row[0] != row[1]], _keys(result))
+
+
+def _keys(result):
+    return {one["id"]: one["key"] for one in result["segments"]} | {None: None}
 
 
 def _by_key(boundary, keys):

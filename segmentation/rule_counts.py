@@ -12,9 +12,10 @@ import polars as pl
 from django.db import connection, transaction
 
 from accounts import catalogue
-from segmentation import cutoffs, engine, scopes
-from segmentation.assignments import PinnedLayer, Range, accounts_of
+from segmentation import cutoffs, engine
+from segmentation.assignments import Range, accounts_of, pin_layer
 from segmentation.definitions import Document, DocumentErrors
+from segmentation.models import RunLayer
 
 WHOLE = 10_000  # accounts counted one and all; of more, this many are a sample
 PIECES = 10
@@ -51,7 +52,7 @@ def count(data, layer, *, at):
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("select set_config('statement_timeout', %s, true)", [f"{SECONDS}s"])
         total, accounts, ranges = _ranges(cursor, accounts_of([document]))
-        pinned = _pinned(layer, document)
+        pinned = pin_layer(RunLayer(layer=layer), document)
         parts = [Range([pinned], at=at, first=first, last=last).inputs(pinned) for first, last in ranges]
     inputs = pl.concat(parts)
     document, left_out = _measured(document, inputs, at, share=accounts / total if total else 1)
@@ -78,19 +79,6 @@ def _readable(data):
         return Document.parse(data | {"rules": rules}, types=catalogue.TYPES), complete
     except DocumentErrors:
         return None, []
-
-
-def _pinned(layer, document):
-    return PinnedLayer(
-        id=layer.pk,
-        key=layer.key,
-        automatic=True,
-        definition=0,
-        document=document,
-        left_out=(),
-        segments=dict(layer.segments.values_list("key", "id")),
-        scope=scopes.of(layer),
-    )
 
 
 def _ranges(cursor, which):

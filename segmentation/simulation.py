@@ -25,9 +25,8 @@ from accounts import catalogue, exports
 from accounts.history import actor
 from accounts.refusals import Refused
 from segmentation import assignments, impact, runs, scopes, versions
-from segmentation.assignments import PinnedLayer
 from segmentation.definitions import Document, DocumentErrors
-from segmentation.models import Definition, Layer, Simulation, SimulationPart
+from segmentation.models import Definition, RunLayer, Simulation, SimulationPart
 
 log = logging.getLogger(__name__)
 
@@ -178,16 +177,8 @@ class _Pinned:
         layer = simulation.layer
         document = Document.parse(simulation.document, types=catalogue.TYPES)
         self.simulation, self.which = simulation, _which(layer, document)
-        self.layer = PinnedLayer(
-            id=layer.pk,
-            key=layer.key,
-            automatic=layer.policy == Layer.Policy.AUTOMATIC,
-            definition=simulation.definition_id or 0,
-            document=document.pinned(cutoffs),
-            left_out=tuple(simulation.left_out),
-            segments=dict(layer.segments.values_list("key", "id")),
-            scope=scopes.of(layer),
-        )
+        as_run = RunLayer(layer=layer, left_out=simulation.left_out, cutoffs=cutoffs)
+        self.layer = assignments.pin_layer(as_run, document=document)
 
     def look(self, first, last):
         return impact.look(self.layer, at=self.simulation.as_of, first=first, last=last, which=self.which)

@@ -16,7 +16,7 @@ from segmentation import assignments, engine, frames, scopes
 from segmentation.checks import reach
 from segmentation.checks.findings import NotRun, found
 from segmentation.checks.subject import label_of
-from segmentation.models import Layer, ServiceModel
+from segmentation.models import RunLayer, ServiceModel
 
 CHUNK = 50_000  # accounts evaluated at once
 CONTACT = "csm"
@@ -85,16 +85,8 @@ def _empty(dimension, document, at, scope):
 
 def _pinned(document, layer, portfolio, ranges):
     """The draft as a recalculation would have pinned it, with its cut-offs over the whole portfolio."""
-    pinned = assignments.PinnedLayer(
-        id=layer.pk,
-        key=layer.key,
-        automatic=layer.policy == Layer.Policy.AUTOMATIC,
-        definition=0,
-        document=document,
-        left_out=portfolio.left_out,
-        segments=dict(layer.segments.values_list("key", "id")),
-        scope=scopes.of(layer),
-    )
+    as_run = RunLayer(layer=layer, left_out=portfolio.left_out)
+    pinned = assignments.pin_layer(as_run, document)
 
     def values(rules):
         return [
