@@ -28,9 +28,10 @@ class Seen:
     """What a range of accounts gives: `figures` (JSON; `add` sums them), and who would change the segment.
 
     figures: `force` {(segment now, segment then, active customer): [accounts, ARR, accounts in another currency]} and
-    `rules` {(by the rules now, then): ...} as lists of what is left and right of the colon; segments are ids. `pinned`:
-    as `rules`, of those an override pins, which `rules` leaves out. `counts` and `reasons`: {name: accounts}. `nearest`: a list per boundary of [distance, account, product, value, segment by
-    the rules then, ARR], distance and value in 10^-12.
+    `rules` {(by the rules now, then): ...} as lists of what is left and right of the colon; segments are ids. `rules`
+    leaves out whom an override pins; `pinned` is the same of those. `counts` and `reasons`: {name: accounts}. `nearest`:
+    a list per boundary of [distance, account, product, value, segment by the rules then, ARR], distance and value in
+    10^-12.
     movers: a frame with `id`, `product`, `source`, `target`, `arr`.
     """
 
@@ -60,11 +61,10 @@ def look(layer, *, at, first, last, which=None):
     rows = rows.with_columns(then=in_force.will_be(layer, approved=True)).with_columns(
         moves=pl.col("then").ne_missing(pl.col("old_effective"))
     )
-    pinned = rows.filter(in_force.PINNED)
     figures = {
         "force": _tally(rows, ["old_effective", "then", "active"]),
         "rules": _tally(rows.filter(~in_force.PINNED), ["old_computed", "computed"]),
-        "pinned": _tally(pinned, ["old_computed", "computed"]),
+        "pinned": _tally(rows.filter(in_force.PINNED), ["old_computed", "computed"]),
         "counts": _counts(rows, layer) | {"not_covered": _not_covered(part, rows, standing, layer)},
         "reasons": dict(rows["reason"].drop_nulls().value_counts(name="n").iter_rows()),
         "nearest": [

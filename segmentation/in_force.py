@@ -33,7 +33,7 @@ def _follows(layer):
     """Where a layer that needs approval follows the rules all the same.
 
     An account follows while it is provisional, and once more when that is decided (not down where the layer wants a plan
-    for that). Whoever once had a segment that was not provisional waits from then on, whatever a new date says of its age.
+    for that). Once it had a segment that was not provisional it waits, whatever a new date says of its age.
     """
     old, computed = pl.col("old_effective"), pl.col("computed")
     provisional = pl.col("old_provisional").fill_null(False) | pl.col("provisional")

@@ -25,6 +25,7 @@ class Scope:
     key: str
     unit: str  # out of context, such as "product of an account"
     name: str  # where the account is known
+    active: str  # of a customer that is active now
     measured: str  # whom the completeness of data is measured on
     may_be_primary: bool  # the primary layer drives coverage
     may_need_approval: bool
@@ -88,6 +89,7 @@ ACCOUNT = Scope(
     key="account",
     unit="account,accounts",
     name="account,accounts",
+    active="active customer,active customers",
     measured="active customers",
     may_be_primary=True,
     may_need_approval=True,
@@ -100,6 +102,7 @@ PRODUCT = Scope(
     key="product",
     unit="product of an account,products of accounts",
     name="product,products",
+    active="product of active customers,products of active customers",
     measured="products that customers have",
     may_be_primary=False,
     may_need_approval=False,

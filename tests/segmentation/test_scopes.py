@@ -22,6 +22,7 @@ FAMILY = replace(
     key="family",
     unit="family,families",
     name="family,families",
+    active="family of an active customer,families of active customers",
     measured="families",
     may_be_primary=False,
     may_need_approval=False,
@@ -84,9 +85,10 @@ def test_no_other_module_asks_which_scope_it_is():
 
 @every_scope
 def test_every_scope_has_words_and_joins(scope):
-    for pair in (scope.unit, scope.name):
+    for pair in (scope.unit, scope.name, scope.active):
         one, many = pair.split(",")
-        assert f"{one.split()[0]}s" == many.split()[0]
+        assert one
+        assert many not in ("", one)
     assert scope.measured
     assert set(scope.joins) - {"x"} == {"u", "s", "g", "m", "p"}
     assert "x" not in list(scope.joins)[1:]  # the others name it
