@@ -27,7 +27,7 @@ from accounts.templatetags.shown import day, plural
 from core.status_tables import StatusTable, Step
 from governance import approvals, events, permissions, transitions
 from governance.models import ApprovalRequest, Kind, Override, Transition
-from segmentation import assignments, causes, scopes
+from segmentation import assignments, causes
 from segmentation.models import Assignment, Cause, Layer, Move, Segment
 
 log = logging.getLogger(__name__)
@@ -288,7 +288,7 @@ def change(
 def _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, plan):
     if segment.layer_id != layer.pk:
         raise Refused(f"{segment} is no segment of {layer}.")
-    if scopes.of(layer).several:
+    if layer.scoped.several:
         raise Refused(f"{layer} labels products of accounts: an override is about a whole account.")
     if reason_code not in Override.Reason.values:
         raise Refused("Choose a reason.")

@@ -20,7 +20,7 @@ from governance import approvals, crossings, events, permissions, profiles
 from governance.deciders import NEVER
 from governance.models import ApprovalPolicy, CrossingPolicy, Kind, Profile
 from governance.profiles import PROFILES, Row
-from segmentation import causes, scopes, treatments
+from segmentation import causes, treatments
 from segmentation.models import Assignment, Cause, Layer
 
 MOST_ROWS = 12
@@ -292,7 +292,7 @@ def for_layer(layer, values):
         raise Refused("A segmentation applies by itself, or needs approval.")
     if sorted(after["order"]) != sorted(before["order"]):
         raise Refused("Its segments are others by now: each has one place. Open the page again.")
-    scope, needs_approval = scopes.of(layer), after["policy"] == Layer.Policy.APPROVAL
+    scope, needs_approval = layer.scoped, after["policy"] == Layer.Policy.APPROVAL
     if (after["primary"] and not scope.may_be_primary) or (needs_approval and not scope.may_need_approval):
         raise Refused("A segmentation of products applies by itself and is not the primary one.")
     if before["primary"] and not after["primary"]:

@@ -93,7 +93,7 @@ def pin_layer(one, document=None):
         left_out=tuple(one.left_out),
         segments={segment.key: segment.pk for segment in segments},
         cutoffs=one.cutoffs or {},
-        scope=scopes.of(one.layer),
+        scope=one.layer.scoped,
         steps_down={segment.pk: segment.position for segment in segments} if planned else {},
     )
 

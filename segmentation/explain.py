@@ -38,7 +38,7 @@ def explain(account, layer=None, *, at=None, product=None, standing=None):
     it. Returns a JSON-safe dictionary. Raises Refused when the layer has no rules, or nothing was in force on that date.
     """
     layer = layer or primary_layer()
-    if scopes.of(layer).several != (product is not None):
+    if layer.scoped.several != (product is not None):
         raise Refused(
             f"{layer} labels {layer.get_scope_display().lower()}: {'name' if product is None else 'do not name'} a product."
         )

@@ -77,7 +77,7 @@ def _json_lines(header, rows):
 def _long(layers):
     dimensions, columns = _dimensions(layers)
     keys = {layer.pk: layer.key for layer in layers}
-    parts = list(scopes.parts_of(scopes.of(layer) for layer in layers))
+    parts = list(scopes.parts_of(layer.scoped for layer in layers))
 
     def rows():
         for row in _stream(_LONG, [[layer.pk for layer in layers]]):

@@ -13,7 +13,7 @@ import polars as pl
 
 from accounts import quality
 from accounts.models import Account, Product
-from segmentation import comparison, coverage, engine, frames, in_force, portfolio, scopes, versions
+from segmentation import comparison, coverage, engine, frames, in_force, portfolio, versions
 from segmentation.assignments import Range
 from segmentation.definitions import Boundary
 from segmentation.models import Segment
@@ -212,7 +212,7 @@ def result(layer, document, figures):
     segments = list(Segment.objects.filter(layer=layer).order_by("position", "key"))
     return {
         "primary": layer.primary,
-        "unit": scopes.of(layer).unit,
+        "unit": layer.scoped.unit,
         "segments": [{"id": one.pk, "key": one.key, "name": one.name} for one in segments],
         **{name: figures[name] for name in ("force", "rules", "pinned", "counts", "reasons")},
         "boundaries": _boundaries(layer, document, figures["nearest"] or [[]] * len(boundaries(document))),

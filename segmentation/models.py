@@ -193,6 +193,11 @@ class Layer(models.Model):
     def __str__(self):
         return self.name
 
+    @property
+    def scoped(self):
+        """Its Scope."""
+        return scopes.SCOPES[self.scope]
+
     def clean(self):
         """What the constraints hold too; a form that shows `primary` without asking for it leaves them out.
 
@@ -209,7 +214,7 @@ class Layer(models.Model):
         if before and self.assignments.exists():
             raise ValidationError(
                 {
-                    "scope": f"{self.name} has labelled {scopes.of(before).units} already, so that stays. For the other, add a segmentation."
+                    "scope": f"{self.name} has labelled {before.scoped.units} already, so that stays. For the other, add a segmentation."
                 }
             )
 
@@ -244,7 +249,7 @@ class Segment(models.Model):
         if self.parent is None or self.layer_id is None:
             return
         if self.parent.layer.scope != self.layer.scope:
-            ours, theirs = scopes.of(self.layer).units, scopes.of(self.parent.layer).units
+            ours, theirs = self.layer.scoped.units, self.parent.layer.scoped.units
             message = f"{self.parent} is of {theirs}, {self.layer} of {ours}."
             raise ValidationError({"parent": message})
         way = [self, self.parent]

@@ -24,7 +24,7 @@ from accounts.history import actor
 from accounts.models import Account
 from accounts.refusals import Refused
 from accounts.templatetags.shown import day
-from segmentation import assignments, frames, reasons, scopes
+from segmentation import assignments, frames, reasons
 from segmentation.definitions import DocumentErrors
 from segmentation.models import Chunk, Definition, Layer, Quarantined, Run, RunLayer
 
@@ -152,7 +152,7 @@ def _pinned(run, definition):
     except DocumentErrors as errors:
         raise Refused(f"{definition} cannot be used: {errors.problems[0].message}") from None
     _check_segments(document, definition)
-    left_out = without_facts(document, run.as_of, scopes.of(definition.layer))
+    left_out = without_facts(document, run.as_of, definition.layer.scoped)
     warnings = [left_out_text(document, key) for key in left_out]
     return RunLayer(
         run=run,
@@ -460,7 +460,7 @@ def _close(run):
         measured = one.counts["criteria"] > 0
         one.counts["observed_median"] = _median(one.counts["observed"]) if measured else None
         one.counts["fallback_share"] = _share(one.counts["fallbacks"], one.counts["criteria"])
-        one.warnings += _warnings(one.counts, scopes.of(one.layer).units)
+        one.warnings += _warnings(one.counts, one.layer.scoped.units)
         one.running = False
         one.save()
     run.status = Run.Status.FAILED if failed else Run.Status.FINISHED

@@ -16,9 +16,9 @@ class Scope:
     key: as `Layer.scope` keeps it. parts: what tells the labels of one account apart, as columns of a frame; a model has
     a key of the same name for each. Words are pairs (one, many) as `plural` takes them.
 
-    SQL, over the aliases of `catalogue.Fact`. joins: {alias: join}; x, where it is there, gives the units an account has,
-    and each other join is made where a fact needs it. there: true where an account has the unit now; empty where it
-    always has. subscriptions: what they are summed by. usage: true of the rows of `accounts_usage` (u) about such a
+    SQL, over the aliases of `catalogue.Fact`. joins: {alias: join}; x gives the units an account has, where that is not
+    the account itself, and each other join is made where a fact needs it. there: with x, true where an account has the
+    unit now. subscriptions: what they are summed by. usage: true of the rows of `accounts_usage` (u) about such a
     unit. whole: where a column stands that was imported for the whole account (`catalogue.WHOLE`).
     """
 
@@ -126,11 +126,6 @@ ONE_LABEL = [
     one.key for one in SCOPES.values() if not one.several
 ]  # of these, an account has one label a layer
 SEVERAL_LABELS = [one.key for one in SCOPES.values() if one.several]
-
-
-def of(layer):
-    """The scope of a Layer."""
-    return SCOPES[layer.scope]
 
 
 def parts_of(scopes):

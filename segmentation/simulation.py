@@ -24,7 +24,7 @@ from django.utils import timezone
 from accounts import catalogue, exports
 from accounts.history import actor
 from accounts.refusals import Refused
-from segmentation import assignments, impact, runs, scopes, versions
+from segmentation import assignments, impact, runs, versions
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.models import Definition, RunLayer, Simulation, SimulationPart
 
@@ -54,7 +54,7 @@ def start(definition, *, as_of=None, by=None):
     as_of = as_of or default_date(layer)
     with transaction.atomic():
         total, ranges = runs.cut(_which(layer, document))
-        left_out = runs.without_facts(document, as_of, scopes.of(layer))
+        left_out = runs.without_facts(document, as_of, layer.scoped)
         made = Simulation.objects.create(
             layer=layer,
             definition_id=definition.pk,
@@ -306,7 +306,7 @@ def count(definition, as_of):
         definition_id=definition.pk,
         document=definition.document,
         as_of=as_of,
-        left_out=runs.without_facts(document, as_of, scopes.of(layer)),
+        left_out=runs.without_facts(document, as_of, layer.scoped),
     )
     _, ranges = runs.cut(_which(layer, document))
     pinned = _pin(unsaved)

@@ -89,10 +89,10 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
     standing = _standing(layer, product, states, moves) if then is None and layer else None
     why, refusal = _why(account, layer, product, then, standing)
     told = _Labels(states, nesting.paths(), then)
-    labels = [told.of(one) for one in layers if not scopes.of(one).several]
+    labels = [told.of(one) for one in layers if not one.scoped.several]
     chips = [one for place, one in enumerate(labels) if place < CHIPS or one.layer == layer]
     for row in products:
-        tagged = [one for one in layers if scopes.of(one).several and row["product"]]
+        tagged = [one for one in layers if one.scoped.several and row["product"]]
         row["labels"] = [told.of(one, row["product"]) for one in tagged]
         chips += [one for one in row["labels"] if (one.layer, one.product) == (layer, product)]
     renewal = account.renewal_date or _next_end(subscriptions, at)
@@ -203,7 +203,7 @@ def _layers(used):
 
 def _deciding(layers):
     """As coverage.deciding_layers, of the segmentations in use."""
-    found = [one for one in layers if one.active and one.decides and not scopes.of(one).several]
+    found = [one for one in layers if one.active and one.decides and not one.scoped.several]
     return sorted(found, key=coverage.order)
 
 
@@ -233,7 +233,7 @@ def _query(layer, product=None, *, at=None):
 
 def _product(layer, products, key):
     """The product whose label is explained: the one asked for, else the first one with a label; None on other layers."""
-    if layer is None or not scopes.of(layer).several:
+    if layer is None or not layer.scoped.several:
         return None
     known = [row["product"] for row in products if row["product"]]
     return next((one for one in known if one.key == key), known[0] if known else None)
@@ -299,10 +299,10 @@ def _standing(layer, product, states, moves):
 def _why(account, layer, product, at, standing):
     if layer is None:
         return None, "There is no segmentation yet."
-    if product is None and scopes.of(layer).several:
+    if product is None and layer.scoped.several:
         return (
             None,
-            f"This segmentation labels the {scopes.of(layer).names} of an account, and this one has none.",
+            f"This segmentation labels the {layer.scoped.names} of an account, and this one has none.",
         )
     try:
         return explain.explain(account, layer, at=at, product=product, standing=standing), ""

@@ -15,7 +15,7 @@ from accounts import history
 from accounts.admin.governed import PlainAdmin, page
 from accounts.refusals import Refused
 from accounts.templatetags import shown
-from segmentation import portfolio, reasons, scopes, simulation
+from segmentation import portfolio, reasons, simulation
 from segmentation.models import Definition, Simulation
 
 from . import flow
@@ -152,7 +152,7 @@ class SimulationAdmin(PlainAdmin):
             may_start=simulation.may(request.user),
             may_export=request.user.has_perm("accounts.export_accounts"),
             report=report,
-            active=scopes.of(one.layer).active,
+            active=one.layer.scoped.active,
             movers=_named(one, simulation.movers(one, limit=FIRST)) if one.result else [],
             **found,
         )

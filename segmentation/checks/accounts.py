@@ -12,7 +12,7 @@ from accounts import quality
 from accounts.catalogue import FACTS
 from accounts.models import Account
 from accounts.templatetags.shown import percent, plural
-from segmentation import assignments, engine, frames, scopes
+from segmentation import assignments, engine, frames
 from segmentation.checks import reach
 from segmentation.checks.findings import NotRun, found
 from segmentation.checks.subject import label_of
@@ -53,7 +53,7 @@ def measure(document, *, layer, at):
         if document and "churned" in document.includes
         else Account.objects.scored()
     )
-    scope = scopes.of(layer)
+    scope = layer.scoped
     portfolio = Portfolio(at, everyone.count())
     if not portfolio.accounts or document is None:
         return portfolio
@@ -182,7 +182,7 @@ def incomplete_fields(subject):
             continue
         if portfolio.active and 100 * number < limit * portfolio.active:
             share = percent(quality.share(number, portfolio.active))
-            whom = scopes.of(subject.layer).measured
+            whom = subject.layer.scoped.measured
             yield found(name, field=label_of(name), share=share, whom=whom, limit=f"{limit} %")
 
 
@@ -208,7 +208,7 @@ def small_segments(subject):
     for segment in subject.segments:
         number = subject.portfolio.counts[segment.key]
         if number < limit:
-            count = plural(number, scopes.of(subject.layer).name)
+            count = plural(number, subject.layer.scoped.name)
             declared = any(
                 "declared" in rule.condition.names
                 for rule in subject.document.rules

@@ -5,7 +5,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from accounts.models import Account, Product
 from accounts.refusals import Refused
-from segmentation import explain, scopes
+from segmentation import explain
 from segmentation.management.commands.recompute import a_date, layers
 from segmentation.models import Assignment
 
@@ -24,7 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *, account, layer, product, at, json, **options):
         layer, account = layers([layer])[0] if layer else None, find(account)
-        if product is not None or (layer and scopes.of(layer).several):
+        if product is not None or (layer and layer.scoped.several):
             product = find_product(product, account)
         try:
             told = explain.explain(account, layer, at=a_date("--at", at), product=product)
