@@ -42,8 +42,13 @@ class Scope:
         return self.unit.split(",")[1]
 
     @property
+    def each(self):
+        """The word for one of them where the account is known."""
+        return self.name.split(",")[0]
+
+    @property
     def names(self):
-        """The same where the account is known."""
+        """The word for many of them where the account is known."""
         return self.name.split(",")[1]
 
     @property
