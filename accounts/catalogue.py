@@ -31,8 +31,8 @@ class Fact:
 
     `home` says where the value is held: `account` (a column of Account), `usage` (a column of Usage) or
     `derived` (`sql`, over the aliases a = account, u = its usage, s = its subscriptions' summary, g = its signals'
-    summary, m = its manager (CSM), p = its parent, and the clock `%(at)s`). A stored fact with `sql` is completed by it
-    where nothing was imported.
+    summary, m = its manager (CSM), p = its parent, and the clock `%(at)s`; `{arr}` is a column of WHOLE). A stored fact
+    with `sql` is completed by it where nothing was imported.
     `refresh_days`: older than this is stale. `completeness`: the share of active customers that should have it.
     `minimum` / `maximum`: what a stored value must lie within.
     """
@@ -107,8 +107,8 @@ def _facts():
     count = {"type": "integer", "minimum": 0}
     share = {"type": "ratio", "unit": "%", "minimum": 0, "maximum": 1}
     active_users = "u.active_users"
-    seats = "coalesce(a.seats_licensed, s.seats)"
-    arr = "coalesce(a.arr, s.arr)"
+    seats = "coalesce({seats_licensed}, s.seats)"
+    arr = "coalesce({arr}, s.arr)"
     return [
         Fact("external_id", "Account ID", **text, completeness=1.0),
         Fact("name", "Name", **text, completeness=1.0),
@@ -131,9 +131,9 @@ def _facts():
         Fact("fit_score", "Fit score", "number", unit="of 100", minimum=0, maximum=100),
         Fact("csm", "CSM", **text, sql="m.email", completeness=0.95),
         Fact("contract_start", "Customer since", "date", **contract),
-        Fact("renewal_date", "Renewal date", "date", **contract, sql="coalesce(a.renewal_date, s.next_end)"),
+        Fact("renewal_date", "Renewal date", "date", **contract, sql="coalesce({renewal_date}, s.next_end)"),
         Fact("currency", "Currency", **text, **contract, completeness=1.0),
-        Fact("contract_type", "Contract type", **text, **contract, sql="coalesce(a.contract_type, s.contract_type)"),
+        Fact("contract_type", "Contract type", **text, **contract, sql="coalesce({contract_type}, s.contract_type)"),
         Fact("arr", "ARR", "money", unit="a year", **contract, minimum=0, completeness=0.95, sql=arr),
         Fact("acv", "ACV", "money", unit="a year", **contract, minimum=0),
         Fact(
@@ -188,12 +188,12 @@ def _facts():
         ),
         Fact(
             "account_age_days", "Account age", "integer", home="derived", unit="days", family="contract",
-            sql="%(at)s::date - coalesce(a.contract_start, s.first_start)",
+            sql="%(at)s::date - coalesce({contract_start}, s.first_start)",
             help="from customer since, else the first subscription",
         ),
         Fact(
             "days_to_renewal", "Days to renewal", "integer", home="derived", unit="days", family="contract",
-            sql="coalesce(a.renewal_date, s.next_end) - %(at)s::date",
+            sql="coalesce({renewal_date}, s.next_end) - %(at)s::date",
         ),
         Fact(
             "days_since_csm_contact", "Days since CSM contact", "integer", home="derived", unit="days",
@@ -227,6 +227,8 @@ ACCOUNT_FACTS = [fact.name for fact in FACTS.values() if fact.home == "account"]
 # What segments stand on and several systems claim to know: not overwritten by just anyone (accounts.conflicts).
 PROTECTED = ("industry", "parent", "employees", "country")
 USAGE_FACTS = [fact.name for fact in FACTS.values() if fact.home == "usage"]
+# Columns imported for the whole account: of a part of it, such as one product, they say nothing.
+WHOLE = ("arr", "acv", "seats_licensed", "renewal_date", "contract_type", "contract_start")
 MONEY_FACTS = frozenset(fact.name for fact in FACTS.values() if fact.type == "money") | {"arr_growth_12m"}
 
 # What a subscription is worth at the clock: started, not ended (the end date itself is exclusive) and neither
@@ -235,8 +237,12 @@ _ACTIVE = "b.status in ('active', 'past due') and b.start_date <= {at} and (b.en
 _NOW = _ACTIVE.format(at="%(at)s::date")
 ACTIVE_NOW = _NOW  # for sums over subscriptions b
 _YEAR_AGO = _ACTIVE.format(at="(%(at)s::date - interval '12 months')::date")
-SUBSCRIPTION_SUMMARY = f"""
-    select b.account_id,
+
+
+def subscription_summary(by):
+    """SQL of what subscriptions (b) come to at the clock, by some of their columns; without its `group by`."""
+    return f"""
+    select {by},
            coalesce(sum(b.arr) filter (where {_NOW}), 0) as arr,
            coalesce(sum(b.arr) filter (where {_YEAR_AGO}), 0) as arr_12m_ago,
            sum(b.seats_licensed) filter (where {_NOW}) as seats,
@@ -254,6 +260,9 @@ SUBSCRIPTION_SUMMARY = f"""
            end as contract_type
       from accounts_subscription b
 """
+
+
+SUBSCRIPTION_SUMMARY = subscription_summary("b.account_id")
 # The last occurrence of each kind of event up to the clock; what a query does not ask for, PostgreSQL leaves out.
 _LAST = ",\n           ".join(f"max(e.at) filter (where e.signal = '{key}') as {key}" for key in SIGNALS)
 SIGNAL_SUMMARY = f"""
@@ -274,10 +283,16 @@ def dtype(name):
     return DTYPES[TYPES[name]]
 
 
-def sql(name):
-    """The SQL expression that gives the fact's value at the clock (aliases as in `Fact`)."""
-    fact = FACTS[name]
-    return fact.sql or f"{'u' if fact.home == 'usage' else 'a'}.{name}"
+def sql(name, *, whole="a.{}"):
+    """The SQL expression that gives the fact's value at the clock (aliases as in `Fact`).
+
+    whole: where a column of WHOLE stands.
+    """
+    if not (expression := FACTS[name].sql):
+        expression = (
+            f"{{{name}}}" if name in WHOLE else f"{'u' if FACTS[name].home == 'usage' else 'a'}.{name}"
+        )
+    return expression.format(**{column: whole.format(column) for column in WHOLE})
 
 
 @cache

@@ -123,11 +123,12 @@ def _frozen(definition, chosen, *, by):
 def impact_of(definition):
     """The approvals.Impact of activating this version today, whatever was previewed: counted here and now.
 
+    It counts accounts for which these rules say another segment than those in use, and that no override pins.
     Nobody is left out as CSM: rules are about all accounts, not about somebody's.
     """
     first = Segment.objects.filter(layer=definition.layer_id).order_by("position", "key").first()
     found = preview.count(definition, timezone.localdate())
-    moved = [row for row in moves.told(found)["by_rules"] if row["from"] != row["to"]]
+    moved = moves.reach(found)
     return approvals.Impact(
         accounts=sum(row["accounts"] for row in moved),
         arr=sum((Decimal(row["arr"]) for row in moved), Decimal(0)),

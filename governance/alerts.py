@@ -20,7 +20,7 @@ from accounts.models import Account
 from accounts.refusals import Refused, verb
 from governance import events, permissions
 from governance.models import Alert, AlertRule, Event
-from segmentation import assignments, engine, frames, runs
+from segmentation import assignments, engine, frames, runs, scopes
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.models import Definition, Layer
 from segmentation.terms import label as term_label
@@ -154,9 +154,9 @@ def _layer_of(name):
 
 
 def _layers():
-    """{as rules write it: its active rules} of every segmentation of accounts that has any."""
+    """{as rules write it: its active rules} of every segmentation with one label an account."""
     active = Definition.objects.filter(
-        status=Definition.Status.ACTIVE, layer__scope=Layer.Scope.ACCOUNT
+        status=Definition.Status.ACTIVE, layer__scope__in=scopes.ONE_LABEL
     ).select_related("layer")
     return {assignments.spoken(one.layer.key): one for one in active}
 

@@ -289,7 +289,7 @@ def change(
 def _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, plan):
     if segment.layer_id != layer.pk:
         raise Refused(f"{segment} is no segment of {layer}.")
-    if layer.scope != Layer.Scope.ACCOUNT:
+    if layer.scoped.several:
         raise Refused(f"{layer} labels products of accounts: an override is about a whole account.")
     if reason_code not in Override.Reason.values:
         raise Refused("Choose a reason.")

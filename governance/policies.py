@@ -311,7 +311,8 @@ def for_layer(layer, values):
         raise Refused("A segmentation applies by itself, or needs approval.")
     if sorted(after["order"]) != sorted(before["order"]):
         raise Refused("Its segments are others by now: each has one place. Open the page again.")
-    if layer.scope == Layer.Scope.PRODUCT and (after["primary"] or after["policy"] == Layer.Policy.APPROVAL):
+    scope, needs_approval = layer.scoped, after["policy"] == Layer.Policy.APPROVAL
+    if (after["primary"] and not scope.may_be_primary) or (needs_approval and not scope.may_need_approval):
         raise Refused("A segmentation of products applies by itself and is not the primary one.")
     if before["primary"] and not after["primary"]:
         raise Refused("One segmentation is the primary one: make another one primary instead.")

@@ -9,7 +9,7 @@ the whole range.
 import json
 import zlib
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 
 import polars as pl
@@ -18,12 +18,12 @@ from django.db import connection
 from accounts import catalogue
 from accounts.locking import locked
 from accounts.refusals import Refused
-from segmentation import causes, cutoffs, engine, frames
+from segmentation import causes, cutoffs, engine, frames, in_force, scopes
 from segmentation.definitions import Document
 from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
+from segmentation.scopes import GONE, Scope
 
 EVIDENCE_FACTS = "fact_values"  # a column of the temporary table
-GONE = "gone"  # the reason why a product that an account does not have any more has no tag
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PinnedLayer:
     left_out: tuple
     segments: dict  # {segment key: id}
     cutoffs: dict = field(default_factory=dict)  # those in the document, as pinned on the run
-    products: bool = False  # one row for each product of an account
+    scope: Scope = scopes.ACCOUNT
     # Of a layer that needs approval, {segment id: place from the top} where the decision after the provisional period
     # waits for a plan when it leads down.
     steps_down: dict = field(default_factory=dict)
@@ -46,7 +46,12 @@ class PinnedLayer:
     @property
     def keys(self):
         """What tells its rows apart."""
-        return ["id", "product"] if self.products else ["id"]
+        return self.scope.columns
+
+    @property
+    def product(self):
+        """The product that a row is about, as a Polars expression; null where it is about the whole account."""
+        return pl.col("product") if "product" in self.keys else pl.lit(None, pl.Int64)
 
     @property
     def name(self):
@@ -73,7 +78,10 @@ def pin(run):
 
 
 def pin_layer(one, document=None):
-    """A layer of a run (a RunLayer) with its rules, cut-offs and segments. document: its rules, where they are at hand."""
+    """A layer of a run (a RunLayer) with its rules, cut-offs and segments. document: its rules, where they are at hand.
+
+    An unsaved RunLayer stands for a run that there is not: a preview, a count, a check.
+    """
     planned = one.layer.plan_provisional_downgrades
     segments = one.layer.segments.all()
     return PinnedLayer(
@@ -85,7 +93,7 @@ def pin_layer(one, document=None):
         left_out=tuple(one.left_out),
         segments={segment.key: segment.pk for segment in segments},
         cutoffs=one.cutoffs or {},
-        products=one.layer.scope == Layer.Scope.PRODUCT,
+        scope=one.layer.scoped,
         steps_down={segment.pk: segment.position for segment in segments} if planned else {},
     )
 
@@ -145,17 +153,17 @@ class Range:
         self._facts, self._said, self._digests, self._standing = {}, {}, {}, {}
         self._partly = set()  # layers that said something of some accounts only
 
-    def facts(self, products):
-        if products not in self._facts:
-            documents = [layer.document for layer in self.layers if layer.products == products]
+    def facts(self, scope):
+        if scope not in self._facts:
+            documents = [layer.document for layer in self.layers if layer.scope == scope]
             names = [*(fact for document in documents for fact in document.facts), *self.besides]
             names = dict.fromkeys(names)
-            self._facts[products] = self._read(names, products)
-        return self._facts[products]
+            self._facts[scope] = self._read(names, scope)
+        return self._facts[scope]
 
-    def _read(self, names, products):
+    def _read(self, names, scope):
         known = {"at": self.at, "first": self.first, "last": self.last}
-        return frames.facts(names, which=self.which, products=products, **known)
+        return frames.facts(names, which=self.which, scope=scope, **known)
 
     def inputs(self, layer, document=None, standing=None):
         """The engine's frame for a layer: facts, the account's state on it, and labels and scores of others.
@@ -163,12 +171,12 @@ class Range:
         document: other rules than the layer's own, such as those before.
         """
         document = document or layer.document
-        facts = self.facts(layer.products)
+        facts = self.facts(layer.scope)
         if not set(document.facts) <= set(facts.columns):
-            facts = self._read(document.facts, layer.products)
+            facts = self._read(document.facts, layer.scope)
         if "churned" not in document.includes and self.which == frames.SCORED_OR_CHURNED:
             facts = facts.filter(~pl.col("churned"))
-        frame = frame_for(document, facts)
+        frame = frame_for(document, facts, layer.scope)
         if document.stays:
             frame = frame.join(
                 self._before(layer, standing), on=layer.keys, how="left", maintain_order="left"
@@ -185,15 +193,16 @@ class Range:
         stays = layer.document.stays
         if stays not in self._standing:
             some = [one for one in self.layers if one.document.stays == stays]
-            products = any(one.products for one in some)
-            known = {"first": self.first, "last": self.last, "products": products, "since": stays}
+            parts = scopes.parts_of(one.scope for one in some)
+            known = {"first": self.first, "last": self.last, "parts": parts, "since": stays}
             self._standing[stays] = frames.standings([one.id for one in some], **known)
         found = self._standing[stays][layer.id]
-        return found if layer.products else found.select(pl.exclude("product"))
+        others = set(scopes.parts_of(scopes.SCOPES.values())) - set(layer.keys)
+        return found.select(pl.exclude(others))
 
     def unchanged(self, layer, result):
         """What is in force, as `standing`, where the whole range was evaluated as before; else None: it has to be read."""
-        if layer.products or layer.document.stays:  # several labels, or read already
+        if layer.scope.several or layer.document.stays:  # no one label to add up, or read already
             return None
         count, digest, differing = self._digest(layer)
         if (count, digest) != (len(result), result["fingerprint"].bitwise_xor()):
@@ -220,14 +229,14 @@ class Range:
         if standing is None and layer.document.stays:
             standing = self.standing(layer)
         if standing is None:  # the rules before it looked back, and its own do not
-            known = {"first": self.first, "last": self.last, "products": layer.products}
+            known = {"first": self.first, "last": self.last, "parts": layer.scope.parts}
             standing = frames.standing(layer.id, since=True, **known)
         now = standing.select(*layer.keys, segment="old_effective", since="old_effective_since")
         moved = now.filter(pl.col("since") >= self.at)
         rest = now.filter(pl.col("since") < self.at)
         if len(moved):
             accounts = moved["id"].unique().to_list()
-            then = frames.before(layer.id, accounts, at=self.at, products=layer.products)
+            then = frames.before(layer.id, accounts, at=self.at, parts=layer.scope.parts)
             kept = then.join(moved, on=layer.keys, how="semi").select(rest.columns)
             rest = pl.concat([rest, kept])
         names = {id: key for key, id in layer.segments.items()}
@@ -237,8 +246,8 @@ class Range:
         return rest.select(*layer.keys, previous=previous, days_in_stage=days)
 
     def said(self, layer, decided):
-        """Keep what a layer says, for those that read it: nobody reads one of products, which says several things."""
-        if layer.products:
+        """Keep what a layer says, for those that read it: nobody reads one that says several things of an account."""
+        if layer.scope.several:
             return
         names = {id: key for key, id in layer.segments.items()}
         label = pl.col("effective").replace_strict(names, default=None, return_dtype=pl.String)
@@ -274,14 +283,14 @@ class Range:
         return frames.scores(0, dimensions=[], definition=0, **known)  # no such layer: nobody has a label
 
 
-def frame_for(document, facts):
+def frame_for(document, facts, scope):
     """The engine's frame out of a frame of facts: the columns it needs, and who cannot be evaluated at all."""
-    products, blocked = "product" in facts.columns, []
-    if products:
+    blocked = []
+    if scope.there:
         blocked.append(pl.when(facts["gone"]).then(pl.lit(GONE)))
     if catalogue.MONEY_FACTS & set(document.facts):
         blocked.append(pl.format("currency:{}", facts["foreign"]))
-    frame = facts.select("id", *(["product"] if products else []), *document.facts)
+    frame = facts.select(*scope.columns, *document.facts)
     return frame.with_columns(blocked=pl.coalesce(blocked)) if blocked else frame
 
 
@@ -359,7 +368,7 @@ def decide(layer, part):
     result = engine.evaluate(layer.document, inputs, part.at, left_out=layer.left_out)
     ids = pl.col("segment").replace_strict(layer.segments, default=None, return_dtype=pl.Int64)
     result = result.with_columns(
-        *([inputs["product"]] if layer.products else []),
+        *(inputs[part] for part in layer.scope.parts),
         computed=ids,
         reason=pl.col("reason").fill_null(""),
     )
@@ -399,18 +408,17 @@ def _against(layer, rows, part):
     """Rows beside their assignments: what would be in force, and what is different."""
     most = len(rows) * 4 > part.last - part.first  # then the range as a whole is read faster than its parts
     only = None if most else rows["id"].unique().to_list()
-    known = {"first": part.first, "last": part.last, "only": only, "products": layer.products}
+    known = {"first": part.first, "last": part.last, "only": only, "parts": layer.scope.parts}
     rows = rows.join(frames.assignments(layer.id, **known), on=layer.keys, how="left", maintain_order="left")
     rows = rows.with_columns(
         new=pl.col("assignment").is_null(),
-        was_provisional=pl.col("old_provisional").fill_null(0) == 1,
-        overridden=pl.col("old_overridden").fill_null(0) == 1,
-        settled=pl.col("old_settled").fill_null(0) == 1,
+        was_provisional=pl.col("old_provisional").fill_null(False),
+        overridden=in_force.PINNED,
         scores=_array([f"score.{dimension.key}" for dimension in layer.document.dimensions]),
         points=_array([f"points.{criterion.key}" for criterion in layer.document.criteria]),
         scored=pl.col("fingerprint").ne_missing(pl.col("old_fingerprint")),
     )
-    rows = rows.with_columns(effective=_effective(layer))
+    rows = rows.with_columns(effective=in_force.will_be(layer))
     rows = rows.with_columns(
         moved=pl.col("effective").ne_missing(pl.col("old_effective")),
         recomputed=pl.col("new") | pl.col("computed").ne_missing(pl.col("old_computed")),
@@ -424,24 +432,6 @@ def _array(columns):
         return pl.lit("{}")
     parts = [pl.col(column).cast(pl.String).fill_null("NULL") for column in columns]
     return pl.concat_str([pl.lit("{"), pl.concat_str(parts, separator=","), pl.lit("}")])
-
-
-def _effective(layer):
-    """What is in force after this evaluation.
-
-    A first segment is in force at once, and what people pinned stays. An automatic layer follows the rules. On one that
-    needs approval an account follows while it is provisional, and once more when that is decided (not down where the
-    layer wants a plan for that); else it waits, and lacking data never takes a segment away. Whoever once had a segment
-    that was not provisional waits from then on, whatever a new date says of its age.
-    """
-    old, computed = pl.col("old_effective"), pl.col("computed")
-    provisional = (pl.col("was_provisional") | pl.col("provisional")) & ~pl.col("settled")
-    follows = pl.lit(True) if layer.automatic else provisional & computed.is_not_null()
-    if layer.steps_down and not layer.automatic:
-        place = partial(pl.Expr.replace_strict, old=layer.steps_down, default=None, return_dtype=pl.Int64)
-        follows &= pl.col("provisional") | (place(computed) <= place(old)).fill_null(True)
-    pinned = pl.col("overridden")
-    return pl.when(~pinned & (old.is_null() | follows)).then(computed).otherwise(old)
 
 
 def _tracked():
@@ -503,7 +493,7 @@ def _unmoved(rows, document, layer, part):
     inputs = part.inputs(layer, document=document).join(rows, on=layer.keys, how="semi")
     again = engine.evaluate(document, inputs, part.at, left_out=left_out)
     ids = pl.col("segment").replace_strict(layer.segments, default=None, return_dtype=pl.Int64)
-    again = again.with_columns(*([inputs["product"]] if layer.products else []), again=ids)
+    again = again.with_columns(*(inputs[part] for part in layer.scope.parts), again=ids)
     both = rows.join(again.select(*layer.keys, "again"), on=layer.keys)
     return both.filter(pl.col("again").eq_missing(pl.col("old_computed"))).select(layer.keys)
 
@@ -511,12 +501,11 @@ def _unmoved(rows, document, layer, part):
 def _changes(rows, layer, inputs, at):
     """The rows to be written, as the temporary table holds them."""
     clock, moved = pl.lit(at, pl.Date), pl.col("moved")
-    product = pl.col("product") if layer.products else pl.lit(None, pl.Int64)
     rows = rows.select(
         pl.col("assignment").alias("id"),
         pl.col("id").alias("account_id"),
         pl.lit(layer.id, pl.Int64).alias("layer_id"),
-        product.alias("product_id"),
+        layer.product.alias("product_id"),
         pl.col("computed").alias("computed_id"),
         pl.col("effective").alias("effective_id"),
         pl.when("tracked")
@@ -554,8 +543,7 @@ def _evidence(rows, layer, inputs):
     """What each move was decided on, as JSON text {input: value as text}."""
     moved = rows.filter(pl.col("why").is_not_null())["account_id"]
     held = inputs.filter(pl.col("id").is_in(moved.implode()))
-    product = pl.col("product") if layer.products else pl.lit(None, pl.Int64)
-    known = held.select(pl.col("id").alias("account_id"), product.alias("product_id"))
+    known = held.select(pl.col("id").alias("account_id"), layer.product.alias("product_id"))
     return known.with_columns(_evidence_text(held, layer).alias(EVIDENCE_FACTS))
 
 
@@ -585,7 +573,7 @@ def _counts(everyone, differing, layer):
         changed=total(pl.col("tracked")), rescored=total(pl.col("scored")), moved=total(pl.col("moved"))
     ).row(0, named=True)
     counts |= everyone.select(
-        accounts=(pl.col("id").n_unique() if layer.products else pl.len()).cast(pl.Int64),
+        accounts=(pl.col("id").n_unique() if layer.scope.several else pl.len()).cast(pl.Int64),
         scanned=pl.len().cast(pl.Int64),
         differs=total(computed != effective),
         needs_data=total(computed.is_null()),

@@ -18,15 +18,15 @@ from django.db.models import Exists, OuterRef
 
 from accounts import catalogue, quality
 from accounts.models import Csm
-from segmentation import portfolio, treatments
+from segmentation import portfolio, scopes, treatments
 from segmentation.models import Assignment, Definition, Layer, Move, Segment, ServiceModel
 
 _ACTIVE = Definition.objects.filter(layer=OuterRef("pk"), status=Definition.Status.ACTIVE)
 
 
-def deciding_layers(*, scope=Layer.Scope.ACCOUNT):
-    """The active segmentations of accounts (or of products) that decide something, the one that counts first first."""
-    layers = Layer.objects.filter(Exists(_ACTIVE), scope=scope).exclude(decides=[])
+def deciding_layers(*, of=scopes.ONE_LABEL):
+    """The active segmentations that decide something, the one that counts first first. of: keys of scopes."""
+    layers = Layer.objects.filter(Exists(_ACTIVE), scope__in=of).exclude(decides=[])
     return sorted(layers, key=order)
 
 
@@ -191,20 +191,21 @@ class Offer:
 
 
 def offers(*, for_customers=False):
-    """What every segment gets, one Offer per deciding layer, those of products last; three queries.
+    """What every segment gets, one Offer per deciding layer, those of parts of accounts last; three queries.
 
     For customers: without internal fields, only what counts, and only what is said.
     """
     of_accounts = deciding_layers()
-    layers = of_accounts + deciding_layers(scope=Layer.Scope.PRODUCT)
+    layers = of_accounts + deciding_layers(of=scopes.SEVERAL_LABELS)
     segments = {layer.pk: [] for layer in layers}
     known = Segment.objects.filter(layer__in=layers).select_related(_SERVED, "owner")
     for segment in known.order_by("position", "key"):
         segments[segment.layer_id].append(segment)
     first = {name: found[0] for name, found in contested(of_accounts).items()}
-    found = [
-        Offer(layer, segments[layer.pk], list(_rows(layer, segments[layer.pk], first))) for layer in layers
-    ]
+    found = []
+    for layer in layers:
+        before = first if layer in of_accounts else {}
+        found.append(Offer(layer, segments[layer.pk], list(_rows(layer, segments[layer.pk], before))))
     if for_customers:
         found = [offer.for_customers() for offer in found]
     return [offer for offer in found if offer.rows]
@@ -222,7 +223,7 @@ def _rows(layer, segments, first):
                 (segment, _text(one, segment) or (left and _of_its_model(segment, left)))
                 for segment in segments
             ]
-            before = first.get(one.name, layer) if layer.scope == Layer.Scope.ACCOUNT else layer
+            before = first.get(one.name, layer)
             yield Row(one, cells, first=None if before == layer else before)
 
 

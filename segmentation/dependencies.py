@@ -38,8 +38,8 @@ class _Others:
             return f"There is no segmentation '{key}'." + (f" Did you mean '{near[0]}'?" if near else "")
         if other == self.layer:
             return f"'{name}' is of this segmentation itself. Its segment before is called 'previous'."
-        if other.scope == Layer.Scope.PRODUCT:
-            return f"{other} labels products: an account has several labels there."
+        if other.scoped.several:
+            return f"{other} labels {other.scoped.names}: an account has several labels there."
         rules = self.rules.get(key)
         if rules is None:
             return f"{other} has no active rules. Activate those first."

@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts import catalogue
 from accounts.refusals import Refused
 from accounts.templatetags import shown
-from segmentation import assignments, engine, provisional, reasons, rubric, runs, terms
+from segmentation import assignments, engine, provisional, reasons, rubric, runs, scopes, terms
 from segmentation.contributions import Contributions, rounded
 from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
 
@@ -38,7 +38,7 @@ def explain(account, layer=None, *, at=None, product=None, standing=None):
     it. Returns a JSON-safe dictionary. Raises Refused when the layer has no rules, or nothing was in force on that date.
     """
     layer = layer or primary_layer()
-    if (layer.scope == Layer.Scope.PRODUCT) != (product is not None):
+    if layer.scoped.several != (product is not None):
         raise Refused(
             f"{layer} labels {layer.get_scope_display().lower()}: {'name' if product is None else 'do not name'} a product."
         )
@@ -183,8 +183,8 @@ def _evidence_frame(document, texts):
     columns = {"id": pl.Series([0], dtype=pl.Int64)}
     for fact, dtype in document.schema.items():
         columns[fact] = pl.Series([_read(texts.get(fact), document.types[fact])], dtype=dtype)
-    foreign, gone = texts.get("foreign"), texts.get(assignments.GONE)
-    blocked = assignments.GONE if gone else f"currency:{foreign}" if foreign else None
+    foreign, gone = texts.get("foreign"), texts.get(scopes.GONE)
+    blocked = scopes.GONE if gone else f"currency:{foreign}" if foreign else None
     columns["blocked"] = pl.Series([blocked], dtype=pl.String)
     return pl.DataFrame(columns)
 

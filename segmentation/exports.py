@@ -6,8 +6,8 @@ from django.db import connection
 
 from accounts import exports
 from accounts.refusals import Refused
-from segmentation import frames
-from segmentation.assignments import GONE, document_of
+from segmentation import frames, scopes
+from segmentation.assignments import document_of
 from segmentation.models import Definition, Layer
 
 FORMATS = ("csv", "jsonl")
@@ -18,7 +18,7 @@ BATCH = 2_000
 
 # Who is not scored any more (churned, excluded, a trial) is not exported: its segments are no longer current. Nor are the
 # products an account does not have any more.
-_THERE = f"z.reason <> '{GONE}'"
+_THERE = f"z.reason <> '{scopes.GONE}'"
 _LONG = f"""
     select a.external_id, z.layer_id, p.key, computed.key, effective.key, c.composite::text, c.scores::text[], c.definition_id,
            z.provisional, z.provisional_until, z.reason, coalesce(c.thin, false), d.version, c.computed_at
@@ -77,17 +77,17 @@ def _json_lines(header, rows):
 def _long(layers):
     dimensions, columns = _dimensions(layers)
     keys = {layer.pk: layer.key for layer in layers}
-    products = any(layer.scope == Layer.Scope.PRODUCT for layer in layers)
+    parts = list(scopes.parts_of(layer.scoped for layer in layers))
 
     def rows():
         for row in _stream(_LONG, [[layer.pk for layer in layers]]):
             external_id, layer, product, computed, effective, composite, scores, definition, *rest = row
             held = dict(zip(dimensions.get(definition, ()), scores or (), strict=False))
             scores = [held.get(key) for key in columns]
-            head = [external_id, keys[layer], *([product] if products else [])]
+            head = [external_id, keys[layer], *([product] if parts else [])]
             yield [*head, computed, effective, composite, *scores, *_tail(*rest)]
 
-    head = HEAD + (["product"] if products else []) + SEGMENTS
+    head = HEAD + parts + SEGMENTS
     return head + [f"score_{key}" for key in columns] + TAIL, rows()
 
 

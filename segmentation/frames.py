@@ -11,45 +11,13 @@ import polars as pl
 from django.conf import settings
 from django.db import connection
 
-from accounts import catalogue
+from accounts import catalogue, quality
+from segmentation import scopes
 
 _CUSTOMER = "a.kind = 'customer' and not a.excluded and a.status in ({statuses})"
 SCORED = _CUSTOMER.format(statuses="'active', 'paused'")  # Account.objects.scored()
 SCORED_OR_CHURNED = _CUSTOMER.format(statuses="'active', 'paused', 'churned'")
 
-_JOINS = {
-    "u": "left join accounts_usage u on u.account_id = a.id and u.product_id is null{within}",
-    "s": "left join ({summary}) s on s.account_id = a.id",
-    "g": "left join ({events}) g on g.account_id = a.id",
-    "m": "left join accounts_csm m on m.id = a.csm_id",
-    # offset 0: parents are anywhere, and looked up one by one even where nested loops are off
-    "p": "left join lateral (select q.external_id from accounts_account q where q.id = a.parent_id offset 0) p on true",
-}
-# The range of accounts is said in each part: a join does not pass it on.
-_WITHIN_RANGE = "product_id is not null and account_id between %(first)s and %(last)s"
-# Per product: the same with the product in each join. x comes first, the others name it: the products an account has, by
-# running subscriptions, or by usage where no subscription of the product is known at all (not everybody imports them).
-# One that it had (not `there`) comes along until its assignments say that it is gone: that evaluation ends its tag, once,
-# with a reason and a move. Left alone, it would go on to say that something is in use which nobody has.
-_OF_PRODUCTS = {
-    "x": f"""join (select account_id, product_id, coalesce(bool_or(running), bool_or(used)) as there
-                    from (select account_id, product_id, null::boolean as running, true as used
-                            from accounts_usage where {_WITHIN_RANGE}
-                          union all
-                          select account_id, product_id, status <> 'cancelled' and start_date <= %(at)s::date
-                                 and (end_date is null or end_date > %(at)s::date), null
-                            from accounts_subscription where {_WITHIN_RANGE}
-                          union all
-                          select account_id, product_id, null, false
-                            from segmentation_assignment where {_WITHIN_RANGE} and reason <> 'gone') y
-                   group by account_id, product_id
-                  having coalesce(bool_or(running), bool_or(used)) or bool_or(not used)) x
-                on x.account_id = a.id""",
-    "u": "left join accounts_usage u on u.account_id = a.id and u.product_id = x.product_id{within}",
-    "s": "left join ({summary}) s on s.account_id = a.id and s.product_id = x.product_id",
-}
-# What was imported for the whole account says nothing about one product of it.
-_OF_THE_WHOLE = re.compile(r"\ba\.(arr|acv|seats_licensed|renewal_date|contract_type|contract_start)\b")
 # The currency of an account's money where it is not the organisation's: its own, or a running subscription's.
 _FOREIGN = "case when a.currency not in ('', %(currency)s) then a.currency else f.currency end"
 _FOREIGN_SUBSCRIPTIONS = """
@@ -61,32 +29,38 @@ _FOREIGN_SUBSCRIPTIONS = """
 """
 # A join does not pass the range on: without it here each chunk would read the whole table.
 _WITHIN = " and {column} between %(first)s and %(last)s"
+_CORRELATED = {
+    "s": "left join lateral ({summary}) s on true",
+    "g": "left join lateral ({events}) g on true",
+}
 
 
-def facts(names, *, at, first, last, which=SCORED, products=False):
+def facts(names, *, at, first, last, which=SCORED, scope=scopes.ACCOUNT):
     """The facts `names` of the accounts with ids from `first` to `last` at the clock `at` (a date), by id.
 
     Columns: `id`, `churned`, each fact in its catalogue type, and `foreign` (a currency, or null) where money is among
-    them. which: SCORED, SCORED_OR_CHURNED, or "true" for everybody. products: a row for each product an account has, with
-    `product` (its id) and `gone` (it had it, and an assignment does not say so yet); usage and contract facts are then those of
-    the product.
+    them. which: SCORED, SCORED_OR_CHURNED, or "true" for everybody. scope: a row for each unit an account has, with the
+    columns that tell them apart (ids) and `gone` (it had it, and an assignment does not say so yet); usage and contract
+    facts are then those of the unit.
     """
-    names = list(names)
-    columns = ["a.id", "(a.status = 'churned')::int"] + [_column(name, products=products) for name in names]
-    schema = {"id": pl.Int64, "churned": pl.Boolean} | {name: catalogue.dtype(name) for name in names}
-    joins, order = _joins(names, products=products), "a.id"
-    if products:
-        columns += ["x.product_id", "(not x.there)::int"]
-        schema |= {"product": pl.Int64, "gone": pl.Boolean}
-        order += ", x.product_id"
+    keys = {"id": ("a.id", pl.Int64)} | _parts("x", scope.parts)
+    columns = {"id": keys["id"], "churned": ("(a.status = 'churned')::int", pl.Boolean)}
+    columns |= {name: (_column(name, scope), catalogue.dtype(name)) for name in names} | keys
+    joins = _joins(names, scope)
+    if scope.there:
+        columns["gone"] = (f"(not {scope.there})::int", pl.Boolean)
     if catalogue.MONEY_FACTS & set(names):
-        columns.append(_FOREIGN)
+        columns["foreign"] = (_FOREIGN, pl.String)
         joins += _FOREIGN_SUBSCRIPTIONS
-        schema["foreign"] = pl.String
     where = f"a.id between %(first)s and %(last)s and {which}"
-    query = f"select {', '.join(columns)} from accounts_account a {joins} where {where} order by {order}"
-    with no_nested_loops():
-        return read(query, schema, _parameters(at) | {"first": first, "last": last})
+    order = ", ".join(column for column, _ in keys.values())
+    tables = f"accounts_account a {joins} where {where} order by {order}"
+    return _select(columns, tables, _parameters(at) | {"first": first, "last": last})
+
+
+def _parts(row, parts):
+    """The columns of a row (an alias) that tell the labels of one account apart."""
+    return {part: (f"{row}.{part}_id", pl.Int64) for part in parts}
 
 
 @contextmanager
@@ -143,50 +117,51 @@ def acquaint():
             cursor.execute(f"analyze (skip_locked) {table}")
 
 
-def known(names, *, at, products=False):
-    """True when any scored account (or any product of one) has any of these facts at the clock."""
-    if products:
-        return any(completeness_of_products(names, at=at)[1].values())
+def known(names, *, at, scope=scopes.ACCOUNT):
+    """True when any scored account (or any unit of one) has any of these facts at the clock."""
+    if scope.there:
+        return any(completeness(names, at=at, scope=scope)[1].values())
     # Stored columns first: an account's own columns are cheaper to look at than its subscriptions.
     plain = [name for name in names if not _aliases(name) - {"a", "u"}]
     rest = [name for name in names if name not in plain]
-    return any(_any_known(group, at) for group in (plain, rest) if group)
+    return any(_any_known(group, at, scope) for group in (plain, rest) if group)
 
 
-def _any_known(names, at):
-    present = " or ".join(_is_known(name) for name in names)
-    joins = _joins(names, correlated=True)
+def _any_known(names, at, scope):
+    present = " or ".join(_is_known(name, scope) for name in names)
+    joins = _joins(names, scope, correlated=True)
     query = f"select exists (select from accounts_account a {joins} where {SCORED} and ({present}))"
     with connection.cursor() as cursor:
         cursor.execute(query, _parameters(at))
         return cursor.fetchone()[0]
 
 
-def completeness_of_products(names, *, at):
-    """(the products that scored accounts have, {fact: of how many of them it is known}) at the clock, in one query."""
+def completeness(names, *, at, scope):
+    """(units there are, {fact: of how many of them it is known}) at the clock, in one query.
+
+    Units are the active customers; of a scope whose units come and go, those that scored accounts have now.
+    """
+    if not scope.there:
+        return quality.completeness(names, at=at)
     names = list(names)
-    counts = [f"count(*) filter (where {_is_known(name, products=True)})" for name in names]
-    joins = _joins(names, products=True)
-    query = f"select {', '.join(['count(*)', *counts])} from accounts_account a {joins} where x.there and {SCORED}"
+    counts = [f"count(*) filter (where {_is_known(name, scope)})" for name in names]
+    columns, joins = ", ".join(["count(*)", *counts]), _joins(names, scope)
+    query = f"select {columns} from accounts_account a {joins} where {scope.there} and {SCORED}"
     with connection.cursor() as cursor:
         cursor.execute(query, _parameters(at) | {"first": 0, "last": 2**62})
         total, *found = cursor.fetchone()
     return total, dict(zip(names, found, strict=True))
 
 
-def _is_known(name, *, products=False):
-    expression = _expression(name, products=products)
+def _is_known(name, scope):
+    expression = catalogue.sql(name, whole=scope.whole)
     if catalogue.TYPES[name] == "text":  # blank text is not known, as in the engine
         return f"btrim({expression}) <> ''"
     return f"{expression} is not null"
 
 
-def _expression(name, *, products=False):
-    return _OF_THE_WHOLE.sub("null", catalogue.sql(name)) if products else catalogue.sql(name)
-
-
-def _column(name, *, products=False):
-    expression = _expression(name, products=products)
+def _column(name, scope):
+    expression = catalogue.sql(name, whole=scope.whole)
     return f"({expression}){'::int' if catalogue.TYPES[name] == 'boolean' else ''}"
 
 
@@ -194,24 +169,20 @@ def _aliases(name):
     return set(re.findall(r"\b([agmpsu])\.", catalogue.sql(name)))
 
 
-def _joins(names, *, correlated=False, products=False):
-    """Only the joins these facts need; `correlated` lets an EXISTS stop at the first account."""
-    needed = set().union(*(_aliases(name) for name in names)) if names else set()
-    summary, events = catalogue.SUBSCRIPTION_SUMMARY, catalogue.SIGNAL_SUMMARY
-    joins, within = (_OF_PRODUCTS | _JOINS | _OF_PRODUCTS if products else dict(_JOINS)), ""
+def _joins(names, scope, *, correlated=False):
+    """Only the joins these facts need, beside x; `correlated` lets an EXISTS stop at the first account."""
+    needed = {"x"}.union(*(_aliases(name) for name in names))
     if correlated:
-        joins["s"] = "left join lateral ({summary}) s on true"
-        joins["g"] = "left join lateral ({events}) g on true"
-        summary += " where b.account_id = a.id group by b.account_id"
-        events += " and e.account_id = a.id group by e.account_id"
+        joins, within = scope.joins | _CORRELATED, ""
+        of_subscriptions, of_events = "b.account_id = a.id", " and e.account_id = a.id"
     else:
-        summary += " where b.account_id between %(first)s and %(last)s group by b.account_id"
-        summary += ", b.product_id" if products else ""
-        events += _WITHIN.format(column="e.account_id") + " group by e.account_id"
-        within = _WITHIN.format(column="u.account_id")
-    if products:
-        summary = summary.replace("b.account_id,", "b.account_id, b.product_id,", 1)
-    texts = [text for alias, text in joins.items() if alias in needed or alias == "x"]
+        joins, within = scope.joins, _WITHIN.format(column="u.account_id")
+        of_subscriptions = "b.account_id between %(first)s and %(last)s"
+        of_events = _WITHIN.format(column="e.account_id")
+    by = scope.subscriptions
+    summary = f"{catalogue.subscription_summary(by)} where {of_subscriptions} group by {by}"
+    events = f"{catalogue.SIGNAL_SUMMARY}{of_events} group by e.account_id"
+    texts = [text for alias, text in joins.items() if alias in needed]
     return " ".join(text.format(summary=summary, events=events, within=within) for text in texts)
 
 
@@ -238,23 +209,23 @@ _STANDING = {
     "old_effective": ("z.effective_id", pl.Int64),
     "old_fingerprint": ("z.fingerprint", pl.Int64),
 }
-_PRODUCT = {"product": ("z.product_id", pl.Int64)}
 _SINCE = {"old_effective_since": ("z.effective_since", pl.Date)}
 _STATES = {
     "old_effective": ("z.effective_id", pl.Int64),
     "old_computed": ("z.computed_id", pl.Int64),
     "old_provisional": ("z.provisional::int", pl.Boolean),
     "old_settled": (f"({settled('z')})::int", pl.Boolean),
+    "old_overridden": ("z.overridden::int", pl.Boolean),
 }
 ASSIGNMENTS = {
     "id": ("z.account_id", pl.Int64),
     "assignment": ("z.id", pl.Int64),
     "old_computed": ("z.computed_id", pl.Int64),
     "old_definition": ("z.definition_id", pl.Int64),
-    "old_provisional": ("z.provisional::int", pl.Int8),
+    "old_provisional": ("z.provisional::int", pl.Boolean),
     "old_until": ("z.provisional_until", pl.Date),
-    "old_overridden": ("z.overridden::int", pl.Int8),
-    "old_settled": (f"({settled('z')})::int", pl.Int8),
+    "old_overridden": ("z.overridden::int", pl.Boolean),
+    "old_settled": (f"({settled('z')})::int", pl.Boolean),
     "old_reason": ("z.reason", pl.String),
     "old_computed_since": ("z.computed_since", pl.Date),
     "old_effective_since": ("z.effective_since", pl.Date),
@@ -263,19 +234,19 @@ ASSIGNMENTS = {
 _RANGE = "z.account_id between %(first)s and %(last)s and z.layer_id = %(layer)s"
 
 
-def standing(layer, *, first, last, products=False, since=False):
+def standing(layer, *, first, last, parts=(), since=False):
     """What is in force on a layer (its id) for a range of accounts, and the fingerprint of how they were evaluated last.
 
-    Columns: `id`, with `products` also `product`, `old_effective`, `old_fingerprint`, with `since` also
+    Columns: `id`, `old_effective`, `old_fingerprint`, those of `parts` (see Scope), with `since` also
     `old_effective_since`. Little, because every evaluation reads it for everybody.
     """
-    return standings([layer], first=first, last=last, products=products, since=since)[layer]
+    return standings([layer], first=first, last=last, parts=parts, since=since)[layer]
 
 
-def standings(layers, *, first, last, products=False, since=False):
+def standings(layers, *, first, last, parts=(), since=False):
     """`standing` of several layers (ids) at once: {layer: frame}. Those of one account lie together."""
     columns = {"layer": ("z.layer_id", pl.Int64)} | _STANDING
-    columns |= (_PRODUCT if products else {}) | (_SINCE if since else {})
+    columns |= _parts("z", parts) | (_SINCE if since else {})
     where = "z.account_id between %(first)s and %(last)s and z.layer_id = any(%(layers)s)"
     known = {"first": first, "last": last, "layers": layers}
     found = _select(columns, f"segmentation_assignment z where {where}", known)
@@ -283,15 +254,15 @@ def standings(layers, *, first, last, products=False, since=False):
     return {layer: parts.get((layer,), found.drop("layer").clear()) for layer in layers}
 
 
-def states(layer, *, first, last, products=False, since=False):
+def states(layer, *, first, last, parts=(), since=False):
     """What is in force on a layer (its id), and what its rules said last, for a range of accounts.
 
-    Columns: `id`, with `products` also `product`, `old_effective`, `old_computed`, `old_provisional`, `old_settled`, with
-    `since` also `old_effective_since`. Most accounts share a state with many: their ids travel, and each state once.
+    Columns: `id`, those of `parts` (see Scope), `old_effective`, `old_computed`, `old_provisional`, `old_settled`,
+    `old_overridden`, with `since` also `old_effective_since`. Most accounts share a state with many: their ids travel, and each state once.
     """
     columns = _STATES | (_SINCE if since else {})
-    keys = {"id": "z.account_id"} | ({"product": "z.product_id"} if products else {})
-    columns |= {name: (f"array_agg({column})::text", pl.String) for name, column in keys.items()}
+    keys = {"id": ("z.account_id", pl.Int64)} | _parts("z", parts)
+    columns |= {name: (f"array_agg({column})::text", pl.String) for name, (column, _) in keys.items()}
     places = ", ".join(str(place + 1) for place in range(len(columns) - len(keys)))
     known = {"first": first, "last": last, "layer": layer}
     found = _select(columns, f"segmentation_assignment z where {_RANGE} group by {places}", known)
@@ -328,9 +299,9 @@ def digests(layers, *, first, last, which):
         }
 
 
-def assignments(layer, *, first, last, only=None, products=False):
+def assignments(layer, *, first, last, only=None, parts=()):
     """The assignments on a layer (its id) of a range of accounts, or of `only` these among them (ids)."""
-    columns = ASSIGNMENTS | (_PRODUCT if products else {})
+    columns = ASSIGNMENTS | _parts("z", parts)
     parameters = {"first": first, "last": last, "layer": layer, "only": only}
     where = _RANGE + (" and z.account_id = any(%(only)s)" if only is not None else "")
     with connection.cursor() as cursor:
@@ -349,8 +320,8 @@ def assignments(layer, *, first, last, only=None, products=False):
     return _select(columns, tables, parameters)
 
 
-def before(layer, accounts, *, at, products=False):
-    """What was in force on a layer before a date, by the moves: `id`, `product`, `segment` (id), `since`.
+def before(layer, accounts, *, at, parts=()):
+    """What was in force on a layer before a date, by the moves: `id`, those of `parts`, `segment` (id), `since`.
 
     For accounts that moved on that date or later: others have it in their assignment.
     """
@@ -365,7 +336,7 @@ def before(layer, accounts, *, at, products=False):
                   where account_id = any(%(accounts)s) and layer_id = %(layer)s and at < %(at)s
                   order by account_id, product_id, id desc) m"""
     found = _select(columns, tables, {"accounts": accounts, "layer": layer, "at": at})
-    return found if products else found.drop("product")
+    return found.select("id", *parts, "segment", "since")
 
 
 def declared(layer, *, at, first, last):

@@ -13,14 +13,13 @@ import polars as pl
 
 from accounts import quality
 from accounts.models import Account, Product
-from segmentation import comparison, coverage, engine, frames, portfolio, versions
+from segmentation import comparison, coverage, engine, frames, in_force, portfolio, versions
 from segmentation.assignments import Range
 from segmentation.definitions import Boundary
 from segmentation.models import Segment
 from segmentation.rubric import literal
 
 NEAREST = 20  # accounts told of each boundary
-UNITS = {"account": "account,accounts", "product": "product of an account,products of accounts"}  # one, many
 BESIDES = ("arr", "status")  # facts that are read beside those of the rules
 
 
@@ -29,9 +28,10 @@ class Seen:
     """What a range of accounts gives: `figures` (JSON; `add` sums them), and who would change the segment.
 
     figures: `force` {(segment now, segment then, active customer): [accounts, ARR, accounts in another currency]} and
-    `rules` {(by the rules now, then): ...} as lists of what is left and right of the colon; segments are ids. `counts`
-    and `reasons`: {name: accounts}. `nearest`: a list per boundary of [distance, account, product, value, segment by
-    the rules then, ARR], distance and value in 10^-12.
+    `rules` {(by the rules now, then): ...} as lists of what is left and right of the colon; segments are ids. `rules`
+    leaves out whom an override pins; `pinned` is the same of those. `counts` and `reasons`: {name: accounts}. `nearest`:
+    a list per boundary of [distance, account, product, value, segment by the rules then, ARR], distance and value in
+    10^-12.
     movers: a frame with `id`, `product`, `source`, `target`, `arr`.
     """
 
@@ -45,7 +45,7 @@ def look(layer, *, at, first, last, which=None):
     which: accounts to look at, as `frames.facts` takes it, where the rules before are about others too.
     """
     part = Range([layer], at=at, first=first, last=last, which=which, besides=BESIDES)
-    known = {"first": first, "last": last, "products": layer.products}
+    known = {"first": first, "last": last, "parts": layer.scope.parts}
     standing = frames.states(layer.id, since=layer.document.stays, **known)
     inputs = part.inputs(layer, standing=standing)
     result = engine.evaluate(layer.document, inputs, at, left_out=layer.left_out)
@@ -58,12 +58,13 @@ def look(layer, *, at, first, last, which=None):
     rows = both.select(*layer.keys, "provisional", "reason", *values, computed=computed)
     rows = rows.join(standing, on=layer.keys, how="left", maintain_order="left")
     rows = rows.join(_money(part, layer), on=layer.keys, how="left", maintain_order="left")
-    rows = rows.with_columns(then=_in_force(layer)).with_columns(
+    rows = rows.with_columns(then=in_force.will_be(layer, approved=True)).with_columns(
         moves=pl.col("then").ne_missing(pl.col("old_effective"))
     )
     figures = {
         "force": _tally(rows, ["old_effective", "then", "active"]),
-        "rules": _tally(rows, ["old_computed", "computed"]),
+        "rules": _tally(rows.filter(~in_force.PINNED), ["old_computed", "computed"]),
+        "pinned": _tally(rows.filter(in_force.PINNED), ["old_computed", "computed"]),
         "counts": _counts(rows, layer) | {"not_covered": _not_covered(part, rows, standing, layer)},
         "reasons": dict(rows["reason"].drop_nulls().value_counts(name="n").iter_rows()),
         "nearest": [
@@ -88,18 +89,12 @@ def boundaries(document):
 def _money(part, layer):
     """`arr` where it can be summed, `foreign` where it is in another currency, and `active` customers."""
     foreign = pl.col("foreign").is_not_null()
-    return part.facts(layer.products).select(
+    return part.facts(layer.scope).select(
         *layer.keys,
         foreign=foreign,
         arr=pl.when(~foreign).then("arr"),
         active=pl.col("status") == "active",
     )
-
-
-def _in_force(layer):
-    """What would be in force once all of it has been applied, or approved: lacking data takes a segment away only
-    where segments apply by themselves."""
-    return pl.col("computed") if layer.automatic else pl.coalesce("computed", "old_effective")
 
 
 def _tally(rows, keys):
@@ -111,8 +106,8 @@ def _tally(rows, keys):
 def _counts(rows, layer):
     """Accounts before (as the last recalculation left them) and then; one that was never evaluated is `new`."""
     known = pl.col("old_provisional").is_not_null()
-    follows = (pl.col("old_provisional") | pl.col("provisional")) & ~pl.col("old_settled")
-    waits = pl.lit(not layer.automatic) & pl.col("moves") & pl.col("old_effective").is_not_null() & ~follows
+    waits = pl.col("moves") & in_force.will_be(layer).ne_missing(pl.col("then"))
+    stays = in_force.PINNED & in_force.unpinned(layer, approved=True).ne_missing(pl.col("old_effective"))
     return rows.select(
         scanned=pl.len(),
         new=(~known).sum(),
@@ -121,13 +116,14 @@ def _counts(rows, layer):
         needs_data_before=(known & pl.col("old_computed").is_null()).sum(),
         needs_data=pl.col("computed").is_null().sum(),
         moves=pl.col("moves").sum(),
-        waits=waits.fill_null(False).sum(),
+        waits=waits.sum(),
+        pinned=stays.sum(),
     ).row(0, named=True)
 
 
 def _not_covered(part, rows, standing, layer):
     """Accounts with a segment whom the rules before are about, and these are not."""
-    everyone = part.facts(layer.products)
+    everyone = part.facts(layer.scope)
     if len(everyone) == len(rows):
         return 0
     held = standing.filter(pl.col("old_effective").is_not_null())
@@ -137,9 +133,10 @@ def _not_covered(part, rows, standing, layer):
 def _nearest(rows, place, boundary, layer):
     """The accounts with a segment whose value is nearest to the boundary, on either side of it."""
     value, threshold = pl.col(f"value.{place}"), literal(int(boundary.threshold.scaleb(12)), pl.Int128)
-    product = pl.col("product") if layer.products else pl.lit(None, pl.Int64)
     segmented = rows.filter(value.is_not_null() & pl.col("computed").is_not_null())
-    segmented = segmented.select("id", product.alias("product"), value.alias("value"), "computed", "arr")
+    segmented = segmented.select(
+        "id", layer.product.alias("product"), value.alias("value"), "computed", "arr"
+    )
     if segmented.is_empty():
         return []
     segmented = segmented.with_columns(away=(pl.col("value") - threshold).abs())
@@ -159,8 +156,7 @@ def _text(amount):
 
 def _movers(rows, layer):
     return rows.filter("moves").select(
-        "id",
-        *(["product"] if layer.products else []),
+        *layer.keys,
         source="old_effective",
         target="then",
         arr="arr",
@@ -181,6 +177,7 @@ def add(parts):
     return {
         "force": _summed(part["force"] for part in parts),
         "rules": _summed(part["rules"] for part in parts),
+        "pinned": _summed(part.get("pinned", []) for part in parts),
         "counts": dict(counts),
         "reasons": dict(reasons),
         "nearest": [_first(lists) for lists in zip(*tables, strict=True)],
@@ -215,9 +212,9 @@ def result(layer, document, figures):
     segments = list(Segment.objects.filter(layer=layer).order_by("position", "key"))
     return {
         "primary": layer.primary,
-        "unit": UNITS[layer.scope],
+        "unit": layer.scoped.unit,
         "segments": [{"id": one.pk, "key": one.key, "name": one.name} for one in segments],
-        **{name: figures[name] for name in ("force", "rules", "counts", "reasons")},
+        **{name: figures[name] for name in ("force", "rules", "pinned", "counts", "reasons")},
         "boundaries": _boundaries(layer, document, figures["nearest"] or [[]] * len(boundaries(document))),
         "service": _service(layer, figures["force"]),
     }
@@ -331,9 +328,9 @@ def told(result):
     """What was kept (see `result`) in numbers for people and programs: plain data, segments by their keys.
 
     `distribution`, `coverage` and `concentration` are of active customers, everything else of all evaluated accounts.
-    Shares are Fractions.
+    Shares are Fractions. `moved.pinned`: those that would move, were they not pinned by an override.
     """
-    keys = {one["id"]: one["key"] for one in result["segments"]} | {None: None}
+    keys = _keys(result)
     counts, force = Counter(result["counts"]), result["force"]
     in_force = _summed([[[source, then, *rest] for source, then, _, *rest in force]])
     moved = [row for row in in_force if row[0] != row[1]]
@@ -345,10 +342,11 @@ def told(result):
             "arr": str(sum((Decimal(row[3]) for row in moved), Decimal(0))),
             "other_currency": sum(row[4] for row in moved),
             "wait_for_approval": counts["waits"],
-            "by_rules": sum(row[2] for row in result["rules"] if row[0] != row[1]),
+            "by_rules": sum(row["accounts"] for row in reach(result)),
+            "pinned": counts["pinned"],
         },
         "in_force": _matrix(in_force, keys),
-        "by_rules": _matrix(result["rules"], keys),
+        "by_rules": _matrix(_summed([result["rules"], result.get("pinned", [])]), keys),
         **_shares(result),
         "service_models": result["service"],
         "cost_to_serve": _costs(result["service"]),
@@ -360,6 +358,15 @@ def told(result):
         "nearest": [_by_key(boundary, keys) for boundary in result["boundaries"]],
         "set_aside": result["set_aside"],
     }
+
+
+def reach(result):
+    """What these rules say otherwise than those in use of accounts that no override pins: rows as those of `by_rules`."""
+    return _matrix([row for row in result["rules"] if row[0] != row[1]], _keys(result))
+
+
+def _keys(result):
+    return {one["id"]: one["key"] for one in result["segments"]} | {None: None}
 
 
 def _by_key(boundary, keys):

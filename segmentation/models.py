@@ -1,5 +1,8 @@
 """What the rules say (computed) and what is in force (effective)."""
 
+from functools import reduce
+from operator import or_
+
 from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import ArrayField, RangeOperators
@@ -11,7 +14,7 @@ from django.utils import timezone
 
 from accounts.history import actor_channel, actor_id, actor_label, tracked
 from accounts.models import Account, Product
-from segmentation import treatments
+from segmentation import scopes, treatments
 
 
 class ServiceModel(models.Model):
@@ -117,6 +120,11 @@ class Treatment(models.Model):
         return self.name
 
 
+def _scope(may):
+    """A condition on a layer: its scope is one that may."""
+    return reduce(or_, (Q(scope=one.key) for one in scopes.SCOPES.values() if may(one)))
+
+
 class Layer(models.Model):
     """One way of segmenting. An account has one label per active layer."""
 
@@ -124,17 +132,13 @@ class Layer(models.Model):
         AUTOMATIC = "automatic", "Applies by itself"
         APPROVAL = "approval", "Needs approval"
 
-    class Scope(models.TextChoices):
-        ACCOUNT = "account", "Accounts"
-        PRODUCT = "product", "Products of accounts"
-
     key = models.SlugField(unique=True)
     name = models.CharField(max_length=100)
     description = models.TextField(blank=True)
     scope = models.CharField(
         max_length=10,
-        choices=Scope,
-        default=Scope.ACCOUNT,
+        choices=scopes.CHOICES,
+        default=scopes.ACCOUNT.key,
         help_text="What gets a label: an account, or each product an account has (adoption tags).",
     )
     policy = models.CharField(max_length=10, choices=Policy, default=Policy.AUTOMATIC)
@@ -165,12 +169,12 @@ class Layer(models.Model):
             ),
             models.CheckConstraint(
                 name="primary_is_of_accounts",
-                condition=Q(primary=False) | Q(scope="account"),
+                condition=Q(primary=False) | _scope(lambda one: one.may_be_primary),
                 violation_error_message="The primary segmentation is one of accounts.",
             ),
             models.CheckConstraint(
                 name="approval_is_of_accounts",
-                condition=Q(policy="automatic") | Q(scope="account"),
+                condition=Q(policy="automatic") | _scope(lambda one: one.may_need_approval),
                 violation_error_message="A segmentation of products applies by itself.",
             ),
             models.CheckConstraint(
@@ -189,6 +193,11 @@ class Layer(models.Model):
     def __str__(self):
         return self.name
 
+    @property
+    def scoped(self):
+        """Its Scope."""
+        return scopes.SCOPES[self.scope]
+
     def clean(self):
         """What the constraints hold too; a form that shows `primary` without asking for it leaves them out.
 
@@ -205,14 +214,9 @@ class Layer(models.Model):
         if before and self.assignments.exists():
             raise ValidationError(
                 {
-                    "scope": f"{self.name} has labelled {before.labelled} already, so that stays. For the other, add a segmentation."
+                    "scope": f"{self.name} has labelled {before.scoped.units} already, so that stays. For the other, add a segmentation."
                 }
             )
-
-    @property
-    def labelled(self):
-        """What gets a label, as in `12 accounts`."""
-        return "products of accounts" if self.scope == self.Scope.PRODUCT else "accounts"
 
 
 class Segment(models.Model):
@@ -245,9 +249,8 @@ class Segment(models.Model):
         if self.parent is None or self.layer_id is None:
             return
         if self.parent.layer.scope != self.layer.scope:
-            message = (
-                f"{self.parent} is of {self.parent.layer.labelled}, {self.layer} of {self.layer.labelled}."
-            )
+            ours, theirs = self.layer.scoped.units, self.parent.layer.scoped.units
+            message = f"{self.parent} is of {theirs}, {self.layer} of {ours}."
             raise ValidationError({"parent": message})
         way = [self, self.parent]
         while way[-1].parent_id and way[-1] not in way[:-1]:

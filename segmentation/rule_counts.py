@@ -13,9 +13,9 @@ from django.db import connection, transaction
 
 from accounts import catalogue
 from segmentation import cutoffs, engine
-from segmentation.assignments import PinnedLayer, Range, accounts_of
+from segmentation.assignments import Range, accounts_of, pin_layer
 from segmentation.definitions import Document, DocumentErrors
-from segmentation.models import Layer
+from segmentation.models import RunLayer
 
 WHOLE = 10_000  # accounts counted one and all; of more, this many are a sample
 PIECES = 10
@@ -34,7 +34,7 @@ class Counts:
     needs: int
     counted: int
     total: int
-    products: bool = False
+    unit: str  # what is counted: one, many
 
     @property
     def sampled(self):
@@ -52,13 +52,13 @@ def count(data, layer, *, at):
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("select set_config('statement_timeout', %s, true)", [f"{SECONDS}s"])
         total, accounts, ranges = _ranges(cursor, accounts_of([document]))
-        pinned = _pinned(layer, document)
+        pinned = pin_layer(RunLayer(layer=layer), document)
         parts = [Range([pinned], at=at, first=first, last=last).inputs(pinned) for first, last in ranges]
     inputs = pl.concat(parts)
     document, left_out = _measured(document, inputs, at, share=accounts / total if total else 1)
     result = engine.evaluate(document, inputs, at, left_out=left_out)
     both = pl.concat([inputs, result.drop(set(inputs.columns) & set(result.columns))], how="horizontal")
-    return _counted(document, both, complete, accounts, total, pinned.products)
+    return _counted(document, both, complete, accounts, total, pinned.scope.unit)
 
 
 def _readable(data):
@@ -79,19 +79,6 @@ def _readable(data):
         return Document.parse(data | {"rules": rules}, types=catalogue.TYPES), complete
     except DocumentErrors:
         return None, []
-
-
-def _pinned(layer, document):
-    return PinnedLayer(
-        id=layer.pk,
-        key=layer.key,
-        automatic=True,
-        definition=0,
-        document=document,
-        left_out=(),
-        segments=dict(layer.segments.values_list("key", "id")),
-        products=layer.scope == Layer.Scope.PRODUCT,
-    )
 
 
 def _ranges(cursor, which):
@@ -138,7 +125,7 @@ def _measured(document, inputs, at, *, share):
     return document.pinned(found), left_out
 
 
-def _counted(document, frame, complete, accounts, total, products):
+def _counted(document, frame, complete, accounts, total, unit):
     reason = pl.col("reason")
     ruled = reason.is_null() | (reason == "no rule") | reason.str.starts_with("overflow")
     frame = frame.with_columns(_ruled=ruled)
@@ -155,7 +142,7 @@ def _counted(document, frame, complete, accounts, total, products):
     ]
     needs = int((~frame["_ruled"]).sum())
     rest = len(frame) - needs - sum(decides[name][0] for name in holds)
-    return Counts(tuple(rules), rest, needs, accounts, total, products)
+    return Counts(tuple(rules), rest, needs, accounts, total, unit)
 
 
 def _holds(rule, document):

@@ -152,8 +152,7 @@ def _pinned(run, definition):
     except DocumentErrors as errors:
         raise Refused(f"{definition} cannot be used: {errors.problems[0].message}") from None
     _check_segments(document, definition)
-    products = definition.layer.scope == Layer.Scope.PRODUCT
-    left_out = without_facts(document, run.as_of, products=products)
+    left_out = without_facts(document, run.as_of, definition.layer.scoped)
     warnings = [left_out_text(document, key) for key in left_out]
     return RunLayer(
         run=run,
@@ -175,21 +174,21 @@ def _check_segments(document, definition):
         )
 
 
-def without_facts(document, at, *, products=False):
-    """The dimensions for which no scored account (or product of one) has any fact; none while there are no accounts."""
+def without_facts(document, at, scope):
+    """The dimensions for which no scored account (or unit of one) has any fact; none while there are no accounts."""
     return [
         dimension.key
         for dimension in document.dimensions
-        if not _known([criterion.fact for criterion in dimension.criteria], at, products)
+        if not _known([criterion.fact for criterion in dimension.criteria], at, scope)
     ]
 
 
-def _known(names, at, products):
+def _known(names, at, scope):
     if set(names) - set(catalogue.FACTS):  # what other layers say
         return True
     try:
         with transaction.atomic():
-            return frames.known(names, at=at, products=products) or not Account.objects.scored().exists()
+            return frames.known(names, at=at, scope=scope) or not Account.objects.scored().exists()
     except DatabaseError:  # a value that cannot be computed; its account is found and named by the chunks
         return True
 
@@ -461,7 +460,7 @@ def _close(run):
         measured = one.counts["criteria"] > 0
         one.counts["observed_median"] = _median(one.counts["observed"]) if measured else None
         one.counts["fallback_share"] = _share(one.counts["fallbacks"], one.counts["criteria"])
-        one.warnings += _warnings(one.counts, one.layer.labelled)
+        one.warnings += _warnings(one.counts, one.layer.scoped.units)
         one.running = False
         one.save()
     run.status = Run.Status.FAILED if failed else Run.Status.FINISHED

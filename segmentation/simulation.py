@@ -25,9 +25,8 @@ from accounts import catalogue, exports
 from accounts.history import actor
 from accounts.refusals import Refused
 from segmentation import assignments, impact, runs, versions
-from segmentation.assignments import PinnedLayer
 from segmentation.definitions import Document, DocumentErrors
-from segmentation.models import Definition, Layer, Simulation, SimulationPart
+from segmentation.models import Definition, RunLayer, Simulation, SimulationPart
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ def start(definition, *, as_of=None, by=None):
     as_of = as_of or default_date(layer)
     with transaction.atomic():
         total, ranges = runs.cut(_which(layer, document))
-        left_out = runs.without_facts(document, as_of, products=layer.scope == Layer.Scope.PRODUCT)
+        left_out = runs.without_facts(document, as_of, layer.scoped)
         made = Simulation.objects.create(
             layer=layer,
             definition_id=definition.pk,
@@ -178,16 +177,8 @@ class _Pinned:
         layer = simulation.layer
         document = Document.parse(simulation.document, types=catalogue.TYPES)
         self.simulation, self.which = simulation, _which(layer, document)
-        self.layer = PinnedLayer(
-            id=layer.pk,
-            key=layer.key,
-            automatic=layer.policy == Layer.Policy.AUTOMATIC,
-            definition=simulation.definition_id or 0,
-            document=document.pinned(cutoffs),
-            left_out=tuple(simulation.left_out),
-            segments=dict(layer.segments.values_list("key", "id")),
-            products=layer.scope == Layer.Scope.PRODUCT,
-        )
+        as_run = RunLayer(layer=layer, left_out=simulation.left_out, cutoffs=cutoffs)
+        self.layer = assignments.pin_layer(as_run, document=document)
 
     def look(self, first, last):
         return impact.look(self.layer, at=self.simulation.as_of, first=first, last=last, which=self.which)
@@ -315,7 +306,7 @@ def count(definition, as_of):
         definition_id=definition.pk,
         document=definition.document,
         as_of=as_of,
-        left_out=runs.without_facts(document, as_of, products=layer.scope == Layer.Scope.PRODUCT),
+        left_out=runs.without_facts(document, as_of, layer.scoped),
     )
     _, ranges = runs.cut(_which(layer, document))
     pinned = _pin(unsaved)

@@ -14,7 +14,7 @@ from accounts import catalogue, gates
 from accounts.history import acting, actor
 from accounts.refusals import Refused
 from core.status_tables import StatusTable, Step
-from segmentation import causes, checks, comparison, definitions, dependencies, jobs, treatments
+from segmentation import causes, checks, comparison, definitions, dependencies, jobs, scopes, treatments
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.models import Assignment, Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
@@ -413,7 +413,7 @@ def _load(preset, position):
             "name": preset["name"],
             "description": preset.get("description", ""),
             "policy": preset["policy"],
-            "scope": preset.get("scope", Layer.Scope.ACCOUNT),
+            "scope": preset.get("scope", scopes.ACCOUNT.key),
             "primary": primary,
             "position": position,
             "decides": _decides(preset, primary),

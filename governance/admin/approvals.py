@@ -202,7 +202,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             measured=_measured(one),
             circumstances=circumstances.told(one, at=timezone.now()) if one.is_open else [],
             **_subjects(one),
-            in_force=_in_force(one),
+            moved=_moved(one),
             address=approvals.address(one),
             may={name for name, sentence in sentences.items() if permissions.may(sentence)},
             why_not=sentences["approve"],
@@ -423,13 +423,13 @@ def _subjects(one):
     }
 
 
-def _in_force(one):
-    """How many accounts the attached preview counts as changing the segment in force; None without a preview.
+def _moved(one):
+    """What the attached preview counts as changing the segment in force (see `impact.told`); None without a preview.
 
     The request counts those for which the rules say another segment than the rules before; see activations.impact_of.
     """
     preview = one.simulation
-    return impact.told(preview.result)["moved"]["accounts"] if preview and preview.result else None
+    return impact.told(preview.result)["moved"] if preview and preview.result else None
 
 
 def _revisions(one):

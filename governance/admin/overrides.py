@@ -20,6 +20,7 @@ from accounts.refusals import Refused
 from accounts.templatetags.shown import day, plural
 from governance import approvals, overrides, permissions
 from governance.models import Kind, Override, Transition
+from segmentation import scopes
 from segmentation.models import Layer, Segment
 from segmentation.treatments import FIELDS
 
@@ -396,7 +397,7 @@ def _asked(request, asked, said):
 
 def _layers(only):
     """{segmentation: its segments} that accounts can be pinned on: those with active rules."""
-    layers = Layer.objects.filter(scope=Layer.Scope.ACCOUNT, definitions__status="active").distinct()
+    layers = Layer.objects.filter(scope__in=scopes.ONE_LABEL, definitions__status="active").distinct()
     if only:
         layers = layers.filter(pk=only)
     found = layers.order_by("-primary", "position", "key").prefetch_related("segments")

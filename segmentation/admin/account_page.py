@@ -18,8 +18,7 @@ from accounts.models import Product
 from accounts.refusals import Refused
 from accounts.revenue import with_arr
 from accounts.templatetags import shown
-from segmentation import coverage, explain, nesting, provisional, reasons, treatments
-from segmentation.assignments import GONE
+from segmentation import coverage, explain, nesting, provisional, reasons, scopes, treatments
 from segmentation.models import Assignment, Declaration, Definition, Layer, Move
 
 CHIPS = 4  # labels at the top; all of them are in a table below
@@ -90,10 +89,10 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
     standing = _standing(layer, product, states, moves) if then is None and layer else None
     why, refusal = _why(account, layer, product, then, standing)
     told = _Labels(states, nesting.paths(), then)
-    labels = [told.of(one) for one in layers if not of_products(one)]
+    labels = [told.of(one) for one in layers if not one.scoped.several]
     chips = [one for place, one in enumerate(labels) if place < CHIPS or one.layer == layer]
     for row in products:
-        tagged = [one for one in layers if of_products(one) and row["product"]]
+        tagged = [one for one in layers if one.scoped.several and row["product"]]
         row["labels"] = [told.of(one, row["product"]) for one in tagged]
         chips += [one for one in row["labels"] if (one.layer, one.product) == (layer, product)]
     renewal = account.renewal_date or _next_end(subscriptions, at)
@@ -182,7 +181,7 @@ def _states_on(account, at):
             computed=move.to_segment,
             effective=move.to_segment,
             effective_since=move.at,
-            reason=GONE if move.gone else "",
+            reason=scopes.GONE if move.gone else "",
         )
         for move in moves.select_related("product", "to_segment__treatment")
     ]
@@ -190,7 +189,9 @@ def _states_on(account, at):
 
 def _with_gone(moves):
     """Moves, each with what its evidence says of a product that is no longer there, and without the rest of it."""
-    return moves.defer("evidence").annotate(gone=KeyTextTransform(GONE, KeyTransform("facts", "evidence")))
+    return moves.defer("evidence").annotate(
+        gone=KeyTextTransform(scopes.GONE, KeyTransform("facts", "evidence"))
+    )
 
 
 def _layers(used):
@@ -202,12 +203,8 @@ def _layers(used):
 
 def _deciding(layers):
     """As coverage.deciding_layers, of the segmentations in use."""
-    found = [one for one in layers if one.active and one.decides and not of_products(one)]
+    found = [one for one in layers if one.active and one.decides and not one.scoped.several]
     return sorted(found, key=coverage.order)
-
-
-def of_products(layer):
-    return layer.scope == Layer.Scope.PRODUCT
 
 
 class _Labels:
@@ -236,7 +233,7 @@ def _query(layer, product=None, *, at=None):
 
 def _product(layer, products, key):
     """The product whose label is explained: the one asked for, else the first one with a label; None on other layers."""
-    if layer is None or not of_products(layer):
+    if layer is None or not layer.scoped.several:
         return None
     known = [row["product"] for row in products if row["product"]]
     return next((one for one in known if one.key == key), known[0] if known else None)
@@ -302,8 +299,11 @@ def _standing(layer, product, states, moves):
 def _why(account, layer, product, at, standing):
     if layer is None:
         return None, "There is no segmentation yet."
-    if product is None and of_products(layer):
-        return None, "This segmentation labels the products of an account, and this one has none."
+    if product is None and layer.scoped.several:
+        return (
+            None,
+            f"This segmentation labels the {layer.scoped.names} of an account, and this one has none.",
+        )
     try:
         return explain.explain(account, layer, at=at, product=product, standing=standing), ""
     except Refused as refusal:

@@ -16,7 +16,7 @@ from accounts.admin.governed import GovernedAdmin, page
 from accounts.catalogue import FACTS, TYPES
 from accounts.refusals import Refused
 from accounts.templatetags import shown
-from segmentation import comparison, definitions, files, rule_counts, versions
+from segmentation import comparison, definitions, files, rule_counts, scopes, versions
 from segmentation.models import Definition, Layer
 
 from . import checks
@@ -302,8 +302,8 @@ def _layer(layer, found):
 
 
 def _others(layer):
-    """The other layers that rules may read: of products an account has several labels."""
-    others = Layer.objects.filter(scope=Layer.Scope.ACCOUNT).exclude(pk=layer.pk)
+    """The other layers that rules may read."""
+    others = Layer.objects.filter(scope__in=scopes.ONE_LABEL).exclude(pk=layer.pk)
     return others.prefetch_related("segments").order_by("position", "key")
 
 
@@ -336,8 +336,7 @@ def _said(found, rule, counts):
 
 
 def _amount(found, count):
-    unit = "product of an account,products of accounts" if found.products else "account,accounts"
-    return f"{_number(found, count)} {shown.plural(count, unit).split(' ', 1)[1]}"
+    return f"{_number(found, count)} {shown.plural(count, found.unit).split(' ', 1)[1]}"
 
 
 def _number(found, count):

@@ -152,6 +152,7 @@ class SimulationAdmin(PlainAdmin):
             may_start=simulation.may(request.user),
             may_export=request.user.has_perm("accounts.export_accounts"),
             report=report,
+            active=one.layer.scoped.active,
             movers=_named(one, simulation.movers(one, limit=FIRST)) if one.result else [],
             **found,
         )

@@ -16,7 +16,7 @@ from segmentation import assignments, engine, frames
 from segmentation.checks import reach
 from segmentation.checks.findings import NotRun, found
 from segmentation.checks.subject import label_of
-from segmentation.models import Layer, ServiceModel
+from segmentation.models import RunLayer, ServiceModel
 
 CHUNK = 50_000  # accounts evaluated at once
 CONTACT = "csm"
@@ -53,16 +53,15 @@ def measure(document, *, layer, at):
         if document and "churned" in document.includes
         else Account.objects.scored()
     )
-    products = layer.scope == Layer.Scope.PRODUCT
+    scope = layer.scoped
     portfolio = Portfolio(at, everyone.count())
     if not portfolio.accounts or document is None:
         return portfolio
     # Right after an import the planner would take minutes for 100,000 accounts.
     with transaction.atomic(), frames.no_nested_loops():
-        completeness = frames.completeness_of_products if products else quality.completeness
-        portfolio.active, portfolio.known = completeness(document.facts, at=at)
-        portfolio.aged = _aged(document.facts, at, products)
-    portfolio.left_out = tuple(one.key for one in document.dimensions if _empty(one, document, at, products))
+        portfolio.active, portfolio.known = frames.completeness(document.facts, at=at, scope=scope)
+        portfolio.aged = _aged(document.facts, at, scope)
+    portfolio.left_out = tuple(one.key for one in document.dimensions if _empty(one, document, at, scope))
     ranges = list(_ranges(everyone))
     try:
         with transaction.atomic():  # what frames set for the planner holds within one
@@ -78,24 +77,16 @@ def measure(document, *, layer, at):
     return portfolio
 
 
-def _empty(dimension, document, at, products):
+def _empty(dimension, document, at, scope):
     """No account has any of its data fields. What other segmentations say is not counted as data."""
     names = [one.fact for one in dimension.criteria if one.fact in document.facts]
-    return bool(names) and not frames.known(names, at=at, products=products)
+    return bool(names) and not frames.known(names, at=at, scope=scope)
 
 
 def _pinned(document, layer, portfolio, ranges):
     """The draft as a recalculation would have pinned it, with its cut-offs over the whole portfolio."""
-    pinned = assignments.PinnedLayer(
-        id=layer.pk,
-        key=layer.key,
-        automatic=layer.policy == Layer.Policy.AUTOMATIC,
-        definition=0,
-        document=document,
-        left_out=portfolio.left_out,
-        segments=dict(layer.segments.values_list("key", "id")),
-        products=layer.scope == Layer.Scope.PRODUCT,
-    )
+    as_run = RunLayer(layer=layer, left_out=portfolio.left_out)
+    pinned = assignments.pin_layer(as_run, document)
 
     def values(rules):
         return [
@@ -106,7 +97,7 @@ def _pinned(document, layer, portfolio, ranges):
     return replace(pinned, document=document.pinned(assignments.measure(pinned, values)))
 
 
-def _aged(names, at, products):
+def _aged(names, at, scope):
     """{stored data field: (observations with a date, those older than they may be)} of active customers; one query."""
     stored = [name for name in names if FACTS[name].home in ("account", "usage")]
     if not stored:
@@ -119,7 +110,7 @@ def _aged(names, at, products):
         parameters |= {f"name{number}": name, f"days{number}": FACTS[name].refresh_days}
     query = f"""
         select {", ".join(columns)} from accounts_account a
-          left join accounts_usage u on u.account_id = a.id and u.product_id is {"not null" if products else "null"}
+          left join accounts_usage u on u.account_id = a.id and {scope.usage}
          where {quality.ACTIVE}
     """
     with connection.cursor() as cursor:
@@ -191,12 +182,8 @@ def incomplete_fields(subject):
             continue
         if portfolio.active and 100 * number < limit * portfolio.active:
             share = percent(quality.share(number, portfolio.active))
-            whom = "products that customers have" if _of_products(subject) else "active customers"
+            whom = subject.layer.scoped.measured
             yield found(name, field=label_of(name), share=share, whom=whom, limit=f"{limit} %")
-
-
-def _of_products(subject):
-    return subject.layer.scope == Layer.Scope.PRODUCT
 
 
 def stale_fields(subject):
@@ -221,7 +208,7 @@ def small_segments(subject):
     for segment in subject.segments:
         number = subject.portfolio.counts[segment.key]
         if number < limit:
-            count = plural(number, "product,products" if _of_products(subject) else "account,accounts")
+            count = plural(number, subject.layer.scoped.name)
             declared = any(
                 "declared" in rule.condition.names
                 for rule in subject.document.rules

@@ -7,7 +7,7 @@ from accounts.models import Account, Product
 from accounts.refusals import Refused
 from segmentation import explain
 from segmentation.management.commands.recompute import a_date, layers
-from segmentation.models import Assignment, Layer
+from segmentation.models import Assignment
 
 
 class Command(BaseCommand):
@@ -24,7 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *, account, layer, product, at, json, **options):
         layer, account = layers([layer])[0] if layer else None, find(account)
-        if product is not None or (layer and layer.scope == Layer.Scope.PRODUCT):
+        if product is not None or (layer and layer.scoped.several):
             product = find_product(product, account)
         try:
             told = explain.explain(account, layer, at=a_date("--at", at), product=product)

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.history import acting
 from accounts.refusals import Refused
-from segmentation import runs
+from segmentation import runs, scopes
 from segmentation.models import Definition, Layer, Run
 
 
@@ -57,11 +57,10 @@ class Command(BaseCommand):
     def print(self, report, as_json):
         if as_json:
             return self.stdout.write(json.dumps(report))
-        scopes = {Layer.Scope.ACCOUNT: "accounts", Layer.Scope.PRODUCT: "products of accounts"}
         for key, layer in report["layers"].items():
             moves = ", ".join(f"{count:,} {why}" for why, count in layer["moves"].items())
             self.stdout.write(
-                f"{key}: {layer['scanned']:,} {scopes[layer['scope']]}, {layer['moved']:,} moved{f' ({moves})' if moves else ''}, "
+                f"{key}: {layer['scanned']:,} {scopes.SCOPES[layer['scope']].units}, {layer['moved']:,} moved{f' ({moves})' if moves else ''}, "
                 f"{layer['differs']:,} computed differs, {layer['needs_data']:,} need data, "
                 f"{layer['provisional']:,} provisional, {layer['quarantined']:,} set aside"
             )

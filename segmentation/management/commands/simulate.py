@@ -81,6 +81,8 @@ def _number(value):
 def _lines(report):
     moved, unit = report["moved"], report["unit"]
     yield f"{moved['accounts']:,} of {shown.plural(report['accounts'], unit)} change the segment ({shown.money(moved['arr'])} ARR)"
+    if moved["pinned"]:
+        yield f"{moved['pinned']:,} pinned by overrides stay"
     for row in report["in_force"]:
         if row["from"] != row["to"]:
             source, target = (row[side] or "no segment" for side in ("from", "to"))
