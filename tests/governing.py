@@ -38,7 +38,9 @@ def without_role(user, role):
 
 
 def deactivated(user):
-    User.objects.filter(pk=user.pk).update(is_active=False)
+    with transaction.atomic(), acting(label="tests", reason="A login is closed"):
+        causes.take(Cause.Kind.DECISION)
+        User.objects.filter(pk=user.pk).update(is_active=False)
     return User.objects.get(pk=user.pk)
 
 

@@ -25,3 +25,22 @@ end
 $$;
 create or replace trigger demarc_event_of_move after insert on segmentation_move
     referencing new table as fresh for each statement execute function demarc_event_of_move();
+
+-- What was looked at and done is said of recalculations that there were and of days that have come, wherever on Earth.
+create or replace function demarc_done_by_now() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if tg_table_name = 'governance_chore' then
+        if new.day > (transaction_timestamp() at time zone 'UTC' + interval '14 hours')::date then
+            perform {schema}.demarc_refuse_unsigned('the day of this step has not come');
+        end if;
+    elsif not exists (select from only {schema}.segmentation_run where id = new.run) then
+        perform {schema}.demarc_refuse_unsigned('there is no such recalculation');
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_done_by_now before insert or update on governance_chore
+    for each row execute function demarc_done_by_now();
+create or replace trigger demarc_done_by_now before insert on governance_followedrun
+    for each row execute function demarc_done_by_now();

@@ -752,8 +752,20 @@ create or replace trigger demarc_renamed before update on auth_group
     for each row when (new.name <> old.name) execute function demarc_role_keeps_name();
 create or replace trigger demarc_superuser before update on auth_user
     for each row when (new.is_superuser and not old.is_superuser) execute function demarc_require_cause();
+-- A login that is opened again has no roles: these are asked for anew. Closing one is in somebody's name too.
+create or replace function demarc_login_opened() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if exists (select from only {schema}.auth_user_groups where user_id = new.id) then
+        perform {schema}.demarc_refuse_unsigned('a login that is opened again has no roles');
+    end if;
+    return new;
+end
+$$;
 create or replace trigger demarc_reopened before update on auth_user
-    for each row when (new.is_active and not old.is_active) execute function demarc_require_cause();
+    for each row when (new.is_active <> old.is_active) execute function demarc_require_cause();
+create or replace trigger demarc_reopened_without_roles before update on auth_user
+    for each row when (new.is_active and not old.is_active) execute function demarc_login_opened();
 
 -- Where a segmentation needs approval, the segment in force follows the rules only while the account never had one that was
 -- not provisional, or that people pinned: its history tells (segmentation.frames.settled). Afterwards it is what a tier change
@@ -883,6 +895,25 @@ end
 $$;
 create or replace trigger demarc_event_of_move after insert on segmentation_move
     referencing new table as fresh for each statement execute function demarc_event_of_move();
+
+-- What was looked at and done is said of recalculations that there were and of days that have come, wherever on Earth.
+create or replace function demarc_done_by_now() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if tg_table_name = 'governance_chore' then
+        if new.day > (transaction_timestamp() at time zone 'UTC' + interval '14 hours')::date then
+            perform {schema}.demarc_refuse_unsigned('the day of this step has not come');
+        end if;
+    elsif not exists (select from only {schema}.segmentation_run where id = new.run) then
+        perform {schema}.demarc_refuse_unsigned('there is no such recalculation');
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_done_by_now before insert or update on governance_chore
+    for each row execute function demarc_done_by_now();
+create or replace trigger demarc_done_by_now before insert on governance_followedrun
+    for each row execute function demarc_done_by_now();
 
 -- What a segment in use is called and how it is served changes with a reason, and never silently: the owner and the approvers
 -- are told (governance.notifications). Until such changes are requests of their own.

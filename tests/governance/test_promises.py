@@ -7,7 +7,7 @@ from databases import unsigned
 from django.contrib.auth.models import Group, User
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from governing import approved, fresh, nobody_approves, policy, request_of, someone
+from governing import approved, deactivated, fresh, nobody_approves, policy, request_of, someone
 from segmenting import DAY, account, change, layer_with, recompute
 
 from accounts.history import acting
@@ -272,7 +272,7 @@ def test_nobody_decides_their_own_past_the_verbs(real_db):
     decision(vera)
     with pytest.raises(DatabaseError, match="append-only"):
         sql("update governance_decision set verdict = 'reject', reason = 'x'")
-    User.objects.filter(pk=vera.pk).update(is_active=False)
+    deactivated(vera)
     with pytest.raises(DatabaseError, match="not enough approvals"):
         with_cause("update governance_approvalrequest set status = 'applied'")
     assert fresh(request).status == "pending"
