@@ -1,0 +1,254 @@
+"""Ways past the triggers that a second attack found: rows that change places, tables within tables, values nobody approved.
+
+Raw SQL as Demarc's own role with a cause of one's own, on real commits; and what start-up says of a changed schema.
+"""
+
+from contextlib import contextmanager
+from decimal import Decimal
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+from governing import approved, fresh, policy, request_of, someone
+from overriding import Portfolio
+from segmenting import account, answered, person, recompute
+
+from accounts.history import acting
+from core import guards
+from governance import activations, approvals, circumstances, people, policies
+from governance.approvals import token
+from governance.profiles import Row
+from segmentation import causes, versions
+from segmentation.models import Cause, Segment
+
+
+def sql(text, *parameters):
+    with connection.cursor() as cursor:
+        cursor.execute(text, parameters or None)
+
+
+@contextmanager
+def a_cause():
+    with transaction.atomic():
+        causes.take(Cause.Kind.DECISION, reason="Because")
+        yield
+
+
+@pytest.fixture
+def here(real_db, settings):
+    """Acme is high and Carl's, Beta is tech; the segmentation needs approval, and Olga, Vera and Carl have their roles."""
+    settings.GATES = {gate: path for gate, path in settings.GATES.items() if gate != "rules"}
+    return Portfolio(policy="approval")
+
+
+MOVED = "update {0} set id = -1 where id = (select min(id) from {0})"
+TRICKS = {
+    "a layer's number": (MOVED.format("segmentation_layer"), "keep their numbers"),
+    "a segment's number": (MOVED.format("segmentation_segment"), "keep their numbers"),
+    "an assignment's number": (MOVED.format("segmentation_assignment"), "keep their numbers"),
+    "an account's number": (MOVED.format("accounts_account"), "keep their numbers"),
+    "a person's number": (MOVED.format("auth_user"), "keep their numbers"),
+    "a role's number": (MOVED.format("auth_group"), "keep their numbers"),
+    "a role's name": ("update auth_group set name = 'x' where name = 'Auditor'", "keep their names"),
+    "a layer deleted": ("delete from segmentation_layer", "it is not deleted"),
+    "roles emptied": ("truncate auth_user_groups", "never emptied"),
+    "recalculations emptied": ("truncate segmentation_run cascade", "never emptied"),
+    "rights emptied": ("truncate auth_group_permissions", "never emptied"),
+    "how we serve deleted": ("delete from segmentation_treatment", "is changed, not deleted"),
+    "a recalculation by a draft": (
+        "update segmentation_runlayer set definition_id = (select id from segmentation_definition where status = 'draft')",
+        "by rules that are in force",
+    ),
+    "no end of overrides": (
+        "insert into governance_chore (day, step, attempts, error) values (current_date + 30, 'expire', 0, '')",
+        "has not come",
+    ),
+    "crossings looked at": (
+        "insert into governance_followedrun (run, counts) values (999, '{}')",
+        "no such recalculation",
+    ),
+    "an old snapshot": (
+        "rollback; begin isolation level repeatable read; "
+        "insert into segmentation_cause (kind, actor_label, channel, reason) values ('decision', 'x', 'x', 'x')",
+        "as it is now",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TRICKS)
+def test_no_row_takes_the_place_of_another(here, what):
+    versions.create_draft(here.layer, by=person())
+    trick, said = TRICKS[what]
+    with pytest.raises(DatabaseError, match=said), a_cause():
+        sql(trick)
+
+
+def test_a_table_within_a_table_signs_nothing_off(here):
+    """Its rows are read with those of the other, and no trigger looks at them."""
+    with pytest.raises(DatabaseError, match="by an approved request"), a_cause():
+        sql(
+            "create temporary table child () inherits (segmentation_cause);"
+            "insert into child (id, kind, actor_label, channel, reason, xid, at)"
+            " values (-1, 'set-up', '', '', '', pg_current_xact_id(), transaction_timestamp());"
+            "update segmentation_layer set policy = 'automatic'"
+        )
+    request = here.ask(here.beta)
+    with pytest.raises(DatabaseError, match="only people of the role"), a_cause():
+        sql(
+            "create temporary table child () inherits (auth_user_groups);"
+            "insert into child (id, user_id, group_id) select -1, u.id, g.id from auth_user u, auth_group g"
+            " where u.username = 'carl' and g.name = 'Approver';"
+            'insert into governance_decision (request_id, verdict, role, "by", by_label, on_behalf_of_label, hash, revision,'
+            " reason, at) select r.id, 'approve', 'Approver', u.id, 'carl', '', r.hash, r.revision, '', now()"
+            " from governance_approvalrequest r, auth_user u where r.id = %s and u.username = 'carl'",
+            request.pk,
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "create table child () inherits (auth_user_groups)",
+            "child table child on auth_user_groups does not belong",
+        ),
+        ("alter function demarc_required strict", "function demarc_required("),
+        (
+            "alter table governance_approvalrequest alter editors drop not null",
+            "columns on governance_approvalrequest",
+        ),
+        (
+            "alter table segmentation_historicalassignment set unlogged",
+            "columns on segmentation_historicalassignment",
+        ),
+        (
+            "alter table governance_event add check (id > 0)",
+            "constraint governance_event_id_check on governance_event",
+        ),
+    ],
+)
+def test_start_up_sees_it(real_db, change, said):
+    sql(change)
+    assert any(one.startswith(said) for one in guards.differences()), guards.differences()
+
+
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [
+        ("'approval'", "'public.approval'"),  # a name that only looks like that of the schema
+        ("-- Light's", "-- public.Light's"),
+        ("begin\n", "begin --\n"),
+    ],
+)
+def test_the_hash_is_of_the_whole_text(there, instead):
+    text = f"select 1 where policy = 'approval'; begin\n x; -- Light's\n{there}"
+    assert guards._hash(text, "public") != guards._hash(text.replace(there, instead), "public")
+    assert guards._hash("from public.a", "public") == guards._hash("from a", "public")
+
+
+@pytest.mark.parametrize("what", ["as approved", "other rules", "retired only"])
+def test_rules_become_active_as_they_were_read(here, monkeypatch, what):
+    """The hash beside them is a column like any other; what a request binds is what they say."""
+    monkeypatch.setitem(approvals.KINDS, "definition", "governing")
+    policy("definition", "Approver", only=True)
+    draft = answered(versions.create_draft(here.layer, by=person()))
+    rules = activations._fingerprint(draft) if what != "other rules" else "of others"
+    content = {"definition": draft.pk, "hash": draft.hash, "rules": rules}
+    request = request_of(here.olga, kind="definition", content=content)
+
+    def attempt():
+        with transaction.atomic():
+            approved(request, here.vera)
+            sql("update segmentation_definition set status = 'retired' where status = 'active'")
+            if what != "retired only":
+                sql("update segmentation_definition set status = 'active' where status = 'draft'")
+
+    if what == "as approved":
+        return attempt()
+    said = "retire when others become active" if what == "retired only" else "by an approved request"
+    with pytest.raises(DatabaseError, match=said):
+        attempt()
+
+
+def test_other_lines_than_those_approved_are_not_put_into_force(here, monkeypatch):
+    def put(content):
+        policies.profiles.put(policies.Profile.objects.get(), "light")
+
+    monkeypatch.setitem(policies._PUT, "kind", put)
+    policy("policy", "Approver", only=True)
+    request = policies.ask(
+        policies.for_kind("override", [Row("override", approvals=3)]), by=here.olga, why="Six eyes"
+    )
+    assert approved(request, here.vera).status == "failed"
+
+
+def test_who_loses_a_say_by_another_policy_has_one_about_it(here):
+    someone("finn", "Finance")
+    policy("override", "Finance", min_arr=Decimal(1_000_000))
+    policy("policy", "Approver", only=True)
+    request = policies.ask(policies.for_kind("override", [Row("override")]), by=here.olga, why="Faster")
+    assert request.needed == {"Approver": 1, "Finance": 1}
+
+
+# -- what whoever decides is told besides
+
+
+def test_names_that_were_exchanged_for_the_asking_are_told(here):
+    """Asked for “Tech” while High was called so."""
+    high, tech = (Segment.objects.get(layer=here.layer, key=key) for key in ("high", "tech"))
+
+    def called(*names):
+        for segment, name in zip((high, tech, high), names, strict=False):
+            with transaction.atomic(), acting(by=here.olga, reason="Typo"):
+                causes.take(Cause.Kind.DECISION, reason="Typo")
+                segment.name = name
+                segment.save()
+
+    called("Between", "High", "Tech")
+    request = here.ask(here.beta, segment="high")
+    told = circumstances.told(request, at=timezone.now())
+    assert any(
+        sentence.startswith("“Tech” was called “Between” until") and "olga" in sentence for sentence in told
+    )
+
+
+def test_an_arr_that_was_made_small_for_the_asking_counts_as_it_was(here):
+    someone("finn", "Finance")
+    policy("override", "Approver", only=True)
+    policy("override", "Finance", min_arr=Decimal(1_000_000))
+    for arr in (2_000_000, 1):
+        here.beta.arr = Decimal(arr)
+        here.beta.save()
+    request = here.ask(here.beta)
+    assert (request.arr, request.needed) == (1, {"Approver": 1, "Finance": 1})
+    assert any(
+        "was up to $2,000,000" in sentence for sentence in circumstances.told(request, at=timezone.now())
+    )
+
+
+def test_what_was_rejected_and_what_was_cut_into_pieces_is_told(here):
+    someone("finn", "Finance")
+    policy("override", "Approver", only=True)
+    policy("override", "Finance", min_arr=Decimal(1_000_000))
+    first = here.ask(here.beta)
+    approvals.reject(first, by=here.vera, seen=token(first), reason="Not them")
+    again = here.ask(here.beta)
+    told = circumstances.told(again, at=timezone.now())
+    assert any("was rejected on" in sentence and "Not them" in sentence for sentence in told)
+    small = [account(name, arr=600_000) for name in ("one", "two")]
+    recompute(at=here.today)
+    for one in small:
+        here.ask(one)
+    together = circumstances.told(fresh(again), at=timezone.now())
+    assert any(
+        "3 requests of this kind within 7 days" in sentence and "Finance" in sentence for sentence in together
+    )
+
+
+def test_a_person_who_was_called_otherwise_is_told(here):
+    admin, carl = someone("admin", "Administrator"), here.carl
+    carl.username = "carl.tmp"
+    with acting(by=admin, reason="Typo"):
+        carl.save()
+    request = people.ask(carl, by=admin, why="Helps", add=["Auditor"])
+    assert any("carl → carl.tmp" in sentence for sentence in circumstances.told(request, at=timezone.now()))
