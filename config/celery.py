@@ -115,8 +115,8 @@ app.autodiscover_tasks()
 @signals.beat_init.connect
 def refuse_unfit_database(**_):
     """No worker and no scheduler on a database that is behind or has lost its guards (SystemExit: Celery only logs the rest)."""
-    from accounts.refusals import Refused
     from config import schema
+    from core.refusals import Refused
 
     try:
         schema.check()

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts import catalogue, history
 from accounts.history import acting, actor
-from accounts.refusals import Refused, verb
+from core.refusals import Refused, verb
 from governance import approvals
 from governance.models import ApprovalRequest, Kind
 from segmentation import comparison, versions
@@ -38,10 +38,7 @@ def ask(definition, *, by, why, simulation=None, seen=None):
         with _allowed("submit", definition.pk):
             found = versions.submit(definition, by=by, reason=why, seen=seen)
         if warnings := versions.examine(found).unacknowledged:
-            more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
-            raise Refused(
-                f"Acknowledge first, with a reason, what the checks warn of: {warnings[0].message}{more}"
-            )
+            raise Refused("warnings_unanswered", warnings=[one.message for one in warnings])
         attached = _frozen(found, simulation, by=by)
         what = {
             "content": {"definition": found.pk, "hash": found.hash, "version": found.version},
@@ -102,7 +99,7 @@ def _frozen(definition, chosen, *, by):
     if found is None:
         return None
     if (found.layer_id, found.hash) != (definition.layer_id, definition.hash):
-        raise Refused("This impact preview is of other rules. Preview these, and attach that.")
+        raise Refused("preview_of_other_rules")
     if found.frozen_at:
         return found
     return preview.freeze(found, by=by, note=f"Attached to the request for version {definition.version}")
@@ -146,7 +143,7 @@ def carry_out(request, *, by, at):
     """Activate exactly what was approved."""
     found = _version(request)
     if found is None:
-        raise Refused("These rules have been discarded. Withdraw this request.")
+        raise Refused("definition_discarded")
     with _allowed("activate", found.pk):
         versions.activate(found, by=by, reason=request.why, seen=request.content["hash"])
 
@@ -179,10 +176,9 @@ def gate(verb, version, *, by):
     open = ApprovalRequest.objects.open().filter(kind=Kind.DEFINITION, key=_key(version.pk)).first()
     if open is not None:
         raise Refused(
-            f"Version {version.version} waits for approval, which {history.who(open, 'requester')} has asked for. "
-            "Decide that request, or withdraw it."
+            "definition_awaits_approval", version=version.version, requester=history.who(open, "requester")
         )
-    raise Refused("Rules become active by approval: send them for approval.")
+    raise Refused("activation_needs_approval")
 
 
 @contextmanager

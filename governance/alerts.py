@@ -17,7 +17,7 @@ from simple_history.utils import bulk_create_with_history, bulk_update_with_hist
 from accounts import catalogue
 from accounts.history import acting, actor
 from accounts.models import Account
-from accounts.refusals import Refused, verb
+from core.refusals import Refused, verb
 from governance import events, permissions
 from governance.models import Alert, AlertRule, Event
 from segmentation import assignments, engine, frames, runs
@@ -396,7 +396,7 @@ def acknowledge(alert, *, by, note=""):
     if held.status == _STATUS.ACKNOWLEDGED and held.acknowledged_by == by.pk:
         return held  # a second click
     if held.status != _STATUS.OPEN:
-        raise Refused(f"This alert is {held.get_status_display().lower()} already.")
+        raise Refused("alert_not_open", status=held.get_status_display())
     with acting(by=by, channel=actor().channel, reason=note.strip()):
         held.status, held.note, held.acknowledged_at = _STATUS.ACKNOWLEDGED, note.strip(), timezone.now()
         held.acknowledged_by, held.acknowledged_by_label = by.pk, by.get_username()
@@ -419,7 +419,7 @@ def save_rule(rule, *, by):
     """
     permissions.check(permissions.manage_alerts(by=by))
     if found := problems(rule.condition, days=rule.days):
-        raise Refused(found[0])
+        raise Refused("alert_condition_unusable", problem=found[0])
     with acting(by=by, channel=actor().channel, reason=actor().reason):
         before = AlertRule.objects.select_for_update().filter(pk=rule.pk).first()
         if before and (before.condition, before.days) != (rule.condition, rule.days):

@@ -21,7 +21,7 @@ from accounts import history
 from accounts.admin.governed import KINDS as CHANGED
 from accounts.admin.governed import NAMES, told
 from accounts.models import Account
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance.models import Decision
 from segmentation.models import Cause, Move, Run
 
@@ -277,7 +277,7 @@ def _rows(asked, place, limit):
             cursor.execute("set local statement_timeout = default; set local jit = default")
             return rows
     except OperationalError:
-        raise Refused("This search takes too long. Narrow it: choose a kind of entry, or days.") from None
+        raise Refused("audit_search_too_long") from None
 
 
 def _select(number, inner, conditions):

@@ -18,10 +18,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.text import Truncator
 
-from accounts.templatetags.shown import day, plural
+from core.wording import day, plural
 from governance.audiences import (
-    IT,
     Known,
+    Why,
     administrators,
     approvers,
     asker,
@@ -136,7 +136,7 @@ class Line:
 
     user: object
     event: Event
-    why: str
+    why: Why
     text: str
     link: str
     urgent: bool
@@ -303,7 +303,7 @@ def _write(lines, now):
             cursor.execute(_MANY, row)
             id, count = cursor.fetchone()
             if count > 1 or group != some[0].group:
-                grown[id] = (count, many, _why(some[0], "them"))
+                grown[id] = (count, many, some[0].why)
     _tell_how_many(grown)
 
 
@@ -322,22 +322,23 @@ def _row(group, some, wish, now):
     first, urgent = some[0], any(line.urgent for line in some)
     after, error = _mail_after(first, wish, urgent, now)
     events = [line.event.pk for line in some[:LISTED]]
-    why = _why(first, str(first.event.account))
+    why = _said(first.why, str(first.event.account))
     told = [first.user.pk, first.event.pk, group, len(some), events, first.text, why, first.link]
     return [*told, urgent, now, after, error]
 
 
-def _why(line, who):
-    """Why this person is told, of an account by its name; a name may be longer than there is room."""
-    return Truncator(line.why.replace(IT, who)).chars(WHY)
+def _said(why, it):
+    """Why a person is told, of an account by its name; a name may be longer than there is room."""
+    return Truncator(why.said(it)).chars(WHY)
 
 
 def _tell_how_many(grown):
     """Say of the lines ({id: (count, what is said of many, why)}) about how many they are, and link to the list of them."""
     rows = list(Notification.objects.filter(pk__in=grown).select_related("event__layer"))
     for row in rows:
-        count, many, row.why = grown[row.pk]
-        mine = count > 1 and row.why == "You look after them."
+        count, many, why = grown[row.pk]
+        row.why = _said(why, "them")
+        mine = count > 1 and why.code == "csm"
         accounts = f"{count:,} of your accounts" if mine else plural(count, "account,accounts")
         of = f" ({row.event.layer})" if row.event.layer and "{count}" in many else ""
         said = many.format(

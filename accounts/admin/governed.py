@@ -20,8 +20,8 @@ from unfold.views import ChangeList
 from accounts import history
 from accounts.catalogue import FACTS
 from accounts.models import Account
-from accounts.refusals import Refused
-from accounts.templatetags.shown import article, heading, plural
+from core.refusals import Refused
+from core.wording import article, heading, plural
 
 from . import list_exports
 from .suggestions import Suggested, check_search
@@ -247,6 +247,7 @@ def told(pairs):
             "channel": row.history_channel,
             "run": row.history_run,
             "reason": row.history_change_reason,
+            "type": row.history_type,
             "kind": KINDS[row.history_type],
             "changes": [
                 {
@@ -304,7 +305,7 @@ def _names(changes):
 
 
 def _shown(field, value, names):
-    from accounts.templatetags import shown
+    from core import wording
 
     if value in (None, "", {}, []):
         return "–"
@@ -323,11 +324,11 @@ def _shown(field, value, names):
     if kind == "JSONField":
         return _listed(value)
     if kind == "DateField":
-        return shown.day(value)
+        return wording.day(value)
     if kind == "DateTimeField":
-        return shown.moment(value)
+        return wording.moment(value)
     if field.name in MONEY:
-        return shown.money(value)
+        return wording.money(value)
     if kind == "DecimalField":
         return f"{value:,f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:,}"
     return value

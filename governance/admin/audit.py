@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts import exports
 from accounts.admin.governed import page
 from accounts.models import Account
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import audit
 from segmentation import comparison, versions
 from segmentation.models import Layer

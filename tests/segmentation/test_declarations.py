@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from segmenting import BY_ARR, account, answered, layer_with, person, recompute
 
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import declarations, definitions, jobs, versions
 from segmentation.models import Assignment, Declaration, Definition, Interview, Job
 
