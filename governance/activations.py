@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
 
-from django.urls import reverse
 from django.utils import timezone
 
 from accounts import catalogue, history
 from accounts.history import acting, actor
+from core import pages
 from core.refusals import Refused, verb
 from governance import approvals
 from governance.models import ApprovalRequest, Kind
@@ -159,7 +159,7 @@ def decided_against(request, *, verdict, by, reason):
 
 
 def address(request):
-    return reverse("admin:segmentation_definition_change", args=[request.content["definition"]])
+    return pages.address("definition", request.content["definition"])
 
 
 def _version(request):

@@ -6,10 +6,10 @@ from decimal import Decimal
 
 from django.contrib.auth.models import User
 from django.db import connection
-from django.urls import reverse
 
 from accounts import imports
 from accounts.models import ImportBatch
+from core import pages
 from core.refusals import Refused, verb
 from core.wording import plural
 from governance import approvals, permissions
@@ -38,11 +38,9 @@ def on_import_page(batch, *, by):
         return None
     request = _open_request(batch)
     return {
-        "url": "" if permissions.ask_import(by=by) else reverse("import_ask", args=[batch.pk]),
+        "url": "" if permissions.ask_import(by=by) else pages.address("import_ask", batch.pk),
         "request": request,
-        "request_url": reverse("admin:governance_approvalrequest_change", args=[request.pk])
-        if request
-        else "",
+        "request_url": pages.address("approvalrequest", request.pk) if request else "",
     }
 
 
@@ -125,7 +123,7 @@ def decided_against(request, *, verdict, by, reason):
 
 
 def address(request):
-    return reverse("admin:accounts_importbatch_change", args=[request.content["import"]])
+    return pages.address("importbatch", request.content["import"])
 
 
 @contextmanager

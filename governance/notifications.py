@@ -14,10 +14,10 @@ from datetime import datetime, time, timedelta
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.text import Truncator
 
+from core import pages
 from core.wording import day, plural
 from governance.audiences import (
     Known,
@@ -237,33 +237,13 @@ def sentence(event, known):
     return f"{who} moved from {move.from_segment} to {move.to_segment} ({move.layer}): {why}."
 
 
-# Where the page about something is, and what one needs to see it. Who may not sees the account, or the inbox.
-ACCOUNT = ("admin:accounts_account_change", "accounts.view_account")
-PAGES = {
-    "approvalrequest": ("admin:governance_approvalrequest_change", "governance.view_approvalrequest"),
-    "transition": ("admin:governance_transition_change", "governance.view_transition"),
-    "override": ("admin:governance_override_change", "governance.view_override"),
-    "alert": ("admin:governance_alert_change", "governance.view_alert"),
-    "conflict": ("admin:accounts_conflict_change", "accounts.view_conflict"),
-    "declaration": ("admin:segmentation_declaration_change", "segmentation.view_declaration"),
-    "delegation": ("admin:governance_delegation_change", "governance.view_delegation"),
-    "user": ("admin:auth_user_change", "auth.view_user"),
-    "layer": ("admin:segmentation_layer_history", "segmentation.view_layer"),
-    "segment": ("admin:segmentation_segment_history", "segmentation.view_segment"),
-    "treatment": ("admin:segmentation_treatment_history", "segmentation.view_treatment"),
-    "servicemodel": ("admin:segmentation_servicemodel_history", "segmentation.view_servicemodel"),
-}
-
-
 def address(event, user, known):
-    """The page about what happened that this person may see, as a path."""
-    name, permission = PAGES.get(event.about, ("", ""))
-    if name and known.may(user, permission):
-        return reverse(name, args=[event.about_id])
-    name, permission = ACCOUNT
-    if event.account is not None and known.may(user, permission):
-        return reverse(name, args=[event.account_id])
-    return reverse("inbox")
+    """The page about what happened that this person may see, as a path; else that of the account, else the inbox."""
+    for name, key in ((event.about, event.about_id), ("account", event.account_id)):
+        page = pages.find(name)
+        if page and key is not None and known.may(user, page.permission):
+            return page.address(key)
+    return pages.address("inbox")
 
 
 # -- writing
@@ -345,7 +325,7 @@ def _tell_how_many(grown):
             count=accounts, things=plural(count, "thing,things"), what=row.event.text.rstrip(".")
         )
         row.text = f"{said}{of}."
-        row.link = reverse("inbox_line", args=[row.pk])
+        row.link = pages.address("inbox_line", row.pk)
     Notification.objects.bulk_update(rows, ["text", "why", "link"])
 
 

@@ -14,7 +14,6 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.urls import reverse
 from django.utils import timezone
 
 from accounts import history
@@ -22,6 +21,7 @@ from accounts.history import acting, actor
 from accounts.locking import locked
 from accounts.models import Account, Csm
 from accounts.revenue import with_arr
+from core import pages
 from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
 from core.wording import day, plural
@@ -474,9 +474,9 @@ def address(request):
     """The page to change what is asked for while that may be changed, else the one about the (first) override."""
     first = request.overrides.order_by("pk").first()
     if first is None:
-        return reverse("admin:governance_override_changelist")
-    page = "change_request" if request.is_open and first.status == Status.REQUESTED else "change"
-    return reverse(f"admin:governance_override_{page}", args=[first.pk])
+        return pages.address("overrides")
+    editable = request.is_open and first.status == Status.REQUESTED
+    return pages.address("override_request" if editable else "override", first.pk)
 
 
 def _plan(content):

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 from django.contrib.auth.models import Group, User
 from django.db import transaction
-from django.urls import reverse
 
 from accounts.history import acting, actor
+from core import pages
 from core.refusals import Refused, verb
 from governance import approvals, events, permissions
 from governance.models import ApprovalRequest, Decision, Delegation, Kind
@@ -117,7 +117,7 @@ def decided_against(request, *, verdict, by, reason):
 
 
 def address(request):
-    return reverse("admin:auth_user_roles", args=[request.content["user"]])
+    return pages.address("user_roles", request.content["user"])
 
 
 def _user(request):

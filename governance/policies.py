@@ -11,9 +11,9 @@ from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.db.models import Count, Q, Sum
-from django.urls import reverse
 
 from accounts.models import Account
+from core import pages
 from core.refusals import Refused, verb
 from core.wording import money, plural
 from governance import approvals, crossings, events, permissions, profiles
@@ -404,12 +404,8 @@ def decided_against(request, *, verdict, by, reason):
 
 def address(request):
     content = request.content
-    page = f"admin:governance_approvalpolicy_{content['what']}"
-    if content["what"] == "kind":
-        return reverse(page, args=[content["kind"]])
-    if content["what"] == "crossing":
-        return reverse(page, args=[content["layer"], content["direction"]])
-    return reverse(page, args=[content["layer"]] if content["what"] == "layer" else [])
+    keys = [content[name] for name in ("kind", "layer", "direction") if name in content]
+    return pages.address(f"{content['what']}_policy", *keys)
 
 
 def _put_kind(content):

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 from django.db.models import Q
-from django.urls import reverse
 from django.utils import timezone
 
 from accounts import catalogue, corrections, history
@@ -21,6 +20,7 @@ from accounts.history import acting, actor
 from accounts.locking import locked
 from accounts.models import Account
 from accounts.revenue import with_arr
+from core import pages
 from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
 from core.wording import day, plural
@@ -391,8 +391,8 @@ def address(request):
     """The page of the tier change; of many, the list."""
     ids = [one["id"] for one in request.content[plans.WITHIN]]
     if len(ids) == 1:
-        return reverse("admin:governance_transition_change", args=ids)
-    return f"{reverse('admin:governance_transition_changelist')}?request__id__exact={request.pk}"
+        return pages.address("transition", *ids)
+    return pages.address("transitions", request__id__exact=request.pk)
 
 
 # -- carrying out

@@ -12,8 +12,8 @@ from django.utils.http import urlencode
 from django.utils.module_loading import import_string
 
 from accounts import history
-from accounts.admin.governed import entries
 from accounts.catalogue import FACTS, SIGNALS, USAGE_FACTS
+from accounts.changes import entries
 from accounts.models import Product
 from accounts.revenue import with_arr
 from core import wording
