@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts import catalogue, conflicts, gates, parents
 from accounts.catalogue import ACCOUNT_FACTS
-from accounts.history import acting, actor
+from accounts.history import acting
 from accounts.models import Account
 from accounts.records import Origin
 from core.refusals import Refused
@@ -23,7 +23,7 @@ def correct(account, changes, *, by, reason):
     Returns the Conflicts: a protected fact of another system of record that matters to a segment is not set, it waits for a
     decision. The row is locked first, so that an import running meanwhile is not overwritten with what the page had loaded.
     """
-    with transaction.atomic(), acting(by=by, channel="admin", reason=reason):
+    with transaction.atomic(), acting(by=by, reason=reason):
         if changes.get("parent"):
             _check_parent(account, changes["parent"])
         held = Account.objects.select_for_update(of=["self"]).get(pk=account.pk)
@@ -51,7 +51,7 @@ def accept(account, fact, text, *, source, observed, by, reason):
     text: as in a Conflict, None for "not known". Raises Refused where it cannot be: a parent that is not there, a circle.
     """
     value = _value(account, fact, text)
-    with acting(by=by, channel=actor().channel, reason=reason):
+    with acting(by=by, reason=reason):
         _write(account, {fact: value}, [source, observed.isoformat()])
 
 

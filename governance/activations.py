@@ -10,7 +10,7 @@ from decimal import Decimal
 from django.utils import timezone
 
 from accounts import catalogue, history
-from accounts.history import acting, actor
+from accounts.history import acting
 from core import pages
 from core.refusals import Refused, verb
 from governance import approvals
@@ -34,7 +34,7 @@ def ask(definition, *, by, why, simulation=None, seen=None):
     """
     known = ApprovalRequest.objects.open().filter(kind=Kind.DEFINITION, key=_key(definition.pk))
     request = known.select_for_update().first()  # before the rules, as whoever decides it does
-    with acting(by=by, channel=actor().channel, reason=why):
+    with acting(by=by, reason=why):
         with _allowed("submit", definition.pk):
             found = versions.submit(definition, by=by, reason=why, seen=seen)
         if warnings := versions.examine(found).unacknowledged:

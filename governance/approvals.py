@@ -827,7 +827,7 @@ def _acting(by, reason):
         by is None and who.id is not None
     ):  # nobody asks in person: it is the system's doing, told by its channel
         who = type(who)(channel=who.channel)
-    with acting(by=by, label="" if by else who.label, channel=who.channel, reason=reason):
+    with acting(by=by, label="" if by else who.label, reason=reason):
         yield
 
 

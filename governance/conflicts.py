@@ -12,7 +12,7 @@ from django.db import DataError, transaction
 from django.utils import timezone
 
 from accounts import catalogue, corrections, history
-from accounts.history import acting, actor
+from accounts.history import acting
 from accounts.models import Account, Conflict
 from core.refusals import Refused, verb
 from governance import events, permissions
@@ -239,7 +239,7 @@ def _decide(chosen, status, *, by, note, answers, seen):
         raise Refused("conflict_note_missing")
     if len(chosen) > MOST:
         raise Refused("too_many_conflicts", most=MOST, count=len(chosen))
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=note):
+    with transaction.atomic(), acting(by=by, reason=note):
         if status == Status.TAKEN and any(one.fact == "parent" for one in chosen):
             corrections.lock_parents()
         accounts = _locked(chosen)
@@ -333,5 +333,5 @@ def report(account, fact, value, *, by, reason):
         raise Refused("fact_not_reportable")
     if not value:
         raise Refused("report_value_missing")
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason):
+    with transaction.atomic(), acting(by=by, reason=reason):
         return corrections.propose(account, fact, value, source=REPORTED, reason=reason)

@@ -26,7 +26,7 @@ def enter(absent, *, by=None, delegate, from_date, until_date, reason=""):
     _check_dates(from_date, until_date)
     if delegate.pk == absent.pk:
         raise Refused("delegate_is_absent")
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason.strip()):
+    with transaction.atomic(), acting(by=by, reason=reason.strip()):
         found = User.objects.select_for_update(no_key=True).in_bulk([absent.pk, delegate.pk])
         if delegate.pk not in found or not found[delegate.pk].is_active:
             raise Refused("delegate_cannot_log_in", delegate=delegate.get_username())
@@ -52,7 +52,7 @@ def enter(absent, *, by=None, delegate, from_date, until_date, reason=""):
 @verb
 def end(delegation, *, by=None, reason=""):
     """Nobody stands in any more, from now on; what was decided so stays decided."""
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason.strip()):
+    with transaction.atomic(), acting(by=by, reason=reason.strip()):
         found = Delegation.objects.select_for_update(of=["self"]).select_related("absent", "delegate")
         one = found.filter(pk=delegation.pk).first()
         if one is None:

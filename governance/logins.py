@@ -283,7 +283,7 @@ def _grouped(rows, by):
 def lift(user, *, by=None):
     """Let a person log in again at once: their wrong passwords are forgotten."""
     permissions.check(permissions.lift_lock(user, by=by))
-    with acting(by=by, label="" if by else actor().label, channel=actor().channel):
+    with acting(by=by, label="" if by else actor().label):
         if not locks(user):
             raise Refused("login_not_locked", user=user.get_username())
         AccessAttempt.objects.filter(username=user.get_username()).delete()

@@ -507,7 +507,7 @@ def expire(at):
     for one in due.order_by("expires_on", "pk"):
         reason = f"It was to end on {day(one.expires_on)}."
         try:
-            with transaction.atomic(), acting(label=actor().label, channel=actor().channel, reason=reason):
+            with transaction.atomic(), acting(label=actor().label, reason=reason):
                 ended += _end(one, Status.EXPIRED, reason, kind="override_expired", at=at, by_clock=True)
         except Exception:  # the others end all the same
             log.exception("The override %s could not be ended", one.pk)
@@ -618,7 +618,7 @@ def _ended(row, state):
 
 @contextmanager
 def _acting(by, reason):
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason):
+    with transaction.atomic(), acting(by=by, reason=reason):
         yield
 
 

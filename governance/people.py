@@ -251,7 +251,7 @@ def delete(user, *, by=None, reason="Deleted"):
 
 def password_set(user, *, by):
     """Keep that somebody set another person's password: they could log in as them now. The person is mailed."""
-    with transaction.atomic(), acting(by=by, channel=actor().channel):
+    with transaction.atomic(), acting(by=by):
         text = f"{by.get_username()} set a new password for {user.get_username()}."
         _tell(user, text, kind="password_set", **_to(user.email))
 
@@ -332,7 +332,7 @@ def _acting_on(user, by, reason, *, kind=Cause.Kind.DECISION):
         raise Refused("reason_missing")
     with (
         transaction.atomic(),
-        acting(by=by, label="" if by else actor().label, channel=actor().channel, reason=reason),
+        acting(by=by, label="" if by else actor().label, reason=reason),
     ):
         found = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
         if found is None:

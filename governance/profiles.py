@@ -80,7 +80,7 @@ def choose(name, *, by=None):
     permissions.check(permissions.choose_profile(by=by))
     with (
         transaction.atomic(),
-        acting(by=by, channel=actor().channel, reason=f"Profile {name} chosen at set-up"),
+        acting(by=by, reason=f"Profile {name} chosen at set-up"),
     ):
         profile = Profile.objects.select_for_update().get()
         if ApprovalRequest.objects.exists() or permissions.set_up_is_over():

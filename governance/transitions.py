@@ -773,7 +773,7 @@ def _leave_request(gone, reason):
     """An open request goes on without these; where nothing is left it is withdrawn, and they are planned again."""
     request = gone[0].request
     rest = _rest(request, gone)
-    with acting(label=actor().label, channel=actor().channel, reason=reason):
+    with acting(label=actor().label, reason=reason):
         if rest:
             approvals.edit(request, **_narrowed(request, rest), by=None)
         else:

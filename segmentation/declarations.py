@@ -441,7 +441,7 @@ def _end(one, status, reason, *, until=None):
 @contextmanager
 def _acting_on(layer, by, reason):
     """In one transaction, in this person's name, alone on the layer's declarations."""
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=(reason or "").strip()):
+    with transaction.atomic(), acting(by=by, reason=(reason or "").strip()):
         Layer.objects.select_for_update(no_key=True).get(pk=layer.pk)
         yield
 

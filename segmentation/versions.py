@@ -81,7 +81,7 @@ def steps(definition, *, by):
 
 def _as(by):
     """Written in this person's name, through the channel they came by."""
-    return acting(by=by, channel=actor().channel, reason=actor().reason)
+    return acting(by=by, reason=actor().reason)
 
 
 def _edits_rules(verb):
@@ -305,7 +305,7 @@ def _step(verb, version, *, by, reason, seen):
     if ways[0].needs_reason and not reason.strip():
         raise Refused("rules_reason_missing", done=DONE[verb])
     label = "" if by else actor().label
-    with transaction.atomic(), acting(by=by, label=label, channel=actor().channel, reason=reason.strip()):
+    with transaction.atomic(), acting(by=by, label=label, reason=reason.strip()):
         found = _locked(version)
         if found.status not in [step.source for step in ways]:
             known = " or ".join(sorted(_CALLED[step.source] for step in ways))
@@ -385,7 +385,7 @@ def load_presets():
     """
     done = {"created": [], "left": []}
     reason = "Preset of the library"
-    with transaction.atomic(), acting(label=actor().label, channel=actor().channel, reason=reason):
+    with transaction.atomic(), acting(label=actor().label, reason=reason):
         for position, key in enumerate(ORDER):
             created = _load(definitions.from_yaml(_preset(key)), position)
             done["created" if created else "left"].append(key)

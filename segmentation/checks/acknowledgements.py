@@ -2,7 +2,7 @@
 
 from django.db import transaction
 
-from accounts.history import acting, actor
+from accounts.history import acting
 from core.refusals import Refused
 from segmentation.models import Acknowledgement, Definition
 
@@ -25,7 +25,7 @@ def acknowledge(definition, warnings, *, reason, by):
         raise Refused("warnings_not_allowed")
     if not reason:
         raise Refused("warnings_unexplained")
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason):
+    with transaction.atomic(), acting(by=by, reason=reason):
         found = Definition.objects.select_for_update(of=["self"]).filter(pk=definition.pk).first()
         if found is None or found.status not in OPEN:
             raise Refused("warnings_closed")
