@@ -9,7 +9,8 @@ from datetime import datetime
 from importlib.util import find_spec
 from zoneinfo import ZoneInfo
 
-from celery import Celery, Task, signals
+from celery import Celery, signals
+from celery.contrib.django.task import DjangoTask
 from celery.schedules import crontab, schedule
 from django.conf import settings
 
@@ -106,7 +107,7 @@ def _nightly_utc():
     return local.astimezone(ZoneInfo("UTC")).hour
 
 
-class Work(Task):
+class Work(DjangoTask):
     """A task; whatever it writes is written through a worker."""
 
     def __call__(self, *args, **options):

@@ -12,8 +12,8 @@ TESTS = Path(__file__).parent
 
 
 @contextlib.contextmanager
-def refused(code, match=""):
-    """What is within is refused with this code, and a sentence in which `match` is found."""
+def refused(code, match=None):
+    """What is within is refused with this code, and where given, a sentence in which `match` is found."""
     with pytest.raises(Refused, match=match) as caught:
         yield caught
     assert caught.value.code == code
