@@ -181,7 +181,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
 
     def _page(self, request, one, refusal):
         desk = deciders.Desk([one])
-        sentences = _sentences(one, request.user, desk)
+        refusals = _refusals(one, request.user, desk)
         return page(
             request,
             "demarc/approval.html",
@@ -203,12 +203,12 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             **_subjects(one),
             in_force=_in_force(one),
             address=approvals.address(one),
-            may={name for name, sentence in sentences.items() if permissions.may(sentence)},
-            why_not=sentences["approve"],
+            may={name for name, refusal in refusals.items() if permissions.may(refusal)},
+            why_not=refusals["approve"],
             mine=request.user.pk in (one.requester, *one.editors),
             may_read=request.user.has_perm("governance.view_approvalrequest"),
             applies=applies(one) if one.status == Status.APPROVED else "",
-            following=None if permissions.may(sentences["approve"]) else _following(request.user, one),
+            following=None if permissions.may(refusals["approve"]) else _following(request.user, one),
             back=triage.back(request),
             typed=request.POST if refusal else {},
             refusal=refusal,
@@ -397,8 +397,8 @@ def _step(request, one):
 # -- what the page tells
 
 
-def _sentences(one, user, desk):
-    """{what could be done: the sentence that refuses it to this person, or ""}."""
+def _refusals(one, user, desk):
+    """{what could be done: the Refused for this person, or None}."""
     return {
         **{verdict: permissions.decide(one, by=user, verdict=verdict, desk=desk) for verdict in VERDICTS},
         "edit": permissions.edit_request(one, by=user),
