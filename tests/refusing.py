@@ -38,6 +38,7 @@ class Met:
 
     def missing(self, config):
         """The codes no test has met; none where only some tests were asked for."""
-        some = config.args_source is config.ArgsSource.ARGS or config.option.keyword
-        some = some or config.option.markexpr not in ("", "not long")
+        option = config.option
+        some = config.args_source is config.ArgsSource.ARGS or option.keyword or option.collectonly
+        some = some or option.markexpr not in ("", "not long")
         return [] if some else sorted(SENTENCES.keys() - self.codes)
