@@ -39,7 +39,7 @@ from governance.admin import policies as policy_pages
 from governance.admin import transitions as transition_pages
 from governance.models import AlertRule, Override, Profile, Transition
 from governance.profiles import Row
-from segmentation import assignments, explain, exports, runs
+from segmentation import assignments, explain, exports, runs, simulation
 from segmentation.admin import declarations as declaration_pages
 from segmentation.admin import simulations as simulation_pages
 from segmentation.definitions import DocumentErrors, Problem
@@ -83,6 +83,8 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("wrong_data_unexplained", lambda: transition_pages._kept(None, of(POST={"verb": "fix"}))),
         ("wrong_data_undated", lambda: transition_pages._kept(None, of(POST={"verb": "fix", "reason": "x"}))),
         ("import_files_gone", lambda: batches.ask_commit(of(uploads=of(exists=lambda: False)), by=None)),
+        ("import_not_previewed", lambda: import_gate.ask(ImportBatch(status="failed"), by=someone("ops", "CS Ops"), why="x")),
+        ("preview_gone", lambda: simulation._locked(of(pk=10**8))),
         ("import_gone", lambda: import_gate.carry_out(of(content={"import": 10**8}), by=None, at=None)),
         ("never_recalculated", lambda: assignments.known_of([1], Layer.objects.create(key="new"), at=TODAY)),
         ("primary_layer_unknown", explain.primary_layer),
@@ -324,6 +326,15 @@ def test_an_override_request_that_is_changed(team, monkeypatch):
         policies.change(request, by=someone("admin", "Administrator"), seen=seen, proposal=policies.for_kind("role", []))  # fmt: skip
 
 
+def test_no_override_begins_in_the_middle_of_a_hand_over(monkeypatch):
+    joint = of(from_segment="High", to_segment="Low", joint_until=TODAY)
+    monkeypatch.setattr(transitions, "supersede", lambda override, at: None)
+    monkeypatch.setattr(transitions, "_open", lambda account, layer: joint)
+    override = of(account="Acme", layer="Tier", from_segment="High")
+    with refused("account_being_handed_over", match=r"Acme is being handed over \(High → Low"):
+        transitions.from_override(override, plan=None, by=None, at=TODAY)
+
+
 # -- data and alerts
 
 
@@ -337,5 +348,7 @@ def test_conflicts_that_are_not_decided(db):
 
 def test_an_alert_rule_that_cannot_be_used(db):
     ops = someone("ops", "CS Ops")
+    with refused("alert_rules_not_allowed"):
+        alerts.save_rule(AlertRule(), by=someone("max"))
     with refused("alert_condition_unusable", match="There is no data field 'mood'"):
         alerts.save_rule(AlertRule(key="mood", name="Mood", condition="mood > 1"), by=ops)
