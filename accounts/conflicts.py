@@ -19,7 +19,7 @@ from accounts.catalogue import PROTECTED
 from accounts.history import actor
 from accounts.locking import locked
 from accounts.models import Account, Conflict, SystemOfRecord
-from accounts.refusals import Refused
+from core.refusals import Refused
 
 Status = Conflict.Status
 BATCH = 2_000  # rows of an INSERT
@@ -145,7 +145,7 @@ def propose(account, fact, value, origin, *, reason):
     now = held.parent.external_id if fact == "parent" and held.parent else getattr(held, fact)
     now = None if now in (None, "") else str(now)
     if value == now:
-        raise Refused("That is what we have already.")
+        raise Refused("value_held_already")
     whose, observed = held.provenance.get(fact) or ("", None)
     one = Candidate(
         0, held.pk, held.external_id, fact, now, whose, observed and date.fromisoformat(observed), value
@@ -153,7 +153,7 @@ def propose(account, fact, value, origin, *, reason):
     waiting, _ = _known({held.pk})
     one.open = waiting.get((held.pk, fact))
     if one.open and one.open.proposed_value == value:
-        raise Refused(f"That waits for a decision already: {one.open.proposed_source} says so too.")
+        raise Refused("value_proposed_already", source=one.open.proposed_source)
     one.effects = _weigh([one]).get(0, [])
     [made] = queue(Sifted([one]), origin, reason=reason)
     return made

@@ -9,10 +9,10 @@ from django.utils import timezone
 
 from accounts import catalogue, conflicts, gates, parents
 from accounts.catalogue import ACCOUNT_FACTS
-from accounts.history import acting, actor
+from accounts.history import acting
 from accounts.models import Account
 from accounts.records import Origin
-from accounts.refusals import Refused
+from core.refusals import Refused
 
 MANUAL = "manual"
 
@@ -23,7 +23,7 @@ def correct(account, changes, *, by, reason):
     Returns the Conflicts: a protected fact of another system of record that matters to a segment is not set, it waits for a
     decision. The row is locked first, so that an import running meanwhile is not overwritten with what the page had loaded.
     """
-    with transaction.atomic(), acting(by=by, channel="admin", reason=reason):
+    with transaction.atomic(), acting(by=by, reason=reason):
         if changes.get("parent"):
             _check_parent(account, changes["parent"])
         held = Account.objects.select_for_update(of=["self"]).get(pk=account.pk)
@@ -51,7 +51,7 @@ def accept(account, fact, text, *, source, observed, by, reason):
     text: as in a Conflict, None for "not known". Raises Refused where it cannot be: a parent that is not there, a circle.
     """
     value = _value(account, fact, text)
-    with acting(by=by, channel=actor().channel, reason=reason):
+    with acting(by=by, reason=reason):
         _write(account, {fact: value}, [source, observed.isoformat()])
 
 
@@ -72,7 +72,7 @@ def read(account, fact, typed):
             if (least := catalogue.FACTS[fact].minimum) is not None and value < least:
                 raise ValueError
     except (ValueError, ValidationError, ArithmeticError):
-        raise Refused(f"“{typed[:40]}” is no value for {catalogue.label(fact).lower()}.") from None
+        raise Refused("value_unreadable", typed=typed[:40], fact=catalogue.label(fact)) from None
     return _text(value)
 
 
@@ -116,11 +116,9 @@ def _parent(account, external_id):
         return None
     parent = Account.objects.filter(external_id=external_id).first()
     if parent is None:
-        raise Refused(
-            f"There is no account with the ID {external_id}: import it first, or keep what we have."
-        )
+        raise Refused("parent_missing", external_id=external_id)
     if parent.pk == account.pk:
-        raise Refused(f"{account} cannot be its own parent: keep what we have.")
+        raise Refused("parent_is_itself", account=account)
     _check_parent(account, parent)
     return parent
 
@@ -129,4 +127,4 @@ def _check_parent(account, parent):
     """Once nobody else can change a parent: two people may each have been right a moment ago."""
     lock_parents()
     if names := parents.circle(account.pk, parent.pk):
-        raise Refused(f"{parent} cannot be the parent: {parents.told(names)}.")
+        raise Refused("parent_circle", parent=parent, circle=parents.told(names))

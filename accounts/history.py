@@ -33,11 +33,14 @@ def actor() -> Actor:
 
 
 @contextmanager
-def acting(*, by=None, label="", channel="shell", reason=""):
-    """Everything written within is recorded as done by this user (or this label), through this channel."""
+def acting(*, by=None, label="", channel="", reason=""):
+    """Everything written within is recorded as done by this user (or this label).
+
+    channel: how they came, told by what they came through (the admin, a command, a worker) and by nobody within.
+    """
     known = by is not None and by.pk is not None
     name = label or (by.get_username() if known else "system")
-    token = _actor.set(Actor(by.pk if known else None, name, channel, reason))
+    token = _actor.set(Actor(by.pk if known else None, name, channel or actor().channel, reason))
     try:
         yield _actor.get()
     finally:

@@ -232,7 +232,7 @@ class Conflict(models.Model):
     proposed_value = models.TextField("value proposed", null=True)
     proposed_source = models.CharField(max_length=200)
     proposed_observed = models.DateField()
-    effects = models.JSONField(default=list)  # what it would change, in sentences
+    effects = models.JSONField(default=list)  # what it would change, as whoever weighs it says
     reason = models.TextField(blank=True)  # of a person who proposed it
     status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
     opened_at = models.DateTimeField(default=timezone.now)
@@ -489,6 +489,7 @@ class Refusal(models.Model):
     model = models.CharField(max_length=100, blank=True)
     object_id = models.BigIntegerField(null=True)
     subject = models.CharField(max_length=400, blank=True)
+    code = models.CharField(max_length=100)  # of core.refusals, as docs/refusals.md lists them
     sentence = models.TextField()
     actor = models.IntegerField(null=True, default=actor_id)
     actor_label = models.CharField(max_length=200, default=actor_label)

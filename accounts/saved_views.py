@@ -4,7 +4,7 @@ from django.db.models import Case, Q, Value, When
 from django.http import QueryDict
 
 from accounts.models import SavedView
-from accounts.refusals import Refused
+from core.refusals import Refused
 
 PASSING = {"p", "all", "e"}  # of a list's address: which page of it is open, and that an address was refused
 
@@ -39,9 +39,9 @@ def may_change(view, user):
 def save(listing, text, *, name, shared, by):
     """Keep a list's address (from `query`) under a name; one's own view of that name is replaced. (view, replaced)."""
     if not text:
-        raise Refused("There is nothing to save yet: search, filter or sort the list first.")
+        raise Refused("saved_view_empty")
     if len(text) > SavedView._meta.get_field("query").max_length:
-        raise Refused("This search is too long to be saved.")
+        raise Refused("saved_view_too_long")
     view, created = SavedView.objects.update_or_create(
         owner=by.pk,
         listing=listing,
@@ -56,7 +56,7 @@ def change(view, *, name, shared, by):
     _check(view, by)
     others = SavedView.objects.filter(owner=view.owner, listing=view.listing).exclude(pk=view.pk)
     if others.filter(name__iexact=name).exists():
-        raise Refused(f"There is a view called “{name}” already.")
+        raise Refused("saved_view_exists", name=name)
     view.name, view.shared = name, shared
     view.save(update_fields=["name", "shared"])
 
@@ -68,4 +68,4 @@ def delete(view, *, by):
 
 def _check(view, by):
     if not may_change(view, by):
-        raise Refused(f"Only {view.owner_label}, who saved it, changes this view.")
+        raise Refused("saved_view_of_another", owner=view.owner_label)

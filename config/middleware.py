@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from accounts.history import acting, naming
-from accounts.refusals import refused_by
+from core.refusals import refused_by
 from governance import logins
 
 # Alpine, which the theme is made with, evaluates its attributes and sets styles; nothing else is let in.

@@ -3,10 +3,8 @@
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from accounts.refusals import Refused
 from core import guards
-
-NAMED = 3
+from core.refusals import Refused
 
 
 def unapplied():
@@ -26,23 +24,10 @@ def check():
     finally:
         connection.close()  # processes fork after this
     if missing:
-        raise Refused(
-            f"The database lacks {_counted(missing)}: apply what is missing with `manage.py migrate`, "
-            "or start with `make run`, which does."
-        )
+        raise Refused("database_behind", missing=missing)
     try:
         lost = guards.differences()
     finally:
         connection.close()
     if lost:
-        more = f", and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
-        raise Refused(
-            f"The database does not keep what Demarc promises: {', '.join(lost[:NAMED])}{more}. `manage.py guards` lists "
-            "it all; `manage.py guards --install` puts functions and triggers back."
-        )
-
-
-def _counted(missing):
-    number = "1 migration" if len(missing) == 1 else f"{len(missing)} migrations"
-    more = ", ..." if len(missing) > NAMED else ""
-    return f"{number} of this version ({', '.join(missing[:NAMED])}{more})"
+        raise Refused("database_unguarded", lost=lost)

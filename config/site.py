@@ -1,14 +1,20 @@
 """The admin's site: unfold's, without what it works out for every page and none of ours shows."""
 
+from django.contrib.admin import site
 from django.contrib.admin.apps import AdminConfig as DjangosConfig
 from django.utils.functional import SimpleLazyObject
 from unfold.sites import UnfoldAdminSite
 
 from config import menu
+from core import pages
 
 
 class AdminConfig(DjangosConfig):
     default_site = "config.site.Site"
+
+    def ready(self):
+        super().ready()
+        pages.register_models(site._registry)
 
 
 class Site(UnfoldAdminSite):

@@ -8,12 +8,12 @@ from contextvars import ContextVar
 from decimal import Decimal
 
 from django.db.models import Func, TextField
-from django.urls import reverse
 from django.utils import timezone
 
 from accounts import catalogue, history
-from accounts.history import acting, actor
-from accounts.refusals import Refused, verb
+from accounts.history import acting
+from core import pages
+from core.refusals import Refused, verb
 from governance import approvals
 from governance.models import ApprovalRequest, Kind
 from segmentation import comparison, versions
@@ -35,14 +35,11 @@ def ask(definition, *, by, why, simulation=None, seen=None):
     """
     known = ApprovalRequest.objects.open().filter(kind=Kind.DEFINITION, key=_key(definition.pk))
     request = known.select_for_update().first()  # before the rules, as whoever decides it does
-    with acting(by=by, channel=actor().channel, reason=why):
+    with acting(by=by, reason=why):
         with _allowed("submit", definition.pk):
             found = versions.submit(definition, by=by, reason=why, seen=seen)
         if warnings := versions.examine(found).unacknowledged:
-            more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
-            raise Refused(
-                f"Acknowledge first, with a reason, what the checks warn of: {warnings[0].message}{more}"
-            )
+            raise Refused("warnings_unanswered", warnings=[one.message for one in warnings])
         attached = _frozen(found, simulation, by=by)
         what = {
             "content": {
@@ -114,7 +111,7 @@ def _frozen(definition, chosen, *, by):
     if found is None:
         return None
     if (found.layer_id, found.hash) != (definition.layer_id, definition.hash):
-        raise Refused("This impact preview is of other rules. Preview these, and attach that.")
+        raise Refused("preview_of_other_rules")
     if found.frozen_at:
         return found
     return preview.freeze(found, by=by, note=f"Attached to the request for version {definition.version}")
@@ -159,7 +156,7 @@ def carry_out(request, *, by, at):
     """Activate exactly what was approved."""
     found = _version(request)
     if found is None:
-        raise Refused("These rules have been discarded. Withdraw this request.")
+        raise Refused("definition_discarded")
     with _allowed("activate", found.pk):
         versions.activate(found, by=by, reason=request.why, seen=request.content["hash"])
 
@@ -175,7 +172,7 @@ def decided_against(request, *, verdict, by, reason):
 
 
 def address(request):
-    return reverse("admin:segmentation_definition_change", args=[request.content["definition"]])
+    return pages.address("definition", request.content["definition"])
 
 
 def _version(request):
@@ -192,10 +189,9 @@ def gate(verb, version, *, by):
     open = ApprovalRequest.objects.open().filter(kind=Kind.DEFINITION, key=_key(version.pk)).first()
     if open is not None:
         raise Refused(
-            f"Version {version.version} waits for approval, which {history.who(open, 'requester')} has asked for. "
-            "Decide that request, or withdraw it."
+            "definition_awaits_approval", version=version.version, requester=history.who(open, "requester")
         )
-    raise Refused("Rules become active by approval: send them for approval.")
+    raise Refused("activation_needs_approval")
 
 
 @contextmanager

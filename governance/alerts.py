@@ -17,7 +17,7 @@ from simple_history.utils import bulk_create_with_history, bulk_update_with_hist
 from accounts import catalogue
 from accounts.history import acting, actor
 from accounts.models import Account
-from accounts.refusals import Refused, verb
+from core.refusals import Refused, verb
 from governance import events, permissions
 from governance.models import Alert, AlertRule, Event
 from segmentation import assignments, engine, frames, runs, scopes
@@ -223,7 +223,7 @@ def _active(rules):
 def _by_itself():
     """In nobody's name, unless somebody asked for it."""
     who = actor()
-    return acting(label=who.label if who.id else "alerts", channel=who.channel, reason=who.reason)
+    return acting(label=who.label if who.id else "alerts", reason=who.reason)
 
 
 def _compile(rule):
@@ -396,8 +396,8 @@ def acknowledge(alert, *, by, note=""):
     if held.status == _STATUS.ACKNOWLEDGED and held.acknowledged_by == by.pk:
         return held  # a second click
     if held.status != _STATUS.OPEN:
-        raise Refused(f"This alert is {held.get_status_display().lower()} already.")
-    with acting(by=by, channel=actor().channel, reason=note.strip()):
+        raise Refused("alert_not_open", status=held.get_status_display())
+    with acting(by=by, reason=note.strip()):
         held.status, held.note, held.acknowledged_at = _STATUS.ACKNOWLEDGED, note.strip(), timezone.now()
         held.acknowledged_by, held.acknowledged_by_label = by.pk, by.get_username()
         held.save()
@@ -419,8 +419,8 @@ def save_rule(rule, *, by):
     """
     permissions.check(permissions.manage_alerts(by=by))
     if found := problems(rule.condition, days=rule.days):
-        raise Refused(found[0])
-    with acting(by=by, channel=actor().channel, reason=actor().reason):
+        raise Refused("alert_condition_unusable", problem=found[0])
+    with acting(by=by, reason=actor().reason):
         before = AlertRule.objects.select_for_update().filter(pk=rule.pk).first()
         if before and (before.condition, before.days) != (rule.condition, rule.days):
             rule.evaluated_at = None

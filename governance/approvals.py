@@ -27,9 +27,9 @@ from django.utils import timezone
 
 from accounts import history, revenue
 from accounts.history import acting, actor
-from accounts.refusals import Refused, verb
-from accounts.templatetags.shown import day, plural
+from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
+from core.wording import day
 from governance import events, permissions
 from governance.deciders import Desk
 from governance.models import ApprovalRequest, Comment, Decision, Event, Kind
@@ -221,7 +221,7 @@ def open(
     changes, in sentences. apply_on: not before this day. authors: ids of those who wrote what is asked for, whoever asks:
     they count as its editors. Whether the person may ask for this the kind's module has checked.
     """
-    why = _said(why, "Say why you ask for this.")
+    why = _said(why, "request_reason_missing")
     content = _plain(content)
     now = timezone.now()
     with _acting(by, why):
@@ -266,14 +266,16 @@ def _create(**columns):
             if not known.exists():
                 return ApprovalRequest.objects.create(**columns)
     except IntegrityError as error:  # somebody else asked in the same moment
-        if "one_open_request" not in str(error):
+        if error.__cause__.diag.constraint_name != "one_open_request":
             raise
     found = known.first()
     if found is None:
-        raise Refused("Somebody else asked for this in the same moment. Open the page again and look.")
+        raise Refused("request_changed_in_the_same_moment")
     raise Refused(
-        f"{history.who(found, 'requester')} has asked for approval of this on {day(found.requested_at)} already "
-        f"({found.get_status_display().lower()}). Edit or withdraw that request first."
+        "request_open_already",
+        requester=history.who(found, "requester"),
+        requested_at=found.requested_at,
+        status=found.get_status_display(),
     )
 
 
@@ -332,16 +334,14 @@ def narrow(request, *, content, changes, impact, by, seen, reason, subject=None)
 
     content: that of the request with entries of its lists left out, and nothing else changed.
     """
-    reason = _said(reason, "Say why it is taken out.")
+    reason = _said(reason, "taking_out_unexplained")
     content = _plain(content)
     with _acting(by, reason):
         request = _locked(request)
         permissions.check(permissions.decide(request, by=by, verdict="ask"))
         _check_seen(request, by, seen)
         if not _only_less(request.content, content):
-            raise Refused(
-                "Whoever decides may take something out of a request, but not change what is left of it."
-            )
+            raise Refused("request_not_narrowed")
         texts = {"subject": subject and subject[:400]}
         return _revise(request, content, changes, impact, by=by, texts=texts, narrowed=reason)
 
@@ -364,7 +364,7 @@ def _revise(request, content, changes, impact, *, by, texts, others=None, narrow
     fresh = {name: _clean(text) for name, text in texts.items() if text is not None}
     fresh |= {name: value for name, value in (others or {}).items() if value is not KEEP}
     if fresh.get("why") == "":
-        raise Refused("Say why you ask for this.")
+        raise Refused("request_reason_missing")
     hold_policies(request.kind)
     hash, owners = _worked_out(request.kind, content)
     if hash == request.hash and all(getattr(request, name) == value for name, value in fresh.items()):
@@ -458,7 +458,7 @@ def _measure(request, when, at):
 def comment(request, *, by, text):
     """Say something about a request; it stays as written."""
     permissions.check(permissions.comment(request, by=by))
-    text = _said(text, "Write something first.")
+    text = _said(text, "comment_missing")
     return Comment.objects.create(request=request, text=text, by=by.pk, by_label=by.get_username())
 
 
@@ -478,14 +478,14 @@ def approve(request, *, by, seen, reason="", at=None):
 @verb
 def ask(request, *, by, seen, reason, at=None):
     """Ask for changes: it goes back to who requested it; the Decision."""
-    reason = _said(reason, "Say what has to change.")
+    reason = _said(reason, "asked_changes_missing")
     return _decide(request, _VERDICT.ASK, by=by, seen=seen, reason=reason, at=at)
 
 
 @verb
 def reject(request, *, by, seen, reason, at=None):
     """Say no, with a reason; what is in force stays as it is. The Decision."""
-    reason = _said(reason, "Say why you reject this: whoever asked reads it.")
+    reason = _said(reason, "rejection_unexplained")
     return _decide(request, _VERDICT.REJECT, by=by, seen=seen, reason=reason, at=at)
 
 
@@ -572,7 +572,7 @@ def _end(request, status, verdict, *, by, at, reason, text):
 @verb
 def withdraw(request, *, by, reason, at=None):
     """Take an open request back; what it was about is free again."""
-    reason = _said(reason, "Say why it is withdrawn.")
+    reason = _said(reason, "withdrawal_unexplained")
     with _acting(by, reason):
         request = _locked(request)
         permissions.check(permissions.withdraw(request, by=by))
@@ -814,20 +814,21 @@ def _plain(content):
             content, cls=DjangoJSONEncoder, ensure_ascii=False
         ).encode()  # half a surrogate pair is no text
     except ValueError:
-        raise Refused("The request contains something that cannot be stored.") from None
+        raise Refused("request_unstorable") from None
     if "\\u0000" in text:
-        raise Refused("The request contains a character that cannot be stored.")
+        raise Refused("request_text_unstorable")
     return json.loads(text)
 
 
 def _clean(text):
     text = (text or "").replace("\0", "").strip()
     if len(text) > LONGEST:
-        raise Refused(f"A text may have {LONGEST:,} characters.")
+        raise Refused("text_too_long", most=LONGEST)
     return text
 
 
 def _said(text, otherwise):
+    """A text somebody has to write; `otherwise`: the code of the refusal where they did not."""
     text = _clean(text)
     if not text:
         raise Refused(otherwise)
@@ -841,7 +842,7 @@ def _acting(by, reason):
         by is None and who.id is not None
     ):  # nobody asks in person: it is the system's doing, told by its channel
         who = type(who)(channel=who.channel)
-    with acting(by=by, label="" if by else who.label, channel=who.channel, reason=reason):
+    with acting(by=by, label="" if by else who.label, reason=reason):
         yield
 
 
@@ -877,44 +878,31 @@ def _tell(request, kind, text, reason, **data):
 
 def _check_seen(request, by, seen):
     if by is not None and seen != token(request):
-        raise Refused(changed_since(request, seen))
+        raise changed_since(request, seen)
 
 
 def changed_since(request, seen):
-    """What has changed of a request since the revision that token was of, in sentences."""
+    """The Refused for whoever saw another request than there is: it says what was edited since that token."""
     revision = str(seen or "").partition(":")[0]
     then = None
     if revision.isdecimal() and len(revision) < 9:
         rows = ApprovalRequest.history.filter(id=request.pk, revision=int(revision))
         then = rows.order_by("-history_id").first()
     if then is None or then.revision == request.revision:
-        return "This is not the request as it is now. Open it again, then decide."
-    edited = (
-        ApprovalRequest.history.filter(id=request.pk, revision=request.revision)
-        .order_by("history_id")
-        .first()
-    )
+        return Refused("request_stale")
+    edits = ApprovalRequest.history.filter(id=request.pk, revision=request.revision)
+    edit = edits.order_by("history_id").first()
     new, gone = _differences(then.changes, request.changes)
-    told = [f"New: {_quoted(new)}" if new else "", f"No longer: {_quoted(gone)}" if gone else ""]
-    if not new and not gone:
-        texts = (then.why, then.evidence, then.subject) == (request.why, request.evidence, request.subject)
-        told = ["It was handed in again as it was." if texts and then.hash == request.hash else
-                "Its details, reason or evidence are different."]  # fmt: skip
-    who = f" by {history.who(edited, 'history_user')}, {day(edited.history_date)}" if edited else ""
-    return " ".join(
-        [
-            f"This request was edited since you opened it ({who.strip()}).",
-            *filter(None, told),
-            "Look at it again.",
-        ]
+    texts = (then.why, then.evidence, then.subject) == (request.why, request.evidence, request.subject)
+    return Refused(
+        "request_edited",
+        editor=history.who(edit, "history_user") if edit else "",
+        edited_at=edit.history_date if edit else None,
+        new=new,
+        gone=gone,
+        same=texts and then.hash == request.hash,
     )
 
 
 def _differences(before, after):
     return [one for one in after if one not in before], [one for one in before if one not in after]
-
-
-def _quoted(sentences):
-    rest = len(sentences) - 3
-    more = f" and {plural(rest, 'more change,more changes')}" if rest > 0 else ""
-    return " ".join(f"“{one}”" for one in sentences[:3]) + more + "."

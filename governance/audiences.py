@@ -1,8 +1,9 @@
 """Who has to do with an event, and why: what governance.notifications.KINDS names.
 
-Each of the public functions takes an event and what is `Known` of its batch, and answers {User: why they are told}.
+Each of the public functions takes an event and what is `Known` of its batch, and answers {User: Why they are told}.
 """
 
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from django.contrib.auth.models import User
@@ -12,7 +13,42 @@ from governance.models import AlertRule, ApprovalRequest, Kind, Override, Transi
 from segmentation.models import Move, Segment
 
 REVOPS = "RevOps"
-IT = "{it}"  # the account, in why somebody is told
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why somebody is told: a code of WHY, and what its sentence names."""
+
+    code: str
+    about: dict = field(default_factory=dict)
+
+    def said(self, it):
+        """The sentence. it: the account, or "them"."""
+        return WHY[self.code].format(it=it, **self.about)
+
+
+WHY = {
+    "absent_asker": "Who asked for it is not there any more, so CS Ops is told.",
+    "absent_csm": "Nobody looks after {it}, so CS Ops is told.",
+    "absent_planner": "Nobody has planned it, so CS Ops is told.",
+    "absent_receiver": "{receiver}, who takes {it} over, does not log in, so CS Ops is told.",
+    "administrator": "You are an administrator.",
+    "approver": "You approve what changes about segments.",
+    "asker": "You asked for it.",
+    "can_confirm": "You can confirm it.",
+    "can_decide": "You can decide it as {role}.",
+    "can_decide_instead": "You can decide it as {role}, for somebody who is away.",
+    "concerned": "It is about you.",
+    "cs_ops": "You are in CS Ops.",
+    "csm": "You look after {it}.",
+    "csm_of_one": "You look after it.",
+    "csm_of_some": "You look after an account of it.",
+    "giver": "You hand {it} over.",
+    "planner": "You planned it.",
+    "receiver": "You take {it} over.",
+    "segment_owner": "You own the segment {segment}.",
+    "steward": "You decide which source is right.",
+}
 
 
 class Known:
@@ -107,32 +143,32 @@ def approvers(event, known):
 
 def _seat(request, id, known):
     seat = known.desk.seats(request, id)[0]
-    return f"You can decide it as {seat.role}{', for somebody who is away' if seat.on_behalf_of else ''}."
+    return Why("can_decide_instead" if seat.on_behalf_of else "can_decide", {"role": seat.role})
 
 
 def asker(event, known):
     """Who asked for it."""
     asked = known.request(event) or known.override(event)
     id = getattr(asked, "requester", None) or getattr(asked, "requested_by", None)
-    return _named(known.people.get(id), "You asked for it.")
+    return _named(known.people.get(id), Why("asker"))
 
 
 def asking(event, known):
     """Who asked for it, and has to do something now; CS Ops where they have left."""
     found = {user: why for user, why in asker(event, known).items() if user.is_active}
-    return found or _ops(known, "Who asked for it is not there any more, so CS Ops is told.")
+    return found or _ops(known, "absent_asker")
 
 
 def owners(event, known):
     """The CSMs of the accounts a request is about; of a role, whoever gets it."""
     request = known.request(event)
     found = [known.people.get(id) for id in request.owners] if request else []
-    why = "You look after an account of it."
+    code = "csm_of_some"
     if request and request.kind == Kind.ROLE:
-        why = "It is about you."
+        code = "concerned"
     elif request and request.accounts == 1:
-        why = "You look after it."
-    return {user: why for user in found if user}
+        code = "csm_of_one"
+    return {user: Why(code) for user in found if user}
 
 
 # -- of accounts and tier changes
@@ -141,7 +177,7 @@ def owners(event, known):
 def csm(event, known):
     """Who looks after the account."""
     account = event.account
-    return _named(account and account.csm and account.csm.user, f"You look after {IT}.")
+    return _named(account and account.csm and account.csm.user, Why("csm"))
 
 
 def audience(event, known):
@@ -153,7 +189,7 @@ def audience(event, known):
 
 def csm_or_ops(event, known):
     """Who looks after the account; CS Ops where nobody does who logs in."""
-    return csm(event, known) or _ops(known, f"Nobody looks after {IT}, so CS Ops is told.")
+    return csm(event, known) or _ops(known, "absent_csm")
 
 
 def planner(event, known):
@@ -161,8 +197,8 @@ def planner(event, known):
     transition = known.transition(event)
     found = known.people.get(transition.planned_by) if transition else None
     if found is None or not found.is_active:
-        return _ops(known, "Nobody has planned it, so CS Ops is told.")
-    return {found: "You planned it."}
+        return _ops(known, "absent_planner")
+    return {found: Why("planner")}
 
 
 def receiver(event, known):
@@ -172,15 +208,15 @@ def receiver(event, known):
     if found is None:
         return {}
     if found.user is None:
-        return _ops(known, f"{found}, who takes {IT} over, does not log in, so CS Ops is told.")
-    return {found.user: f"You take {IT} over."}
+        return _ops(known, "absent_receiver", receiver=found)
+    return {found.user: Why("receiver")}
 
 
 def giver(event, known):
     """Who hands the account over."""
     transition = known.transition(event)
     found = transition.giver if transition else None
-    return _named(found and found.user, f"You hand {IT} over.")
+    return _named(found and found.user, Why("giver"))
 
 
 # -- of segments
@@ -195,35 +231,38 @@ def segment_owners(event, known):
         "layer": "layer",
     }
     segments = Segment.objects.filter(**{about[event.about]: event.about_id}, owner__is_active=True)
-    owned = {segment.owner: f"You own the segment {segment}." for segment in segments.select_related("owner")}
-    return dict.fromkeys(known.role(APPROVER), "You approve what changes about segments.") | owned
+    owned = {
+        segment.owner: Why("segment_owner", {"segment": segment})
+        for segment in segments.select_related("owner")
+    }
+    return dict.fromkeys(known.role(APPROVER), Why("approver")) | owned
 
 
 # -- of roles
 
 
 def ops(event, known):
-    return _ops(known, "You are in CS Ops.")
+    return _ops(known, "cs_ops")
 
 
-def _ops(known, why):
-    return dict.fromkeys(known.role(CS_OPS), why)
+def _ops(known, code, **about):
+    return dict.fromkeys(known.role(CS_OPS), Why(code, about))
 
 
 def administrators(event, known):
-    return dict.fromkeys(known.role(ADMINISTRATOR), "You are an administrator.")
+    return dict.fromkeys(known.role(ADMINISTRATOR), Why("administrator"))
 
 
 def stewards(event, known):
     """Those who decide which source is right."""
-    return dict.fromkeys([*known.role(CS_OPS), *known.role(REVOPS)], "You decide which source is right.")
+    return dict.fromkeys([*known.role(CS_OPS), *known.role(REVOPS)], Why("steward"))
 
 
 def may_confirm(event, known):
     """Those who confirm declared values."""
-    return dict.fromkeys(known.confirmers, "You can confirm it.")
+    return dict.fromkeys(known.confirmers, Why("can_confirm"))
 
 
 def concerned(event, known):
     """The person an event names ({"user": id})."""
-    return _named(known.people.get(event.data.get("user")), "It is about you.")
+    return _named(known.people.get(event.data.get("user")), Why("concerned"))

@@ -13,15 +13,15 @@ from functools import cache
 from django.apps import apps
 from django.db import OperationalError, connection, transaction
 from django.db.models import Q
-from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from accounts import history
-from accounts.admin.governed import KINDS as CHANGED
-from accounts.admin.governed import NAMES, told
+from accounts.changes import KINDS as CHANGED
+from accounts.changes import NAMES, told
 from accounts.models import Account
-from accounts.refusals import Refused
+from core import pages
+from core.refusals import Refused
 from governance.models import Decision
 from segmentation.models import Cause, Move, Run
 
@@ -74,7 +74,7 @@ class Entry:
     """
 
     at: datetime
-    kind: str
+    code: str  # of KINDS
     who: str
     person: int | None
     named: str
@@ -85,6 +85,10 @@ class Entry:
     place: str
     link: str = ""
     changes: list = field(default_factory=list)
+
+    @property
+    def kind(self):
+        return KINDS[self.code]
 
 
 @dataclass(frozen=True)
@@ -277,7 +281,7 @@ def _rows(asked, place, limit):
             cursor.execute("set local statement_timeout = default; set local jit = default")
             return rows
     except OperationalError:
-        raise Refused("This search takes too long. Narrow it: choose a kind of entry, or days.") from None
+        raise Refused("audit_search_too_long") from None
 
 
 def _select(number, inner, conditions):
@@ -349,7 +353,7 @@ def _entry(row, changes):
     what, text = _said(kind, row)
     return Entry(
         at=row["at"],
-        kind=KINDS[kind],
+        code=kind,
         who=row["who"] or "system",
         person=row["person"],
         named=history.named(row["person"], row["who"] or "system"),
@@ -387,16 +391,11 @@ def _called(label):
 
 def _link(kind, row):
     """The page about it: its history, or itself; of what has no page that of the account."""
-    label, key = row["model"], row["object"]
-    page = "history" if kind == "change" else "change"
-    for name, argument in ((label, key), ("accounts.account", row["account"])):
-        app, _, model = name.partition(".")
-        if not argument or not model:
-            continue
-        try:
-            return reverse(f"admin:{app}_{model}_{page if name == label else 'change'}", args=[argument])
-        except NoReverseMatch:
-            continue
+    name = row["model"].rpartition(".")[2]
+    own = f"{name}_history" if kind == "change" else name
+    for name, key in ((own, row["object"]), ("account", row["account"])):
+        if key and (page := pages.find(name)):
+            return page.address(key)
     return ""
 
 

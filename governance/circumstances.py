@@ -10,7 +10,7 @@ from django.db.models import Q, Sum
 
 from accounts import history
 from accounts.models import Account
-from accounts.templatetags.shown import day, money, plural
+from core.wording import day, listed, money, plural
 from governance import approvals
 from governance.models import ApprovalRequest, Event, Kind
 from segmentation.models import Segment
@@ -118,5 +118,5 @@ def _asked_beside(request, at):
     number = plural(others.count() + 1, "request,requests")
     return [
         f"{history.who(request, 'requester')} has asked for {number} of this kind within {TOGETHER.days} days, "
-        f"{money(together.arr)} together. As one request they would need more approvals of {' and '.join(roles)}."
+        f"{money(together.arr)} together. As one request they would need more approvals of {listed(roles)}."
     ]

@@ -12,9 +12,9 @@ from django.db import DataError, transaction
 from django.utils import timezone
 
 from accounts import catalogue, corrections, history
-from accounts.history import acting, actor
+from accounts.history import acting
 from accounts.models import Account, Conflict
-from accounts.refusals import Refused, verb
+from core.refusals import Refused, verb
 from governance import events, permissions
 from governance.models import Event, Override
 from segmentation import assignments, engine, explain
@@ -27,7 +27,7 @@ ACQUIRED = ("industry", "parent")  # changes that may be an acquisition
 MOST = 200  # decided in one action
 LONGEST = 2_000  # characters of a note or an answer
 NOTHING = "not known"
-BY_THE_RULES = " by the rules: "  # in the sentences about segments
+POINTS, SEGMENT = "points", "segment"  # what a value would change
 
 Status = Conflict.Status
 
@@ -46,7 +46,9 @@ def pinned():
 
 
 def weigh(frame):
-    """{row: [what it would change, in sentences]} of the changes that change points or a segment, on any segmentation.
+    """{row: [effects]} of the changes that change points or a segment, on any segmentation.
+
+    An effect: {"what": POINTS or SEGMENT, "layer": its name, "was", "then"}, and the "measure" of points; None: none.
 
     frame: `row`, `account` (id), `fact`, `held`, `proposed` (text or null), as many rows as there are. Each change is looked
     at by itself; where several of one account only matter together, all of them do.
@@ -61,8 +63,8 @@ def weigh(frame):
         rules, clock = explain.in_use(definition, definition.layer)
         look = partial(_Look, definition.layer, rules, clock)
         for part in some.iter_slices(SLICE):
-            for row, sentences in _divided(look, part):
-                found[row] += sentences
+            for row, effects in _divided(look, part):
+                found[row] += effects
     return dict(found)
 
 
@@ -105,24 +107,24 @@ class _Look:
         return engine.evaluate(self.rules.document, inputs, self.clock, left_out=self.rules.left_out)
 
     def told(self):
-        """[(row, [sentences])] of the changes that matter."""
+        """[(row, [effects])] of the changes that matter."""
         rows = defaultdict(list)
         for row, account, fact in self.part.select("row", "account", "fact").iter_rows():
             rows[account].append((row, fact))
         facts = sorted(set(self.part["fact"]))
         matters, alone = [], set()
         for fact in facts:
-            for account, sentences in self.differing([fact]).items():
-                matters += [(row, sentences) for row, one in rows[account] if one == fact]
+            for account, effects in self.differing([fact]).items():
+                matters += [(row, effects) for row, one in rows[account] if one == fact]
                 alone.add(account)
         if len(facts) > 1 and any(len(some) > 1 for some in rows.values()):
-            for account, sentences in self.differing(facts).items():
+            for account, effects in self.differing(facts).items():
                 if account not in alone:
-                    matters += [(row, sentences) for row, _ in rows[account]]
+                    matters += [(row, effects) for row, _ in rows[account]]
         return matters
 
     def differing(self, facts):
-        """{account: [what is different, in sentences]} with the values proposed for these facts."""
+        """{account: [effects]} with the values proposed for these facts."""
         inputs = self.inputs
         for fact in facts:
             inputs = _with_proposed(inputs, fact, self.part.filter(pl.col("fact") == fact))
@@ -137,22 +139,23 @@ class _Look:
         )
         for was, becomes in pairs:
             said = found.setdefault(was["id"], [])
-            said += [one for one in self.sentences(was, becomes) if one not in said]
+            said += [one for one in self.effects(was, becomes) if one not in said]
         return found
 
-    def sentences(self, was, becomes):
+    def effects(self, was, becomes):
         for criterion in self.rules.document.criteria:
             old, new = (row[f"points.{criterion.key}"] for row in (was, becomes))
             if old != new:
                 name = criterion.name or catalogue.label(criterion.fact)
-                yield f"{self.layer}: {name} {_points(old)} → {_points(new)} points"
+                yield {"what": POINTS, "layer": str(self.layer), "measure": name, "was": old, "then": new}
         if was["segment"] != becomes["segment"]:
-            yield f"{self.layer}{BY_THE_RULES}{self.segment(was)} → {self.segment(becomes)}"
+            sides = {"was": self.segment(was), "then": self.segment(becomes)}
+            yield {"what": SEGMENT, "layer": str(self.layer), **sides}
 
     def segment(self, row):
         if not hasattr(self, "names"):
             self.names = dict(self.layer.segments.values_list("key", "name"))
-        return self.names.get(row["segment"], "needs data")
+        return self.names.get(row["segment"])
 
 
 def _with_proposed(inputs, fact, some):
@@ -162,10 +165,6 @@ def _with_proposed(inputs, fact, some):
     joined = inputs.join(some, on="id", how="left", maintain_order="left")
     value = pl.when("_is").then("_proposed").otherwise(fact)
     return joined.with_columns(value.alias(fact)).drop("_proposed", "_is")
-
-
-def _points(points):
-    return "no" if points is None else points
 
 
 # -- what waits
@@ -237,10 +236,10 @@ def _decide(chosen, status, *, by, note, answers, seen):
     permissions.check(permissions.resolve_conflict(by=by))
     note, answers = _text(note), {name: _text((answers or {}).get(name)) for name in ANSWERS}
     if not note:
-        raise Refused("Say why: the note is kept for everybody who asks later.")
+        raise Refused("conflict_note_missing")
     if len(chosen) > MOST:
-        raise Refused(f"At most {MOST} values at a time; these are {len(chosen):,}.")
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=note):
+        raise Refused("too_many_conflicts", most=MOST, count=len(chosen))
+    with transaction.atomic(), acting(by=by, reason=note):
         if status == Status.TAKEN and any(one.fact == "parent" for one in chosen):
             corrections.lock_parents()
         accounts = _locked(chosen)
@@ -262,15 +261,16 @@ def _locked(chosen):
 
 def _check(conflict, answers, seen):
     if conflict.status != Status.OPEN:
-        who = f", by {history.who(conflict, 'decided_by')}" if conflict.decided_by_label else ""
-        state = conflict.get_status_display().lower()
-        raise Refused(f"This was decided already: {conflict} ({state}{who}). Nothing was changed.")
+        who = history.who(conflict, "decided_by")
+        raise Refused(
+            "conflict_decided_already", conflict=conflict, status=conflict.get_status_display(), decider=who
+        )
     if seen is not None and seen != token(conflict):
-        raise Refused(f"{conflict} has changed since you opened the page. Look at what is there now.")
+        raise Refused("conflict_stale", conflict=conflict)
     missing = [name for name in ANSWERS if not answers[name]]
     if missing and asks(conflict):
         question = Conflict._meta.get_field(missing[0]).verbose_name
-        raise Refused(f"This may be an acquisition, so three answers are needed. {question}")
+        raise Refused("acquisition_unanswered", question=question)
 
 
 def _end(conflict, status, by, note, answers):
@@ -306,9 +306,9 @@ def _end(conflict, status, by, note, answers):
 def _text(typed):
     typed = (typed or "").strip()
     if len(typed) > LONGEST:
-        raise Refused(f"The note and each answer may have {LONGEST:,} characters.")
+        raise Refused("conflict_text_too_long", most=LONGEST)
     if "\x00" in typed:
-        raise Refused("The text contains a character that cannot be stored.")
+        raise Refused("text_unstorable")
     return typed
 
 
@@ -328,10 +328,10 @@ def report(account, fact, value, *, by, reason):
     permissions.check(permissions.report_conflict(by=by))
     reason, value = _text(reason), _text(value)
     if not reason:
-        raise Refused("Say how you know: whoever decides was not there.")
+        raise Refused("report_unexplained")
     if fact not in REPORTABLE:
-        raise Refused("Only what segments stand on is reported here; other data are corrected.")
+        raise Refused("fact_not_reportable")
     if not value:
-        raise Refused("Say what is right.")
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason):
+        raise Refused("report_value_missing")
+    with transaction.atomic(), acting(by=by, reason=reason):
         return corrections.propose(account, fact, value, source=REPORTED, reason=reason)

@@ -5,8 +5,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.history import acting, actor
-from accounts.refusals import Refused, verb
-from accounts.templatetags.shown import article, day
+from core.refusals import Refused, verb
+from core.wording import day
 from governance import events, permissions
 from governance.deciders import NEVER
 from governance.models import Delegation
@@ -25,24 +25,24 @@ def enter(absent, *, by=None, delegate, from_date, until_date, reason=""):
     permissions.check(permissions.enter_absence(absent, delegate, by=by))
     _check_dates(from_date, until_date)
     if delegate.pk == absent.pk:
-        raise Refused("Nobody stands in for themselves: choose somebody else.")
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason.strip()):
+        raise Refused("delegate_is_absent")
+    with transaction.atomic(), acting(by=by, reason=reason.strip()):
         found = User.objects.select_for_update(no_key=True).in_bulk([absent.pk, delegate.pk])
         if delegate.pk not in found or not found[delegate.pk].is_active:
-            raise Refused(f"{delegate.get_username()} cannot log in, so cannot decide for anybody.")
+            raise Refused("delegate_cannot_log_in", delegate=delegate.get_username())
         if not delegate.groups.exists():
-            raise Refused(f"{delegate.get_username()} has no role: choose somebody who has one.")
+            raise Refused("delegate_without_role", delegate=delegate.get_username())
         if never := delegate.groups.filter(name__in=NEVER).first():
-            raise Refused(
-                f"{delegate.get_username()} is {article(never.name)}, and so decides about nothing: choose somebody else."
-            )
+            raise Refused("delegate_decides_nothing", delegate=delegate.get_username(), role=never.name)
         said = {"delegate": delegate, "from_date": from_date, "until_date": until_date}
         if before := absent.delegated.filter(**said).first():
             return before
         if other := absent.delegated.filter(from_date__lte=until_date, until_date__gte=from_date).first():
             raise Refused(
-                f"{other.delegate.get_username()} stands in from {day(other.from_date)} to {day(other.until_date)} "
-                "already. End that first, or choose other days."
+                "absence_overlaps",
+                delegate=other.delegate.get_username(),
+                from_date=other.from_date,
+                until_date=other.until_date,
             )
         causes.take(Cause.Kind.DECISION, reason=reason.strip())
         made = Delegation.objects.create(absent=absent, reason=reason.strip(), **said)
@@ -54,11 +54,11 @@ def enter(absent, *, by=None, delegate, from_date, until_date, reason=""):
 @verb
 def end(delegation, *, by=None, reason=""):
     """Nobody stands in any more, from now on; what was decided so stays decided."""
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason.strip()):
+    with transaction.atomic(), acting(by=by, reason=reason.strip()):
         found = Delegation.objects.select_for_update(of=["self"]).select_related("absent", "delegate")
         one = found.filter(pk=delegation.pk).first()
         if one is None:
-            raise Refused("This was ended already.")
+            raise Refused("absence_ended_already")
         permissions.check(permissions.end_absence(one, by=by))
         causes.take(Cause.Kind.DECISION, reason=reason.strip())
         _tell(one, f"{one.delegate.get_username()} does not decide for {one.absent.get_username()} any more.")
@@ -67,11 +67,11 @@ def end(delegation, *, by=None, reason=""):
 
 def _check_dates(from_date, until_date):
     if until_date < from_date:
-        raise Refused("The last day is before the first one.")
+        raise Refused("absence_ends_before_it_begins")
     if until_date < timezone.localdate():
-        raise Refused("These days are over.")
+        raise Refused("absence_is_over")
     if (until_date - from_date).days >= LONGEST_DAYS:
-        raise Refused("Somebody stands in for a year at most.")
+        raise Refused("absence_too_long")
 
 
 def _tell(delegation, text):

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db.models import Count, F, Q, Sum
-from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account, Conflict
 from accounts.revenue import with_arr
+from core import pages
 from governance import approvals
 from governance.models import Alert, ApprovalRequest, Event, Notification, Override, Transition
 from segmentation.models import Assignment, Declaration, Move
@@ -46,13 +46,12 @@ def waiting(user, *, at):
     found += _decisions(user)
     found.append(
         Waiting("Unread messages", Notification.objects.filter(user=user).unread().count(),
-                "What happened to what you ask for and look after.", "Read", reverse("inbox"), presses=False)
+                "What happened to what you ask for and look after.", "Read", pages.address("inbox"), presses=False)
     )  # fmt: skip
     return [one for one in found if one.number]
 
 
 def _requests(user, at):
-    requests = reverse("admin:governance_approvalrequest_changelist")
     mine = ApprovalRequest.objects.filter(requester=user.pk, status__in=["changes_asked", "failed"])
     found = []
     desk = None
@@ -61,19 +60,23 @@ def _requests(user, at):
         number = len(approvals.awaiting_ids(user, at=at, desk=desk))
         found.append(
             Waiting(
-                "Requests to decide", number, "They wait for your approval.", "Decide", f"{requests}?tab=mine"
+                "Requests to decide",
+                number,
+                "They wait for your approval.",
+                "Decide",
+                pages.address("approvalrequests", tab="mine"),
             )
         )
     found.append(
         Waiting("Your requests that came back", mine.count(), "Changes are asked for, or they could not be carried out.",
-                "Look at them", f"{requests}?tab=requested")
+                "Look at them", pages.address("approvalrequests", tab="requested"))
     )  # fmt: skip
     if user.has_perm("governance.plan_transition"):
         desk = desk or approvals.open_desk(at)
         stuck = sum(bool(desk.nobody_can(request)) for request in desk.requests)
         found.append(
             Waiting("Requests nobody can decide", stuck, "The role they need has nobody left: give it to somebody.",
-                    "Look at them", f"{requests}?tab=all&status__exact=pending")
+                    "Look at them", pages.address("approvalrequests", tab="all", status__exact="pending"))
         )  # fmt: skip
     return found
 
@@ -88,14 +91,14 @@ def _planning(today):
         over=Count("pk", filter=Q(status=Status.JOINT, joint_until__lt=today)),
     )
     expiring = Override.objects.active().filter(expires_on__lte=today + timedelta(days=SOON))
-    board = reverse("admin:governance_transition_board")
+    board = pages.address("board")
     return [
         Waiting("Tier changes to triage", counted["flagged"], "Plan them, or keep the account where it is.", "Triage",
-                reverse("admin:governance_transition_triage"), besides=_besides(counted)),
+                pages.address("triage"), besides=_besides(counted)),
         Waiting("Plans to send for approval", counted["planned"], "Planned, and nobody has been asked yet.", "Open the board", board),
         Waiting("Joint coverage to end", counted["over"], "Its days are over and the hand-over is not complete.", "Open the board", board),
         Waiting("Overrides that end soon", expiring.count(), f"Within {SOON} days: renew them, or let the rules decide.",
-                "Look at them", f"{reverse('admin:governance_override_changelist')}?state=expiring"),
+                "Look at them", pages.address("overrides", state="expiring")),
     ]  # fmt: skip
 
 
@@ -108,7 +111,6 @@ def _besides(counted):
 
 def _own_accounts(csm, today):
     """What a CSM sees to."""
-    mine = reverse("admin:accounts_account_changelist") + f"?csm={csm.pk}"
     open_ = Transition.objects.filter(Q(account__csm=csm) | Q(receiver=csm), status=Status.JOINT)
     expiring = Override.objects.active().filter(
         account__csm=csm, expires_on__lte=today + timedelta(days=SOON)
@@ -116,13 +118,13 @@ def _own_accounts(csm, today):
     alerts = Alert.objects.filter(account__csm=csm, status=Alert.Status.OPEN)
     return [
         Waiting("Alerts on your accounts", alerts.count(), "Look at the account, and say what you do about it.",
-                "Look at them", f"{reverse('admin:governance_alert_changelist')}?state=mine"),
+                "Look at them", pages.address("alerts", state="mine")),
         Waiting("Hand-overs you take part in", open_.count(), "Joint coverage: the plan's steps are yours to do.",
-                "Open the board", f"{reverse('admin:governance_transition_board')}?mine=1"),
+                "Open the board", pages.address("board", mine=1)),
         Waiting("Overrides of your accounts that end soon", expiring.count(), "Ask again if the reason still holds.",
-                "Look at them", f"{reverse('admin:governance_override_changelist')}?state=expiring&csm={csm.pk}"),
+                "Look at them", pages.address("overrides", state="expiring", csm=csm.pk)),
         Waiting("Your accounts in another segment than the rules say", _differ(csm), "The account's page says what holds it.",
-                "Look at them", f"{mine}&state=differs"),
+                "Look at them", pages.address("accounts", csm=csm.pk, state="differs")),
     ]  # fmt: skip
 
 
@@ -139,13 +141,13 @@ def _decisions(user):
     if user.has_perm("accounts.resolve_conflict"):
         found.append(
             Waiting("Values two sources disagree about", Conflict.objects.open().count(), "They would change a segment: keep ours, or take theirs.",
-                    "Decide", reverse("admin:accounts_conflict_changelist"))
+                    "Decide", pages.address("conflicts"))
         )  # fmt: skip
     if user.has_perm("segmentation.confirm_declaration"):
         proposed = Declaration.objects.proposed().exclude(proposed_by=user.pk)
         found.append(
             Waiting("Declared values to confirm", proposed.count(), "Somebody has proposed them.",
-                    "Decide", reverse("admin:segmentation_declaration_changelist"))
+                    "Decide", pages.address("declarations"))
         )  # fmt: skip
     return found
 

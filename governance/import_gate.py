@@ -6,12 +6,12 @@ from decimal import Decimal
 
 from django.contrib.auth.models import User
 from django.db import connection
-from django.urls import reverse
 
 from accounts import imports
 from accounts.models import ImportBatch
-from accounts.refusals import Refused, verb
-from accounts.templatetags.shown import plural
+from core import pages
+from core.refusals import Refused, verb
+from core.wording import plural
 from governance import approvals, permissions
 from governance.models import ApprovalRequest, Kind
 
@@ -22,9 +22,7 @@ Status = ImportBatch.Status
 def gate(batch, *, by=None):
     """Refuse to import what needs an approval, unless its request is carried out just now (settings.GATES["import"])."""
     if _carried_out.get() != batch.pk and needs_approval(batch):
-        raise Refused(
-            "Imports need an approval here. Upload it on the page Imports, and ask for approval once its preview is right."
-        )
+        raise Refused("import_needs_approval")
 
 
 def needs_approval(batch):
@@ -40,11 +38,9 @@ def on_import_page(batch, *, by):
         return None
     request = _open_request(batch)
     return {
-        "url": "" if permissions.ask_import(by=by) else reverse("import_ask", args=[batch.pk]),
+        "url": "" if permissions.ask_import(by=by) else pages.address("import_ask", batch.pk),
         "request": request,
-        "request_url": reverse("admin:governance_approvalrequest_change", args=[request.pk])
-        if request
-        else "",
+        "request_url": pages.address("approvalrequest", request.pk) if request else "",
     }
 
 
@@ -53,12 +49,10 @@ def ask(batch, *, by=None, why, skip_rejected=False):
     """Ask that a previewed import is carried out. Returns the ApprovalRequest."""
     permissions.check(permissions.ask_import(by=by))
     if batch.status != Status.PREVIEWED or not batch.uploads.exists():
-        raise Refused(
-            f"Only an uploaded import whose preview is there can be asked for; this one is: {batch.get_status_display()}."
-        )
+        raise Refused("import_not_previewed", status=batch.get_status_display())
     rejected = sum(one["rejected"] for one in [*batch.files, *batch.queries])
     if rejected and not skip_rejected:
-        raise Refused(f"{plural(rejected, 'row is,rows are')} rejected: say that they may be left out.")
+        raise Refused("rejected_rows_unanswered", rejected=rejected)
     return approvals.open(
         Kind.IMPORT,
         key=f"import:{batch.pk}",
@@ -90,7 +84,7 @@ def prepare(request, *, by):
     if batch is None or batch.status == Status.COMMITTED or request.status == ApprovalRequest.Status.APPROVED:
         return batch is None or batch.status != Status.COMMITTING
     if _fingerprint(batch) != request.content["files"]:
-        raise Refused("The files of the import are not those that were asked about. Upload them again.")
+        raise Refused("import_files_changed")
     asked = User.objects.filter(pk=request.requester).first() if request.requester else None
     with _carrying_out(batch):
         again = request.status == ApprovalRequest.Status.FAILED
@@ -102,15 +96,15 @@ def carry_out(request, *, by, at):
     """The worker has carried it out, or says why not."""
     batch = ImportBatch.objects.filter(pk=request.content["import"]).first()
     if batch is None or batch.status != Status.COMMITTED:
-        raise Refused(_why_not(batch))
+        raise _why_not(batch)
 
 
 def _why_not(batch):
     if batch is None:
-        return "Nothing was imported: the import is gone."
+        return Refused("import_gone")
     if batch.status == Status.PREVIEWED:
-        return "Nothing was imported: by now some of its rows are rejected. Look at its page, then ask anew."
-    return batch.error or f"Nothing was imported: {batch.get_status_display().lower()}. Look at its page."
+        return Refused("import_rows_rejected_since")
+    return Refused("import_failed", error=batch.error, status=batch.get_status_display())
 
 
 def ended(batch):
@@ -125,11 +119,11 @@ def decided_against(request, *, verdict, by, reason):
     """Nothing was held for it: the preview stays, and can be asked for again. What a worker is at is not taken back."""
     batch = ImportBatch.objects.filter(pk=request.content["import"]).first()
     if batch and batch.status in (Status.COMMITTING, Status.COMMITTED):
-        raise Refused("The import is being carried out already. Look at its page for what comes of it.")
+        raise Refused("import_under_way")
 
 
 def address(request):
-    return reverse("admin:accounts_importbatch_change", args=[request.content["import"]])
+    return pages.address("importbatch", request.content["import"])
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from django.db.models import Count, F, Q
 
 from accounts.models import Account, Csm
-from accounts.templatetags.shown import plural
+from core.wording import plural
 from governance.models import Transition
 from segmentation.models import ServiceModel
 

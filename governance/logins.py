@@ -21,8 +21,8 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string, salted_hmac
 
 from accounts.history import acting, actor
-from accounts.refusals import Refused, verb
-from accounts.templatetags.shown import moment
+from core.refusals import Refused, verb
+from core.wording import moment
 from governance import events, permissions
 
 COOL_OFF = timedelta(minutes=15)  # after the last wrong password
@@ -283,9 +283,9 @@ def _grouped(rows, by):
 def lift(user, *, by=None):
     """Let a person log in again at once: their wrong passwords are forgotten."""
     permissions.check(permissions.lift_lock(user, by=by))
-    with acting(by=by, label="" if by else actor().label, channel=actor().channel):
+    with acting(by=by, label="" if by else actor().label):
         if not locks(user):
-            raise Refused(f"{user.get_username()} is not locked any more.")
+            raise Refused("login_not_locked", user=user.get_username())
         AccessAttempt.objects.filter(username=user.get_username()).delete()
         events.record(
             "lock_lifted",

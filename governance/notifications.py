@@ -14,14 +14,14 @@ from datetime import datetime, time, timedelta
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.text import Truncator
 
-from accounts.templatetags.shown import day, plural
+from core import pages
+from core.wording import day, plural
 from governance.audiences import (
-    IT,
     Known,
+    Why,
     administrators,
     approvers,
     asker,
@@ -136,7 +136,7 @@ class Line:
 
     user: object
     event: Event
-    why: str
+    why: Why
     text: str
     link: str
     urgent: bool
@@ -237,33 +237,13 @@ def sentence(event, known):
     return f"{who} moved from {move.from_segment} to {move.to_segment} ({move.layer}): {why}."
 
 
-# Where the page about something is, and what one needs to see it. Who may not sees the account, or the inbox.
-ACCOUNT = ("admin:accounts_account_change", "accounts.view_account")
-PAGES = {
-    "approvalrequest": ("admin:governance_approvalrequest_change", "governance.view_approvalrequest"),
-    "transition": ("admin:governance_transition_change", "governance.view_transition"),
-    "override": ("admin:governance_override_change", "governance.view_override"),
-    "alert": ("admin:governance_alert_change", "governance.view_alert"),
-    "conflict": ("admin:accounts_conflict_change", "accounts.view_conflict"),
-    "declaration": ("admin:segmentation_declaration_change", "segmentation.view_declaration"),
-    "delegation": ("admin:governance_delegation_change", "governance.view_delegation"),
-    "user": ("admin:auth_user_change", "auth.view_user"),
-    "layer": ("admin:segmentation_layer_history", "segmentation.view_layer"),
-    "segment": ("admin:segmentation_segment_history", "segmentation.view_segment"),
-    "treatment": ("admin:segmentation_treatment_history", "segmentation.view_treatment"),
-    "servicemodel": ("admin:segmentation_servicemodel_history", "segmentation.view_servicemodel"),
-}
-
-
 def address(event, user, known):
-    """The page about what happened that this person may see, as a path."""
-    name, permission = PAGES.get(event.about, ("", ""))
-    if name and known.may(user, permission):
-        return reverse(name, args=[event.about_id])
-    name, permission = ACCOUNT
-    if event.account is not None and known.may(user, permission):
-        return reverse(name, args=[event.account_id])
-    return reverse("inbox")
+    """The page about what happened that this person may see, as a path; else that of the account, else the inbox."""
+    for name, key in ((event.about, event.about_id), ("account", event.account_id)):
+        page = pages.find(name)
+        if page and key is not None and known.may(user, page.permission):
+            return page.address(key)
+    return pages.address("inbox")
 
 
 # -- writing
@@ -303,7 +283,7 @@ def _write(lines, now):
             cursor.execute(_MANY, row)
             id, count = cursor.fetchone()
             if count > 1 or group != some[0].group:
-                grown[id] = (count, many, _why(some[0], "them"))
+                grown[id] = (count, many, some[0].why)
     _tell_how_many(grown)
 
 
@@ -322,29 +302,30 @@ def _row(group, some, wish, now):
     first, urgent = some[0], any(line.urgent for line in some)
     after, error = _mail_after(first, wish, urgent, now)
     events = [line.event.pk for line in some[:LISTED]]
-    why = _why(first, str(first.event.account))
+    why = _said(first.why, str(first.event.account))
     told = [first.user.pk, first.event.pk, group, len(some), events, first.text, why, first.link]
     return [*told, urgent, now, after, error]
 
 
-def _why(line, who):
-    """Why this person is told, of an account by its name; a name may be longer than there is room."""
-    return Truncator(line.why.replace(IT, who)).chars(WHY)
+def _said(why, it):
+    """Why a person is told, of an account by its name; a name may be longer than there is room."""
+    return Truncator(why.said(it)).chars(WHY)
 
 
 def _tell_how_many(grown):
     """Say of the lines ({id: (count, what is said of many, why)}) about how many they are, and link to the list of them."""
     rows = list(Notification.objects.filter(pk__in=grown).select_related("event__layer"))
     for row in rows:
-        count, many, row.why = grown[row.pk]
-        mine = count > 1 and row.why == "You look after them."
+        count, many, why = grown[row.pk]
+        row.why = _said(why, "them")
+        mine = count > 1 and why.code == "csm"
         accounts = f"{count:,} of your accounts" if mine else plural(count, "account,accounts")
         of = f" ({row.event.layer})" if row.event.layer and "{count}" in many else ""
         said = many.format(
             count=accounts, things=plural(count, "thing,things"), what=row.event.text.rstrip(".")
         )
         row.text = f"{said}{of}."
-        row.link = reverse("inbox_line", args=[row.pk])
+        row.link = pages.address("inbox_line", row.pk)
     Notification.objects.bulk_update(rows, ["text", "why", "link"])
 
 

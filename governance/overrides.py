@@ -14,17 +14,17 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.urls import reverse
 from django.utils import timezone
 
 from accounts import history
 from accounts.history import acting, actor
 from accounts.locking import locked
 from accounts.models import Account, Csm
-from accounts.refusals import Refused, verb
 from accounts.revenue import with_arr
-from accounts.templatetags.shown import day, plural
+from core import pages
+from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
+from core.wording import day, plural
 from governance import approvals, events, permissions, transitions
 from governance.models import ApprovalRequest, Kind, Override, Transition
 from segmentation import assignments, causes
@@ -38,7 +38,6 @@ LONGEST = 2_000  # characters of an explanation
 DAYS = 90  # until it ends, where nobody says otherwise
 MOST_DAYS = 365
 REMIND_DAYS = 14  # before it ends
-NAMED = 5  # accounts named in a refusal
 ANSWERS = ("buying_centre", "use_case", "contract")  # the three questions after an acquisition
 
 
@@ -118,33 +117,28 @@ class Case:
 
     @property
     def obstacle(self):
-        """Why it cannot be asked for, as a sentence; "" where it can."""
-        layer = self.segment.layer
-        if _left(self.account):
-            return f"{self.account} is excluded or no customer, so no segment of it counts."
+        """The Refused that stands in its way; None where it can be asked for."""
+        account, segment, layer = self.account, self.segment, self.segment.layer
+        if _left(account):
+            return Refused("override_of_no_customer", account=account)
         if self.state is None:
-            return f"{self.account} has no {layer} yet: recalculate first."
+            return Refused("account_without_segment", account=account, layer=layer)
         if self.requested:
-            return (
-                f"{self.account}: {history.who(self.requested, 'requested_by')} asked for {self.requested.segment} on "
-                f"{day(self.requested.requested_at)}, and that is not decided yet. Decide or withdraw it first."
+            return Refused(
+                "override_requested_already",
+                account=account,
+                requester=history.who(self.requested, "requested_by"),
+                segment=self.requested.segment,
+                requested_at=self.requested.requested_at,
             )
-        if self.moves and self.state.computed_id == self.segment.pk:
-            return f"{self.account}: the rules say {self.segment} already, so there is nothing to override. {self._instead}"
+        if self.moves and self.state.computed_id == segment.pk:
+            active = self.active and self.active.segment
+            return Refused(
+                "override_needless", account=account, segment=segment, active=active, policy=layer.policy
+            )
         if self.planned and self.handover:
-            return (
-                f"{self.account} is being handed over, with joint coverage until {day(self.handover.joint_until)}: "
-                "complete that first."
-            )
-        return ""
-
-    @property
-    def _instead(self):
-        if self.active:
-            return f"End the override to {self.active.segment} instead."
-        if self.segment.layer.policy == Layer.Policy.APPROVAL:
-            return "Plan the tier change instead."
-        return "It changes with the next recalculation."
+            return Refused("override_in_handover", account=account, joint_until=self.handover.joint_until)
+        return None
 
     @property
     def sentence(self):
@@ -219,7 +213,7 @@ def ask(
     answers = {"buying_centre": buying_centre, "use_case": use_case, "contract": contract}
     wanted = _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, plan)
     if not 0 < len(accounts) <= MOST:
-        raise Refused(f"Ask for 1 to {MOST} accounts at a time; these are {len(accounts):,}.")
+        raise Refused("too_many_overrides", most=MOST, count=len(accounts))
     with _acting(by, wanted.text):
         _, crossing = _lock(layer, [one.pk for one in accounts])
         cases = look(accounts, segment)
@@ -261,9 +255,9 @@ def change(
         _lock(segment.layer, [one.pk for one in accounts])
         rows = _requested(request)
         if not rows:
-            raise Refused("This request is decided already: ask anew.")
+            raise Refused("override_decided_already")
         if rows[0].layer_id != segment.layer_id:
-            raise Refused(f"This request is about {rows[0].layer}, and {segment} is no segment of it.")
+            raise Refused("override_of_another_segmentation", layer=rows[0].layer, segment=segment)
         cases = look(accounts, segment)
         for case in cases:
             case.requested = None  # that is this one
@@ -288,23 +282,19 @@ def change(
 
 def _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, plan):
     if segment.layer_id != layer.pk:
-        raise Refused(f"{segment} is no segment of {layer}.")
+        raise Refused("segment_of_another_segmentation", segment=segment, layer=layer)
     if layer.scoped.several:
-        raise Refused(f"{layer} labels products of accounts: an override is about a whole account.")
+        raise Refused("override_of_products", layer=layer)
     if reason_code not in Override.Reason.values:
-        raise Refused("Choose a reason.")
+        raise Refused("override_reason_not_chosen")
     today = timezone.localdate()
     expires_on = expires_on or today + timedelta(days=DAYS)
     latest = today + timedelta(days=MOST_DAYS)
     if not today < expires_on <= latest:
-        raise Refused(
-            f"An override ends between tomorrow and {day(latest)}: ask again then if it is still needed."
-        )
+        raise Refused("override_end_impossible", latest=latest)
     answers = {name: _text(answer, needed=False) for name, answer in answers.items()}
     if reason_code == Override.Reason.ACQUISITION and not all(answers.values()):
-        raise Refused(
-            "After an acquisition, answer the three questions: who buys now, what for, under which contract."
-        )
+        raise Refused("override_acquisition_unanswered")
     return Wanted(
         segment=segment,
         reason_code=reason_code,
@@ -319,20 +309,20 @@ def _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, pl
 def _text(typed, *, needed=True):
     typed = (typed or "").strip()
     if needed and not typed:
-        raise Refused("Say why: the explanation is kept for everybody who asks later.")
+        raise Refused("override_unexplained")
     if len(typed) > LONGEST:
-        raise Refused(f"Explanation, evidence and answers may have {LONGEST:,} characters each.")
+        raise Refused("override_text_too_long", most=LONGEST)
     if "\x00" in typed:
-        raise Refused("The text contains a character that cannot be stored.")
+        raise Refused("text_unstorable")
     return typed
 
 
 def _refuse(cases):
-    """Refuse where something stands in the way of some: told of the first few."""
-    left = [one.obstacle for one in cases if one.obstacle]
-    if left:
-        more = f" And {plural(len(left) - NAMED, 'more account,more accounts')}." if len(left) > NAMED else ""
-        raise Refused(" ".join(left[:NAMED]) + more)
+    obstacles = [one.obstacle for one in cases if one.obstacle]
+    if len(obstacles) == 1:
+        raise obstacles[0]
+    if obstacles:
+        raise Refused("overrides_impossible", obstacles=obstacles)
 
 
 def _request(case, wanted):
@@ -409,9 +399,7 @@ def carry_out(request, *, by, at):
     rows = {row.pk: row for row in _locked(pk__in=[one["id"] for one in content["overrides"]])}
     active = {row.account_id: row for row in _locked(account__in=ids, layer=layer, status=Status.ACTIVE)}
     if date.fromisoformat(content["expires_on"]) <= at:
-        raise Refused(
-            f"It was to end on {day(content['expires_on'])}, and that day has come: ask again with a later date."
-        )
+        raise Refused("override_over_already", expires_on=content["expires_on"])
     plan = _plan(content["plan"])
     causes.take(Cause.Kind.DECISION, reason=request.why)
     for one in content["overrides"]:
@@ -428,16 +416,19 @@ def _check_still(row, state, content, one):
     """What is put in force is what was approved, and from where it was approved."""
     approved = (content["segment"], content["expires_on"], content["reason_code"], content["text"])
     if (row.segment_id, row.expires_on.isoformat(), row.reason_code, row.text) != approved:
-        raise Refused(f"The override of {row.account} is not the one that was approved.")
+        raise Refused("override_not_as_approved", account=row.account)
     if state is None:
-        raise Refused(f"{row.account} has no {row.layer} any more: recalculate first.")
+        raise Refused("override_without_segment", account=row.account, layer=row.layer)
     if _left(row.account):
-        raise Refused(f"{row.account} is excluded or no customer by now: withdraw the request.")
+        raise Refused("override_account_left", account=row.account)
     # Where the rules apply by themselves the segment may have moved meanwhile; what was approved is where it stays.
     if row.layer.policy == Layer.Policy.APPROVAL and state.effective_id != one["from"]:
         raise Refused(
-            f"{row.account} is {state.effective or 'without a segment'} on {row.layer} by now, not "
-            f"{row.from_segment or 'without one'} as when this was asked: ask again."
+            "override_segment_moved",
+            account=row.account,
+            layer=row.layer,
+            now=state.effective,
+            then=row.from_segment,
         )
 
 
@@ -484,17 +475,15 @@ def address(request):
     """The page to change what is asked for while that may be changed, else the one about the (first) override."""
     first = request.overrides.order_by("pk").first()
     if first is None:
-        return reverse("admin:governance_override_changelist")
-    page = "change_request" if request.is_open and first.status == Status.REQUESTED else "change"
-    return reverse(f"admin:governance_override_{page}", args=[first.pk])
+        return pages.address("overrides")
+    editable = request.is_open and first.status == Status.REQUESTED
+    return pages.address("override_request" if editable else "override", first.pk)
 
 
 def _plan(content):
     receiver = Csm.objects.filter(pk=content["receiver"]).first() if content["receiver"] else None
     if content["receiver"] and receiver is None:
-        raise Refused(
-            "The CSM who was to take over is not there any more: edit the request and name another one."
-        )
+        raise Refused("override_csm_gone")
     return Plan(receiver, content["success_plan"], content["notice"])
 
 
@@ -519,7 +508,7 @@ def expire(at):
     for one in due.order_by("expires_on", "pk"):
         reason = f"It was to end on {day(one.expires_on)}."
         try:
-            with transaction.atomic(), acting(label=actor().label, channel=actor().channel, reason=reason):
+            with transaction.atomic(), acting(label=actor().label, reason=reason):
                 ended += _end(one, Status.EXPIRED, reason, kind="override_expired", at=at, by_clock=True)
         except Exception:  # the others end all the same
             log.exception("The override %s could not be ended", one.pk)
@@ -603,7 +592,7 @@ def _end(override, status, reason, *, kind, at, by_clock=False):
     if row.status != Status.ACTIVE and by_clock:
         return False
     if row.status != Status.ACTIVE:
-        raise Refused(_not_in_force(row))
+        raise _not_in_force(row)
     causes.take(Cause.Kind.DECISION, reason=f"The override to {row.segment} ended. {reason}")
     _close(row, status, reason, at=at)
     automatic = layer.policy == Layer.Policy.AUTOMATIC
@@ -630,7 +619,7 @@ def _ended(row, state):
 
 @contextmanager
 def _acting(by, reason):
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason):
+    with transaction.atomic(), acting(by=by, reason=reason):
         yield
 
 
@@ -662,16 +651,16 @@ def _requested(request):
 def _go(row, to):
     """Send an override to a status, if the table of statuses has that way."""
     if (row.status, to) not in STATUSES.moves:
-        raise Refused(
-            _not_in_force(row)
-            if row.status != Status.ACTIVE
-            else f"The override of {row.account} is in force."
+        raise (
+            Refused("override_in_force_already", account=row.account)
+            if row.status == Status.ACTIVE
+            else _not_in_force(row)
         )
     row.status = to
 
 
 def _not_in_force(row):
-    return f"The override of {row.account} is not in force: it is {row.get_status_display().lower()}."
+    return Refused("override_not_in_force", account=row.account, status=row.get_status_display())
 
 
 def _close(row, status, reason, *, at):

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 from django.contrib.auth.models import Group, User
 from django.db import transaction
-from django.urls import reverse
 
 from accounts.history import acting, actor
-from accounts.refusals import Refused, verb
+from core import pages
+from core.refusals import Refused, verb
 from governance import approvals, events, permissions
 from governance.models import ApprovalRequest, Decision, Delegation, Kind
 from governance.roles import ROLES
@@ -83,13 +83,13 @@ def _wanted(user, add, remove):
     """What of it changes anything, in order."""
     held = roles_of(user)
     if unknown := {*add, *remove} - set(ROLES):
-        raise Refused(f"There is no role {sorted(unknown)[0]}.")
+        raise Refused("role_unknown", role=sorted(unknown)[0])
     if both := set(add) & set(remove):
-        raise Refused(f"{sorted(both)[0]} cannot be given and taken at once.")
+        raise Refused("role_given_and_taken", role=sorted(both)[0])
     add = [name for name in ROLES if name in add and name not in held]
     remove = [name for name in ROLES if name in remove and name in held]
     if not add and not remove:
-        raise Refused(f"{user.get_username()} has these roles already: there is nothing to ask for.")
+        raise Refused("roles_held_already", user=user.get_username())
     return add, remove
 
 
@@ -105,9 +105,9 @@ def carry_out(request, *, by, at):
     user, content = _user(request), request.content
     add, remove = _wanted(user, content["add"], content["remove"])
     if add and not user.is_active:
-        raise Refused(f"{user.get_username()} is not active any more, and gets no role.")
+        raise Refused("person_not_active", user=user.get_username())
     if (add, remove) != (content["add"], content["remove"]):
-        raise Refused(f"The roles of {user.get_username()} have changed since this was asked for. Ask again.")
+        raise Refused("roles_changed", user=user.get_username())
     _check_stays_administered(user, remove)
     _put(user, add, remove, reason=request.why, about=request)
 
@@ -117,13 +117,13 @@ def decided_against(request, *, verdict, by, reason):
 
 
 def address(request):
-    return reverse("admin:auth_user_roles", args=[request.content["user"]])
+    return pages.address("user_roles", request.content["user"])
 
 
 def _user(request):
     user = User.objects.select_for_update(no_key=True).filter(pk=request.content["user"]).first()
     if user is None:
-        raise Refused("This person is not there any more.")
+        raise Refused("person_gone")
     return user
 
 
@@ -147,20 +147,20 @@ def _put(user, add, remove, *, reason, about=None):
 
 
 def set_up_refusal(*, by):
-    """Why roles are not simply given any more; "" while nobody there is could decide a role request.
+    """The Refused where roles are not simply given any more; None while nobody there is could decide a role request.
 
     Without a person (on the machine) also later, when everybody who could decide has left.
     """
     machine = permissions.at_the_machine(by)
     if not machine and not (by is not None and by.is_active and by.is_superuser):
-        return "Roles are given by a request."
+        return Refused("roles_need_a_request")
     needed, _, _ = approvals.requirement(Kind.ROLE, approvals.Impact())
     deciders = User.objects.filter(groups__name__in=needed)
     if machine:
         deciders = deciders.filter(is_active=True)
     if deciders.exists() or (not machine and Decision.objects.exists()):
-        return "There are people who decide about roles: ask for it on the person's page."
-    return ""
+        return Refused("roles_are_decided")
+    return None
 
 
 @verb
@@ -251,7 +251,7 @@ def delete(user, *, by=None, reason="Deleted"):
 
 def password_set(user, *, by):
     """Keep that somebody set another person's password: they could log in as them now. The person is mailed."""
-    with transaction.atomic(), acting(by=by, channel=actor().channel):
+    with transaction.atomic(), acting(by=by):
         text = f"{by.get_username()} set a new password for {user.get_username()}."
         _tell(user, text, kind="password_set", **_to(user.email))
 
@@ -321,10 +321,7 @@ def _check_stays_administered(user, loses):
     others = User.objects.filter(is_active=True, groups__name=ADMINISTRATOR).exclude(pk=user.pk)
     Group.objects.select_for_update().get(name=ADMINISTRATOR)
     if not others.exists():
-        raise Refused(
-            f"{user.get_username()} is the last Administrator. Give the role to somebody else first: "
-            "without one nobody could look after people."
-        )
+        raise Refused("last_administrator", user=user.get_username())
 
 
 @contextmanager
@@ -332,13 +329,13 @@ def _acting_on(user, by, reason, *, kind=Cause.Kind.DECISION):
     """The person, locked, in one transaction with a cause, in the name of who acts."""
     reason = (reason or "").strip()
     if not reason:
-        raise Refused("Say why: the reason is kept for everybody who asks later.")
+        raise Refused("reason_missing")
     with (
         transaction.atomic(),
-        acting(by=by, label="" if by else actor().label, channel=actor().channel, reason=reason),
+        acting(by=by, label="" if by else actor().label, reason=reason),
     ):
         found = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
         if found is None:
-            raise Refused("This person is not there any more.")
+            raise Refused("person_gone")
         causes.take(kind, reason=reason)
         yield found

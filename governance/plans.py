@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import Account
 from accounts.revenue import with_arr
-from accounts.templatetags.shown import day, money, plural
+from core.wording import day, money, plural
 from governance.models import CrossingPolicy
 from segmentation.models import Segment
 

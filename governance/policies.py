@@ -11,11 +11,11 @@ from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.db.models import Count, Q, Sum
-from django.urls import reverse
 
 from accounts.models import Account
-from accounts.refusals import Refused, verb
-from accounts.templatetags.shown import money, plural
+from core import pages
+from core.refusals import Refused, verb
+from core.wording import money, plural
 from governance import approvals, crossings, events, permissions, profiles
 from governance.deciders import NEVER
 from governance.models import ApprovalPolicy, CrossingPolicy, Kind, Profile
@@ -85,6 +85,11 @@ def told():
     return {kind: sentences or [sentence(Row(kind))] for kind, sentences in found.items()}
 
 
+def roles_needed():
+    """The names of the roles that have to approve something."""
+    return set(ApprovalPolicy.objects.filter(approvals__gt=0).values_list("role__name", flat=True))
+
+
 def table():
     """The policies of each profile as Markdown; docs/governance.md shows it."""
     lines = []
@@ -121,13 +126,13 @@ def _row(policy):
 def for_kind(kind, rows):
     """Other policies for a kind of request: these rows (profiles.Row) instead of those there are."""
     if kind not in Kind.values:
-        raise Refused("There is no such kind of request.")
+        raise Refused("kind_unknown")
     if len(rows) > MOST_ROWS:
-        raise Refused(f"At most {MOST_ROWS} lines for a kind of request.")
+        raise Refused("too_many_policy_lines", most=MOST_ROWS)
     rows = list(dict.fromkeys(_checked(row) for row in rows))
     before = rows_of(kind)
     if set(rows) == set(before):
-        raise Refused("This is how it is decided already: there is nothing to ask for.")
+        raise Refused("policy_unchanged")
     label = Kind(kind).label
     content = {"what": "kind", "kind": kind, "was": _plain(before), "rows": _plain(rows)}
     return Proposal(
@@ -158,13 +163,13 @@ def _impact_on_lines(content):
 def _checked(row):
     role = Group.objects.filter(name=row.role).first()
     if role is None:
-        raise Refused(f"There is no role {row.role}.")
+        raise Refused("role_unknown", role=row.role)
     if row.role in NEVER and row.approvals:
-        raise Refused(f"{row.role} decides about nothing: choose another role.")
+        raise Refused("role_decides_nothing", role=row.role)
     try:
         ApprovalPolicy(**asdict(row) | {"role": role}).full_clean()
     except ValidationError as error:
-        raise Refused(" ".join(error.messages)) from None
+        raise Refused("policy_invalid", messages=error.messages) from None
     return row
 
 
@@ -201,7 +206,7 @@ def _nobody_has(rows):
 def for_profile(name):
     """Another governance profile: its policies instead of all there are."""
     if name not in PROFILES:
-        raise Refused("There is no such profile.")
+        raise Refused("profile_unknown")
     before = {kind: rows_of(kind) for kind in Kind.values}
     after = {kind: [row for row in PROFILES[name] if row.kind == kind] for kind in Kind.values}
     changes = [
@@ -211,7 +216,7 @@ def for_profile(name):
     ]
     profile = Profile.objects.get()
     if not changes and profile.name == name:
-        raise Refused(f"The profile is {profile} already, and its policies are as it says.")
+        raise Refused("profile_unchanged", profile=profile)
     label = Profile.Name(name).label
     content = {
         "what": "profile",
@@ -234,15 +239,15 @@ def for_profile(name):
 def for_crossing(layer, direction, values):
     """Another policy for crossings of a segmentation in one direction. values: {column of CROSSING: value}."""
     if layer.policy != Layer.Policy.APPROVAL:
-        raise Refused(f"{layer} applies by itself: nothing of it is put before people.")
+        raise Refused("crossings_apply_by_themselves", layer=layer)
     if direction not in CrossingPolicy.Direction.values:
-        raise Refused("Tier changes go up or down.")
+        raise Refused("direction_unknown")
     before = crossings.policies(layer)[direction]
     after = CrossingPolicy(layer=layer, direction=direction, **{name: values[name] for name in CROSSING})
     try:
         after.full_clean(validate_unique=False, validate_constraints=False)
     except ValidationError as error:
-        raise Refused(" ".join(error.messages)) from None
+        raise Refused("policy_invalid", messages=error.messages) from None
     old, new = crossing_values(before), crossing_values(after)
     said = dict(zip(CROSSING, crossing_sentences(before), strict=True))
     changes = [
@@ -251,7 +256,7 @@ def for_crossing(layer, direction, values):
         if old[name] != new[name]
     ]
     if not changes:
-        raise Refused("This is how it is already: there is nothing to ask for.")
+        raise Refused("policy_is_so_already")
     label = CrossingPolicy.Direction(direction).label.lower()
     return Proposal(
         key=f"policy:crossing:{layer.pk}:{direction}",
@@ -306,16 +311,16 @@ def for_layer(layer, values):
     before = of_layer(layer)
     after = before | values
     if after == before:
-        raise Refused("This is how it is already: there is nothing to ask for.")
+        raise Refused("policy_is_so_already")
     if after["policy"] not in Layer.Policy.values:
-        raise Refused("A segmentation applies by itself, or needs approval.")
+        raise Refused("layer_policy_unknown")
     if sorted(after["order"]) != sorted(before["order"]):
-        raise Refused("Its segments are others by now: each has one place. Open the page again.")
+        raise Refused("segment_order_changed")
     scope, needs_approval = layer.scoped, after["policy"] == Layer.Policy.APPROVAL
     if (after["primary"] and not scope.may_be_primary) or (needs_approval and not scope.may_need_approval):
-        raise Refused("A segmentation of products applies by itself and is not the primary one.")
+        raise Refused("product_layer_needs_no_approval")
     if before["primary"] and not after["primary"]:
-        raise Refused("One segmentation is the primary one: make another one primary instead.")
+        raise Refused("primary_layer_missing")
     current = Layer.objects.filter(primary=True).exclude(pk=layer.pk).first()
     return Proposal(
         key=f"policy:layer:{layer.pk}",
@@ -389,7 +394,7 @@ def change(request, *, by=None, seen, proposal, why=None):
     permissions.check(permissions.change_policies(by=by))
     columns = proposal.columns()
     if columns.pop("key") != request.key:
-        raise Refused("This request is about another policy.")
+        raise Refused("policy_of_another_request")
     return approvals.edit(request, by=by, seen=seen, why=why, **columns)
 
 
@@ -421,12 +426,8 @@ def decided_against(request, *, verdict, by, reason):
 
 def address(request):
     content = request.content
-    page = f"admin:governance_approvalpolicy_{content['what']}"
-    if content["what"] == "kind":
-        return reverse(page, args=[content["kind"]])
-    if content["what"] == "crossing":
-        return reverse(page, args=[content["layer"], content["direction"]])
-    return reverse(page, args=[content["layer"]] if content["what"] == "layer" else [])
+    keys = [content[name] for name in ("kind", "layer", "direction") if name in content]
+    return pages.address(f"{content['what']}_policy", *keys)
 
 
 def _put_kind(content):
@@ -489,9 +490,7 @@ _PUT = {"kind": _put_kind, "profile": _put_profile, "crossing": _put_crossing, "
 
 def _check_same(now, then):
     if now != then:
-        raise Refused(
-            "This policy has changed since it was asked for. Look at what holds now, and ask again."
-        )
+        raise Refused("policy_stale")
 
 
 def number(text, what, *, decimal=False):
@@ -502,7 +501,7 @@ def number(text, what, *, decimal=False):
     try:
         value = Decimal(text) if decimal else int(text)
     except (ValueError, InvalidOperation):
-        raise Refused(f"{what}: “{text[:20]}” is not a number.") from None
+        raise Refused("number_unreadable", what=what, typed=text[:20]) from None
     if not Decimal(value).is_finite() or not 0 <= value < 10**12:
-        raise Refused(f"{what} is a number from 0.")
+        raise Refused("number_negative", what=what)
     return value

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 
 from accounts.history import acting, actor
-from accounts.refusals import Refused, verb
+from core.refusals import Refused, verb
 from governance import events, permissions
 from governance.models import ApprovalPolicy, ApprovalRequest, Kind, Profile
 from segmentation import causes
@@ -76,18 +76,15 @@ def choose(name, *, by=None):
     At set-up only: once anything was asked for or decided, this is a policy request (governance.policies.ask_profile).
     """
     if name not in PROFILES:
-        raise Refused(f"There is no profile {name!r}; there are {', '.join(PROFILES)}.")
+        raise Refused("profile_not_there", name=name, profiles=list(PROFILES))
     permissions.check(permissions.choose_profile(by=by))
     with (
         transaction.atomic(),
-        acting(by=by, channel=actor().channel, reason=f"Profile {name} chosen at set-up"),
+        acting(by=by, reason=f"Profile {name} chosen at set-up"),
     ):
         profile = Profile.objects.select_for_update().get()
         if ApprovalRequest.objects.exists() or permissions.set_up_is_over():
-            raise Refused(
-                "Requests have been made here already, or customers have segments and somebody decides: another profile is "
-                "a request now, on the page Who decides."
-            )
+            raise Refused("profile_needs_a_request")
         causes.take(Cause.Kind.SETUP, reason=actor().reason)
         put(profile, name)
         events.record("policy_changed", f"The governance profile is {profile}. {DOES[name]}", about=profile)

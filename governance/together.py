@@ -1,6 +1,6 @@
 """Planned and asked for in one go: one tier change by its page, or many as one request."""
 
-from accounts.refusals import Refused, verb
+from core.refusals import Refused, verb
 from governance import plans, transitions
 from governance.models import Transition
 
@@ -42,10 +42,10 @@ def ask(
     ]
     rows = list(found.select_related(*related).order_by("pk"))
     if not rows:
-        raise Refused("Choose at least one account.")
+        raise Refused("account_missing")
     for one in rows:
         if seen is not None and seen.get(one.pk) != transitions.token(one):
-            raise Refused(f"{one.account}: {transitions.STALE}")
+            raise Refused("transition_among_them_stale", account=one.account)
         if one.status == Status.FLAGGED:
             one.receiver = receivers.get(one.pk)
             transitions.plan(

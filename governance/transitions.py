@@ -13,17 +13,17 @@ from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 from django.db.models import Q
-from django.urls import reverse
 from django.utils import timezone
 
 from accounts import catalogue, corrections, history
 from accounts.history import acting, actor
 from accounts.locking import locked
 from accounts.models import Account
-from accounts.refusals import Refused, verb
 from accounts.revenue import with_arr
-from accounts.templatetags.shown import day, plural
+from core import pages
+from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
+from core.wording import day, plural
 from governance import approvals, chores, crossings, events, permissions, plans
 from governance.deciders import Desk
 from governance.models import ApprovalRequest, Event, FollowedRun, Kind, Transition
@@ -37,7 +37,6 @@ MOST = 200  # tier changes in one request
 LONGEST = 4_000  # characters of a text
 MOST_LINES = 50  # of a checklist
 MOST_DAYS = 365  # of joint coverage
-STALE = "This tier change has changed since you opened the page. Look at it as it is now, then decide."
 _RELATED = ("account__csm", "layer", "from_segment__treatment", "to_segment__treatment__service_model", "giver", "receiver",
             "override")  # fmt: skip
 
@@ -107,11 +106,9 @@ def plan(
         _check_seen(one, seen)
         _refuse_held(one)
         if one.status == Status.JOINT:
-            raise Refused(
-                "It has been approved, and the plan stays: tick off what is done, and complete the hand-over."
-            )
+            raise Refused("transition_approved_already")
         if one.status not in (Status.FLAGGED, Status.PLANNED, Status.AWAITING):
-            raise Refused(_ended(one))
+            raise _ended(one)
         causes.take(Cause.Kind.DECISION, reason=f"Plan of {one}")
         one.receiver = receiver
         one.joint_days = _days(one.joint_days if joint_days is None else joint_days)
@@ -133,9 +130,7 @@ def _edit_request(one, *, by):
     """The request says the plan as it is now."""
     request = one.request
     if not request.is_open:
-        raise Refused(
-            f"It has been approved and takes effect on {day(one.applies_on)}. To change the plan, take it back to planning first."
-        )
+        raise Refused("transition_applies_later", applies_on=one.applies_on)
     rows = list(request.transitions.filter(status=Status.AWAITING).select_related(*_RELATED).order_by("pk"))
     approvals.edit(
         request,
@@ -158,8 +153,8 @@ def unplan(transition, *, by, reason="", seen=None):
         causes.take(Cause.Kind.DECISION, reason=reason or f"Back to triage: {one}")
         if one.status == Status.AWAITING:
             if one.request.is_open:
-                raise Refused("It awaits approval: withdraw the request, then it is planned again.")
-            _back_to_plan(one, _needed(reason, "Say why what was approved is taken back."))
+                raise Refused("transition_awaits_approval")
+            _back_to_plan(one, _needed(reason, "taking_back_unexplained"))
         else:
             _go(one, Status.FLAGGED)
             one.save()
@@ -174,13 +169,9 @@ def keep(transitions, *, by, reason, until=None, seen=None):
     seen: {id: token} of the page, of each of them; None where there was no page.
     """
     permissions.check(permissions.plan_transition(by=by))
-    reason = _needed(
-        reason, "Say why the segment is kept: it is remembered, and shown when this comes up again."
-    )
+    reason = _needed(reason, "keeping_unexplained")
     if until is not None and until <= timezone.localdate():
-        raise Refused(
-            "Keep it until a later day than today, or leave the day empty: until something material changes."
-        )
+        raise Refused("transition_kept_into_the_past")
     with _acting(by, reason):
         rows = _locked(transitions)
         if seen is not None:
@@ -205,7 +196,7 @@ def ask(transitions, *, by, why):
     Where nobody has to approve, they are carried out at once.
     """
     permissions.check(permissions.plan_transition(by=by))
-    why = _needed(why, "Say why you ask for this.")
+    why = _needed(why, "request_reason_missing")
     with _acting(by, why):
         rows = _locked(transitions)
         _check_ready(rows)
@@ -230,17 +221,17 @@ def ask(transitions, *, by, why):
 
 def _check_ready(rows):
     if not 0 < len(rows) <= MOST:
-        raise Refused(f"Ask for 1 to {MOST} tier changes at a time; these are {len(rows)}.")
+        raise Refused("too_many_transitions", most=MOST, count=len(rows))
     if len({one.layer_id for one in rows}) > 1:
-        raise Refused("These are of several segmentations: ask for each separately.")
+        raise Refused("transitions_of_several_segmentations")
     for one in rows:
         _refuse_held(one)
         if one.status == Status.FLAGGED:
-            raise Refused(f"{one.account} is not planned yet: plan the hand-over first.")
+            raise Refused("transition_not_planned", account=one.account)
         if one.status == Status.AWAITING:
-            raise Refused(f"{one.account} awaits approval already: {one.request}.")
+            raise Refused("transition_requested_already", account=one.account, request=one.request)
         if one.status != Status.PLANNED:
-            raise Refused(_ended(one))
+            raise _ended(one)
 
 
 def _key(rows):
@@ -266,14 +257,14 @@ def take_out(request, transition, *, by, reason, seen):
 
     seen: what approvals.token gave for the request.
     """
-    reason = _needed(reason, "Say why it is taken out.")
+    reason = _needed(reason, "taking_out_unexplained")
     with _acting(by, reason):
         [one] = _locked([transition])
         if one.status != Status.AWAITING or one.request_id != request.pk:
-            raise Refused(f"{one.account} is not part of this request any more.")
+            raise Refused("transition_not_in_request", account=one.account)
         rest = _rest(one.request, [one])
         if not rest:
-            raise Refused("It is the only one of this request: reject the request, or ask for changes.")
+            raise Refused("transition_is_the_only_one")
         causes.take(Cause.Kind.DECISION, reason=reason)
         one.request = None
         _go(one, Status.PLANNED)
@@ -312,7 +303,7 @@ def carry_out(request, *, by, at):
     wanted = {one["id"]: one for one in request.content[plans.WITHIN]}
     rows = _locked(Transition.objects.filter(pk__in=wanted))
     if len(rows) != len(wanted):
-        raise Refused("Some of these tier changes are not there any more.")
+        raise Refused("transitions_gone")
     causes.take(Cause.Kind.DECISION, reason=request.why)
     for one in rows:
         if one.status == Status.PLANNED and one.request_id is None:  # nobody had to approve it
@@ -336,16 +327,14 @@ def _known(rows, on):
 
 def _check_approved(one, request, approved):
     if one.status != Status.AWAITING or one.request_id != request.pk:
-        raise Refused(f"{one.account} cannot change now: {_ended(one)}")
+        raise Refused("transition_cannot_change", account=one.account, why=_ended(one))
     if not Account.objects.scored().filter(pk=one.account_id).exists():
-        raise Refused(f"{one.account} is no active customer any more: take it out, or withdraw the request.")
+        raise Refused("transition_account_left", account=one.account)
     if one.held_for:
-        raise Refused(_held(one))
+        raise _held(one)
     if field := plans.differs(one, approved):
         name = Transition._meta.get_field(_FIELDS.get(field, field)).verbose_name
-        raise Refused(
-            f"The plan of {one.account} is not the one that was approved ({name}): edit the request."
-        )
+        raise Refused("transition_not_as_approved", account=one.account, field=name)
 
 
 _FIELDS = {"from": "from_segment", "to": "to_segment"}
@@ -355,7 +344,7 @@ def _start(one, on, known):
     """The segment moves, and joint coverage starts."""
     assignment = Assignment.objects.filter(account=one.account_id, layer=one.layer_id, product=None).first()
     if assignment and assignment.overridden:
-        raise Refused(f"An override of {one.account} is in force on {one.layer}: end it first.")
+        raise Refused("override_in_force", account=one.account, layer=one.layer)
     _joint(one, on)  # first: the database lets the segment move only then
     assignments.put(
         one.account,
@@ -402,8 +391,8 @@ def address(request):
     """The page of the tier change; of many, the list."""
     ids = [one["id"] for one in request.content[plans.WITHIN]]
     if len(ids) == 1:
-        return reverse("admin:governance_transition_change", args=ids)
-    return f"{reverse('admin:governance_transition_changelist')}?request__id__exact={request.pk}"
+        return pages.address("transition", *ids)
+    return pages.address("transitions", request__id__exact=request.pk)
 
 
 # -- carrying out
@@ -420,12 +409,12 @@ def tick(transition, *, by, done=None, noticed_on=None, notes=None, seen=None):
         permissions.check(permissions.complete_transition(one, by=by))
         _check_seen(one, seen)
         if one.status not in (Status.PLANNED, Status.AWAITING, Status.JOINT):
-            raise Refused(_ended(one))
+            raise _ended(one)
         if done is not None:
             one.checklist = [_ticked(line, number in done, by) for number, line in enumerate(one.checklist)]
         if noticed_on is not None:
             if noticed_on > timezone.localdate():
-                raise Refused("Note it once the customer has been told.")
+                raise Refused("notice_in_the_future")
             one.noticed_on = noticed_on
         if notes is not None:
             one.notes = _text(notes)
@@ -466,14 +455,12 @@ def complete(transition, *, by, reason="", at=None, seen=None):
         permissions.check(permissions.complete_transition(one, by=by))
         _check_seen(one, seen)
         if one.status in (Status.FLAGGED, Status.PLANNED, Status.AWAITING):
-            raise Refused("The CSM changes once the tier change has been approved: it is not yet.")
+            raise Refused("transition_not_approved")
         if one.status != Status.JOINT:
-            raise Refused(_ended(one))
+            raise _ended(one)
         reason = _text(reason)
         if (lacking := unfinished(one, at=on)) and not reason:
-            raise Refused(
-                f"{' '.join(lacking)} Finish that first, or say why the hand-over is completed all the same."
-            )
+            raise Refused("handover_unfinished", lacking=lacking)
         causes.take(Cause.Kind.DECISION, reason=reason or f"Hand-over of {one.account}")
         handed = one.receiver_id not in (None, one.account.csm_id)
         before = one.account.csm
@@ -543,8 +530,11 @@ def from_override(override, *, plan, by, at):
         return None
     if (open_ := _open(account, override.layer)) is not None:
         raise Refused(
-            f"{account} is being handed over ({open_.from_segment} → {open_.to_segment}, joint coverage until "
-            f"{day(open_.joint_until)}): complete that first."
+            "account_being_handed_over",
+            account=account,
+            from_segment=open_.from_segment,
+            to_segment=open_.to_segment,
+            joint_until=open_.joint_until,
         )
     causes.take(Cause.Kind.DECISION, reason=override.text)
     worth = with_arr(type(account).objects.filter(pk=account.pk), on).values_list("arr_now", flat=True).get()
@@ -681,9 +671,9 @@ def _start_late(found, at):
                 return False
             causes.take(Cause.Kind.DECISION, reason=one.request.why)
             if not Desk([one.request]).enough(one.request):
-                raise Refused("Not all who approved it may still decide.")
+                raise Refused("approvals_do_not_count")
             if one.held_for:
-                raise Refused(_held(one))
+                raise _held(one)
             _start(one, at, _known([one], at)[one.layer_id])
         return True
     except Refused as refusal:
@@ -783,7 +773,7 @@ def _leave_request(gone, reason):
     """An open request goes on without these; where nothing is left it is withdrawn, and they are planned again."""
     request = gone[0].request
     rest = _rest(request, gone)
-    with acting(label=actor().label, channel=actor().channel, reason=reason):
+    with acting(label=actor().label, reason=reason):
         if rest:
             approvals.edit(request, **_narrowed(request, rest), by=None)
         else:
@@ -827,7 +817,7 @@ def _locked(transitions):
     for one in rows:
         if one.status == Status.AWAITING:
             if one.request_id not in requests:
-                raise Refused(STALE)
+                raise Refused("transition_stale")
             one.request = requests[one.request_id]
     return rows
 
@@ -843,7 +833,7 @@ def _lock_assignments(rows):
 def _go(one, to):
     """Send a tier change there, if the table of statuses has that way."""
     if (one.status, to) not in STATUSES.moves:
-        raise Refused(_ended(one))
+        raise _ended(one)
     one.status = to
 
 
@@ -855,26 +845,28 @@ def _end(one, status, reason):
 
 
 def _ended(one):
-    """What it is, where that is the reason why something cannot be done."""
+    """The Refused for what cannot be done with a tier change in its status."""
+    status = one.get_status_display()
     if one.is_open:
-        return f"The tier change of {one.account} is {one.get_status_display().lower()}: this cannot be done now."
-    who = f", by {history.who(one, 'ended_by')}" if one.ended_by_label else ""
-    return f"The tier change of {one.account} is {one.get_status_display().lower()} already{who}."
+        return Refused("transition_step_impossible", account=one.account, status=status)
+    who = history.who(one, "ended_by")
+    return Refused("transition_ended_already", account=one.account, status=status, who=who)
 
 
 def _refuse_held(one):
     if one.held_for:
-        raise Refused(_held(one))
+        raise _held(one)
 
 
 def _held(one):
-    until = f" until {day(one.held_until)}" if one.held_until else ""
-    return f"The tier change of {one.account} is held{until}: {one.get_held_for_display().lower()}."
+    return Refused(
+        "transition_held", account=one.account, until=one.held_until, why=one.get_held_for_display()
+    )
 
 
 def _check_seen(one, seen):
     if seen is not None and seen != token(one):
-        raise Refused(STALE)
+        raise Refused("transition_stale")
 
 
 def _tell(one, kind, text, reason="", **data):
@@ -893,13 +885,14 @@ def _date(at):
 def _text(typed):
     typed = (typed or "").strip()
     if len(typed) > LONGEST:
-        raise Refused(f"A text may have {LONGEST:,} characters.")
+        raise Refused("text_too_long", most=LONGEST)
     if "\x00" in typed:
-        raise Refused("The text contains a character that cannot be stored.")
+        raise Refused("text_unstorable")
     return typed
 
 
 def _needed(typed, otherwise):
+    """A text somebody has to write; `otherwise`: the code of the refusal where they did not."""
     typed = _text(typed)
     if not typed:
         raise Refused(otherwise)
@@ -908,7 +901,7 @@ def _needed(typed, otherwise):
 
 def _days(number):
     if not 0 <= number <= MOST_DAYS:
-        raise Refused(f"Joint coverage lasts 0 to {MOST_DAYS} days.")
+        raise Refused("joint_days_out_of_range", most=MOST_DAYS)
     return number
 
 
@@ -918,5 +911,5 @@ def _lines(given, before):
     texts = [_text(line if isinstance(line, str) else line.get("text")) for line in given]
     texts = list(dict.fromkeys(filter(None, texts)))
     if len(texts) > MOST_LINES:
-        raise Refused(f"A checklist has at most {MOST_LINES} lines.")
+        raise Refused("checklist_too_long", most=MOST_LINES)
     return [known.get(text, {"text": text, "done": False}) for text in texts]

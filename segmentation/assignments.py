@@ -17,7 +17,7 @@ from django.db import connection
 
 from accounts import catalogue
 from accounts.locking import locked
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import causes, cutoffs, engine, frames, in_force, scopes
 from segmentation.definitions import Document
 from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
@@ -776,7 +776,7 @@ def known_of(accounts, layer, *, at):
     ended = RunLayer.objects.filter(layer=layer, running=False).select_related("layer")
     last = ended.order_by("-run_id").first()  # not "-run": that turns the newest-first of runs round
     if last is None:
-        raise Refused(f"{layer} was never recalculated: recalculate first.")
+        raise Refused("never_recalculated", layer=layer)
     pinned, evidence = pin_layer(last), {}
     for some in _together(sorted(accounts)):
         part = Range([pinned], at=at, first=some[0], last=some[-1])
@@ -832,10 +832,10 @@ def put(account, layer, segment, *, why, at, overridden=None, expected=ANYTHING,
     found = Assignment.objects.filter(account=account, layer=layer, product=None)
     held = locked(found.select_related("effective")).first()
     if held is None:
-        raise Refused(f"{account} has no {layer} yet: recalculate first.")
+        raise Refused("account_without_segment", account=account, layer=layer)
     before = held.effective
     if expected is not ANYTHING and before != expected:
-        raise Refused(f"{account} is {before or 'without a segment'} on {layer} by now, not {expected}.")
+        raise Refused("segment_moved", account=account, layer=layer, now=before, then=expected)
     if before != segment:
         held.effective, held.effective_since = segment, at
     if overridden is not None:

@@ -44,6 +44,10 @@ class ConditionError(ValueError):
         super().__init__(message)
 
 
+class UnknownName(ConditionError):
+    """The condition names something that is not there."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """`term op threshold`, mirrored so that the term is on the left. `term` is None for anything more complicated."""
@@ -247,7 +251,7 @@ class _Visitor:
         message = f"There is no data field '{_brief(name)}'.{hint}"
         if "." in name:
             message = f"There is no '{_brief(name)}' in this definition.{hint}"
-        raise ConditionError(message, self.position(node), near[0] if near else None)
+        raise UnknownName(message, self.position(node), near[0] if near else None)
 
     def literal(self, node, depth):
         if node.is_string:

@@ -16,8 +16,7 @@ from django.utils import timezone
 
 from accounts import gates, history
 from accounts.history import acting, actor
-from accounts.refusals import Refused
-from accounts.templatetags.shown import day
+from core.refusals import Refused, check
 from core.status_tables import StatusTable, Step
 from segmentation.models import Declaration, Definition, Layer, Segment
 
@@ -26,14 +25,13 @@ PROPOSE = "segmentation.propose_declaration"
 CONFIRM = "segmentation.confirm_declaration"
 MOST = 1_000  # accounts in one action
 LONGEST = 2_000  # characters of a reason
-STALE = "Something about this declared value changed since you opened the page. Look at what is there now."
 
 
-# -- who may send a declaration where: each answers with the sentence that refuses, or ""; its first line tells who
+# -- who may send a declaration where: each answers with the Refused, or None; its first line tells who
 
 
 def _decides(by):
-    return "" if by.has_perm(CONFIRM) else "You are not allowed to confirm or reject declared values."
+    return None if by.has_perm(CONFIRM) else Refused("confirming_not_allowed")
 
 
 def _decides_for_another(declaration, by):
@@ -44,22 +42,22 @@ def _decides_for_another(declaration, by):
     if refusal := _decides(by):
         return refusal
     if declaration.proposed_by is not None and declaration.proposed_by == by.pk:
-        return "You proposed this yourself: somebody else has to decide. You may withdraw it."
-    return ""
+        return Refused("declaration_of_your_own")
+    return None
 
 
 def _ends(declaration, by):
     """somebody with `confirm_declaration`"""
     if by.has_perm(CONFIRM):
-        return ""
-    return f"{declaration.segment} is in force: only somebody who confirms declared values may end it."
+        return None
+    return Refused("ending_declarations_not_allowed", segment=declaration.segment)
 
 
 def _takes_back(declaration, by):
     """the proposer, or somebody with `confirm_declaration`"""
     if by.has_perm(CONFIRM) or (by.has_perm(PROPOSE) and declaration.proposed_by == by.pk):
-        return ""
-    return f"Only {history.who(declaration, 'proposed_by')} or somebody who confirms declared values may take this back."
+        return None
+    return Refused("declaration_of_another", proposer=history.who(declaration, "proposed_by"))
 
 
 _WAYS = {
@@ -72,29 +70,29 @@ _WAYS = {
 }
 STATUSES = StatusTable(
     Declaration,
-    [Step(*way, label, check.__doc__.splitlines()[0]) for way, (label, check) in _WAYS.items()],
+    [Step(*way, label, may.__doc__.splitlines()[0]) for way, (label, may) in _WAYS.items()],
     begins={Status.PROPOSED: "Propose"},
 )
 
 
 def refusal(declaration, to, *, by):
-    """Why this person may not send the declaration there, as a sentence; "" when they may."""
+    """The Refused where this person may not send the declaration there; None when they may."""
     if by is None:
-        return "Nobody is logged in."
+        return Refused("not_logged_in")
     if (declaration.status, to) not in _WAYS:
-        return f"{declaration.segment} for {declaration.account} is {_fate(declaration)}."
-    _, check = _WAYS[declaration.status, to]
-    return check(declaration, by)
+        return Refused(
+            "declaration_decided_already",
+            segment=declaration.segment,
+            account=declaration.account,
+            status=declaration.get_status_display(),
+            who=history.who(declaration, "ended_by") or history.who(declaration, "decided_by"),
+        )
+    _, may = _WAYS[declaration.status, to]
+    return may(declaration, by)
 
 
 def may_propose(by):
     return by is not None and by.has_perm(PROPOSE)
-
-
-def _fate(declaration):
-    """`rejected already, by Olga`."""
-    who = history.who(declaration, "ended_by") or history.who(declaration, "decided_by")
-    return f"{declaration.get_status_display().lower()} already" + (f", by {who}" if who else "")
 
 
 # -- what can be declared
@@ -134,9 +132,9 @@ def choices(*, drafts=False):
 def _check_declarable(segment):
     offered = choices().get(segment.layer)
     if offered is None:
-        raise Refused(f"{segment.layer} is not decided by people: its active rules read no declared values.")
+        raise Refused("layer_not_declared", layer=segment.layer)
     if segment not in offered:
-        raise Refused(f"The active rules of {segment.layer} give nobody the segment {segment}.")
+        raise Refused("segment_not_declared", layer=segment.layer, segment=segment)
 
 
 # -- what there is
@@ -212,7 +210,7 @@ def propose(account, segment, *, by, reason, evidence="", from_date=None, seen=N
             return state.proposed
         _check_seen(found, seen)
         _check_declarable(segment)
-        _refuse(_obstacle(state, segment, said["from_date"]))
+        check(_obstacle(state, segment, said["from_date"]))
         return _propose(account, segment, said)
 
 
@@ -224,14 +222,14 @@ def propose_for(accounts, segment, *, by, reason, evidence="", from_date=None):
     said = _said(by, reason, evidence, from_date)
     accounts = {one.pk: one for one in accounts}
     if len(accounts) > MOST:
-        raise Refused(f"At most {MOST:,} accounts at a time; these are {len(accounts):,}.")
+        raise Refused("too_many_declarations", most=MOST, count=len(accounts))
     gates.ask("declare", accounts.values(), by=by)
     with _acting_on(segment.layer, by, reason):
         _check_declarable(segment)
         outcome = Outcome()
         for pk, state in states(segment.layer, accounts).items():
             if obstacle := _obstacle(state, segment, said["from_date"]):
-                outcome.left[obstacle] += 1
+                outcome.left[str(obstacle)] += 1
             else:
                 outcome.done.append(_propose(accounts[pk], segment, said))
         return outcome
@@ -252,13 +250,13 @@ def replace(declaration, segment, *, by, reason, evidence="", from_date=None, se
         before = _fresh(declaration)
         _check_seen(found, seen)
         if before.status == Status.CONFIRMED:
-            raise Refused(f"{before.segment} is in force: propose another value, and it will be replaced.")
-        _refuse(refusal(before, Status.REPLACED, by=by))
+            raise Refused("declaration_in_force", segment=before.segment)
+        check(refusal(before, Status.REPLACED, by=by))
         if segment.layer_id != before.layer_id:
-            raise Refused(f"{segment} is no segment of {before.layer}.")
+            raise Refused("segment_of_another_segmentation", segment=segment, layer=before.layer)
         _check_declarable(segment)
         state.proposed = None
-        _refuse(_obstacle(state, segment, said["from_date"]))
+        check(_obstacle(state, segment, said["from_date"]))
         _end(before, Status.REPLACED, reason)
         return _propose(before.account, segment, said)
 
@@ -266,10 +264,10 @@ def replace(declaration, segment, *, by, reason, evidence="", from_date=None, se
 def _said(by, reason, evidence, from_date):
     """What every proposal says: reason, evidence, the day it holds from, who and when."""
     if not may_propose(by):
-        raise Refused("You are not allowed to propose declared values.")
+        raise Refused("declarations_not_allowed")
     from_date = from_date or timezone.localdate()
     if from_date > timezone.localdate():
-        raise Refused("A declared value holds from today at the latest: propose it once it is so.")
+        raise Refused("declaration_in_the_future")
     return {
         "reason": _text(reason),
         "evidence": _text(evidence, needed=False),
@@ -283,11 +281,11 @@ def _said(by, reason, evidence, from_date):
 def _text(typed, *, needed=True):
     typed = (typed or "").strip()
     if needed and not typed:
-        raise Refused("Say why: the reason is kept for everybody who asks later.")
+        raise Refused("reason_missing")
     if len(typed) > LONGEST:
-        raise Refused(f"A reason and evidence may have {LONGEST:,} characters each.")
+        raise Refused("declaration_text_too_long", most=LONGEST)
     if "\x00" in typed:
-        raise Refused("The text contains a character that cannot be stored.")
+        raise Refused("text_unstorable")
     return typed
 
 
@@ -298,23 +296,25 @@ def _repeats(before, segment, said):
 
 
 def _obstacle(state, segment, from_date):
-    """Why the value cannot be proposed in this state, as a sentence; "" where it can."""
+    """The Refused where the value cannot be proposed in this state; None where it can."""
     if before := state.proposed:
-        return (
-            f"{before.segment} is proposed already, by {history.who(before, 'proposed_by')} on {day(before.proposed_at)}. "
-            "That is decided, replaced or withdrawn first."
+        return Refused(
+            "declaration_proposed_already",
+            segment=before.segment,
+            proposer=history.who(before, "proposed_by"),
+            proposed_at=before.proposed_at,
         )
     if state.confirmed and state.confirmed.segment_id == segment.pk:
-        return f"{segment} is in force already, since {day(state.confirmed.from_date)}."
+        return Refused("declaration_in_force_already", segment=segment, from_date=state.confirmed.from_date)
     return _too_early(state, from_date)
 
 
 def _too_early(state, from_date):
     """What held before stays what it was: evaluations back in time see the old values."""
     if state.free_from and from_date < state.free_from:
-        held = f"{state.confirmed.segment} holds since" if state.confirmed else "Another value held until"
-        return f"{held} {day(state.free_from)}: a new one begins on that day at the earliest."
-    return ""
+        held = state.confirmed and state.confirmed.segment
+        return Refused("declaration_too_early", held=held, free_from=state.free_from)
+    return None
 
 
 def _propose(account, segment, said):
@@ -336,10 +336,10 @@ def confirm(declaration, *, by, reason="", seen=None):
         one = _fresh(declaration)
         if one.status == Status.CONFIRMED and one.decided_by == by.pk:
             return one
-        _refuse(refusal(one, Status.CONFIRMED, by=by))
+        check(refusal(one, Status.CONFIRMED, by=by))
         _check_seen(found, seen)
         _check_declarable(one.segment)
-        _refuse(_confirm(one, found[one.account_id], _text(reason, needed=False)))
+        check(_confirm(one, found[one.account_id], _text(reason, needed=False)))
         return one
 
 
@@ -349,7 +349,7 @@ def reject(declaration, *, by, reason, seen=None):
         one = _fresh(declaration)
         if one.status == Status.REJECTED and one.decided_by == by.pk:
             return one
-        _refuse(refusal(one, Status.REJECTED, by=by))
+        check(refusal(one, Status.REJECTED, by=by))
         _check_seen(states(one.layer, [one.account_id]), seen)
         _decide(one, Status.REJECTED, _text(reason))
         return one
@@ -361,11 +361,11 @@ def withdraw(declaration, *, by, reason, on=None, seen=None):
         one = _fresh(declaration)
         if one.status == Status.WITHDRAWN and one.ended_by == by.pk:
             return one
-        _refuse(refusal(one, Status.WITHDRAWN, by=by))
+        check(refusal(one, Status.WITHDRAWN, by=by))
         _check_seen(states(one.layer, [one.account_id]), seen)
         on = on or timezone.localdate()
         if one.status == Status.CONFIRMED and not one.from_date <= on <= timezone.localdate():
-            raise Refused(f"It can end between {day(one.from_date)}, when it began, and today.")
+            raise Refused("declaration_end_out_of_range", from_date=one.from_date)
         _end(one, Status.WITHDRAWN, _text(reason), until=on)
         return one
 
@@ -389,15 +389,15 @@ def _decide_all(declaration, to, *, by, reason, seen):
     with _acting_on(declaration.layer, by, reason):
         rows = list(together(declaration).select_related("account", "layer", "segment").order_by("pk"))
         if not rows:
-            raise Refused("Nothing of this is open any more: it is decided already.")
+            raise Refused("declarations_decided_already")
         found = states(declaration.layer, [one.account_id for one in rows])
-        _refuse(refusal(rows[0], to, by=by))
+        check(refusal(rows[0], to, by=by))
         _check_seen(found, seen)
         if to == Status.CONFIRMED:
             _check_declarable(rows[0].segment)
         outcome = Outcome()
         for one in rows:
-            obstacle = ""
+            obstacle = None
             if to == Status.CONFIRMED:
                 obstacle = _confirm(one, found[one.account_id], reason)
             elif to == Status.REJECTED:
@@ -405,20 +405,20 @@ def _decide_all(declaration, to, *, by, reason, seen):
             else:
                 _end(one, to, reason)
             if obstacle:
-                outcome.left[obstacle] += 1
+                outcome.left[str(obstacle)] += 1
             else:
                 outcome.done.append(one)
         return outcome
 
 
 def _confirm(one, state, reason):
-    """Put it in force; or a sentence why it cannot be, and nothing is written."""
+    """Put it in force; or the Refused why it cannot be, and nothing is written."""
     if obstacle := _too_early(state, one.from_date):
         return obstacle
     if before := state.confirmed:
         _end(before, Status.REPLACED, f"Replaced by {one.segment}", until=one.from_date)
     _decide(one, Status.CONFIRMED, reason)
-    return ""
+    return None
 
 
 def _decide(one, status, reason):
@@ -441,7 +441,7 @@ def _end(one, status, reason, *, until=None):
 @contextmanager
 def _acting_on(layer, by, reason):
     """In one transaction, in this person's name, alone on the layer's declarations."""
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=(reason or "").strip()):
+    with transaction.atomic(), acting(by=by, reason=(reason or "").strip()):
         Layer.objects.select_for_update(no_key=True).get(pk=layer.pk)
         yield
 
@@ -453,9 +453,4 @@ def _fresh(declaration):
 
 def _check_seen(found, seen):
     if seen is not None and seen != token(found):
-        raise Refused(STALE)
-
-
-def _refuse(sentence):
-    if sentence:
-        raise Refused(sentence)
+        raise Refused("declaration_stale")

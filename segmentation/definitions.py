@@ -20,7 +20,7 @@ import yaml
 from accounts import plain_yaml
 from accounts.catalogue import DTYPES
 from segmentation import conditions
-from segmentation.rubric import ORDERED, Rubric, RubricError, from_bounds, to_text
+from segmentation.rubric import ORDERED, CellsDisagree, Rubric, RubricError, from_bounds, to_text
 from segmentation.rubric import parse as parse_rubric
 
 AGE = "account_age_days"
@@ -48,12 +48,16 @@ _RANKED = ("integer", "money", "ratio", "number", "score")
 _TOP = re.compile(r"([0-9]{1,7})\s+by\s+([a-z][a-z0-9_.]*)")
 
 
+UNKNOWN_NAME, CELLS_DISAGREE, TAKES_EVERYONE = "unknown name", "cells disagree", "takes everyone"
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong, for the person who typed it. `path` is like `dimensions.0.criteria.2.cells.1`."""
 
     path: str
     message: str
+    kind: str = ""  # one of those above, where a check of its own tells it
 
 
 class DocumentErrors(ValueError):
@@ -432,8 +436,8 @@ class _Reader:
                 data = {}
         self.data = self.plain(data, "")
 
-    def problem(self, path, message):
-        self.problems.append(Problem(path, message))
+    def problem(self, path, message, kind=""):
+        self.problems.append(Problem(path, message, kind))
 
     def plain(self, value, path, depth=0):
         """The same data with strings for scalars; empty entries dropped."""
@@ -526,7 +530,7 @@ class _Reader:
             return type
         near = difflib.get_close_matches(name.lower(), self.types, n=1, cutoff=0.6)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        self.problem(path, f"There is no data field '{name}'.{hint}")
+        self.problem(path, f"There is no data field '{name}'.{hint}", UNKNOWN_NAME)
         return None
 
     def includes(self):
@@ -586,7 +590,7 @@ class _Reader:
         if not match:
             self.problem(f"{path}.until_then", f"Write 'skip' or 'assume 3', not '{policy}'.")
         if self.types.get(AGE) != "integer":
-            self.problem(path, f"There is no data field '{AGE}'.")
+            self.problem(path, f"There is no data field '{AGE}'.", UNKNOWN_NAME)
         return Maturity(after or 1, until or 1, int(match[1]) if match and match[1] else None)
 
     def days(self, data, name, path):
@@ -634,8 +638,9 @@ class _Reader:
         try:
             return parse_rubric(cells, type)
         except RubricError as errors:
+            kind = CELLS_DISAGREE if isinstance(errors, CellsDisagree) else ""
             for index, message in errors.problems:
-                self.problem(f"{path}.{index}", f"Cell {index + 1}: {message}.")
+                self.problem(f"{path}.{index}", f"Cell {index + 1}: {message}.", kind)
         return None
 
     def missing(self, text, scale, path):
@@ -744,14 +749,17 @@ class _Reader:
         if not when:
             if not (last or sources or top):
                 self.problem(
-                    f"{path}.when", "A rule without a condition takes everyone: it can only be the last."
+                    f"{path}.when",
+                    "A rule without a condition takes everyone: it can only be the last.",
+                    TAKES_EVERYONE,
                 )
             return Rule(segment, None, key, sources, top)
         try:
             condition = conditions.compile(when, known)
         except conditions.ConditionError as error:
             place = "" if error.position is None else f" (at character {error.position + 1})"
-            self.problem(f"{path}.when", f"{error.message}{place}")
+            kind = UNKNOWN_NAME if isinstance(error, conditions.UnknownName) else ""
+            self.problem(f"{path}.when", f"{error.message}{place}", kind)
             return Rule(segment, None, key, sources, top)
         self.others |= {
             name: conditions.type_of(name, known) for name in condition.names if name not in known

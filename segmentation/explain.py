@@ -16,8 +16,8 @@ from django.db.models import prefetch_related_objects
 from django.utils import timezone
 
 from accounts import catalogue
-from accounts.refusals import Refused
-from accounts.templatetags import shown
+from core import wording
+from core.refusals import Refused
 from segmentation import assignments, engine, provisional, reasons, rubric, runs, scopes, terms
 from segmentation.contributions import Contributions, rounded
 from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
@@ -40,7 +40,9 @@ def explain(account, layer=None, *, at=None, product=None, standing=None):
     layer = layer or primary_layer()
     if layer.scoped.several != (product is not None):
         raise Refused(
-            f"{layer} labels {layer.get_scope_display().lower()}: {'name' if product is None else 'do not name'} a product."
+            "product_needed" if product is None else "product_needless",
+            layer=layer,
+            labels=layer.get_scope_display(),
         )
     prefetch_related_objects([layer], "segments")  # asked for several times below
     if at is None:
@@ -53,7 +55,7 @@ def explain(account, layer=None, *, at=None, product=None, standing=None):
 def primary_layer():
     layer = Layer.objects.filter(primary=True).first()
     if layer is None:
-        raise Refused("No segmentation is the primary one. Name the one you mean.")
+        raise Refused("primary_layer_unknown")
     return layer
 
 
@@ -75,14 +77,14 @@ def _standing(account, layer, product):
 def _now(account, layer, product, standing):
     definition = Definition.objects.filter(layer=layer, status=Definition.Status.ACTIVE).first()
     if definition is None:
-        raise Refused(f"{layer} has no active rules.")
+        raise Refused("layer_without_rules", layer=layer)
     rules, clock = in_use(definition, layer)
     inputs = _inputs(rules, account, clock)
     if product is not None:
         inputs = inputs.filter(pl.col("product") == product.pk)
     assignment = standing.assignment
     if inputs.is_empty():
-        raise Refused(_not_there(account, product, assignment))
+        raise _not_there(account, product, assignment)
     of_product = product and product.pk
     usage = next((one for one in account.usage.all() if one.product_id == of_product), None)
     return _Case(
@@ -122,11 +124,11 @@ def _still(cutoffs, former, definition):
 
 
 def _not_there(account, product, assignment):
-    """Why there is nothing to explain of one product, as a sentence."""
-    if assignment is None or assignment.effective_since is None:
-        return f"{account} does not have {product}."
-    ended = shown.day(assignment.effective_since)
-    return f"{account} does not have {product} any more: since {ended} it has no segment. A date before that tells why it was where it was."
+    """The Refused for a product of which there is nothing to explain."""
+    ended = assignment.effective_since if assignment else None
+    if ended is None:
+        return Refused("product_not_there", account=account, product=product)
+    return Refused("product_ended", account=account, product=product, ended=ended)
 
 
 def _subscriptions(account, product):
@@ -144,14 +146,14 @@ def _inputs(rules, account, clock):
         with transaction.atomic():
             return part.inputs(rules)
     except (DataError, pl.exceptions.PolarsError) as error:  # what a run sets aside
-        raise Refused(f"The data of {account} cannot be evaluated: {str(error).splitlines()[0]}") from None
+        raise Refused("data_cannot_be_evaluated", account=account, error=str(error).splitlines()[0]) from None
 
 
 def _then(account, layer, product, at):
     move = in_force(account, layer, at, product)
     if move is None:
         raise Refused(
-            f"No {layer} segment of {account} was in force on {shown.day(at)}: {_first_text(account, layer, product)}."
+            "nothing_in_force", account=account, layer=layer, at=at, first=_first_day(account, layer, product)
         )
     document = assignments.document_of(move.definition_id).pinned(move.evidence.get("cutoffs", {}))
     return _Case(
@@ -172,10 +174,9 @@ def _then(account, layer, product, at):
     )
 
 
-def _first_text(account, layer, product):
+def _first_day(account, layer, product):
     moves = Move.objects.filter(account_id=account.pk, layer=layer, product=product)
-    first = moves.order_by("at", "id").first()
-    return f"its first is of {shown.day(first.at)}" if first else "it never had one"
+    return moves.order_by("at", "id").values_list("at", flat=True).first()
 
 
 def _evidence_frame(document, texts):
@@ -316,7 +317,7 @@ class _Case:
         if dimension.key in self.left_out:
             return "Left out for everybody: no account has a value for any of its measures."
         if kinds == {"left out"}:
-            return f"Left out: the account is provisional until {shown.day(self.row['provisional_until'])}."
+            return f"Left out: the account is provisional until {wording.day(self.row['provisional_until'])}."
         if (
             dimension.maturity
             and dimension.maturity.assumed
@@ -340,20 +341,26 @@ class _Case:
             "fallback": None,
         }
         if fallback:
-            row["fallback"] = {"kind": fallback, "text": self.fallback_text(criterion, fallback, points, row)}
+            row["fallback"] = {"kind": fallback, **self.fallback_texts(criterion, fallback, points, row)}
         return row
 
-    def fallback_text(self, criterion, kind, points, row):
+    def fallback_texts(self, criterion, kind, points, row):
+        """`text`, a sentence; `brief`: what stands beside a value that is seen not to be known."""
+        if kind == "left out":
+            text = "The score group is left out."
+            return {"text": text, "brief": text}
+        instead = self.instead(criterion, kind, points)
         what = "Not known" if row["value"] is None else f"{row['value_shown']} is in no cell"
+        text = f"{what}{', and' if kind == 'needs data' else ':'} {instead}."
+        return {"text": text, "brief": instead if row["value"] is None else text}
+
+    def instead(self, criterion, kind, points):
         if kind == "rate":
             other = self.fact_row(criterion.missing.fact)
-            return f"{what}: rated by {other['name']} ({other['value_shown']}), {points} points."
-        return {
-            "skip": f"{what}: this measure is left out.",
-            "assume": f"{what}: counts as {points}.",
-            "needs data": f"{what}, and needed.",
-            "left out": "The score group is left out.",
-        }[kind]
+            return f"rated by {other['name']} ({other['value_shown']}), {points} points"
+        return {"skip": "this measure is left out", "assume": f"counts as {points}", "needs data": "needed"}[
+            kind
+        ]
 
     def requires(self):
         """Rows of what no measure shows; first what the deciding rule looks at (`decides`), what is known before the rest."""
@@ -616,7 +623,7 @@ def spelt(fact, value, currency="", rounding=ROUND_FLOOR):
         return None
     known = catalogue.FACTS[fact]
     if known.type == "money":
-        return shown.money(value, currency)
+        return wording.money(value, currency)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if known.type == "integer":  # a gap to a boundary between two of them is a fraction
@@ -627,7 +634,7 @@ def spelt(fact, value, currency="", rounding=ROUND_FLOOR):
         unit = "x" if known.unit == "x" else " hours" if known.unit.startswith("hours") else ""
         return f"{_plain(value.quantize(Decimal('0.01'), rounding))}{unit}"
     if isinstance(value, date):
-        return shown.day(value)
+        return wording.day(value)
     return _text(value)
 
 

@@ -5,7 +5,7 @@ import json
 from django.db import connection
 
 from accounts import exports
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import frames, scopes
 from segmentation.assignments import document_of
 from segmentation.models import Definition, Layer
@@ -52,7 +52,7 @@ def assignments(*, layer=None, format="csv", wide=False):
     column `product` is there with them.
     """
     if format not in FORMATS:
-        raise Refused(f"{format!r} is no format: {' or '.join(FORMATS)}.")
+        raise Refused("format_unknown", format=format, formats=list(FORMATS))
     layers = [layer] if layer else list(Layer.objects.order_by("position", "key"))
     header, rows = _wide(layers) if wide else _long(layers)
     return _csv_lines(header, rows) if format == "csv" else _json_lines(header, rows)

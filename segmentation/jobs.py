@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from django.db.models import Count, Max, OuterRef, Subquery
 from django.utils import timezone
 
-from accounts.templatetags.shown import day
+from core.wording import day
 from segmentation.models import Declaration, Interview, Job
 
 UNUSED_AFTER = 30  # days; methodology, other_layers.job_to_be_done

@@ -13,7 +13,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce
 
 from accounts.models import Account, Subscription
-from accounts.templatetags.shown import day
+from core.wording import day
 from segmentation import frames, terms
 from segmentation.assignments import document_of
 from segmentation.models import Assignment, Layer

@@ -65,6 +65,10 @@ class RubricError(ValueError):
         super().__init__("; ".join(f"cell {index + 1}: {message}" for index, message in problems))
 
 
+class CellsDisagree(RubricError):
+    """Each cell can be read, but they contradict one another."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """What earns one number of points. Ordered: the bounds (a Decimal or a date; None is without end).
@@ -115,7 +119,8 @@ def parse(cells, type):
             parsed.append(None)
     if not problems:
         check = _order_problems if type in ORDERED else _choice_problems
-        problems = check(parsed, cells)
+        if disagreements := check(parsed, cells):
+            raise CellsDisagree(disagreements)
     if not problems and not any(parsed):
         problems = [(0, "all cells are empty: say what earns points")]
     if problems:

@@ -22,8 +22,7 @@ from django.utils import timezone
 from accounts import catalogue
 from accounts.history import actor
 from accounts.models import Account
-from accounts.refusals import Refused
-from accounts.templatetags.shown import day
+from core.refusals import Refused
 from segmentation import assignments, frames, reasons
 from segmentation.definitions import DocumentErrors
 from segmentation.models import Chunk, Definition, Layer, Quarantined, Run, RunLayer
@@ -80,7 +79,7 @@ def start(*, layers=None, as_of=None, trigger=Run.Trigger.MANUAL, by=None, reaso
             with transaction.atomic():
                 RunLayer.objects.bulk_create(_pinned(run, definition) for definition in definitions)
         except IntegrityError:
-            raise Refused(_busy(definitions)) from None
+            raise _busy(definitions) from None
         documents = [assignments.document_of(definition.pk) for definition in definitions]
         run.accounts = _cut(run, chunk, assignments.accounts_of(documents))
         run.save(update_fields=["accounts"])
@@ -98,13 +97,9 @@ def _check_clock(as_of):
         cursor.execute("select pg_advisory_xact_lock(%s)", [CLOCK])
     newest = newest_clock()
     if as_of > timezone.localdate():
-        raise WrongClock(
-            f"{day(as_of)} is still to come: nothing is recalculated as of a later day than today."
-        )
+        raise WrongClock("clock_in_the_future", as_of=as_of)
     if newest and as_of < newest:
-        raise WrongClock(
-            f"The last recalculation was as of {day(newest)}: one as of {day(as_of)} would put in force what was then."
-        )
+        raise WrongClock("clock_goes_back", as_of=as_of, newest=newest)
 
 
 def newest_clock():
@@ -119,9 +114,9 @@ def _active_rules(layers):
     found = {definition.layer_id: definition for definition in active.select_related("layer")}
     without = [layer.name for layer in layers if layer.pk not in found]
     if without and len(layers) == 1:
-        raise Refused(f"{without[0]} has no active rules. Activate a version first.")
+        raise Refused("layer_not_active", layer=without[0])
     if not found:
-        raise Refused("No segmentation has active rules. Load the presets or activate a version first.")
+        raise Refused("no_layer_active")
     return [found[layer.pk] for layer in layers if layer.pk in found]
 
 
@@ -138,11 +133,13 @@ def _busy(definitions):
     running = RunLayer.objects.filter(running=True, layer__in=[one.layer_id for one in definitions])
     one = running.select_related("layer", "run").order_by("layer").first()
     if one is None:
-        return "Another recalculation has just ended. Try again."
-    started = timezone.localtime(one.run.started_at)
-    return (
-        f"{one.layer.name} is being recalculated already (run {one.run_id}, since {started:%H:%M}). Wait for it to end; "
-        f"if its process was lost, it is taken over after {settings.LEASE_SECONDS} s."
+        return Refused("run_just_ended")
+    return Refused(
+        "layer_in_recalculation",
+        layer=one.layer.name,
+        run=one.run_id,
+        since=timezone.localtime(one.run.started_at),
+        lease=settings.LEASE_SECONDS,
     )
 
 
@@ -150,7 +147,9 @@ def _pinned(run, definition):
     try:
         document = assignments.document_of(definition.pk)
     except DocumentErrors as errors:
-        raise Refused(f"{definition} cannot be used: {errors.problems[0].message}") from None
+        raise Refused(
+            "definition_unusable", definition=definition, problem=errors.problems[0].message
+        ) from None
     _check_segments(document, definition)
     left_out = without_facts(document, run.as_of, definition.layer.scoped)
     warnings = [left_out_text(document, key) for key in left_out]
@@ -170,7 +169,7 @@ def _check_segments(document, definition):
     lost = [rule.segment for rule in document.rules if rule.segment not in known]
     if lost:
         raise Refused(
-            f"{definition} names the segment '{lost[0]}', which {definition.layer} does not have any more."
+            "definition_names_lost_segment", definition=definition, segment=lost[0], layer=definition.layer
         )
 
 
@@ -506,11 +505,11 @@ def _warnings(counts, labelled):
 def cancel(run, *, by, reason):
     """End a run where it is; chunks that are done stay done."""
     if not reason.strip():
-        raise Refused("Say why the recalculation is cancelled.")
+        raise Refused("cancellation_reason_missing")
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run.pk)
         if run.status != Run.Status.RUNNING:
-            raise Refused("This recalculation has ended already.")
+            raise Refused("run_ended_already")
         name = by.get_username() if by else actor().label
         run.chunks.exclude(status=Chunk.Status.DONE).update(
             status=Chunk.Status.FAILED, error="Cancelled.", token=F("token") + 1

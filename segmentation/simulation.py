@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from accounts import catalogue, exports
 from accounts.history import actor
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import assignments, impact, runs, versions
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.models import Definition, RunLayer, Simulation, SimulationPart
@@ -84,14 +84,13 @@ def may(person):
 
 def _check_may(by):
     if not may(by):
-        raise Refused("You are not allowed to preview the impact of rules.")
+        raise Refused("preview_not_allowed")
 
 
 def _complete(definition):
     found = versions.problems(definition)
     if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise Refused(f"These rules are not complete: {found[0].message}{more}")
+        raise Refused("rules_incomplete", problems=[one.message for one in found])
     keys = set(definition.layer.segments.values_list("key", flat=True))
     return Document.parse(definition.document, types=catalogue.TYPES, segments=keys)
 
@@ -377,7 +376,7 @@ def cancel(simulation, *, by):
     with transaction.atomic():
         simulation = _locked(simulation)
         if simulation.status != _STATUS.RUNNING:
-            raise Refused("This impact preview has ended already.")
+            raise Refused("preview_ended_already")
         _end(simulation.pk, _STATUS.CANCELLED, f"Cancelled by {by.get_username() if by else actor().label}.")
     return Simulation.objects.get(pk=simulation.pk)
 
@@ -386,13 +385,13 @@ def freeze(simulation, *, by, note):
     """Keep a finished preview for good, with what it is of and why it is kept: from now on nobody changes it."""
     _check_may(by)
     if not note.strip():
-        raise Refused("Say what this impact preview is kept for.")
+        raise Refused("preview_note_missing")
     with transaction.atomic():
         simulation = _locked(simulation)
         if simulation.frozen_at:
-            raise Refused("This impact preview is frozen already.")
+            raise Refused("preview_frozen_already")
         if simulation.status != _STATUS.FINISHED:
-            raise Refused("Only an impact preview that has ended well can be frozen.")
+            raise Refused("preview_not_finished")
         simulation.frozen_at, simulation.note = timezone.now(), note.strip()
         simulation.frozen_by = by.pk if by else actor().id
         simulation.frozen_by_label = by.get_username() if by else actor().label
@@ -403,7 +402,7 @@ def freeze(simulation, *, by, note):
 def _locked(simulation):
     found = Simulation.objects.select_for_update().filter(pk=simulation.pk).first()
     if found is None:
-        raise Refused("This impact preview is not there any more: only the last ones are kept.")
+        raise Refused("preview_gone")
     return found
 
 

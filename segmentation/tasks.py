@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 
 from accounts.history import acting
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import runs, simulation
 from segmentation.models import Run
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts import catalogue, gates
 from accounts.history import acting, actor
-from accounts.refusals import Refused
+from core.refusals import Refused
 from core.status_tables import StatusTable, Step
 from segmentation import causes, checks, comparison, definitions, dependencies, jobs, scopes, treatments
 from segmentation.definitions import Document, DocumentErrors
@@ -45,7 +45,6 @@ ORDER = [
     "geographic",
     "ownership",
 ]
-STALE = "Somebody changed these rules since you opened them. Open them again and look at what is there now."
 
 
 # -- the status table
@@ -82,7 +81,7 @@ def steps(definition, *, by):
 
 def _as(by):
     """Written in this person's name, through the channel they came by."""
-    return acting(by=by, channel=actor().channel, reason=actor().reason)
+    return acting(by=by, reason=actor().reason)
 
 
 def _edits_rules(verb):
@@ -91,7 +90,7 @@ def _edits_rules(verb):
     @wraps(verb)
     def wrapper(*args, by, **kwargs):
         if by is None or not by.has_perm("segmentation.change_definition"):
-            raise Refused("You are not allowed to change rules.")
+            raise Refused("rules_not_allowed")
         with transaction.atomic(), _as(by):
             return verb(*args, by=by, **kwargs)
 
@@ -103,14 +102,14 @@ def create_draft(layer, *, by):
     """A draft that starts as a copy of the active rules (or empty). Refused when there is one, or one in review."""
     Layer.objects.select_for_update(no_key=True).get(pk=layer.pk)
     if found := open_version(layer):
-        raise Refused(_OPEN[found.status].format(layer=layer, version=found.version))
+        raise Refused(_OPEN[found.status], layer=layer, version=found.version)
     active = layer.definitions.filter(status=Definition.Status.ACTIVE).first()
     return _new_version(layer, active.document if active else {})
 
 
 _OPEN = {
-    _STATUS.DRAFT: "{layer} has a draft already. Continue with it, or discard it first.",
-    _STATUS.IN_REVIEW: "Version {version} of {layer} is in review. Decide about it, or return it to draft, first.",
+    _STATUS.DRAFT: "draft_there_already",
+    _STATUS.IN_REVIEW: "version_in_review",
 }
 
 
@@ -147,7 +146,7 @@ def _put_draft(layer, document):
         _check_storable(document)
         return _store(lambda: _new_version(layer, document)), "created"
     if found.status != Definition.Status.DRAFT:
-        raise Refused(_OPEN[found.status].format(layer=layer, version=found.version))
+        raise Refused(_OPEN[found.status], layer=layer, version=found.version)
     return _fill(found, document), "replaced"
 
 
@@ -193,7 +192,7 @@ def _store(write):
         with transaction.atomic():
             return write()
     except IntegrityError:
-        raise Refused("A weight must be a number from 0; not negative, not NaN.") from None
+        raise Refused("weight_invalid") from None
 
 
 @_edits_rules
@@ -206,7 +205,7 @@ def _locked_draft(draft, seen):
     """The draft as it is now, locked; Refused when it is none any more, or not what the person saw."""
     found = _locked(draft)
     if found.status != Definition.Status.DRAFT:
-        raise Refused(f"Version {found.version} is {found.get_status_display().lower()}, no draft any more.")
+        raise Refused("definition_not_a_draft", version=found.version, status=found.get_status_display())
     return _as_seen(found, seen)
 
 
@@ -216,13 +215,13 @@ def _locked(version):
     # of: in their usual order rules come by their segmentation, whose row would be locked with them.
     found = Definition.objects.select_for_update(of=["self"]).filter(pk=version.pk).first()
     if found is None:
-        raise Refused("This draft has been discarded.")
+        raise Refused("definition_discarded_already")
     return found
 
 
 def _as_seen(found, seen):
     if seen is not None and found.hash != seen:
-        raise Refused(STALE)
+        raise Refused("definition_stale")
     return found
 
 
@@ -231,11 +230,11 @@ def _check_storable(document):
         text = json.dumps(document, allow_nan=False)
         json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, TypeError, RecursionError):
-        raise Refused("The rules contain something that cannot be stored.") from None
+        raise Refused("definition_unstorable") from None
     if "\\u0000" in text:
-        raise Refused("The rules contain a character that cannot be stored.")
+        raise Refused("definition_text_unstorable")
     if len(text) > definitions.MAX_TEXT:
-        raise Refused(f"The rules are longer than {definitions.MAX_TEXT:,} characters.")
+        raise Refused("definition_too_long", most=definitions.MAX_TEXT)
 
 
 def _hash(document):
@@ -302,18 +301,20 @@ def _step(verb, version, *, by, reason, seen):
         "rules", verb, version, by=by
     )  # others decided it: who carries it out needs no right of their own
     if not signed_off and (by is None or not by.has_perm(PERMISSIONS[verb])):
-        raise Refused(f"You are not allowed to {verb} rules.")
+        raise Refused("rules_step_not_allowed", step=verb)
     if ways[0].needs_reason and not reason.strip():
-        raise Refused(f"Say why these rules are {DONE[verb]}.")
+        raise Refused("rules_reason_missing", done=DONE[verb])
     label = "" if by else actor().label
-    with transaction.atomic(), acting(by=by, label=label, channel=actor().channel, reason=reason.strip()):
+    with transaction.atomic(), acting(by=by, label=label, reason=reason.strip()):
         found = _locked(version)
         if found.status not in [step.source for step in ways]:
             known = " or ".join(sorted(_CALLED[step.source] for step in ways))
             status = found.get_status_display().lower()
-            raise Refused(f"Version {found.version} is {status}; only {known} can be {DONE[verb]}.")
+            raise Refused(
+                "rules_step_impossible", version=found.version, status=status, sources=known, done=DONE[verb]
+            )
         if found.hash != _hash(found.document):  # written past save_draft
-            raise Refused(STALE)
+            raise Refused("definition_stale")
         yield _as_seen(found, seen)
 
 
@@ -341,21 +342,14 @@ def _check_ready(version):
     """What has to be right before rules are reviewed or activated: no check finds an error. It takes no accounts."""
     found = checks.lint(version.document, layer=version.layer, problems=problems(version)).errors
     if found:
-        raise Refused(f"These rules are not complete: {_first(found)}")
+        raise Refused("rules_incomplete", problems=[one.message for one in found])
 
 
 def _check_answered(version):
     """Somebody answers for every warning."""
     found = examine(version).unacknowledged
     if found:
-        raise Refused(f"Acknowledge first, with a reason, what the checks warn of: {_first(found)}")
-
-
-def _first(findings):
-    """The first sentences, and how many more there are."""
-    rest = len(findings) - 3
-    more = f" (and {rest} more)" if rest > 0 else ""
-    return " ".join(finding.message for finding in findings[:3]) + more
+        raise Refused("warnings_unanswered", warnings=[one.message for one in found])
 
 
 def _parsed(definition):
@@ -363,9 +357,7 @@ def _parsed(definition):
     try:
         return Document.parse(definition.document, types=catalogue.TYPES, segments=keys)
     except DocumentErrors as errors:
-        count = len(errors.problems)
-        more = f" (and {count - 1} more)" if count > 1 else ""
-        raise Refused(f"These rules are not complete: {errors.problems[0].message}{more}") from None
+        raise Refused("rules_incomplete", problems=[one.message for one in errors.problems]) from None
 
 
 def _activate(version, kind):
@@ -393,7 +385,7 @@ def load_presets():
     """
     done = {"created": [], "left": []}
     reason = "Preset of the library"
-    with transaction.atomic(), acting(label=actor().label, channel=actor().channel, reason=reason):
+    with transaction.atomic(), acting(label=actor().label, reason=reason):
         for position, key in enumerate(ORDER):
             created = _load(definitions.from_yaml(_preset(key)), position)
             done["created" if created else "left"].append(key)

@@ -28,6 +28,7 @@ from django.core.cache import cache
 from django.db import connection, connections
 from django.test.utils import setup_databases, teardown_databases
 from django.utils import timezone
+from refusing import Met
 from waiting import answers, free_port, wait_until
 
 from config import celery, database, embedded
@@ -36,12 +37,14 @@ from config.celery import WORKER_FLAGS
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 IN_CI = os.environ.get("CI") == "true"
+met = Met()
 # Tests of these need something from outside; in CI it has to be there.
 OUTSIDE = ("browser", "broker", "conformance", "data")
 
 
 def pytest_configure(config):
     """Point Django and every process started from here at the tests' database server."""
+    met.watch()
     _stay_within_today()
     if "DATABASE_URL" in os.environ:
         return
@@ -285,7 +288,23 @@ def pytest_make_collect_report(collector):
     return report
 
 
-def pytest_terminal_summary(terminalreporter):
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """A worker of pytest-xdist has ended: what it met counts too."""
+    met.codes.update(node.workeroutput["refusals"] if hasattr(node, "workeroutput") else ())
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """A run of everything fails where a refusal is one no test has met."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["refusals"] = sorted(met.codes)
+    elif exitstatus == 0 and met.missing(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if missing := met.missing(config):
+        terminalreporter.write_line(f"REFUSALS NO TEST HAS MET: {', '.join(missing)}", red=True)
     skipped = terminalreporter.stats.get("skipped", [])
     for kind in OUTSIDE:
         count = sum(getattr(report, "not_run", None) == kind for report in skipped)

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.history import acting
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import approvals
 from governance.approvals import Impact
 from governance.models import ApprovalPolicy, Delegation, Event
@@ -119,7 +119,7 @@ def kinds_of_events(about):
 def carry_out(request, *, by, at):
     notes.append(("done", request.pk))
     if failing:
-        raise Refused(failing[0])
+        raise Refused("import_fault", fault=failing[0])
 
 
 def decided_against(request, *, verdict, by, reason):

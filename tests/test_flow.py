@@ -17,7 +17,7 @@ from django.db import DatabaseError, connection, transaction
 from governing import someone
 
 from accounts.models import Account
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import approvals, transitions
 from governance.models import Event, Transition
 from segmentation.models import Assignment, Move

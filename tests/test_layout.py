@@ -1,4 +1,4 @@
-"""Who may import whom: accounts <- segmentation <- governance, and the pure parts without Django."""
+"""Who may import whom: core <- accounts <- segmentation <- governance, who knows pages, and the pure parts without Django."""
 
 import ast
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-APPS = ("accounts", "segmentation", "governance")  # each may import itself and what stands left of it
+APPS = ("core", "accounts", "segmentation", "governance")  # each may import itself and what stands left of it
 PURE = (
     "accounts.catalogue",
     "segmentation.rubric",
@@ -40,6 +40,29 @@ def test_apps_import_leftwards_only(app):
         for package, line in imported(path)
         if package in forbidden
     ]
+    assert wrong == []
+
+
+EDGES = {"admin", "api", "management", "migrations", "templatetags"}  # packages that know pages
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_only_the_edges_know_pages(app):
+    """No template tags, nothing of the admin, no address: `core.pages` and `core.wording` are asked instead."""
+    wrong = []
+    for path in sorted((ROOT / app).rglob("*.py")):
+        inner = path.relative_to(ROOT / app)
+        if EDGES & {*inner.parts} or path.stem in EDGES or path == ROOT / "core" / "pages.py":
+            continue
+        tree = ast.parse(path.read_text(), filename=str(path))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                named = [node.module or "", *(alias.name for alias in node.names)]
+                known = {part for name in named for part in name.split(".")}
+                if known & {"admin", "templatetags"} or "reverse" in known:
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} imports {', '.join(named)}")
+            elif isinstance(node, ast.Constant) and str(node.value).startswith("admin:"):
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} names {node.value}")
     assert wrong == []
 
 

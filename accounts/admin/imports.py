@@ -16,8 +16,8 @@ from accounts import gates, history, imports
 from accounts.catalogue import FACTS
 from accounts.imports import recipe as recipes
 from accounts.models import ImportBatch
-from accounts.refusals import Refused
-from accounts.templatetags import shown
+from core import wording
+from core.refusals import Refused
 
 from .governed import ByVerbs, PlainAdmin, page
 
@@ -125,15 +125,15 @@ class ImportAdmin(ByVerbs, PlainAdmin):
 
     @admin.display(description="As of", ordering="as_of")
     def as_of_shown(self, batch):
-        return shown.day(batch.as_of) or "–"
+        return wording.day(batch.as_of) or "–"
 
     @admin.display(description="Rows")
     def rows(self, batch):
-        return shown.count(sum(one["rows"] for one in batch.queries))
+        return wording.count(sum(one["rows"] for one in batch.queries))
 
     @admin.display(description="Rejected")
     def rejected_rows(self, batch):
-        return shown.count(rejected(batch))
+        return wording.count(rejected(batch))
 
     @admin.display(description="By", ordering="created_by_label")
     def who(self, batch):
@@ -141,7 +141,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
 
     @admin.display(description="When", ordering="created_at")
     def finished(self, batch):
-        return shown.moment(batch.finished_at or batch.created_at)
+        return wording.moment(batch.finished_at or batch.created_at)
 
     def changelist_view(self, request, extra_context=None):
         extra = {"may_import": request.user.has_perm("accounts.import_accounts")}

@@ -11,7 +11,7 @@ from django.utils.html import strip_tags
 from django.utils.text import slugify
 
 from accounts import exports
-from accounts.templatetags.shown import heading
+from core.wording import heading
 
 ROWS = 2_000
 

@@ -9,8 +9,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import history, saved_views
 from accounts.models import SavedView
-from accounts.refusals import Refused
-from accounts.templatetags.shown import heading, plural
+from core.refusals import Refused
+from core.wording import heading, plural
 
 from .governed import page
 

@@ -4,7 +4,7 @@ from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.http import JsonResponse
 
-from accounts.refusals import Refused
+from core.refusals import Refused
 
 # A search of 1,800 words takes half a minute: each is looked for in each column.
 WORDS, LENGTH = 10, 200
@@ -13,7 +13,7 @@ WORDS, LENGTH = 10, 200
 def check_search(text):
     """Refuse a search that nobody types and everybody would wait for."""
     if len(text) > LENGTH or len(text.split()) > WORDS:
-        raise Refused(f"A search has at most {WORDS} words and {LENGTH} characters. Search for less.")
+        raise Refused("search_too_long", words=WORDS, length=LENGTH)
 
 
 class Suggestions(AutocompleteJsonView):

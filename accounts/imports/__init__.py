@@ -5,7 +5,7 @@ The verbs are loaded when they are first used: the process that only computes (s
 
 from importlib import import_module
 
-from accounts.refusals import Refused as Refused
+from core.refusals import Refused as Refused
 
 VERBS = ("ask_commit", "commit", "create", "give_up", "preview", "rejected_csv", "sweep", "work")
 

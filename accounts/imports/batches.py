@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts import exports, gates, records
 from accounts.history import acting
 from accounts.models import ImportBatch, ImportFile, RejectedRow, SourceSystem
-from accounts.refusals import Refused
+from core.refusals import Refused
 
 from . import confinement, facts
 from . import recipe as recipes
@@ -79,10 +79,7 @@ def commit(batch, *, by=None, skip_rejected=False):
         _work_on(batch, commit=True)
     if batch.status == Status.PREVIEWED:
         count = sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
-        raise Refused(
-            f"Nothing was imported: {count} row{'s are' if count != 1 else ' is'} rejected. "
-            "Correct the files, or import the good rows and leave these out."
-        )
+        raise Refused("import_has_rejected_rows", rejected=count)
     return batch
 
 
@@ -91,10 +88,10 @@ def ask_commit(batch, *, by, skip_rejected=False, again=False):
     from accounts import tasks
 
     if not batch.uploads.exists():
-        raise Refused("Its files are not kept here: import them again with the command.")
+        raise Refused("import_files_gone")
     rejected = sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
     if rejected and not skip_rejected:
-        raise Refused(f"{rejected} rows are rejected: say that they may be left out.")
+        raise Refused("rejected_rows_unanswered", rejected=rejected)
     gates.ask("import", batch, by=by)
     with transaction.atomic():
         _move(
@@ -173,7 +170,7 @@ def _held(batch):
     with connection.cursor() as cursor:
         cursor.execute("select pg_try_advisory_lock(%s, %s)", [LOCK, batch.pk])
         if not cursor.fetchone()[0]:
-            raise _Busy("This import is being worked on already.")
+            raise _Busy("import_busy")
     try:
         yield
     finally:
@@ -188,7 +185,7 @@ def _move(batch, allowed, status, **values):
     if not ImportBatch.objects.filter(pk=batch.pk, status__in=allowed).update(**values):
         now = ImportBatch.objects.filter(pk=batch.pk).values_list("status", flat=True).first()
         said = Status(now).label if now else "gone"
-        raise Refused(f"This cannot be done to an import that is: {said}.")
+        raise Refused("import_step_impossible", status=said)
     for name, value in values.items():
         setattr(batch, name, value)
 

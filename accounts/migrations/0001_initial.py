@@ -66,6 +66,7 @@ class Migration(migrations.Migration):
                 ('model', models.CharField(blank=True, max_length=100)),
                 ('object_id', models.BigIntegerField(null=True)),
                 ('subject', models.CharField(blank=True, max_length=400)),
+                ('code', models.CharField(max_length=100)),
                 ('sentence', models.TextField()),
                 ('actor', models.IntegerField(default=accounts.history.actor_id, null=True)),
                 ('actor_label', models.CharField(default=accounts.history.actor_label, max_length=200)),

@@ -1,98 +1,22 @@
-"""How values are written on screen: dates, money, counts and shares as people write them."""
-
-from datetime import date, datetime
-from decimal import Decimal
-from fractions import Fraction
-from math import floor
+"""`core.wording` for templates, and the little they need beside it."""
 
 from django import template
-from django.conf import settings
-from django.utils import timezone
 
 from accounts import history
+from core import wording
 
 register = template.Library()
-
-SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "INR": "₹", "JPY": "¥"}
+for name in (
+    "ago", "anything", "arrows", "article", "coming", "count", "day", "heading", "localday", "matched",
+    "moment", "money", "percent", "plural", "shortmoney", "signs", "since", "timeuntil_days",
+):  # fmt: skip
+    register.filter(name, getattr(wording, name))
 
 
 @register.filter
 def who(row, column):
     """`{{ request|who:"requester" }}`: how a row names a person, told from others of the same name."""
     return history.who(row, column) if row else ""
-
-
-@register.filter
-def day(value):
-    """22 Nov 2026; an ISO text will do."""
-    if not value:
-        return ""
-    if isinstance(value, str):
-        value = date.fromisoformat(value[:10])
-    if isinstance(value, datetime):
-        value = timezone.localtime(value).date()
-    return f"{value.day} {value:%b %Y}"
-
-
-@register.filter
-def moment(value):
-    """22 Nov 2026, 14:05, in the organisation's time zone."""
-    if not value:
-        return ""
-    return f"{day(value)}, {timezone.localtime(value):%H:%M}"
-
-
-@register.filter
-def ago(value):
-    """today, yesterday, 12 days ago."""
-    days = (timezone.localdate() - value).days
-    return {0: "today", 1: "yesterday"}.get(days, f"{days} days ago" if days > 1 else day(value))
-
-
-@register.filter
-def coming(value):
-    """today, tomorrow, in 3 days; of what has passed: yesterday, 3 days ago."""
-    days = (value - timezone.localdate()).days
-    return {1: "tomorrow"}.get(days, f"in {days} days") if days > 0 else ago(value)
-
-
-@register.filter
-def since(value):
-    """since today, since 3 Mar 2026."""
-    return f"since {'today' if value == timezone.localdate() else day(value)}"
-
-
-@register.filter
-def money(value, currency=""):
-    """$130,000; $99.50; 1,200 CHF."""
-    if value in (None, ""):
-        return "–"
-    value = Decimal(value)
-    shown = f"{value:,.0f}" if value == value.to_integral_value() else f"{value:,.2f}"
-    currency = currency or settings.ORGANISATION_CURRENCY
-    return SYMBOLS[currency] + shown if currency in SYMBOLS else f"{shown} {currency}"
-
-
-@register.filter
-def count(value):
-    """1,234."""
-    return "–" if value in (None, "") else f"{value:,}"
-
-
-@register.filter
-def percent(share):
-    """A share in [0, 1] as 94 %, cut off, never rounded up: 94.9 % is not 95 %."""
-    if share is None:
-        return "–"
-    tenths = floor(Fraction(share) * 1000)
-    return f"{tenths // 10} %" if tenths % 10 == 0 else f"{tenths / 10:.1f} %"
-
-
-@register.filter
-def plural(number, words):
-    """`3|plural:"account,accounts"` is 3 accounts."""
-    one, many = words.split(",")
-    return f"{number:,} {one if number == 1 else many}"
 
 
 @register.filter
@@ -110,86 +34,3 @@ def item(mapping, key):
 def worth(position):
     """The points of a scoring table's cell, counted from 1: 5, 4, 3, 2, 1."""
     return 6 - position
-
-
-@register.filter
-def timeuntil_days(until, today):
-    """14 days left; ends today."""
-    days = (until - today).days
-    return "ends today" if days <= 0 else f"{days} day{'' if days == 1 else 's'} left"
-
-
-@register.filter
-def localday(value):
-    return timezone.localtime(value).date()
-
-
-@register.filter
-def shortmoney(value, currency=""):
-    """$4.44M; $12.3K; for tables where the exact amount is one click away."""
-    value = Decimal(value or 0)
-    currency = currency or settings.ORGANISATION_CURRENCY
-    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if value >= size:
-            digits = Decimal("0.01") if value < 10 * size else Decimal("0.1")
-            short = f"{(value / size).quantize(digits).normalize():f}{letter}"
-            return SYMBOLS[currency] + short if currency in SYMBOLS else f"{short} {currency}"
-    return money(value, currency)
-
-
-@register.filter
-def anything(cell):
-    """A scoring table's cell; `*` in words."""
-    return "anything else" if cell == "*" else cell
-
-
-# What a model is called in the menu, where that is not its plural.
-HEADINGS = {
-    "rules versions": "Rules",
-    "treatments": "How we serve",
-    "approval requests": "Approvals",
-    "approval policies": "Who decides",
-    "users": "People",
-    "groups": "Roles",
-    "delegates": "Stand-ins",
-}
-
-
-@register.filter
-def heading(plural):
-    """A list's name as the menu has it."""
-    plural = str(plural)
-    return HEADINGS.get(plural, plural[:1].upper() + plural[1:])
-
-
-@register.filter
-def article(noun):
-    """a segment, an account."""
-    return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
-
-
-@register.filter
-def matched(cell, value):
-    """Of a cell that lists texts only the one that is the value; any other cell as it is."""
-    listed = [one.strip() for one in cell.split(",")]
-    same = [one for one in listed if len(listed) > 1 and one.casefold() == str(value).strip().casefold()]
-    return same[0] if same else anything(cell)
-
-
-@register.filter
-def signs(text):
-    """Comparisons as people write them: ≥ and ≤."""
-    return text.replace(">=", "≥").replace("<=", "≤")
-
-
-@register.filter
-def arrows(text):
-    """A sentence about a change: `4.0 → 3.8`."""
-    return signs(text.replace(" -> ", " → "))
-
-
-@register.filter
-def aftercolon(text):
-    """`Not known: this measure is left out.` without what the value beside it says already."""
-    rest = text.removeprefix("Not known").lstrip(":, ").rstrip(".")
-    return rest.removeprefix("and ") if rest and text.startswith("Not known") else text

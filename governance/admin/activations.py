@@ -10,8 +10,8 @@ from django.utils.html import format_html
 
 from accounts import history
 from accounts.admin.governed import page
-from accounts.refusals import Refused
-from accounts.templatetags import shown
+from core import wording
+from core.refusals import Refused
 from governance import activations, approvals, permissions
 from governance.models import ApprovalRequest, Kind
 from segmentation import impact, simulation, versions
@@ -146,6 +146,6 @@ def on_rules_page(one, *, user):
     if not asked.is_open:
         return {"send": send, "past": ("How it was decided", link)}
     parts = ", ".join(f"{part.given} of {part.needed} {part.role}" for part in approvals.standing(asked))
-    said = f"{asked.get_status_display()} since {shown.day(asked.requested_at)}: {parts}. Asked for by {history.who(asked, 'requester')}."
+    said = f"{asked.get_status_display()} since {wording.day(asked.requested_at)}: {parts}. Asked for by {history.who(asked, 'requester')}."
     text = "Decide" if permissions.may(permissions.decide(asked, by=user)) else "See the request"
     return {"send": send, "said": said, "link": (text, link)}

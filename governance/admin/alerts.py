@@ -15,8 +15,8 @@ from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 
 from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
-from accounts.refusals import Refused
-from accounts.templatetags.shown import day, plural
+from core.refusals import Refused
+from core.wording import day, plural
 from governance import alerts, permissions
 from governance.models import Alert, AlertRule
 

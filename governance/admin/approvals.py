@@ -14,8 +14,8 @@ from django.utils.html import format_html, format_html_join
 
 from accounts import history
 from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
-from accounts.refusals import Refused
-from accounts.templatetags import shown
+from core import wording
+from core.refusals import Refused
 from governance import approvals, circumstances, deciders, permissions, transitions
 from governance.models import ApprovalRequest, Kind
 from segmentation import impact
@@ -130,30 +130,30 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Asked", ordering="requested_at")
     def age(self, one):
-        return shown.ago(shown.localday(one.requested_at))
+        return wording.ago(wording.localday(one.requested_at))
 
     @admin.display(description="Due", ordering="due_at")
     def due(self, one):
         if not _waits(one):
             return "–"
         late = '<span class="dm-badge bad">overdue</span> ' if one.due_at < timezone.now() else ""
-        return format_html(late + '<span style="white-space:nowrap">{}</span>', shown.day(one.due_at))
+        return format_html(late + '<span style="white-space:nowrap">{}</span>', wording.day(one.due_at))
 
     @admin.display(description="Ended", ordering="ended_at")
     def ended(self, one):
-        return f"{shown.day(one.ended_at)} · {history.who(one, 'ended_by')}" if one.ended_at else "–"
+        return f"{wording.day(one.ended_at)} · {history.who(one, 'ended_by')}" if one.ended_at else "–"
 
     @admin.display(description="Accounts", ordering="accounts")
     def accounts_shown(self, one):
-        return shown.count(one.accounts)
+        return wording.count(one.accounts)
 
     @admin.display(description="ARR", ordering="arr")
     def arr_shown(self, one):
-        return shown.shortmoney(one.arr)
+        return wording.shortmoney(one.arr)
 
     @admin.display(description="CSM changes", ordering="csm_changes")
     def csm_shown(self, one):
-        return shown.count(one.csm_changes)
+        return wording.count(one.csm_changes)
 
     @admin.display(description="Approvals")
     def progress(self, one):
@@ -181,7 +181,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
 
     def _page(self, request, one, refusal):
         desk = deciders.Desk([one])
-        sentences = _sentences(one, request.user, desk)
+        refusals = _refusals(one, request.user, desk)
         return page(
             request,
             "demarc/approval.html",
@@ -204,12 +204,12 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             **_subjects(one),
             moved=_moved(one),
             address=approvals.address(one),
-            may={name for name, sentence in sentences.items() if permissions.may(sentence)},
-            why_not=sentences["approve"],
+            may={name for name, refusal in refusals.items() if permissions.may(refusal)},
+            why_not=refusals["approve"],
             mine=request.user.pk in (one.requester, *one.editors),
             may_read=request.user.has_perm("governance.view_approvalrequest"),
             applies=applies(one) if one.status == Status.APPROVED else "",
-            following=None if permissions.may(sentences["approve"]) else _following(request.user, one),
+            following=None if permissions.may(refusals["approve"]) else _following(request.user, one),
             back=triage.back(request),
             typed=request.POST if refusal else {},
             refusal=refusal,
@@ -251,8 +251,8 @@ def applies(one):
     if not one.apply_on:
         return "It is being carried out in the background. Here it says when that is done, or why it could not be."
     if one.accounts > 1:
-        return f"It takes effect from {shown.day(one.apply_on)} on, for each account on its own day."
-    return f"It is carried out on {shown.day(one.apply_on)}."
+        return f"It takes effect from {wording.day(one.apply_on)} on, for each account on its own day."
+    return f"It is carried out on {wording.day(one.apply_on)}."
 
 
 COUNTED = {
@@ -363,7 +363,7 @@ def _take_out(request, one, seen, reason):
     key = request.POST.get("transition", "")
     found = one.transitions.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
     if found is None:
-        raise Refused("Choose the account that is taken out.")
+        raise Refused("account_not_chosen")
     transitions.take_out(one, found, by=request.user, reason=reason, seen=seen)
     messages.success(
         request, f"{found.account} is taken out and planned anew. You may still decide about the others."
@@ -390,7 +390,7 @@ def _step(request, one):
     """Take the step the form names; then the request's page. Raises Refused."""
     step = STEPS.get(request.POST.get("verb"))
     if step is None:
-        raise Refused("Choose what to do with it.")
+        raise Refused("step_not_chosen")
     step(request, one, request.POST.get("seen", ""), request.POST.get("reason", "").strip())
     return HttpResponseRedirect(_page_of(one))
 
@@ -398,8 +398,8 @@ def _step(request, one):
 # -- what the page tells
 
 
-def _sentences(one, user, desk):
-    """{what could be done: the sentence that refuses it to this person, or ""}."""
+def _refusals(one, user, desk):
+    """{what could be done: the Refused for this person, or None}."""
     return {
         **{verdict: permissions.decide(one, by=user, verdict=verdict, desk=desk) for verdict in VERDICTS},
         "edit": permissions.edit_request(one, by=user),

@@ -13,13 +13,13 @@ from django.utils import timezone
 from accounts import exports
 from accounts.admin.governed import page
 from accounts.models import Account
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import audit
 from segmentation import comparison, versions
 from segmentation.models import Layer
 
 HEADER = ["When", "Kind", "Who", "Person", "Channel", "What", "About", "Changes", "Reason", "As of", "Filter"]
-BADGES = {"Refused": "bad", "Decision": "brand", "What happened": "ok"}
+BADGES = {"refusal": "bad", "decision": "brand", "event": "ok"}
 
 
 def audit_view(request):
@@ -39,7 +39,7 @@ def audit_view(request):
         "demarc/audit.html",
         title="Audit trail",
         asked=asked,
-        found=[(entry, BADGES.get(entry.kind, "")) for entry in found],
+        found=[(entry, BADGES.get(entry.code, "")) for entry in found],
         filtered=bool(kept),
         later=bool(request.GET.get("after")),
         newest=f"?{urlencode(kept)}",

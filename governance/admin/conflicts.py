@@ -14,8 +14,8 @@ from accounts import corrections, history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.catalogue import label
 from accounts.models import Account, Conflict
-from accounts.refusals import Refused
-from accounts.templatetags.shown import ago, count, plural
+from core.refusals import Refused
+from core.wording import ago, count, plural
 from governance import conflicts, permissions
 
 LIST = "admin:accounts_conflict_changelist"
@@ -127,9 +127,9 @@ class ConflictAdmin(ByVerbs, GovernedAdmin):
         """A segment before points; the rest is on its page."""
         if not one.effects:
             return "–"
-        segments = [text for text in one.effects if conflicts.BY_THE_RULES in text]
+        segments = [effect for effect in one.effects if effect["what"] == conflicts.SEGMENT]
         more = len(one.effects) - 1
-        return f"{(segments or one.effects)[0]}{f', and {more} more' if more else ''}"
+        return f"{_effect((segments or one.effects)[0])}{f', and {more} more' if more else ''}"
 
     @admin.display(description="Status", ordering="status")
     def state(self, one):
@@ -206,7 +206,7 @@ class ConflictAdmin(ByVerbs, GovernedAdmin):
     def _decided(self, request, chosen):
         verb = request.POST.get("verb")
         if verb not in VERBS:
-            raise Refused("Choose one of the two: keep what we have, or take the proposed value.")
+            raise Refused("value_not_chosen")
         answers = {name: request.POST.get(name, "") for name in conflicts.ANSWERS}
         tokens = request.POST.get("seen", "").split()
         seen = {
@@ -276,7 +276,17 @@ def _row(one):
         "proposed_source": source(one.proposed_source),
         "person": history.who(one, "opened_by") if one.proposed_source in BY_PEOPLE else "",
         "badge": BADGES.get(one.status, ""),
+        "effects": [_effect(effect) for effect in one.effects],
     }
+
+
+def _effect(effect):
+    """`Fit by the rules: High → Low`, `Fit: Industry 5 → 1 points`."""
+    was, then = effect["was"], effect["then"]
+    if effect["what"] == conflicts.SEGMENT:
+        return f"{effect['layer']} by the rules: {was or 'needs data'} → {then or 'needs data'}"
+    was, then = ("no" if points is None else points for points in (was, then))
+    return f"{effect['layer']}: {effect['measure']} {was} → {then} points"
 
 
 def _questions(one, sent):

@@ -3,7 +3,7 @@
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.templatetags.shown import plural
+from core.wording import plural
 from governance import home
 
 TRIAGE = "admin:governance_transition_triage"

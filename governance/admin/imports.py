@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from accounts.admin.governed import page
 from accounts.models import ImportBatch
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import import_gate, permissions
 
 from .people import answered

@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
 from accounts.admin.governed import page
-from accounts.templatetags.shown import plural
+from core.wording import plural
 from governance import notifications
 from governance.models import Notification, Preference
 

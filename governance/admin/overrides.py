@@ -16,8 +16,8 @@ from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.admin.people import CsmFilter
 from accounts.models import Account, Csm
-from accounts.refusals import Refused
-from accounts.templatetags.shown import day, plural
+from core.refusals import Refused
+from core.wording import day, plural
 from governance import approvals, overrides, permissions
 from governance.models import Kind, Override, Transition
 from segmentation import scopes
@@ -165,7 +165,7 @@ class OverrideAdmin(ByVerbs, GovernedAdmin):
     def _ask(self, request, accounts, typed):
         segment = _segment(typed)
         if segment is None:
-            raise Refused("Choose a segment.")
+            raise Refused("segment_not_chosen")
         left = []
         if "leave_out" in request.POST:
             cases = overrides.look(accounts, segment)
@@ -199,7 +199,7 @@ class OverrideAdmin(ByVerbs, GovernedAdmin):
     def _edit(self, request, asked, typed):
         segment = _segment(typed)
         if segment is None:
-            raise Refused("Choose a segment.")
+            raise Refused("segment_not_chosen")
         seen = request.POST.get("seen", "")
         asked = overrides.change(asked, by=request.user, seen=seen, segment=segment, **_said(typed))
         return _asked(request, asked, "The request is changed.")
@@ -500,4 +500,4 @@ def _date(text):
     try:
         return date.fromisoformat(text) if text else None
     except ValueError:
-        raise Refused(f"“{text[:20]}” is not a date.") from None
+        raise Refused("not_a_date", typed=text[:20]) from None

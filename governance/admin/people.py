@@ -17,8 +17,8 @@ from django.utils.html import format_html
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts.admin.governed import ByVerbs, GovernedAdmin, PlainAdmin, page
-from accounts.refusals import Refused
-from accounts.templatetags import shown
+from core import wording
+from core.refusals import Refused
 from governance import approvals, deciders, delegations, logins, people, permissions
 from governance.models import ApprovalRequest, Delegation, Event
 from governance.roles import ROLES
@@ -159,7 +159,7 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
 
     @admin.display(description="Last login", ordering="last_login")
     def last_login_shown(self, user):
-        return shown.moment(user.last_login) or "never"
+        return wording.moment(user.last_login) or "never"
 
     # -- pages
 
@@ -487,7 +487,7 @@ def _person(text):
         User.objects.filter(pk=int(text)).first() if text and text.isdecimal() and len(text) < 10 else None
     )
     if found is None:
-        raise Refused("Choose who.")
+        raise Refused("person_not_chosen")
     return found
 
 
@@ -495,4 +495,4 @@ def _date(text, which):
     try:
         return date.fromisoformat(text or "")
     except ValueError:
-        raise Refused(f"Say which day is the {which} one.") from None
+        raise Refused("absence_day_missing", which=which) from None

@@ -9,7 +9,7 @@ from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
 
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import approvals, crossings, permissions, policies, profiles
 from governance.deciders import NEVER
 from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Kind, Profile
@@ -62,7 +62,7 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
         held = ApprovalPolicy.role.field.related_model.objects.filter(name__in=ROLES)
         held = held.annotate(people=Count("user", filter=active)).order_by("name")
         held = held.values_list("name", "people")
-        told = policies.told()
+        told, needed = policies.told(), policies.roles_needed()
         return page(
             request,
             "demarc/policies.html",
@@ -81,7 +81,7 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
                  "crossings": _crossings(one, waiting)}
                 for one in layers
             ],
-            empty=[name for name, people in held if not people and name in _needed(told)],
+            empty=[name for name, people in held if not people and name in needed],
             may_ask=permissions.may(permissions.change_policies(by=request.user)),
         )  # fmt: skip
 
@@ -200,12 +200,6 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
         return found
 
 
-def _needed(told):
-    """The roles that some policy names."""
-    text = " ".join(sentence for sentences in told.values() for sentence in sentences)
-    return {name for name in ROLES if f"by {name}" in text}
-
-
 def _said(name, kind):
     rows = [row for row in profiles.PROFILES[name] if row.kind == kind] or [profiles.Row(kind)]
     return [policies.sentence(row) for row in rows]
@@ -264,7 +258,7 @@ def _typed_rows(sent, kind):
 def _whole(text, what, *, most, otherwise=None):
     value = policies.number(text, what)
     if value is not None and value > most:
-        raise Refused(f"{what}: at most {most:,}.")
+        raise Refused("number_too_large", what=what, most=most)
     return otherwise if value is None else value
 
 
@@ -300,7 +294,7 @@ def _typed_crossing(sent):
             label = str(field.verbose_name).capitalize()
             value = policies.number(sent.get(name), label, decimal=kind == "DecimalField")
             if value is None or value > 10_000:
-                raise Refused(f"{label}: a number from 0 to 10,000.")
+                raise Refused("crossing_number_unreadable", what=label)
             found[name] = value
     return found
 

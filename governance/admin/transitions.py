@@ -17,8 +17,8 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, 
 from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Csm
-from accounts.refusals import Refused
-from accounts.templatetags import shown
+from core import wording
+from core.refusals import Refused
 from governance import approvals, board, crossings, loads, permissions, plans, together, transitions
 from governance.models import ApprovalRequest, CrossingPolicy, Event, Kind, Transition
 from segmentation import explain
@@ -176,7 +176,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="ARR", ordering="arr")
     def arr_shown(self, one):
-        return shown.money(one.arr, one.account.currency)
+        return wording.money(one.arr, one.account.currency)
 
     @admin.display(description="CSM", ordering="account__csm__name")
     def manager(self, one):
@@ -188,11 +188,11 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Flagged", ordering="flagged_at")
     def flagged(self, one):
-        return shown.day(one.flagged_at)
+        return wording.day(one.flagged_at)
 
     @admin.display(description="Ended", ordering="ended_at")
     def ended(self, one):
-        return shown.day(one.ended_at) or "–"
+        return wording.day(one.ended_at) or "–"
 
     # -- the board
 
@@ -415,7 +415,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
             messages.success(request, f"{one.account} is taken out; it is planned again.")
             return HttpResponseRedirect(reverse(REQUEST, args=[asked.pk]))
         else:
-            raise Refused("Choose what to do with it.")
+            raise Refused("step_not_chosen")
         return here
 
     def _may_view(self, request):
@@ -576,15 +576,15 @@ def _kept(one, request):
     reason, until = sent.get("reason", ""), _day(sent.get("until", ""))
     if sent.get("verb") == "fix":
         if not reason.strip():
-            raise Refused("Say what is wrong with the data.")
+            raise Refused("wrong_data_unexplained")
         if until is None:
-            raise Refused("Say until when the data will be right: it is looked at again then.")
+            raise Refused("wrong_data_undated")
         reason = f"The data are to be corrected: {reason.strip()}"
     elif sent.get("verb") != "keep":
-        raise Refused("Choose what to do with it.")
+        raise Refused("step_not_chosen")
     seen = {one.pk: sent.get("seen", "")}
     transitions.keep([one], by=request.user, reason=reason, until=until, seen=seen)
-    said = f"{one.account} stays {one.from_segment} {f'until {shown.day(until)}' if until else 'until something material changes'}."
+    said = f"{one.account} stays {one.from_segment} {f'until {wording.day(until)}' if until else 'until something material changes'}."
     if sent.get("verb") != "fix" or not request.user.has_perm("accounts.change_account"):
         return said
     link = reverse("admin:accounts_account_edit", args=[one.account_id])
@@ -664,7 +664,7 @@ def _csm(text):
         return None
     found = Csm.objects.filter(pk=int(text)).first() if text.isdecimal() and len(text) < 19 else None
     if found is None:
-        raise Refused("This CSM is not there any more: choose another one.")
+        raise Refused("csm_gone")
     return found
 
 
@@ -680,7 +680,7 @@ def _chosen(sent, name, otherwise):
 
 def _number(text):
     if not (text.strip().isdecimal() and len(text.strip()) < 5):
-        raise Refused("Joint coverage is a number of days.")
+        raise Refused("joint_days_unreadable")
     return int(text)
 
 
@@ -690,7 +690,7 @@ def _day(text):
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise Refused(f"“{text[:20]}” is not a date.") from None
+        raise Refused("not_a_date", typed=text[:20]) from None
 
 
 def _typed_lines(sent):
@@ -759,9 +759,9 @@ def _takes_effect(one):
     """When one that has been approved does: at the renewal, or after the days without hand-overs."""
     today = timezone.localdate()
     if one.applies_on and one.applies_on > today:
-        return f"at the renewal, {shown.day(one.applies_on)}"
+        return f"at the renewal, {wording.day(one.applies_on)}"
     why, until = crossings.quiet([one], today).get(one.pk, (None, None))
-    return f"on {shown.day(until)} ({why.label.lower()} before)" if until else "within the day"
+    return f"on {wording.day(until)} ({why.label.lower()} before)" if until else "within the day"
 
 
 def _becomes(one):
@@ -796,9 +796,9 @@ def _hold(one):
     """What holds the segment in force, and what comes next, in sentences."""
     text, then = _says(one)
     if one.held_for:
-        until = f" until {shown.day(one.held_until)}" if one.held_until else ""
+        until = f" until {wording.day(one.held_until)}" if one.held_until else ""
         text = f"{text} It is held{until}: {one.get_held_for_display().lower()}."
-        then = f"it is looked at again on {shown.day(one.held_until)}." if one.held_until else then
+        then = f"it is looked at again on {wording.day(one.held_until)}." if one.held_until else then
     return {
         "title": f"{one.layer}: {one.from_segment} → {one.to_segment}.",
         "text": text,
@@ -809,7 +809,7 @@ def _hold(one):
 
 
 def _says(one):
-    renewal = f" It would apply at the renewal, {shown.day(one.applies_on)}." if one.applies_on else ""
+    renewal = f" It would apply at the renewal, {wording.day(one.applies_on)}." if one.applies_on else ""
     waits = "Nothing changes for the customer until a plan is approved."
     if one.status == Status.FLAGGED:
         return (
@@ -827,15 +827,15 @@ def _says(one):
         return failed, "CS Ops changes the plan, or tries again on the page of the request."
     if one.status == Status.AWAITING and not _approved(one):
         return f"It waits for approval, asked by {history.who(one.request, 'requester')}. {waits}{renewal}", (
-            f"a decision, due {shown.day(one.request.due_at)}."
+            f"a decision, due {wording.day(one.request.due_at)}."
         )
     if one.status == Status.AWAITING:
         return "It has been approved.", f"it takes effect {_takes_effect(one)}."
-    changed = f"Approved: the segment has changed on {shown.day(one.joint_from)}."
+    changed = f"Approved: the segment has changed on {wording.day(one.joint_from)}."
     if one.receiver_id in (None, one.giver_id):
         return f"{changed} {one.giver or 'Nobody'} stays the CSM.", "the hand-over is completed."
     return (
-        f"{changed} {one.giver or 'Nobody'} and {one.receiver} look after the customer until {shown.day(one.joint_until)}.",
+        f"{changed} {one.giver or 'Nobody'} and {one.receiver} look after the customer until {wording.day(one.joint_until)}.",
         f"{one.receiver} becomes the CSM once the hand-over is completed.",
     )
 
@@ -843,15 +843,15 @@ def _says(one):
 def waiting(one):
     """What an open tier change waits for, in words; "" for one that has ended or has to be decided now."""
     if one.held_for:
-        until = f" (until {shown.day(one.held_until)})" if one.held_until else ""
+        until = f" (until {wording.day(one.held_until)})" if one.held_until else ""
         return f"{one.get_held_for_display()}{until}"
     if one.status in (Status.PLANNED, Status.AWAITING, Status.FLAGGED) and one.applies_on:
-        return f"Would apply at the renewal, {shown.day(one.applies_on)}"
+        return f"Would apply at the renewal, {wording.day(one.applies_on)}"
     if one.status == Status.JOINT:
-        return f"Joint coverage until {shown.day(one.joint_until)}"
+        return f"Joint coverage until {wording.day(one.joint_until)}"
     if one.status == Status.KEPT:
         return (
-            f"Kept until {shown.day(one.kept_until)}"
+            f"Kept until {wording.day(one.kept_until)}"
             if one.kept_until
             else "Kept until something material changes"
         )

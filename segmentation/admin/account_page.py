@@ -12,12 +12,12 @@ from django.utils.http import urlencode
 from django.utils.module_loading import import_string
 
 from accounts import history
-from accounts.admin.governed import entries
 from accounts.catalogue import FACTS, SIGNALS, USAGE_FACTS
+from accounts.changes import entries
 from accounts.models import Product
-from accounts.refusals import Refused
 from accounts.revenue import with_arr
-from accounts.templatetags import shown
+from core import wording
+from core.refusals import Refused
 from segmentation import coverage, explain, nesting, provisional, reasons, scopes, treatments
 from segmentation.models import Assignment, Declaration, Definition, Layer, Move
 
@@ -405,7 +405,7 @@ def _number(text):
 
 def _short(number, term):
     if term in FACTS and FACTS[term].type == "money":
-        return shown.money(number)
+        return wording.money(number)
     if term == "composite" or term.startswith("score."):
         return f"{number.normalize():,.1f}" if number.normalize().as_tuple().exponent >= -1 else f"{number:f}"
     return f"{number.normalize():,f}"
@@ -516,5 +516,5 @@ def _data_changes(account):
     return [
         {"kind": "data", "on": timezone.localtime(one["when"]).date(), "id": 0, "data": one}
         for one in told
-        if one["kind"] == "Changed" and one["changes"]
+        if one["type"] == "~" and one["changes"]
     ]

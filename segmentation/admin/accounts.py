@@ -20,7 +20,7 @@ from accounts.admin.people import CsmFilter
 from accounts.catalogue import ACCOUNT_FACTS
 from accounts.models import Account
 from accounts.revenue import with_arr
-from accounts.templatetags import shown
+from core import wording
 from segmentation import declarations
 from segmentation.models import Assignment, Layer, Segment, ServiceModel
 
@@ -223,7 +223,7 @@ class AccountAdmin(GovernedAdmin):
 
     @admin.display(description="ARR", ordering="arr_now")
     def arr_shown(self, account):
-        return shown.money(account.arr_now, account.currency)
+        return wording.money(account.arr_now, account.currency)
 
     @admin.display(description="CSM", ordering="csm__name")
     def manager(self, account):

@@ -8,7 +8,7 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_POST
 
 from accounts.admin.governed import page
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import checks, portfolio, versions
 from segmentation.checks import accounts, acknowledgements, segments
 from segmentation.models import Definition
@@ -59,7 +59,7 @@ def acknowledge_view(request, pk, model_admin):
             raise PermissionDenied
         warnings = [one for one in _report(request, definition)[0].warnings if _name(one) in chosen]
         if not warnings:
-            raise Refused("Choose the warnings you answer for. Those that are gone meanwhile need no answer.")
+            raise Refused("warnings_not_chosen")
         reason = request.POST.get("reason", "")
         acknowledgements.acknowledge(definition, warnings, reason=reason, by=request.user)
     except Refused as refusal:

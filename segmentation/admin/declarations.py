@@ -15,8 +15,8 @@ from django.utils.html import format_html
 from accounts import exports, history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Account
-from accounts.refusals import Refused
-from accounts.templatetags.shown import plural
+from core.refusals import Refused
+from core.wording import plural
 from segmentation import declarations, jobs
 from segmentation.models import Declaration, Layer, Segment
 
@@ -123,7 +123,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
     def _propose(self, request, accounts, typed):
         segment = Segment.objects.select_related("layer").filter(pk=typed["segment"] or 0).first()
         if segment is None:
-            raise Refused("Choose a value.")
+            raise Refused("declared_segment_not_chosen")
         said = {
             "reason": typed["reason"],
             "evidence": typed["evidence"],
@@ -167,7 +167,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
     def _decide(self, request, one, alone):
         wanted = DECIDE.get(request.POST.get("verb"))
         if wanted is None:
-            raise Refused("Choose what to do with it.")
+            raise Refused("step_not_chosen")
         _, verb, verb_for_all, done = wanted
         said = {"by": request.user, "reason": request.POST.get("reason", "")}
         said["seen"] = request.POST.get("seen", "")
@@ -369,7 +369,7 @@ def _date(text):
     try:
         return date.fromisoformat(text) if text else None
     except ValueError:
-        raise Refused(f"“{text[:20]}” is not a date.") from None
+        raise Refused("not_a_date", typed=text[:20]) from None
 
 
 def _account_page(account):

@@ -8,7 +8,7 @@ from unfold.admin import StackedInline
 
 from accounts.admin.governed import GovernedAdmin
 from accounts.admin.suggestions import Suggested
-from accounts.templatetags.shown import day
+from core.wording import day
 from segmentation import declarations, jobs
 from segmentation.models import Interview, Job, Segment
 

@@ -14,8 +14,8 @@ from django.views.decorators.http import require_POST
 from accounts import gates
 from accounts.admin.governed import GovernedAdmin, page
 from accounts.catalogue import FACTS, TYPES
-from accounts.refusals import Refused
-from accounts.templatetags import shown
+from core import wording
+from core.refusals import Refused
 from segmentation import comparison, definitions, files, rule_counts, scopes, versions
 from segmentation.models import Definition, Layer
 
@@ -94,7 +94,7 @@ class DefinitionAdmin(GovernedAdmin):
             document, seen = read(request.POST), request.POST.get("seen", "")
             try:
                 if wrong := row_problems(request.POST, document):
-                    raise Refused(f"A row of a condition is not finished: {wrong[0]['message']}")
+                    raise Refused("condition_unfinished", problem=wrong[0]["message"])
                 versions.save_draft(one, document, by=request.user, seen=seen)
             except Refused as error:
                 refusal = str(error)
@@ -228,7 +228,7 @@ class DefinitionAdmin(GovernedAdmin):
             upload = request.FILES.get("file")
             try:
                 if upload is None:
-                    raise Refused("Choose a file first.")
+                    raise Refused("file_not_chosen")
                 draft = self._import(request, files.read(upload.read(files.MAX_BYTES + 1)))
             except files.FileErrors as errors:
                 problems = [{"line": line, "message": message} for line, _, message in errors.problems]
@@ -252,7 +252,7 @@ class DefinitionAdmin(GovernedAdmin):
             near = get_close_matches(file.key, keys, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
             there = ", ".join(keys) or "none"
-            raise Refused(f"There is no segmentation '{file.key}'.{hint} There are: {there}.")
+            raise Refused("file_of_unknown_layer", key=file.key, hint=hint, layers=there)
         made, done = versions.put_draft(layer, file.document, by=request.user)
         if done == "equal":
             status = made.get_status_display().lower()
@@ -311,10 +311,10 @@ def _counted(found, at):
     """What the counts are of, in a sentence."""
     if not found.total:
         return "There are no accounts to count."
-    of = f"Counted on {shown.plural(found.total, 'account,accounts')}"
+    of = f"Counted on {wording.plural(found.total, 'account,accounts')}"
     if found.sampled:
         of = f"Estimated from a sample of {found.counted:,} of {found.total:,} accounts"
-    said = f"{of} as of {shown.day(at)}."
+    said = f"{of} as of {wording.day(at)}."
     if found.rest:
         said += f" No rule applies to {_amount(found, found.rest)}."
     return said + (
@@ -336,7 +336,7 @@ def _said(found, rule, counts):
 
 
 def _amount(found, count):
-    return f"{_number(found, count)} {shown.plural(count, found.unit).split(' ', 1)[1]}"
+    return f"{_number(found, count)} {wording.plural(count, found.unit).split(' ', 1)[1]}"
 
 
 def _number(found, count):

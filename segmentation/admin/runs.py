@@ -13,8 +13,8 @@ from django.utils.module_loading import import_string
 
 from accounts import history
 from accounts.admin.governed import PlainAdmin, page
-from accounts.refusals import Refused
-from accounts.templatetags import shown
+from core import wording
+from core.refusals import Refused
 from segmentation import runs
 from segmentation.models import Assignment, Layer, Move, Run
 
@@ -61,11 +61,11 @@ class RunAdmin(PlainAdmin):
 
     @admin.display(description="As of", ordering="as_of")
     def as_of_shown(self, run):
-        return shown.day(run.as_of)
+        return wording.day(run.as_of)
 
     @admin.display(description="Started", ordering="started_at")
     def started(self, run):
-        return f"{shown.moment(run.started_at)} · {history.who(run, 'started_by')}"
+        return f"{wording.moment(run.started_at)} · {history.who(run, 'started_by')}"
 
     @admin.display(description="Duration")
     def took(self, run):
@@ -73,11 +73,11 @@ class RunAdmin(PlainAdmin):
 
     @admin.display(description="Segment changes")
     def what(self, run):
-        return shown.count(sum(one.counts.get("moved", 0) for one in run.layers.all()))
+        return wording.count(sum(one.counts.get("moved", 0) for one in run.layers.all()))
 
     @admin.display(description="Accounts", ordering="accounts")
     def accounts_shown(self, run):
-        return shown.count(run.accounts)
+        return wording.count(run.accounts)
 
     def changelist_view(self, request, extra_context=None):
         extra = {"may_start": request.user.has_perm("segmentation.recompute_layer")}
@@ -168,7 +168,7 @@ def _steps(request, run):
     layer = run.layers.filter(layer__primary=True).select_related("layer").first()
     lacking = Assignment.objects.needs_data().filter(layer=layer.layer, product=None).count() if layer else 0
     if lacking:
-        text = f"{shown.plural(lacking, 'account needs,accounts need')} data on {layer.layer}"
+        text = f"{wording.plural(lacking, 'account needs,accounts need')} data on {layer.layer}"
         help_text = "The rules cannot decide; the account's page says what is missing."
         url = f"{accounts}?state=needs-data"
         found.append({"text": text, "help": help_text, "url": url, "button": "Look at them"})

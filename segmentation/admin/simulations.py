@@ -13,8 +13,8 @@ from django.views.decorators.http import require_POST
 
 from accounts import history
 from accounts.admin.governed import PlainAdmin, page
-from accounts.refusals import Refused
-from accounts.templatetags import shown
+from core import wording
+from core.refusals import Refused
 from segmentation import portfolio, reasons, simulation
 from segmentation.models import Definition, Simulation
 
@@ -88,15 +88,15 @@ class SimulationAdmin(PlainAdmin):
 
     @admin.display(description="As of", ordering="as_of")
     def as_of_shown(self, one):
-        return shown.day(one.as_of)
+        return wording.day(one.as_of)
 
     @admin.display(description="Started", ordering="started_at")
     def started(self, one):
-        return f"{shown.moment(one.started_at)} · {history.who(one, 'started_by')}"
+        return f"{wording.moment(one.started_at)} · {history.who(one, 'started_by')}"
 
     @admin.display(description="Segment changes")
     def moved(self, one):
-        return shown.count(one.result.get("counts", {}).get("moves"))
+        return wording.count(one.result.get("counts", {}).get("moves"))
 
     @admin.display(description="Frozen", ordering="frozen_at")
     def kept(self, one):
@@ -249,7 +249,7 @@ def _day(text):
     try:
         return date.fromisoformat(text) if text else None
     except ValueError:
-        raise Refused("The date is not one: choose it as year, month and day.") from None
+        raise Refused("preview_day_unreadable") from None
 
 
 def _of(one):

@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection, transaction
 from accounts import quality
 from accounts.catalogue import FACTS
 from accounts.models import Account
-from accounts.templatetags.shown import percent, plural
+from core.wording import percent, plural
 from segmentation import assignments, engine, frames
 from segmentation.checks import reach
 from segmentation.checks.findings import NotRun, found

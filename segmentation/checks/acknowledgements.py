@@ -2,8 +2,8 @@
 
 from django.db import transaction
 
-from accounts.history import acting, actor
-from accounts.refusals import Refused
+from accounts.history import acting
+from core.refusals import Refused
 from segmentation.models import Acknowledgement, Definition
 
 OPEN = (Definition.Status.DRAFT, Definition.Status.IN_REVIEW)
@@ -22,13 +22,13 @@ def acknowledge(definition, warnings, *, reason, by):
     """
     reason = reason.strip()
     if not may_acknowledge(by):
-        raise Refused("You are not allowed to acknowledge warnings.")
+        raise Refused("warnings_not_allowed")
     if not reason:
-        raise Refused("Say why these rules are used all the same.")
-    with transaction.atomic(), acting(by=by, channel=actor().channel, reason=reason):
+        raise Refused("warnings_unexplained")
+    with transaction.atomic(), acting(by=by, reason=reason):
         found = Definition.objects.select_for_update(of=["self"]).filter(pk=definition.pk).first()
         if found is None or found.status not in OPEN:
-            raise Refused("These rules are decided about: what was acknowledged for them stays as it is.")
+            raise Refused("warnings_closed")
         for warning in warnings:
             Acknowledgement.objects.update_or_create(
                 definition=found,

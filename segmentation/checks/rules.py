@@ -5,26 +5,15 @@ from django.conf import settings
 from segmentation.checks import reach
 from segmentation.checks.findings import Undecided, found
 from segmentation.checks.subject import label_of
-from segmentation.definitions import STATE
+from segmentation.definitions import CELLS_DISAGREE, STATE, TAKES_EVERYONE, UNKNOWN_NAME
 
-# Which check tells a problem of the text: by its place, or by what is said about it.
-_WEIGHTS, _UNKNOWN, _CELLS, _ALWAYS = "weights", "unknown-field", "overlapping-cells", "always-true"
-_OTHER = "unreadable"
+_WEIGHTS, _OTHER = "weights", ""
 
 
 def _kind(problem):
-    path, message = problem.path, problem.message
-    if path.split(".")[0] == "weights" or path.endswith(".weight"):
+    if problem.path.split(".")[0] == "weights" or problem.path.endswith(".weight"):
         return _WEIGHTS
-    if message.startswith(("There is no data field", "There is no '")):
-        return _UNKNOWN
-    if ".cells." in path and any(
-        words in message for words in ("overlaps", "is also in", "have no lower end", "does not start")
-    ):
-        return _CELLS
-    if message.startswith("A rule without a condition takes everyone"):
-        return _ALWAYS
-    return _OTHER
+    return problem.kind
 
 
 def _told(kind):
@@ -38,7 +27,8 @@ def _told(kind):
     return find
 
 
-unreadable, weights, unknown_fields, overlapping_cells = map(_told, (_OTHER, _WEIGHTS, _UNKNOWN, _CELLS))
+unreadable, weights = _told(_OTHER), _told(_WEIGHTS)
+unknown_fields, overlapping_cells = _told(UNKNOWN_NAME), _told(CELLS_DISAGREE)
 
 
 # -- missing data
@@ -117,7 +107,7 @@ def _cell(criterion, fact, text, cell, path):
 
 def always_true(subject):
     """Rules before the last that hold for every account."""
-    yield from _told(_ALWAYS)(subject)
+    yield from _told(TAKES_EVERYONE)(subject)
     if subject.document is None:
         return
     reached = reach.Reach.of(subject)

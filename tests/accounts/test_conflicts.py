@@ -13,7 +13,7 @@ from importing import attempt
 
 from accounts import corrections
 from accounts.models import Account, Conflict, SourceSystem
-from accounts.refusals import Refused
+from core.refusals import Refused
 
 LATER = date(2026, 7, 9)
 OPEN = ("acme", "industry", "Technology", "Healthcare", "warehouse", "open")

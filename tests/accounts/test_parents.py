@@ -9,7 +9,7 @@ from importing import attempt
 
 from accounts import corrections, parents, records
 from accounts.models import Account, Csm
-from accounts.refusals import Refused
+from core.refusals import Refused
 
 pytestmark = pytest.mark.django_db
 

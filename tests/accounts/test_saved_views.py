@@ -12,7 +12,7 @@ from segmenting import granted
 
 from accounts import saved_views
 from accounts.models import Account, SavedView
-from accounts.refusals import Refused
+from core.refusals import Refused
 
 VIEWS, ACCOUNTS, RUNS, IMPORTS = (
     "/admin/saved-views/",

@@ -10,7 +10,7 @@ from governing import nobody_approves, someone
 from segmenting import account, recompute
 
 from accounts.models import Conflict
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import conflicts, overrides
 from segmentation import versions
 from segmentation.models import Assignment, Layer
@@ -53,7 +53,8 @@ def test_acquisition(db, settings):
     assert (state.effective, state.overridden) == (segment, True), "the segment is kept"
     queued = Conflict.objects.get()
     assert (queued.held_value, queued.proposed_value, queued.status) == (before, after, "open")
-    assert "Service tier: Industry 5 → 3 points" in queued.effects
+    fewer = {"what": "points", "layer": "Service tier", "measure": "Industry", "was": 5, "then": 3}
+    assert fewer in queued.effects
     assert conflicts.asks(queued)
     with pytest.raises(Refused, match="Who decides about buying now"):
         conflicts.take([queued], by=olga, note="They are a hospital now")

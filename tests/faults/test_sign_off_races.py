@@ -18,7 +18,7 @@ from waiting import PATIENCE
 
 from accounts.history import acting
 from accounts.models import Refusal
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import approvals, overrides, policies
 from governance.approvals import Impact, token
 from governance.models import ApprovalRequest, Decision, Event, Override

@@ -12,7 +12,7 @@ from governing import (
 )
 from segmenting import BY_ARR, RULES, account, answered, granted, layer_with, recompute
 
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import activations, approvals
 from governance.approvals import token
 from governance.models import ApprovalRequest

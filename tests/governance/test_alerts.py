@@ -10,7 +10,7 @@ from segmenting import BY_ARR, DAY, RULES, account, change, granted, layer_with,
 
 from accounts.history import acting
 from accounts.models import Account, Csm, Signal
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import alerts
 from governance.models import Alert, AlertRule, Event
 from segmentation import versions

@@ -13,7 +13,7 @@ from governing import approved, request_of, someone
 from segmenting import BY_ARR, account, change, layer_with, person, recompute
 
 from accounts.history import acting
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import approvals, audit
 from governance import people as leaving
 from governance.audit import Asked

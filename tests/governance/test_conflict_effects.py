@@ -12,7 +12,7 @@ from segmenting import activate, layer_with, recompute
 
 from accounts import corrections
 from accounts.models import Account, Conflict, Refusal
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import conflicts as decisions
 from governance import overrides
 from governance.models import Event
@@ -85,7 +85,10 @@ def test_a_value_from_elsewhere_that_changes_a_segment_waits_and_the_rest_of_the
     assert known("acme", "region") == ("West", "warehouse", "2026-07-01")
     assert conflicts() == [QUEUED]
     one = Conflict.objects.get()
-    assert one.effects == ["Fit: Industry 5 → 1 points", "Fit by the rules: High → Low"]
+    assert one.effects == [
+        {"what": "points", "layer": "Fit", "measure": "Industry", "was": 5, "then": 1},
+        {"what": "segment", "layer": "Fit", "was": "High", "then": "Low"},
+    ]
     assert (one.held_source, one.held_observed, one.proposed_observed) == ("crm", JUNE, JULY)
     assert [row.history_type for row in one.history.all()] == ["+"]
     event = Event.objects.get(kind="conflict_queued")
@@ -169,9 +172,10 @@ def test_two_values_that_only_matter_together_wait_together(fit):
         {"external_id": "beta", "country": "DE"},
         at=JULY,
     )
+    lower = [{"what": "segment", "layer": "Fit", "was": "High", "then": "Low"}]
     assert conflicts("account__external_id", "fact", "effects") == [
-        ("acme", "country", ["Fit by the rules: High → Low"]),
-        ("acme", "industry", ["Fit by the rules: High → Low"]),
+        ("acme", "country", lower),
+        ("acme", "industry", lower),
     ]
 
 

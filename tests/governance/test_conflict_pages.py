@@ -11,7 +11,7 @@ from governing import someone
 from segmenting import layer_with, recompute
 
 from accounts.models import Account, Conflict
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import conflicts as decisions
 from governance.models import Event
 

@@ -8,7 +8,7 @@ from governing import approved, policy, someone
 
 from accounts import imports
 from accounts.models import Account, ImportBatch
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import approvals, import_gate
 from governance.models import ApprovalRequest
 

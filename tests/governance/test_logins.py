@@ -12,8 +12,8 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from governing import someone
 
-from accounts.refusals import Refused
-from accounts.templatetags.shown import moment
+from core.refusals import Refused
+from core.wording import moment
 from governance import audit, logins, notifications
 from governance.models import Event, Notification
 

@@ -309,7 +309,7 @@ def test_what_waits_for_a_person_is_told_beyond_the_cap(db, noted):
 
 
 def _today():
-    from accounts.templatetags.shown import day
+    from core.wording import day
 
     return day(timezone.localdate())
 

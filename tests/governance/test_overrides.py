@@ -21,7 +21,7 @@ from segmenting import account, activate, change, layer_with, recompute, state
 from waiting import PATIENCE
 
 from accounts.models import Csm, Refusal
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import approvals, overrides, transitions
 from governance.models import Event, Override, Transition
 from segmentation import assignments, causes, versions

@@ -16,7 +16,7 @@ from segmenting import account, layer_with
 
 from accounts.history import acting
 from accounts.models import Csm
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import approvals, delegations, people, roles
 from governance.approvals import token
 from governance.models import Delegation, Event

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 from governing import approved, someone
 
-from accounts.templatetags import shown
+from core import wording
 from governance import audit, events, mail, notifications, people
 from governance.models import ApprovalRequest, Delegation, Event, Notification, Preference
 
@@ -62,7 +62,7 @@ def test_the_last_login_is_written_as_every_moment_is(admin):
     assert "never" in text(admin.get(page))
     web("max", "CSM")
     max.refresh_from_db()
-    assert shown.moment(max.last_login) in text(admin.get(page))
+    assert wording.moment(max.last_login) in text(admin.get(page))
 
 
 def test_a_refusal_is_shown_where_it_happened(admin):

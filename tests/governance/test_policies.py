@@ -11,7 +11,7 @@ from django.test import Client
 from governing import approved, fresh, nobody_approves, policy, request_of, someone
 from segmenting import RULES, account, layer_with, recompute
 
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import approvals, crossings, policies, profiles, roles
 from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Event, Kind, Profile
 from governance.profiles import Row

@@ -11,8 +11,8 @@ from governing import approved, deactivated, fresh, nobody_approves, policy, req
 from segmenting import DAY, account, change, layer_with, recompute
 
 from accounts.history import acting
-from accounts.refusals import Refused
 from core import guards
+from core.refusals import Refused
 from governance import approvals, crossings, events, people
 from governance.models import ApprovalRequest, Decision, Event, Outbox, Override, Transition
 from segmentation import causes

@@ -19,7 +19,7 @@ from segmenting import BY_ARR, account, answered, change, layer_with, recompute
 from waiting import PATIENCE
 
 from accounts.models import Account, Csm
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import activations, approvals, overrides, transitions
 from governance.models import ApprovalRequest, Override, Transition
 from segmentation import versions

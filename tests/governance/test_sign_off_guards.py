@@ -17,7 +17,7 @@ from segmenting import account, answered, change, granted, layer_with, person, r
 from accounts import imports
 from accounts.history import acting
 from accounts.models import Account, ImportBatch
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import activations, approvals, import_gate, overrides, people, policies, profiles
 from governance.approvals import token
 from governance.models import Decision, Event, Profile

@@ -27,6 +27,7 @@ from django.test.utils import CaptureQueriesContext
 from governing import approved, nobody_approves, policy, someone
 
 from accounts.models import Account
+from core.refusals import Refused
 from governance import approvals, transitions
 from governance.models import ApprovalRequest, Transition
 from segmentation.models import Assignment
@@ -215,7 +216,7 @@ def test_no_form_goes_without_the_token_of_its_page(team, one, status, verb, typ
     form = form | {"seen": token} if token is not None else {k: v for k, v in form.items() if k != "seen"}
     answer = web(team.ops).post(page_of(one), form)
     assert answer.status_code == 409
-    assert transitions.STALE in text(answer)
+    assert str(Refused("transition_stale")) in text(answer)
     assert "Typed text" in text(answer)
     assert (fresh(one).status, fresh(one).history.count()) == (status, before)
     assert web(team.ops).post(page_of(one), sent(one, verb, **typed)).status_code == 302
@@ -226,7 +227,7 @@ def test_triage_neither(team, one, verb):
     where, typed = f"{TRIAGE}?one={one.pk}", {"one": one.pk, "reason": "Typed text", "until": UNTIL}
     answer = web(team.ops).post(where, {"verb": verb} | typed)
     assert (answer.status_code, fresh(one).status) == (409, "flagged")
-    assert transitions.STALE in text(answer)
+    assert str(Refused("transition_stale")) in text(answer)
     assert "Typed text" in text(answer)
     assert web(team.ops).post(where, sent(one, verb, **typed)).status_code == 302
 

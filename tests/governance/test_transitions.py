@@ -13,7 +13,7 @@ from governing import approved, fresh, kinds_of_events, nobody_approves, policy,
 from segmenting import account, by_now, change, layer_with, recompute
 
 from accounts.models import Account, Csm
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import approvals, loads, overrides, transitions
 from governance.models import CrossingPolicy, Event, Transition
 from segmentation import causes

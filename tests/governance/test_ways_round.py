@@ -16,7 +16,7 @@ from segmenting import account, change, layer_with, recompute
 
 from accounts import corrections, imports
 from accounts.models import Csm
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import (
     alerts,
     approvals,

@@ -33,7 +33,7 @@ from segmenting import DAY, RULES, account, change, layer_with, recompute
 from accounts.history import acting
 from accounts.imports.errors import ImportFault
 from accounts.models import Conflict, Csm, Refusal, SourceSystem, SystemOfRecord
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import alerts, approvals, crossings, overrides, transitions
 from governance.models import (
     AlertRule,

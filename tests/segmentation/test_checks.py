@@ -14,7 +14,7 @@ from segmenting import BY_ARR, layer_with, person, recompute
 from waiting import PATIENCE
 
 from accounts.models import Account, Csm, Usage
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import causes, checks, definitions, frames, versions
 from segmentation.checks.acknowledgements import acknowledge, earlier
 from segmentation.checks.segments import says_no_play

@@ -9,9 +9,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
+from refusing import refused
 from segmenting import BY_ARR, account, answered, layer_with, person, recompute
 
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import declarations, definitions, jobs, versions
 from segmentation.models import Assignment, Declaration, Definition, Interview, Job
 
@@ -279,6 +280,8 @@ def test_what_held_is_not_rewritten(layer, ended):
     acme = account()
     first = declarations.confirm(propose(layer, acme, from_date=days_ago(30)), by=otto())
     if ended:
+        with refused("declaration_end_out_of_range"):
+            declarations.withdraw(first, by=otto(), reason="Over", on=days_ago(31))
         declarations.withdraw(first, by=otto(), reason="Over", on=days_ago(20))
     with pytest.raises(Refused, match="begins on that day at the earliest"):
         propose(layer, acme, "operational", from_date=days_ago(31 if not ended else 21))

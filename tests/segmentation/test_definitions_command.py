@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 from segmenting import BY_ARR, layer_with, person
 from test_files import AWKWARD
 
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import files, versions
 from segmentation.models import Definition
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from segmenting import BY_ARR, DAY, RULES, account, activate, change, layer_with, portfolio, recompute
 
 from accounts.models import Account
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import assignments, causes, explain, reasons, versions
 from segmentation.models import Assignment, Cause, Layer, Move, Segment
 
@@ -73,7 +73,11 @@ def test_now(layer):
         "contribution_shown": "1.25",
         "fallback": None,
     }
-    assert row(why, "tickets_90d")["fallback"] == {"kind": "assume", "text": "Not known: counts as 3."}
+    assert row(why, "tickets_90d")["fallback"] == {
+        "kind": "assume",
+        "text": "Not known: counts as 3.",
+        "brief": "counts as 3",
+    }
     assert (row(why, "tickets_90d")["value"], row(why, "tickets_90d")["points"]) == (None, 3)
     assert why["rule"] == {
         "index": 1,

@@ -7,7 +7,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from segmenting import BY_ARR, answered, layer_with, person
 
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import causes, versions
 from segmentation.models import Cause, Definition, Segment
 from segmentation.versions import DONE, PERMISSIONS

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from segmenting import BY_ARR, DAY, account, activate, change, layer_with, recompute, state
 
 from accounts.models import Product, Usage
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import explain, runs, versions
 from segmentation.models import Assignment, Layer, Move
 

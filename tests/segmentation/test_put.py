@@ -6,7 +6,7 @@ import pytest
 from segmenting import BY_ARR, DAY, account, activate, change, layer_with, portfolio, recompute, state
 
 from accounts.models import Account
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import assignments, causes
 from segmentation.models import Assignment, Cause, Move
 

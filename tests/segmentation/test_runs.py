@@ -14,7 +14,7 @@ from django.utils import timezone
 from segmenting import BY_ARR, DAY, RULES, account, layer_with, person, portfolio, recompute, state
 
 from accounts.models import Account
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import assignments, runs, tasks
 from segmentation.models import Assignment, Cause, Chunk, Layer, Move, Run
 

@@ -38,7 +38,7 @@ from waiting import PATIENCE, wait_until
 from accounts.catalogue import TYPES
 from accounts.history import acting
 from accounts.models import Account, Product, Usage
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import coverage, definitions, impact, runs, simulation, versions
 from segmentation.admin import flow
 from segmentation.models import Assignment, Definition, Move, ServiceModel, Simulation, SimulationPart

@@ -8,7 +8,7 @@ from databases import unsigned
 from django.db import connection, transaction
 from segmenting import BY_ARR, RULES, account, activate, answered, layer_with, person, recompute
 
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import versions
 from segmentation.checks import acknowledgements
 from segmentation.models import Cause, Definition, Layer, Segment, ServiceModel, Treatment

@@ -14,7 +14,7 @@ from django.db.models import Count
 
 from accounts.history import acting
 from accounts.models import Account, Csm
-from accounts.refusals import Refused
+from core.refusals import Refused
 from examples.sample import generate
 from governance import alerts, approvals, board, conflicts, loads, overrides, people, transitions
 from governance.models import ApprovalRequest

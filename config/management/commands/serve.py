@@ -7,8 +7,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
-from accounts.refusals import Refused
 from config import processes, schema
+from core.refusals import Refused
 
 
 class Command(BaseCommand):

@@ -1,5 +1,6 @@
 from django.core.management.base import BaseCommand
 
+from accounts.history import acting
 from governance import tasks
 from governance.models import FollowedRun
 
@@ -12,7 +13,8 @@ class Command(BaseCommand):
 
     def handle(self, **options):
         before = set(FollowedRun.objects.values_list("run", flat=True))
-        tasks.follow()
+        with acting(label="command line", channel="command"):
+            tasks.follow()
         for one in FollowedRun.objects.exclude(run__in=before).order_by("run"):
             for key, seen in one.counts.items():
                 self.stdout.write(

@@ -2,7 +2,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.history import acting
-from accounts.refusals import Refused
+from core.refusals import Refused
 from governance import people, policies, profiles
 from governance.models import Kind, Profile
 from governance.roles import ROLES

@@ -5,7 +5,7 @@ from pathlib import Path
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.history import acting
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import checks, comparison, files, versions
 from segmentation.management.commands.export_assignments import save
 from segmentation.management.commands.recompute import layers

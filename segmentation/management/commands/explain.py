@@ -4,7 +4,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Exists, OuterRef, Q
 
 from accounts.models import Account, Product
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import explain
 from segmentation.management.commands.recompute import a_date, layers
 from segmentation.models import Assignment

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.history import acting
-from accounts.refusals import Refused
+from core.refusals import Refused
 from segmentation import runs, scopes
 from segmentation.models import Definition, Layer, Run
 

@@ -4,8 +4,8 @@ from fractions import Fraction
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.history import acting
-from accounts.refusals import Refused
-from accounts.templatetags import shown
+from core import wording
+from core.refusals import Refused
 from segmentation import simulation
 from segmentation.management.commands.definitions import read, version
 from segmentation.management.commands.recompute import a_date, layers
@@ -80,15 +80,15 @@ def _number(value):
 
 def _lines(report):
     moved, unit = report["moved"], report["unit"]
-    yield f"{moved['accounts']:,} of {shown.plural(report['accounts'], unit)} change the segment ({shown.money(moved['arr'])} ARR)"
+    yield f"{moved['accounts']:,} of {wording.plural(report['accounts'], unit)} change the segment ({wording.money(moved['arr'])} ARR)"
     if moved["pinned"]:
         yield f"{moved['pinned']:,} pinned by overrides stay"
     for row in report["in_force"]:
         if row["from"] != row["to"]:
             source, target = (row[side] or "no segment" for side in ("from", "to"))
-            yield f"  {source} -> {target}: {shown.plural(row['accounts'], unit)}, {shown.money(row['arr'])} ARR"
+            yield f"  {source} -> {target}: {wording.plural(row['accounts'], unit)}, {wording.money(row['arr'])} ARR"
     for row in report["distribution"]:
-        before, after = (shown.percent(row[side]["share"]) for side in ("before", "after"))
+        before, after = (wording.percent(row[side]["share"]) for side in ("before", "after"))
         yield f"{row['segment']}: {before} -> {after} of active customers"
     for name in ("provisional", "needs_data"):
         yield f"{name.replace('_', ' ')}: {report[name]['before']:,} -> {report[name]['after']:,}"

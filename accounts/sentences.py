@@ -1,0 +1,23 @@
+"""What people are told when something about accounts, imports and lists is refused."""
+
+from core.refusals import register
+
+register({
+    "import_busy": "This import is being worked on already.",
+    "import_fault": "{fault}",
+    "import_files_gone": "Its files are not kept here: import them again with the command.",
+    "import_has_rejected_rows": "Nothing was imported: {rejected:plural:row is,rows are} rejected. Correct the files, or import the good rows and leave these out.",
+    "import_step_impossible": "This cannot be done to an import that is: {status}.",
+    "parent_circle": "{parent} cannot be the parent: {circle}.",
+    "parent_is_itself": "{account} cannot be its own parent: keep what we have.",
+    "parent_missing": "There is no account with the ID {external_id}: import it first, or keep what we have.",
+    "rejected_rows_unanswered": "{rejected:plural:row is,rows are} rejected: say that they may be left out.",
+    "saved_view_empty": "There is nothing to save yet: search, filter or sort the list first.",
+    "saved_view_exists": "There is a view called “{name}” already.",
+    "saved_view_of_another": "Only {owner}, who saved it, changes this view.",
+    "saved_view_too_long": "This search is too long to be saved.",
+    "search_too_long": "A search has at most {words} words and {length} characters. Search for less.",
+    "value_held_already": "That is what we have already.",
+    "value_proposed_already": "That waits for a decision already: {source} says so too.",
+    "value_unreadable": "“{typed}” is no value for {fact:lower}.",
+})  # fmt: skip
