@@ -18,10 +18,9 @@ from django.db import connection
 
 ROOT = Path(__file__).resolve().parents[2]
 GOVERNANCE, FAULTS, SEGMENTATION = "tests/governance/test_", "tests/faults/test_", "tests/segmentation/test_"
-SIGN_OFF = f"{GOVERNANCE}sign_off_guards.py"
-GUARDS, SEGMENTATION_GUARDS = (
-    "governance/migrations/0002_guards.sql",
-    "segmentation/migrations/0002_guards.sql",
+SIGN_OFF, PAST = f"{GOVERNANCE}sign_off_guards.py", f"{GOVERNANCE}past_the_triggers.py"
+ACCOUNTS_GUARDS, SEGMENTATION_GUARDS, GUARDS = (
+    f"{app}/migrations/0002_guards.sql" for app in ("accounts", "segmentation", "governance")
 )
 
 
@@ -246,8 +245,8 @@ MUTANTS = [
     ),
     Mutant(
         "who was decided once follows the rules again while it is provisional",
-        "segmentation/assignments.py",
-        ' & ~pl.col("settled")',
+        "segmentation/in_force.py",
+        ' & ~pl.col("old_settled").fill_null(False)',
         "",
         f"{SEGMENTATION}provisional.py::test_who_was_decided_once_waits_whatever_its_age_says_later",
     ),
@@ -296,8 +295,8 @@ MUTANTS = [
     Mutant(
         "an approved import is of whatever files there are",
         GUARDS,
-        ", 'files', {schema}.demarc_import_fingerprint(new.id)",
-        "",
+        "'files', {schema}.demarc_import_fingerprint(new.id)",
+        "'import', new.id",
         f"{SIGN_OFF}::test_files_swapped_after_the_approval_are_not_imported",
     ),
     Mutant(
@@ -310,8 +309,8 @@ MUTANTS = [
     Mutant(
         "a function of the database says something else and nobody notices",
         "core/guards.py",
-        "pg_get_function_result(p.oid), p.prosrc,",
-        "pg_get_function_result(p.oid),",
+        "p.oid::regprocedure::text, pg_get_functiondef(p.oid)",
+        "p.oid::regprocedure::text, ''",
         f"{SEGMENTATION}guards.py::test_lost_guards_are_noticed",
     ),
     Mutant(
@@ -324,8 +323,8 @@ MUTANTS = [
     Mutant(
         "an approval counts whatever role somebody has by now",
         GUARDS,
-        "  join {schema}.auth_user_groups m on m.user_id = p.id\n"
-        "  join {schema}.auth_group g on g.id = m.group_id and g.name = d.role\n where d.verdict",
+        "  join only {schema}.auth_user_groups m on m.user_id = p.id\n"
+        "  join only {schema}.auth_group g on g.id = m.group_id and g.name = d.role\n where d.verdict",
         " where d.verdict",
         f"{SIGN_OFF}::test_a_role_that_was_lost_counts_no_more_in_the_database_either",
     ),
@@ -335,6 +334,76 @@ MUTANTS = [
         "r.kind = $1 and r.content @> any (named)",
         "r.kind = $1",
         f"{SIGN_OFF}::test_only_what_the_request_names_changes_with_it",
+    ),
+    Mutant(
+        "a request of any kind starts a tier change",
+        GUARDS,
+        "(kind = 'tier_change' and content -> 'transitions'",
+        "(content -> 'transitions'",
+        f"{GOVERNANCE}promises.py::test_a_request_of_another_kind_names_nothing",
+    ),
+    Mutant(
+        "a table within the table of causes is read",
+        GUARDS,
+        "from only {schema}.segmentation_cause c\n          left join",
+        "from {schema}.segmentation_cause c\n          left join",
+        f"{PAST}::test_a_table_within_a_table_signs_nothing_off",
+    ),
+    Mutant(
+        "people change places",
+        GUARDS,
+        "demarc_row_stays before update of id on auth_user\n    for each row when (old.id is distinct from new.id)",
+        "demarc_row_stays before update of id on auth_user\n    for each row when (false)",
+        f"{PAST}::test_no_row_takes_the_place_of_another",
+    ),
+    Mutant(
+        "what rules say is bound by a column beside them only",
+        GUARDS,
+        "'rules', {schema}.demarc_fingerprint(new.document)",
+        "'hash', new.hash",
+        f"{PAST}::test_rules_become_active_as_they_were_read",
+    ),
+    Mutant(
+        "other lines than those approved are put into force",
+        GUARDS,
+        "where {schema}.demarc_says(c, tg_table_name::text, after)",
+        "where true",
+        f"{PAST}::test_other_lines_than_those_approved_are_not_put_into_force",
+    ),
+    Mutant(
+        "an ARR that was made small for the asking counts",
+        "governance/approvals.py",
+        "arr = max(impact.arr, impact.of_late)",
+        "arr = impact.arr",
+        f"{PAST}::test_an_arr_that_was_made_small_for_the_asking_counts_as_it_was",
+    ),
+    Mutant(
+        "who loses a say is not asked",
+        "governance/approvals.py",
+        "dict.fromkeys(impact.roles, 1)",
+        "{}",
+        f"{PAST}::test_who_loses_a_say_by_another_policy_has_one_about_it",
+    ),
+    Mutant(
+        "what was called otherwise is not told",
+        "governance/circumstances.py",
+        "before.name != row.name",
+        "before.name is None",
+        f"{PAST}::test_names_that_were_exchanged_for_the_asking_are_told",
+    ),
+    Mutant(
+        "a login without a role stands in",
+        "governance/delegations.py",
+        "if not delegate.groups.exists():",
+        "if False:",
+        f"{GOVERNANCE}people.py::test_a_login_an_administrator_has_just_made_stands_in_for_nobody",
+    ),
+    Mutant(
+        "the hash of a guard does not see what stands in quotes",
+        "core/guards.py",
+        'found[0] if found[0][0] in "-\'" else ""',
+        'found[0].replace("public.", "")',
+        f"{PAST}::test_the_hash_is_of_the_whole_text",
     ),
 ]  # fmt: skip
 EACH = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name)
@@ -366,7 +435,8 @@ def run(folder, *tests):
     It starts from the database of the tests that run, which saves most of the time, with the copy's guards in it.
     """
     with databases.copied(databases.unused(connection.settings_dict["NAME"])) as template:
-        databases.guarded(template, *(folder / file for file in (SEGMENTATION_GUARDS, GUARDS)))
+        guards = (ACCOUNTS_GUARDS, SEGMENTATION_GUARDS, GUARDS)
+        databases.guarded(template, *(folder / file for file in guards))
         return _run(folder, template, *tests)
 
 
