@@ -22,6 +22,7 @@ from django.utils import timezone
 from accounts import catalogue
 from accounts.history import actor
 from accounts.models import Account
+from core import workers
 from core.refusals import Refused
 from segmentation import assignments, frames, reasons
 from segmentation.definitions import DocumentErrors
@@ -225,11 +226,9 @@ def cut(which, size=None):
         return total, cursor.fetchall()
 
 
-def _wake(run, messages):
+def _wake(run, number):
     """Tell workers of a run; who started it may work it too."""
-    from segmentation import tasks  # tasks import this module
-
-    tasks.wake(tasks.work, run, messages)
+    workers.wake("segmentation.tasks.work", run, times=number)
 
 
 # -- working
@@ -470,9 +469,8 @@ def _close(run):
 
 
 def _ended():
-    from segmentation import tasks  # tasks import this module
-
-    tasks.tell_of_the_end()
+    for task in settings.AFTER_RUN:
+        workers.wake(task)
 
 
 def _median(histogram):

@@ -23,6 +23,7 @@ from django.utils import timezone
 
 from accounts import catalogue, exports
 from accounts.history import actor
+from core import workers
 from core.refusals import Refused
 from segmentation import assignments, impact, runs, versions
 from segmentation.definitions import Document, DocumentErrors
@@ -135,11 +136,9 @@ def _forget_old(layer):
     Simulation.objects.filter(pk__in=list(free.values_list("pk", flat=True))).delete()
 
 
-def _wake(simulation, messages):
+def _wake(simulation, number):
     """Tell workers of a preview; its page carries it on too."""
-    from segmentation import tasks  # tasks import this module
-
-    tasks.wake(tasks.simulate, simulation, messages)
+    workers.wake("segmentation.tasks.simulate", simulation, times=number)
 
 
 # -- working

@@ -1,35 +1,12 @@
 """Background work. A task takes an id, calls one verb, and may run twice without harm."""
 
-import logging
-
-from celery import current_app, shared_task
-from django.conf import settings
+from celery import shared_task
 from django.core.exceptions import ObjectDoesNotExist
 
 from accounts.history import acting
 from core.refusals import Refused
 from segmentation import runs, simulation
 from segmentation.models import Run
-
-log = logging.getLogger(__name__)
-
-
-def wake(task, id, messages):
-    """Tell workers of something to do. Nothing depends on it: what no message told of is found by a sweep."""
-    try:
-        for _ in range(messages):
-            task.apply_async([id], retry=False)
-    except Exception as error:  # whatever the broker's library raises
-        log.warning("Workers could not be told: %s %s: %s", task.name, id, error)
-
-
-def tell_of_the_end():
-    """Tell those who look at what recalculations changed. Nothing depends on it, as above."""
-    try:
-        for name in settings.AFTER_RUN:
-            current_app.send_task(name, retry=False)
-    except Exception as error:  # whatever the broker's library raises
-        log.warning("Workers could not be told that a recalculation has ended: %s", error)
 
 
 @shared_task

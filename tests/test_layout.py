@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,47 @@ def test_apps_import_leftwards_only(app):
         if package in forbidden
     ]
     assert wrong == []
+
+
+def files_named(path):
+    """The modules of ours (dotted) that a file imports, wherever in it the import stands."""
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return module, found
+
+
+def test_no_circle_of_files():
+    """Imports within functions included: such a circle is a noun that is missing."""
+    files = [
+        path
+        for app in (*APPS, "config")
+        for path in (ROOT / app).rglob("*.py")
+        if "migrations" not in path.parts
+    ]
+    named = dict(map(files_named, files))
+    # A package whose parts are imported by name is not itself what is imported.
+    graph = {
+        module: {
+            one
+            for one in found
+            if one in named
+            and one != module
+            and not any(x.startswith(f"{one}.") for x in found & named.keys())
+        }
+        for module, found in named.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 EDGES = {"admin", "api", "management", "migrations", "templatetags"}  # packages that know pages

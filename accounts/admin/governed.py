@@ -61,11 +61,12 @@ class PlainAdmin(Suggested, ModelAdmin):
     """Lists accept the filters they offer and nothing else; nothing is deleted in bulk, and nothing in use at all.
 
     `empty_text` says under an empty list what to do next. about_accounts: rows tell facts of accounts without a field that
-    leads to one; where there is such a field they do anyway.
+    leads to one; where there is such a field they do anyway. exports_list: a button exports the list as it is shown.
     """
 
     empty_text = ""
     about_accounts = False
+    exports_list = True
 
     list_per_page = 50
     list_filter_submit = False

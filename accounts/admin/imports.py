@@ -1,11 +1,14 @@
 """Imports: upload a recipe and its files, look at the preview, commit or give up; history."""
 
+from functools import partial
+
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.db.models.functions import Left, Length
 from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 from django.urls import path, reverse
@@ -16,7 +19,7 @@ from accounts import gates, history, imports
 from accounts.catalogue import FACTS
 from accounts.imports import recipe as recipes
 from accounts.models import ImportBatch
-from core import wording
+from core import wording, workers
 from core.refusals import Refused
 
 from .governed import ByVerbs, PlainAdmin, page
@@ -151,14 +154,12 @@ class ImportAdmin(ByVerbs, PlainAdmin):
         self._may_import(request)
         form = UploadForm(request.POST or None, request.FILES or None)
         if request.method == "POST" and form.is_valid():
-            from accounts import tasks
-
             given = form.cleaned_data
             name = given["name"] or ", ".join(given["files"])[:400]
             batch = imports.create(
                 given["recipe"], given["files"], by=request.user, name=name, as_of=given["as_of"]
             )
-            tasks.work.delay_on_commit(batch.pk)
+            transaction.on_commit(partial(workers.wake, "accounts.tasks.work", batch.pk))
             return HttpResponseRedirect(reverse(PAGE, args=[batch.pk]))
         return page(
             request,

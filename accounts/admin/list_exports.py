@@ -18,12 +18,8 @@ ROWS = 2_000
 
 def address(changes, request):
     """Where the shown list is exported; "" for an empty list, for one that offers its own, and for who may not."""
-    from .governed import PlainAdmin
-
-    export = getattr(type(changes.model_admin), "export_view", None)
-    if export is not PlainAdmin.export_view or not changes.result_count:
-        return ""
-    if not changes.model_admin.may_export(request):
+    admin = changes.model_admin
+    if not getattr(admin, "exports_list", False) or not changes.result_count or not admin.may_export(request):
         return ""
     opts = changes.opts
     url = reverse(f"admin:{opts.app_label}_{opts.model_name}_export")

@@ -5,6 +5,7 @@ import datetime
 import json
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePath
 
 import structlog
@@ -16,6 +17,7 @@ from django.utils import timezone
 from accounts import exports, gates, records
 from accounts.history import acting
 from accounts.models import ImportBatch, ImportFile, RejectedRow, SourceSystem
+from core import workers
 from core.refusals import Refused
 
 from . import confinement, facts
@@ -85,8 +87,6 @@ def commit(batch, *, by=None, skip_rejected=False):
 
 def ask_commit(batch, *, by, skip_rejected=False, again=False):
     """Let a worker commit a previewed import; of two clicks one is refused. again: also one that failed when it was committed."""
-    from accounts import tasks
-
     if not batch.uploads.exists():
         raise Refused("import_files_gone")
     rejected = sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
@@ -104,7 +104,7 @@ def ask_commit(batch, *, by, skip_rejected=False, again=False):
             finished_at=None,
             **_committer(by),
         )
-        tasks.work.delay_on_commit(batch.pk)
+        transaction.on_commit(partial(workers.wake, "accounts.tasks.work", batch.pk))
 
 
 def give_up(batch, *, by=None):

@@ -134,6 +134,7 @@ class AccountChanges(Changes):
 
 @admin.register(Account)
 class AccountAdmin(GovernedAdmin):
+    exports_list = False  # the button is its own
     list_display = ["title", "segment", "arr_shown", "manager", "kind", "status", "external_id"]
     list_filter = [
         SegmentFilter,
