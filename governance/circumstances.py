@@ -5,6 +5,7 @@ that was called otherwise, an ARR that was higher, a request that was rejected, 
 """
 
 from datetime import timedelta
+from itertools import groupby, pairwise
 
 from django.db.models import Q, Sum
 
@@ -46,16 +47,26 @@ def _named(request):
 
 
 def _renamed(model, ids, since):
+    """Of each: its name now, the others it had since that moment, and who gave it the last one."""
     rows = model.history.filter(id__in=ids).order_by("id", "history_id")
-    before, sentences = None, []
-    for row in rows.only("id", "name", "history_date", "history_user_id", "history_user_label"):
-        if before and before.id == row.id and before.name != row.name and row.history_date >= since:
-            who = history.named(row.history_user_id, row.history_user_label) or "somebody"
+    rows = rows.only("id", "name", "history_date", "history_user_id", "history_user_label")
+    sentences = []
+    for _, versions in groupby(rows, key=lambda row: row.id):
+        versions = list(versions)
+        changes = [
+            (before.name, row)
+            for before, row in pairwise(versions)
+            if before.name != row.name and row.history_date >= since
+        ]
+        others = dict.fromkeys(name for name, _ in changes if name != versions[-1].name)
+        if others:
+            last = changes[-1][1]
+            who = history.named(last.history_user_id, last.history_user_label) or "somebody"
             sentences.append(
-                f"“{row.name}” was called “{before.name}” until {day(row.history_date)}: renamed by {who}."
+                f"“{last.name}” was called {listed(f'“{name}”' for name in others)} within the last {RENAMED.days} days: "
+                f"renamed by {who}, last on {day(last.history_date)}."
             )
-        before = row
-    return sentences[-MOST:]
+    return sentences[:MOST]
 
 
 def _people_renamed(request, since):

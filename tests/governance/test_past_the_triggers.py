@@ -207,9 +207,12 @@ def test_names_that_were_exchanged_for_the_asking_are_told(here):
     called("Between", "High", "Tech")
     request = here.ask(here.beta, segment="high")
     told = circumstances.told(request, at=timezone.now())
-    assert any(
-        sentence.startswith("“Tech” was called “Between” until") and "olga" in sentence for sentence in told
+    assert told[0].startswith(
+        "“Tech” was called “High” and “Between” within the last 90 days: renamed by olga, last on"
     )
+    called("Between", "Tech", "High")
+    told = circumstances.told(request, at=timezone.now())
+    assert told[0].startswith("“High” was called “Between” and “Tech” within")
 
 
 def test_an_arr_that_was_made_small_for_the_asking_counts_as_it_was(here):

@@ -387,8 +387,8 @@ MUTANTS = [
     Mutant(
         "what was called otherwise is not told",
         "governance/circumstances.py",
-        "before.name != row.name",
-        "before.name is None",
+        "if before.name != row.name and row.history_date >= since",
+        "if False",
         f"{PAST}::test_names_that_were_exchanged_for_the_asking_are_told",
     ),
     Mutant(
