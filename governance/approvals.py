@@ -4,7 +4,7 @@ Every verb locks the request's row first, then checks, then writes: of two peopl
 told. Whoever also locks what a request is about (a tier change, an override, rules) locks the request before it.
 
 `by` is the acting user; None is the system, which nobody refuses, but which never decides. `seen` is what `token` gave for
-the request that person was looking at. A request carries its content in the form its kind defines; its kind's module (KINDS)
+the request that person was looking at. A request carries its content in the form its kind defines; its kind's module (governance.kinds)
 
     carry_out(request, *, by, at)     does it, all or nothing; a Refused is shown as the reason of the failure
     impact(request)                   the Impact as of today
@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
-from importlib import import_module
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, IntegrityError, connection, transaction
@@ -30,22 +29,15 @@ from accounts.history import acting, actor
 from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
 from core.wording import day
-from governance import events, permissions
+from governance import events, kinds, permissions
 from governance.deciders import Desk
-from governance.models import ApprovalRequest, Comment, Decision, Event, Kind
+from governance.kinds import KINDS
+from governance.models import ApprovalRequest, Comment, Decision, Event
 from segmentation import causes
 from segmentation.models import Cause
 
 log = logging.getLogger(__name__)
 
-KINDS = {
-    Kind.DEFINITION: "governance.activations",
-    Kind.TIER_CHANGE: "governance.transitions",
-    Kind.OVERRIDE: "governance.overrides",
-    Kind.POLICY: "governance.policies",
-    Kind.ROLE: "governance.people",
-    Kind.IMPORT: "governance.import_gate",
-}
 SOON = timedelta(days=2)  # before a request expires, everybody who could decide it is told
 # Advisory lock: held shared by who asks, alone by who changes a policy; the guards take it too.
 POLICIES = 18116683
@@ -148,8 +140,8 @@ def of_late(accounts):
 
 
 def hold_policies(kind):
-    """Keep policies as they are until the end of the transaction; who changes one (kind POLICY) waits for all others."""
-    shared = "" if kind == Kind.POLICY else "_shared"
+    """Keep policies as they are until the end of the transaction; a kind that sets them waits for all others."""
+    shared = "" if KINDS[kind].sets_policies else "_shared"
     with connection.cursor() as cursor:
         cursor.execute(f"select pg_advisory_xact_lock{shared}(%s)", [POLICIES])
 
@@ -847,13 +839,13 @@ def _acting(by, reason):
 
 
 def _locked(request):
-    if request.kind == Kind.POLICY:
+    if kinds.of(request).sets_policies:
         hold_policies(request.kind)
     return ApprovalRequest.objects.select_for_update().get(pk=request.pk)
 
 
 def _module(request):
-    return import_module(KINDS[request.kind])
+    return kinds.of(request).verbs()
 
 
 def _sign(request, by, at):

@@ -8,8 +8,9 @@ from functools import cached_property
 
 from django.contrib.auth.models import User
 
+from governance import kinds
 from governance.deciders import ADMINISTRATOR, APPROVER, CS_OPS, Desk
-from governance.models import AlertRule, ApprovalRequest, Kind, Override, Transition
+from governance.models import AlertRule, ApprovalRequest, Override, Transition
 from segmentation.models import Move, Segment
 
 REVOPS = "RevOps"
@@ -164,7 +165,7 @@ def owners(event, known):
     request = known.request(event)
     found = [known.people.get(id) for id in request.owners] if request else []
     code = "csm_of_some"
-    if request and request.kind == Kind.ROLE:
+    if request and kinds.of(request).about_a_person:
         code = "concerned"
     elif request and request.accounts == 1:
         code = "csm_of_one"

@@ -12,8 +12,8 @@ from django.db.models import Q, Sum
 from accounts import history
 from accounts.models import Account
 from core.wording import day, listed, money, plural
-from governance import approvals
-from governance.models import ApprovalRequest, Event, Kind
+from governance import approvals, kinds
+from governance.models import ApprovalRequest, Event
 from segmentation.models import Segment
 
 RENAMED = timedelta(days=90)
@@ -70,7 +70,7 @@ def _renamed(model, ids, since):
 
 
 def _people_renamed(request, since):
-    if request.kind != Kind.ROLE:
+    if not kinds.of(request).about_a_person:
         return []
     renamed = Event.objects.filter(kind="person_changed", at__gte=since, data__user=request.content["user"])
     return [

@@ -75,7 +75,7 @@ def sentences(batch):
     ]  # fmt: skip
 
 
-# -- what approvals calls (governance.approvals.KINDS)
+# -- what approvals calls (governance.kinds)
 
 
 def prepare(request, *, by):

@@ -185,7 +185,7 @@ class ApprovalRequestQuerySet(models.QuerySet):
 class ApprovalRequest(models.Model):
     """Something that happens once enough people of the right roles have said yes to exactly this content.
 
-    `content` is what will be carried out, in the form its kind defines (governance.approvals.KINDS), `hash` its SHA-256,
+    `content` is what will be carried out, in the form its kind defines (governance.kinds), `hash` its SHA-256,
     `revision` goes up with each edit and voids the decisions before it. `needed`: {name of role: approvals}.
     """
 

@@ -93,7 +93,7 @@ def _wanted(user, add, remove):
     return add, remove
 
 
-# -- what approvals calls (governance.approvals.KINDS)
+# -- what approvals calls (governance.kinds)
 
 
 def impact(request):

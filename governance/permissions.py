@@ -10,7 +10,7 @@ from accounts import history
 from accounts.history import actor
 from accounts.models import Account, Csm
 from core.refusals import Refused, check
-from governance import deciders
+from governance import deciders, kinds
 
 
 def may(refusal):
@@ -42,7 +42,7 @@ def decide(request, *, by, verdict="approve", at=None, desk=None):
         return _for_others("request_of_your_own", request)
     if by.pk in request.editors:
         return _for_others("request_edited_by_you", request)
-    if by.pk in request.owners and request.kind == "role":
+    if by.pk in request.owners and kinds.of(request).about_a_person:
         return _for_others("request_about_you", request)
     desk = desk or deciders.Desk([request], at=at)
     if by.pk in desk.left_out(request):

@@ -398,7 +398,7 @@ def change(request, *, by=None, seen, proposal, why=None):
     return approvals.edit(request, by=by, seen=seen, why=why, **columns)
 
 
-# -- what approvals calls (governance.approvals.KINDS)
+# -- what approvals calls (governance.kinds)
 
 
 def impact(request):

@@ -9,7 +9,8 @@ from django.db import transaction
 from accounts.history import acting, actor
 from core.refusals import Refused, verb
 from governance import events, permissions
-from governance.models import ApprovalPolicy, ApprovalRequest, Kind, Profile
+from governance.kinds import KINDS, NOBODY
+from governance.models import ApprovalPolicy, ApprovalRequest, Profile
 from segmentation import causes
 from segmentation.models import Cause
 
@@ -29,38 +30,10 @@ class Row:
     expire_days: int = 30
 
 
-MUCH = Decimal(1_000_000)  # of ARR, as the methodology's largest band
-
 PROFILES = {
-    # Whatever CS Ops asks for is done at once, and logged.
-    "light": [Row(kind, "CS Ops", approvals=0) for kind in Kind.values],
-    # One other person decides; Finance too where much revenue changes hands. Imports go as they are.
-    "standard": [
-        Row("definition"),
-        Row("tier_change"),
-        Row("tier_change", "Finance", min_arr=MUCH),
-        Row("override"),
-        Row("override", "Finance", min_arr=MUCH),
-        Row("policy"),
-        Row("role"),
-        Row("import", "CS Ops", approvals=0),
-    ],
-    # Two where it matters most, and the owners of revenue and of data beside them.
-    "strict": [
-        Row("definition", approvals=2),
-        Row("definition", "RevOps"),
-        Row("definition", "Finance", min_arr=MUCH),
-        Row("tier_change"),
-        Row("tier_change", approvals=2, top_tier=True),
-        Row("tier_change", "Finance", min_arr=MUCH / 4),
-        Row("override"),
-        Row("override", approvals=2, top_tier=True),
-        Row("override", "Finance", min_arr=MUCH / 4),
-        Row("policy", approvals=2),
-        Row("role"),
-        Row("role", "RevOps"),
-        Row("import", "RevOps", due_days=2, expire_days=7),
-    ],
+    "light": [Row(kind, **NOBODY) for kind in KINDS],
+    "standard": [Row(kind, **line) for kind, needs in KINDS.items() for line in needs.standard],
+    "strict": [Row(kind, **line) for kind, needs in KINDS.items() for line in needs.strict],
 }
 DOES = {
     "light": "Nothing needs an approval: what CS Ops asks for is done at once, and logged.",

@@ -1,6 +1,6 @@
 """What tests of governance start from: people in roles, policies, requests; and a kind of request that only takes notes.
 
-`notes` stands in for a kind's module: `approvals.KINDS[kind] = "governing"` (the fixture `noted` does it for overrides).
+`notes` stands in for a kind's module: `KINDS[kind] = KindOfRequest("governing")` (the fixture `noted` does it for overrides).
 """
 
 from datetime import timedelta

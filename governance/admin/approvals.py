@@ -16,8 +16,8 @@ from accounts import history
 from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
 from core import wording
 from core.refusals import Refused
-from governance import approvals, circumstances, deciders, permissions, transitions
-from governance.models import ApprovalRequest, Kind
+from governance import approvals, circumstances, deciders, kinds, permissions, transitions
+from governance.models import ApprovalRequest
 from segmentation import impact
 
 from . import triage
@@ -200,6 +200,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             revisions=_revisions(one),
             comments=one.comments.all(),
             measured=_measured(one),
+            about_accounts=kinds.of(one).about_accounts,
             circumstances=circumstances.told(one, at=timezone.now()) if one.is_open else [],
             **_subjects(one),
             moved=_moved(one),
@@ -267,7 +268,7 @@ COUNTED = {
 def _measured(one):
     """What it was counted to reach, and when; also now, where that takes no look at everybody."""
     found = list(one.measured)
-    if one.is_open and one.kind != Kind.DEFINITION:
+    if one.is_open and not kinds.of(one).whole_portfolio:
         now = approvals.count(one)
         found += [now] if now != found[-1] | {"when": "now", "at": now["at"]} else []
     return [

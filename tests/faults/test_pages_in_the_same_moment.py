@@ -13,8 +13,9 @@ from segmenting import BY_ARR, layer_with
 from test_sign_off_races import at_once
 
 from accounts.models import Product, Refusal
-from governance import approvals, people, policies
+from governance import people, policies
 from governance.approvals import token
+from governance.kinds import KINDS, KindOfRequest
 from segmentation.admin.layers import LayerAdmin
 from segmentation.models import Layer
 
@@ -47,7 +48,7 @@ def sends(answer):
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("leave", ["auth_user_login", "auth_user_delete"])
 def test_who_approves_while_their_login_is_closed_or_deleted(window, monkeypatch, rounds, leave):
-    monkeypatch.setitem(approvals.KINDS, "override", "governing")
+    monkeypatch.setitem(KINDS, "override", KindOfRequest("governing"))
     no_policies("override")
     ops, ada = someone("ops", "CS Ops"), someone("ada", "Administrator", is_staff=True)
     outcomes = set()

@@ -21,6 +21,7 @@ from accounts.models import Refusal
 from core.refusals import Refused
 from governance import approvals, overrides, policies
 from governance.approvals import Impact, token
+from governance.kinds import KINDS, KindOfRequest
 from governance.models import ApprovalRequest, Decision, Event, Override
 from governance.profiles import Row
 from segmentation.models import Assignment, Move
@@ -52,7 +53,7 @@ def refused(answers):
 @pytest.fixture
 def people(real_db, monkeypatch):
     """Ops of CS Ops and eight approvers; overrides only take notes, and one Approver decides about them."""
-    monkeypatch.setitem(approvals.KINDS, "override", "governing")
+    monkeypatch.setitem(KINDS, "override", KindOfRequest("governing"))
     governing.notes.clear()
     governing.failing.clear()
     no_policies("override")
@@ -61,7 +62,7 @@ def people(real_db, monkeypatch):
 
 def test_of_eight_who_approve_at_once_one_does(people, monkeypatch):
     """25 overrides asked for, each approved by eight people at once: 25 approvals, 25 moves, 25 events."""
-    monkeypatch.setitem(approvals.KINDS, "override", "governance.overrides")
+    monkeypatch.setitem(KINDS, "override", KindOfRequest("governance.overrides"))
     ops, approvers = people
     today = timezone.localdate()
     layer = layer_with(BY_ARR, policy="automatic")

@@ -17,6 +17,7 @@ from accounts.history import acting
 from core import guards
 from governance import activations, approvals, circumstances, people, policies
 from governance.approvals import token
+from governance.kinds import KINDS, KindOfRequest
 from governance.profiles import Row
 from segmentation import causes, versions
 from segmentation.models import Cause, Segment
@@ -149,7 +150,7 @@ def test_the_hash_is_of_the_whole_text(there, instead):
 @pytest.mark.parametrize("what", ["as approved", "other rules", "retired only"])
 def test_rules_become_active_as_they_were_read(here, monkeypatch, what):
     """The hash beside them is a column like any other; what a request binds is what they say."""
-    monkeypatch.setitem(approvals.KINDS, "definition", "governing")
+    monkeypatch.setitem(KINDS, "definition", KindOfRequest("governing"))
     policy("definition", "Approver", only=True)
     draft = answered(versions.create_draft(here.layer, by=person()))
     rules = activations._fingerprint(draft) if what != "other rules" else "of others"
