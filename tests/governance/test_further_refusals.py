@@ -43,7 +43,7 @@ from segmentation import assignments, explain, exports, runs, simulation
 from segmentation.admin import declarations as declaration_pages
 from segmentation.admin import simulations as simulation_pages
 from segmentation.definitions import DocumentErrors, Problem
-from segmentation.models import Declaration, Layer, Segment
+from segmentation.models import Declaration, Definition, Layer, Segment
 
 of = SimpleNamespace
 SENT = of(method="POST", POST={"verb": "dance"})
@@ -84,6 +84,7 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("wrong_data_undated", lambda: transition_pages._kept(None, of(POST={"verb": "fix", "reason": "x"}))),
         ("import_files_gone", lambda: batches.ask_commit(of(uploads=of(exists=lambda: False)), by=None)),
         ("import_not_previewed", lambda: import_gate.ask(ImportBatch(status="failed"), by=someone("ops", "CS Ops"), why="x")),
+        ("file_of_unknown_layer", lambda: site._registry[Definition]._import(None, of(key="nope"))),
         ("preview_gone", lambda: simulation._locked(of(pk=10**8))),
         ("import_gone", lambda: import_gate.carry_out(of(content={"import": 10**8}), by=None, at=None)),
         ("never_recalculated", lambda: assignments.known_of([1], Layer.objects.create(key="new"), at=TODAY)),
