@@ -14,6 +14,8 @@ from django.utils.html import format_html, format_html_join
 
 from accounts import history
 from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
+from accounts.models import Account
+from accounts.revenue import with_arr
 from core import wording
 from core.refusals import Refused
 from governance import approvals, circumstances, deciders, kinds, permissions, transitions
@@ -416,10 +418,15 @@ def _subjects(one):
     changes = one.transitions.select_related(
         "account", "layer", "from_segment", "to_segment", "giver", "receiver"
     )
-    pins = one.overrides.select_related("account", "layer", "segment")
+    pins = list(one.overrides.select_related("account", "layer", "segment").order_by("pk")[:NAMED])
+    if pins:
+        accounts = Account.objects.filter(pk__in=[pin.account_id for pin in pins])
+        worth = {account.pk: account.arr_now for account in with_arr(accounts, timezone.localdate())}
+        for pin in pins:
+            pin.arr = worth[pin.account_id]
     return {
         "transitions": changes.order_by("pk")[:NAMED],
-        "overrides": pins.order_by("pk")[:NAMED],
+        "overrides": pins,
         "named": NAMED,
     }
 

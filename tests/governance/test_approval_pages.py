@@ -85,7 +85,7 @@ def test_the_list_takes_the_same_queries_for_many(people, web, django_assert_max
             request_of(people["ops"], key=f"{number}/{each}")
         browser = web("vera")
         browser.get(LIST)
-        with django_assert_max_num_queries(25) as taken:
+        with django_assert_max_num_queries(22) as taken:
             browser.get(LIST)
         counts.append(len(taken))
     assert counts[0] == counts[1]
@@ -95,7 +95,7 @@ def test_a_decision_page_looks_up_once_who_may_decide(people, web, django_assert
     one = request_of(people["ops"])
     browser = web("vera")
     browser.get(page_of(one))
-    with django_assert_max_num_queries(25):
+    with django_assert_max_num_queries(26):
         browser.get(page_of(one))
 
 
