@@ -92,6 +92,11 @@ class UploadForm(forms.Form):
         return {one.name: one.read() for one in files}
 
 
+def _may_take_out(user):
+    """Rejected rows tell of accounts: for who imports and mends them, and who may take accounts out."""
+    return any(user.has_perm(f"accounts.{right}") for right in ("import_accounts", "export_accounts"))
+
+
 @admin.register(ImportBatch)
 class ImportAdmin(ByVerbs, PlainAdmin):
     list_display = ["title", "state", "as_of_shown", "rows", "rejected_rows", "who", "finished"]
@@ -189,6 +194,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
             rejected_count=rejected(batch),
             rejected=Paginator(batch.rejected.order_by("pk"), REJECTED_SHOWN).get_page(request.GET.get("p")),
             may_import=request.user.has_perm("accounts.import_accounts"),
+            may_take_out=_may_take_out(request.user),
             approval=gates.ask("import_page", batch, by=request.user),
             changes=sum(one["created"] + one["updated"] for one in batch.queries),
             queued=sum(one.get("queued", 0) for one in batch.queries),
@@ -217,12 +223,8 @@ class ImportAdmin(ByVerbs, PlainAdmin):
         return answer
 
     def rejected_view(self, request, pk):
-        """The rejected rows as a file, for who imports, who mends them, and who may take accounts out."""
-        if not any(
-            request.user.has_perm(f"accounts.{right}") for right in ("import_accounts", "export_accounts")
-        ):
-            raise PermissionDenied
-        if not self.has_view_permission(request):
+        """The rejected rows as a file."""
+        if not (_may_take_out(request.user) and self.has_view_permission(request)):
             raise PermissionDenied
         batch = self._get(pk)
         answer = StreamingHttpResponse(imports.rejected_csv(batch), content_type="text/csv; charset=utf-8")
