@@ -25,8 +25,8 @@ def copied(template, name=None):
     try:
         yield name
     finally:
-        with _server() as server:
-            server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        with superuser("postgres") as chief:  # PostgreSQL itself may be at work in it, which only a superuser ends
+            chief.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @contextlib.contextmanager

@@ -350,7 +350,7 @@ def test_without_the_permission_the_answer_is_no(db, method, url, permission):
 
 @pytest.mark.parametrize(("method", "url", "permission"), GUARDED)
 def test_with_it_the_answer_is_another_one(db, method, url, permission):
-    insider = staff(permission, "view_account", "view_definition")
+    insider = staff(permission, "view_account", "view_definition", "export_accounts")
     assert getattr(insider, method)(url).status_code != 403
 
 
