@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F
@@ -26,6 +27,7 @@ from django.utils import timezone
 
 from accounts import history, revenue
 from accounts.history import acting, actor
+from accounts.models import Account
 from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
 from core.wording import day
@@ -131,12 +133,11 @@ def _required(kind, impact, requester):
 
 
 def of_late(accounts):
-    """The highest ARR these accounts (ids) had together in the last days, in the organisation's currency or not."""
-    since = timezone.now() - LATELY
-    return sum(
-        (arr or Decimal(0) for arr in revenue.highest(accounts, timezone.localdate(), since=since).values()),
-        Decimal(0),
-    )
+    """The highest ARR these accounts (ids) had together in the last days; money in other currencies apart, as in `arr`."""
+    ours = Account.objects.filter(pk__in=accounts, currency__in=("", settings.ORGANISATION_CURRENCY))
+    ids, since = list(ours.values_list("pk", flat=True)), timezone.now() - LATELY
+    highest = revenue.highest(ids, timezone.localdate(), since=since)
+    return sum((arr or Decimal(0) for arr in highest.values()), Decimal(0))
 
 
 def hold_policies(kind):

@@ -25,7 +25,8 @@ def copied(template, name=None):
     try:
         yield name
     finally:
-        with superuser("postgres") as chief:  # PostgreSQL itself may be at work in it, which only a superuser ends
+        # PostgreSQL itself may be at work in it, which only a superuser ends.
+        with superuser("postgres") as chief:
             chief.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 

@@ -188,7 +188,8 @@ def test_up_over_the_boundary_from_the_triage_to_another_csm(team, sit_down):
     )
     cleo.visit(ACCOUNT.format(one.account_id))
     cleo.page.get_by_role("link", name="Transition, day 1 of 30").click()
-    expect(cleo.page.get_by_role("button", name="Save what is done")).to_be_visible()  # `all` waits for nothing
+    # `all` waits for nothing.
+    expect(cleo.page.get_by_role("button", name="Save what is done")).to_be_visible()
     for box in cleo.page.get_by_role("checkbox").all():
         box.check()
     cleo.page.get_by_label("Customer told on").fill(TODAY.isoformat())
