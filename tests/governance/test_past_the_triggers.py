@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 
 import pytest
+from django.contrib.auth.models import Group
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from governing import approved, fresh, policy, request_of, someone
@@ -18,6 +19,7 @@ from core import guards
 from governance import activations, approvals, circumstances, people, policies
 from governance.approvals import token
 from governance.kinds import KINDS, KindOfRequest
+from governance.models import ApprovalPolicy
 from governance.profiles import Row
 from segmentation import causes, versions
 from segmentation.models import Cause, Segment
@@ -91,7 +93,8 @@ def test_a_table_within_a_table_signs_nothing_off(here):
             "create temporary table child () inherits (segmentation_cause);"
             "insert into child (id, kind, actor_label, channel, reason, xid, at)"
             " values (-1, 'set-up', '', '', '', pg_current_xact_id(), transaction_timestamp());"
-            "update segmentation_layer set policy = 'automatic'"
+            "insert into auth_user_groups (user_id, group_id) select u.id, g.id from auth_user u, auth_group g"
+            " where u.username = 'carl' and g.name = 'Approver'"
         )
     request = here.ask(here.beta)
     with pytest.raises(DatabaseError, match="only people of the role"), a_cause():
@@ -173,7 +176,8 @@ def test_rules_become_active_as_they_were_read(here, monkeypatch, what):
 
 def test_other_lines_than_those_approved_are_not_put_into_force(here, monkeypatch):
     def put(content):
-        policies.profiles.put(policies.Profile.objects.get(), "light")
+        ApprovalPolicy.objects.filter(kind="override").delete()
+        ApprovalPolicy.objects.create(kind="override", role=Group.objects.get(name="CS Ops"), approvals=0)
 
     monkeypatch.setitem(policies._PUT, "kind", put)
     policy("policy", "Approver", only=True)
