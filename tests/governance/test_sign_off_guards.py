@@ -16,7 +16,7 @@ from segmenting import account, answered, change, granted, layer_with, person, r
 
 from accounts import imports
 from accounts.history import acting
-from accounts.models import Account, ImportBatch
+from accounts.models import Account, ImportBatch, Subscription
 from core.refusals import Refused
 from governance import activations, approvals, import_gate, overrides, people, policies, profiles
 from governance.approvals import token
@@ -99,8 +99,11 @@ def test_nor_is_a_segment_changed_by_making_it_provisional_first(here):
     change(here.acme, arr=5_000)
     recompute(at=here.today)
     assert here.now(here.acme) == ("tech", "high", False)
+    with a_cause():
+        sql(provisional)
+    refused("update segmentation_assignment set effective_id = computed_id where effective_id <> computed_id")
     with pytest.raises(DatabaseError, match="needs a cause"), transaction.atomic():
-        sql("update segmentation_assignment set provisional = true, fingerprint = null")
+        sql("update segmentation_assignment set provisional = not provisional, fingerprint = null")
 
 
 def test_set_up_is_over_once_customers_have_segments_and_somebody_decides(here):
@@ -327,14 +330,25 @@ def test_nobody_decides_a_request_that_has_expired(noted_request):
 
 @pytest.fixture
 def rich(real_db, settings):
-    """A layer whose rules are about to move three accounts of 400,000 each; from a million on Finance decides too."""
+    """A layer whose rules are about to move three accounts; from a million on Finance decides too.
+
+    Each has a contract of 400,000 that runs these days, and not in 2005 or 2035.
+    """
     settings.GATES = {}
     policy("definition", "Approver", only=True)
     policy("definition", "Finance", min_arr=1_000_000)
     layer = layer_with(
         {"rules": [{"segment": "high", "when": "arr >= 100000"}, {"segment": "tech", "when": "arr >= 0"}]}
     )
-    rows = [account(f"a{number}", arr=400_000) for number in range(3)]
+    rows = [account(f"a{number}") for number in range(3)]
+    for row in rows:
+        Subscription.objects.create(
+            account=row,
+            subscription_id=row.external_id,
+            arr=400_000,
+            start_date="2024-01-01",
+            end_date="2034-01-01",
+        )
     recompute(at=TODAY)
     settings.GATES = {"rules": "governance.activations.gate"}
     ops = granted(someone("ops", "CS Ops"), "change_definition", "preview_rules", "activate_definition")

@@ -299,6 +299,7 @@ def refused(*, unless):
     ],
 )
 def test_lost_guards_are_noticed(db, loss, told):
+    assert not any(told in phrase for phrase in guards.differences())
     sql(loss)
     assert any(told in phrase for phrase in guards.differences()), guards.differences()
 
