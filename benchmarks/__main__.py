@@ -36,13 +36,16 @@ def database(name, *, keep=False):
     from config import database as addresses
     from config import embedded
 
-    server = os.environ.get("DATABASE_URL") or embedded.start(ROOT / ".demarc").url
+    server = chief = os.environ.get("DATABASE_URL")
+    if server is None:  # its role may not make databases
+        server, chief = embedded.start(ROOT / ".demarc").url, embedded.superuser(ROOT / ".demarc").url
     settings = addresses.from_url(server)
     url = addresses.to_url(settings | {"NAME": name})
-    with psycopg.connect(addresses.to_url(settings | {"NAME": "postgres"}), autocommit=True) as admin:
+    chief = addresses.to_url(addresses.from_url(chief) | {"NAME": "postgres"})
+    with psycopg.connect(chief, autocommit=True) as admin:
         if not keep:
             admin.execute(f"drop database if exists {name} with (force)")
-            admin.execute(f"create database {name}")
+            admin.execute(f'create database {name} owner "{settings["USER"]}"')
         os.environ["DATABASE_URL"] = url
         try:
             yield

@@ -126,6 +126,11 @@ def clean(home):
     return found
 
 
+def superuser(home):
+    """The Address of the running server of `home` for who looks after it: may make and drop databases."""
+    return replace(join(home), user=SUPERUSER, password=_read_secret(Path(home) / SUPERUSER_PASSWORD))
+
+
 def dump(home):
     """Write the database of `home` as SQL to stdout, without owners and rights: for another server, or a later version."""
     address = start(home)
