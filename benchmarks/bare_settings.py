@@ -12,6 +12,7 @@ INSTALLED_APPS = [
     "segmentation",
     "governance",
 ]
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 MIDDLEWARE = [one for one in settings.MIDDLEWARE if one.startswith(("django.", "whitenoise."))]
 TEMPLATES = [settings.TEMPLATES[0] | {"DIRS": []}]
 ROOT_URLCONF = "benchmarks.bare_admin"

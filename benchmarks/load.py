@@ -72,7 +72,8 @@ def walks(users):
 def bare_walks(users):
     from django.contrib.auth import get_user_model
 
-    cookie = _cookie(get_user_model().objects.get(username="demo"))
+    demo = get_user_model().objects.get(username="demo")
+    cookie = _cookie(demo, backend="django.contrib.auth.backends.ModelBackend")
     forms = [f"/admin/accounts/account/{pk}/change/" for pk in _accounts()]
     for number in range(users):
         yield cookie, _walk([("list", ["/admin/accounts/account/"]), ("form", forms)], number)
@@ -120,14 +121,15 @@ def _walk(pages, number):
         yield name, dice.choice(urls)
 
 
-def _cookie(user):
-    """A session, as after logging in."""
+def _cookie(user, *, backend=None):
+    """A session, as after logging in; backend: of another site's settings."""
+    from django.conf import settings
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.contrib.sessions.backends.db import SessionStore
 
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[BACKEND_SESSION_KEY] = backend or settings.AUTHENTICATION_BACKENDS[0]
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.save()
     return f"sessionid={session.session_key}"
