@@ -376,8 +376,3 @@ def _export_row(account, today, filters):
         today,
         filters,
     ]
-
-
-def account_link(account):
-    url = reverse("admin:accounts_account_change", args=[account.pk])
-    return format_html('<a href="{}">{}</a>', url, account)
