@@ -2,7 +2,7 @@
 
 import csv
 
-from accounts.history import naming
+from core.history import naming
 
 # NUL is no formula, but some readers drop it and then see what follows.
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")

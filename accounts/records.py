@@ -15,8 +15,9 @@ import polars as pl
 from django.conf import settings
 from django.db import connection
 
+from core.history import actor
+
 from . import catalogue, conflicts, parents
-from .history import actor
 from .models import Account, Csm, Subscription
 
 NR = "nr"

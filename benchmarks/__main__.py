@@ -184,7 +184,7 @@ def vacuum():
 
 def load_layers():
     """The presets, and a layer with the 13 measures of the targets."""
-    from accounts.history import acting
+    from core.history import acting
     from segmentation import versions
     from segmentation.definitions import from_yaml
     from segmentation.models import Layer

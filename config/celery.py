@@ -111,7 +111,7 @@ class Work(DjangoTask):
     """A task; whatever it writes is written through a worker."""
 
     def __call__(self, *args, **options):
-        from accounts.history import acting  # models are ready only when there is work
+        from core.history import acting  # models are ready only when there is work
 
         if self.request.called_directly:
             return super().__call__(*args, **options)

@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from accounts.history import acting, naming
+from core.history import acting, naming
 from core.refusals import refused_by
 from governance import logins
 

@@ -10,9 +10,9 @@ from decimal import Decimal
 from django.db.models import Func, TextField
 from django.utils import timezone
 
-from accounts import catalogue, history
-from accounts.history import acting
-from core import pages
+from accounts import catalogue
+from core import history, pages
+from core.history import acting
 from core.refusals import Refused, verb
 from governance import approvals
 from governance.models import ApprovalRequest, Kind

@@ -15,8 +15,8 @@ from django.utils import timezone
 from simple_history.utils import bulk_create_with_history, bulk_update_with_history
 
 from accounts import catalogue
-from accounts.history import acting, actor
 from accounts.models import Account
+from core.history import acting, actor
 from core.refusals import Refused, verb
 from governance import events, permissions
 from governance.models import Alert, AlertRule, Event

@@ -25,9 +25,10 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from accounts import history, revenue
-from accounts.history import acting, actor
+from accounts import revenue
 from accounts.models import Account
+from core import history
+from core.history import acting, actor
 from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
 from core.wording import day

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from accounts import catalogue
-from accounts.history import actor
+from core.history import actor
 from governance.models import CrossingPolicy, Event, Transition
 from segmentation import assignments, causes, frames
 from segmentation.models import Cause, Definition, Layer

@@ -4,7 +4,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.history import acting, actor
+from core.history import acting, actor
 from core.refusals import Refused, verb
 from core.wording import day
 from governance import events, permissions

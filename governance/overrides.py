@@ -16,12 +16,11 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts import history
-from accounts.history import acting, actor
 from accounts.locking import locked
 from accounts.models import Account, Csm
 from accounts.revenue import with_arr
-from core import pages
+from core import history, pages
+from core.history import acting, actor
 from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
 from core.wording import day, plural

@@ -14,8 +14,9 @@ from datetime import date
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import gates, history
-from accounts.history import acting, actor
+from accounts import gates
+from core import history
+from core.history import acting, actor
 from core.refusals import Refused, check
 from core.status_tables import StatusTable, Step
 from segmentation.models import Declaration, Definition, Layer, Segment

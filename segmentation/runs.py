@@ -20,9 +20,9 @@ from django.db.models import F, Max, Q
 from django.utils import timezone
 
 from accounts import catalogue
-from accounts.history import actor
 from accounts.models import Account
 from core import workers
+from core.history import actor
 from core.refusals import Refused
 from segmentation import assignments, frames, reasons
 from segmentation.definitions import DocumentErrors

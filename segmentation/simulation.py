@@ -22,8 +22,8 @@ from django.db.models import Exists, OuterRef, Subquery
 from django.utils import timezone
 
 from accounts import catalogue, exports
-from accounts.history import actor
 from core import workers
+from core.history import actor
 from core.refusals import Refused
 from segmentation import assignments, impact, runs, versions
 from segmentation.definitions import Document, DocumentErrors

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.core.exceptions import ObjectDoesNotExist
 
-from accounts.history import acting
+from core.history import acting
 from core.refusals import Refused
 from segmentation import runs, simulation
 from segmentation.models import Run

@@ -11,7 +11,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from accounts import catalogue, gates
-from accounts.history import acting, actor
+from core.history import acting, actor
 from core.refusals import Refused
 from core.status_tables import StatusTable, Step
 from segmentation import causes, checks, comparison, definitions, dependencies, jobs, scopes, treatments

@@ -11,8 +11,8 @@ from django.utils import timezone
 from governing import someone
 from segmenting import account, change, layer_with, person, recompute
 
-from accounts.history import acting
 from accounts.models import Conflict, Csm, ImportBatch, Product, SavedView, SourceSystem, SystemOfRecord
+from core.history import acting
 from governance import delegations, people
 from governance.models import Alert, AlertRule, ApprovalPolicy, Event, Notification, Override, Transition
 from governance.roles import ROLES

@@ -15,11 +15,11 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from accounts import gates, history, imports
+from accounts import gates, imports
 from accounts.catalogue import FACTS
 from accounts.imports import recipe as recipes
 from accounts.models import ImportBatch
-from core import wording, workers
+from core import history, wording, workers
 from core.refusals import Refused
 
 from .governed import ByVerbs, PlainAdmin, page

@@ -15,9 +15,9 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from accounts import exports, gates, records
-from accounts.history import acting
 from accounts.models import ImportBatch, ImportFile, RejectedRow, SourceSystem
 from core import workers
+from core.history import acting
 from core.refusals import Refused
 
 from . import confinement, facts

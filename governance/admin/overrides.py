@@ -12,10 +12,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
-from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.admin.people import CsmFilter
 from accounts.models import Account, Csm
+from core import history
 from core.refusals import Refused
 from core.wording import day, plural
 from governance import approvals, overrides, permissions

@@ -11,12 +11,11 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.module_loading import import_string
 
-from accounts import history
 from accounts.catalogue import FACTS, SIGNALS, USAGE_FACTS
 from accounts.changes import entries
 from accounts.models import Product
 from accounts.revenue import with_arr
-from core import wording
+from core import history, wording
 from core.refusals import Refused
 from segmentation import coverage, explain, nesting, provisional, reasons, scopes, treatments
 from segmentation.models import Assignment, Declaration, Definition, Layer, Move

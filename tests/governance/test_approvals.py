@@ -23,8 +23,8 @@ from governing import (
     without_role,
 )
 
-from accounts.history import acting
 from accounts.models import Refusal
+from core.history import acting
 from core.refusals import Refused
 from governance import approvals, permissions
 from governance.approvals import Impact, token

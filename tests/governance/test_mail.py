@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from governing import request_of, someone
 
-from accounts.history import acting
+from core.history import acting
 from governance import events, mail, notifications
 from governance.models import Notification, Preference
 

@@ -13,8 +13,8 @@ from django.utils import timezone
 from governing import approved, away, policy, request_of, someone
 from segmenting import BY_ARR, DAY, account, change, layer_with, recompute
 
-from accounts.history import acting
 from accounts.models import Csm
+from core.history import acting
 from governance import approvals, events, notifications
 from governance.models import Alert, AlertRule, Event, Notification, Outbox, Preference, Transition
 from segmentation import causes, declarations

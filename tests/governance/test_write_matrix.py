@@ -30,9 +30,9 @@ from django.urls import NoReverseMatch, reverse
 from governing import someone
 from segmenting import DAY, RULES, account, change, layer_with, recompute
 
-from accounts.history import acting
 from accounts.imports.errors import ImportFault
 from accounts.models import Conflict, Csm, Refusal, SourceSystem, SystemOfRecord
+from core.history import acting
 from core.refusals import Refused
 from governance import alerts, approvals, crossings, overrides, transitions
 from governance.models import (

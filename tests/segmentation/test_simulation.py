@@ -36,8 +36,8 @@ from segmenting import (
 from waiting import PATIENCE, wait_until
 
 from accounts.catalogue import TYPES
-from accounts.history import acting
 from accounts.models import Account, Product, Usage
+from core.history import acting
 from core.refusals import Refused
 from segmentation import coverage, definitions, impact, runs, simulation, versions
 from segmentation.admin import flow

@@ -12,8 +12,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count
 
-from accounts.history import acting
 from accounts.models import Account, Csm
+from core.history import acting
 from core.refusals import Refused
 from examples.sample import generate
 from governance import alerts, approvals, board, conflicts, loads, overrides, people, transitions

@@ -1,7 +1,7 @@
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts.history import acting
+from core.history import acting
 from core.refusals import Refused
 from governance import people, policies, profiles
 from governance.models import Kind, Profile

@@ -1,6 +1,6 @@
 from django.core.management.base import BaseCommand
 
-from accounts.history import acting
+from core.history import acting
 from governance import alerts
 
 

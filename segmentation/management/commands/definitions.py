@@ -4,7 +4,7 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts.history import acting
+from core.history import acting
 from core.refusals import Refused
 from segmentation import checks, comparison, files, versions
 from segmentation.management.commands.export_assignments import save

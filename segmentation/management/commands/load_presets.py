@@ -2,7 +2,7 @@ import json
 
 from django.core.management.base import BaseCommand
 
-from accounts.history import acting
+from core.history import acting
 from segmentation import versions
 
 

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts.history import acting
+from core.history import acting
 from core.refusals import Refused
 from segmentation import runs, scopes
 from segmentation.models import Definition, Layer, Run

@@ -3,8 +3,8 @@ from fractions import Fraction
 
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts.history import acting
 from core import wording
+from core.history import acting
 from core.refusals import Refused
 from segmentation import simulation
 from segmentation.management.commands.definitions import read, version
