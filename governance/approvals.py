@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
-from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F
@@ -29,6 +28,7 @@ from accounts import revenue
 from accounts.models import Account
 from core import history
 from core.history import acting, actor
+from core.organisation import organisation
 from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
 from core.wording import day
@@ -135,7 +135,7 @@ def _required(kind, impact, requester):
 
 def of_late(accounts):
     """The highest ARR these accounts (ids) had together in the last days; money in other currencies apart, as in `arr`."""
-    ours = Account.objects.filter(pk__in=accounts, currency__in=("", settings.ORGANISATION_CURRENCY))
+    ours = Account.objects.filter(pk__in=accounts, currency__in=("", organisation().currency))
     ids, since = list(ours.values_list("pk", flat=True)), timezone.now() - LATELY
     highest = revenue.highest(ids, timezone.localdate(), since=since)
     return sum((arr or Decimal(0) for arr in highest.values()), Decimal(0))

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -21,6 +20,7 @@ from accounts.models import Account, Csm
 from accounts.revenue import with_arr
 from core import history, pages
 from core.history import acting, actor
+from core.organisation import organisation
 from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
 from core.wording import day, plural
@@ -34,9 +34,6 @@ log = logging.getLogger(__name__)
 Status = Override.Status
 MOST = 200  # accounts in one request
 LONGEST = 2_000  # characters of an explanation
-DAYS = 90  # until it ends, where nobody says otherwise
-MOST_DAYS = 365
-REMIND_DAYS = 14  # before it ends
 ANSWERS = ("buying_centre", "use_case", "contract")  # the three questions after an acquisition
 
 
@@ -186,7 +183,7 @@ def impact_on(cases, plan=None):
     segments = Segment.objects.filter(layer=cases[0].segment.layer_id).order_by("position", "key")
     top = segments.values_list("pk", flat=True).first()
     receiver = plan.receiver if plan else None
-    ours = ("", settings.ORGANISATION_CURRENCY)
+    ours = ("", organisation().currency)
     return approvals.Impact(
         accounts=len(cases),
         arr=sum((one.account.arr_now or Decimal(0) for one in cases if one.account.currency in ours), Decimal(0)),
@@ -203,7 +200,7 @@ def ask(
     accounts, layer, segment, *, by, reason_code, text, evidence="", expires_on=None, buying_centre="", use_case="",
     contract="", plan=None,
 ):  # fmt: skip
-    """Ask that these accounts (at most MOST) are pinned to the segment until a date (in DAYS days where none is given).
+    """Ask that these accounts (at most MOST) are pinned to the segment until a date (by `organisation().override_days` where none is given).
 
     One ApprovalRequest for all of them, which is returned; the open tier changes of the accounts wait for it.
     """
@@ -287,8 +284,8 @@ def _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, pl
     if reason_code not in Override.Reason.values:
         raise Refused("override_reason_not_chosen")
     today = timezone.localdate()
-    expires_on = expires_on or today + timedelta(days=DAYS)
-    latest = today + timedelta(days=MOST_DAYS)
+    expires_on = expires_on or today + timedelta(days=organisation().override_days)
+    latest = today + timedelta(days=organisation().override_days_at_most)
     if not today < expires_on <= latest:
         raise Refused("override_end_impossible", latest=latest)
     answers = {name: _text(answer, needed=False) for name, answer in answers.items()}
@@ -518,9 +515,11 @@ def expire(at):
 
 
 def remind(at):
-    """Tell, once, of overrides that end within REMIND_DAYS; returns of how many."""
+    """Tell, once, of overrides that end soon (`organisation().override_reminder_days`); returns of how many."""
     soon = Override.objects.active().filter(
-        reminded_at=None, expires_on__gt=at, expires_on__lte=at + timedelta(days=REMIND_DAYS)
+        reminded_at=None,
+        expires_on__gt=at,
+        expires_on__lte=at + timedelta(days=organisation().override_reminder_days),
     )
     with transaction.atomic():
         rows = list(locked(soon.select_related("account", "layer", "segment")))

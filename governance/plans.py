@@ -6,11 +6,11 @@ off and noted meanwhile is no part of it.
 
 from decimal import Decimal
 
-from django.conf import settings
 from django.utils import timezone
 
 from accounts.models import Account
 from accounts.revenue import with_arr
+from core.organisation import organisation
 from core.wording import day, money, plural
 from governance.models import CrossingPolicy
 from segmentation.models import Segment
@@ -136,7 +136,7 @@ def impact(transitions):
     """What a request touches, as the policies of approval count it."""
     from governance import approvals
 
-    ours = ("", settings.ORGANISATION_CURRENCY)
+    ours = ("", organisation().currency)
     worth = with_arr(
         Account.objects.filter(pk__in=[one.account_id for one in transitions]), timezone.localdate()
     )

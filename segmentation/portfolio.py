@@ -4,7 +4,6 @@ from collections import Counter
 from datetime import timedelta
 from fractions import Fraction
 
-from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.db.models import Count, Max, Q
@@ -12,6 +11,7 @@ from django.utils import timezone
 
 from accounts import catalogue, quality
 from accounts.models import ImportBatch
+from core.organisation import organisation
 from segmentation.definitions import Document
 from segmentation.models import Move, RunLayer, Segment
 
@@ -85,7 +85,7 @@ def overview(layer, *, at, after=0):
 
 def _per_segment(layer, at):
     """{id of the segment, None for those without one: its counts}; reads every account."""
-    known = {"at": at, "layer": layer.pk if layer else None, "currency": settings.ORGANISATION_CURRENCY}
+    known = {"at": at, "layer": layer.pk if layer else None, "currency": organisation().currency}
     with connection.cursor() as cursor:
         cursor.execute(_ACCOUNTS, known)
         rows = {row[0]: dict(zip(_COUNTS, row[1:], strict=True)) for row in cursor.fetchall()}

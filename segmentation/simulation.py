@@ -16,7 +16,6 @@ from datetime import timedelta
 from functools import partial
 
 import polars as pl
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Subquery
 from django.utils import timezone
@@ -24,6 +23,7 @@ from django.utils import timezone
 from accounts import catalogue, exports
 from core import workers
 from core.history import actor
+from core.organisation import organisation
 from core.refusals import Refused
 from segmentation import assignments, impact, runs, versions
 from segmentation.definitions import Document, DocumentErrors
@@ -528,7 +528,7 @@ def movers_csv(simulation, *, source=ANY, target=ANY):
             cursor.execute(query, _movers_of(simulation, source, target))
             while found := cursor.fetchmany(CSV_ROWS):
                 for account, name, product, before, then, arr, csm in found:
-                    currency = "" if arr is None else settings.ORGANISATION_CURRENCY
+                    currency = "" if arr is None else organisation().currency
                     yield [
                         account,
                         name,

@@ -17,6 +17,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0001_initial'),
+        ('core', '0001_initial'),
         ('auth', '0012_alter_user_first_name_max_length'),
         ('segmentation', '0001_initial'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),

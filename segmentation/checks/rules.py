@@ -1,7 +1,6 @@
 """Checks of the rules alone: their text, weights, scoring tables and what happens without data."""
 
-from django.conf import settings
-
+from core.organisation import organisation
 from segmentation.checks import reach
 from segmentation.checks.findings import Undecided, found
 from segmentation.checks.subject import label_of
@@ -177,7 +176,7 @@ def unreachable_stages(subject):
 
 def too_many_dimensions(subject):
     dimensions = _dimensions(subject.document)
-    limit = settings.CHECK_LIMITS["dimensions"]
+    limit = organisation().check_dimensions
     if len(dimensions) > limit:
         yield found(
             "dimensions", count=len(dimensions), limit=limit, names=", ".join(map(label_of, dimensions))
@@ -198,7 +197,7 @@ def _dimensions(document):
 
 
 def too_many_values(subject):
-    limit = settings.CHECK_LIMITS["values_per_dimension"]
+    limit = organisation().check_values_per_dimension
     for term, values in reach.values_told_apart(subject.document).items():
         if term not in STATE and values > limit:
             yield found(term, path="rules", field=label_of(term), count=values, limit=limit)

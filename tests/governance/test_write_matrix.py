@@ -33,6 +33,7 @@ from segmenting import DAY, RULES, account, change, layer_with, recompute
 from accounts.imports.errors import ImportFault
 from accounts.models import Conflict, Csm, Refusal, SourceSystem, SystemOfRecord
 from core.history import acting
+from core.models import Settings
 from core.refusals import Refused
 from governance import alerts, approvals, crossings, overrides, transitions
 from governance.models import (
@@ -110,6 +111,7 @@ def world(real_db, settings):
         User.objects.filter(pk=chief.pk).update(is_superuser=True)
         ApprovalPolicy.objects.filter(kind=Kind.OVERRIDE).update(approvals=2)
         CrossingPolicy.objects.create(layer=other, direction="up")
+        Settings.objects.create(name="Acorn")
         Delegation.objects.create(absent=vera, delegate=ops, from_date=DAY, until_date=DAY)
     csm = Csm.objects.create(email="csm@example.com", user=ops)
     acme = account(arr=120_000, employees=2_000, csm=csm, usage={"nps": 60})

@@ -269,12 +269,12 @@ def test_names(name, says_nothing):
 
 def test_limits_are_settings(db, settings):
     definition = world(example("segment-count.bad"))
-    settings.CHECK_LIMITS = settings.CHECK_LIMITS | {"segments_from": 2}
+    settings.FIXED = settings.FIXED | {"check_segments_from": 2}
     assert checks.examine(definition, at=DAY).findings == []
 
 
 def test_limits_come_from_the_environment(spawn, tmp_path):
-    code = "from config import settings; print(settings.CHECK_LIMITS['accounts_per_segment'])"
+    code = "from config import settings; print(settings.FIXED['check_accounts_per_segment'])"
     process = spawn(
         "-c", code, env={**os.environ, "DEMARC_CHECK_ACCOUNTS_PER_SEGMENT": "30"}, stdout=subprocess.PIPE
     )
