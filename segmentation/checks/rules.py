@@ -50,7 +50,7 @@ def unguarded_fields(subject):
         return
     handled = set(document.requires)
     for rule in document.rules:
-        handled |= reach.null_tests(rule.condition.text) if rule.condition else set()
+        handled |= reach.null_tests(rule.condition.root) if rule.condition else set()
     for index, rule in enumerate(document.rules):
         for name in sorted(rule.condition.names if rule.condition else ()):
             if name in document.facts and name not in handled and not name.startswith("days_since_"):
