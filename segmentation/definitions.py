@@ -19,7 +19,7 @@ import yaml
 
 from accounts import plain_yaml
 from accounts.catalogue import DTYPES
-from segmentation import conditions
+from segmentation import conditions, sketch
 from segmentation.rubric import ORDERED, CellsDisagree, Rubric, RubricError, from_bounds, to_text
 from segmentation.rubric import parse as parse_rubric
 
@@ -354,16 +354,16 @@ def short(data):
     if not isinstance(data, dict):
         return data
     data = _ordered(data, "document")
-    for dimension in _parts(data, "dimensions"):
+    for dimension in sketch.entries(data.get("dimensions")):
         if dimension.get("scale") == "mean":
             del dimension["scale"]
-        for criterion in _parts(dimension, "criteria"):
+        for criterion in sketch.entries(dimension.get("criteria")):
             if criterion.get("fact") == criterion.get("key"):
                 criterion.pop("fact", None)
             if criterion.get("weight") == "1":
                 del criterion["weight"]
-    rules = _parts(data, "rules")
-    if rule_keys([{**rule, "key": None} for rule in rules]) == [rule.get("key") for rule in rules]:
+    rules = sketch.entries(data.get("rules"))
+    if sketch.rule_keys([{**rule, "key": None} for rule in rules]) == [rule.get("key") for rule in rules]:
         for rule in rules:
             del rule["key"]
     return data
@@ -387,7 +387,7 @@ def _ordered(data, kind):
     if isinstance(data.get("maturity"), dict):
         data["maturity"] = _ordered(data["maturity"], "maturity")
     if isinstance(data.get("weights"), dict):
-        groups = [str(one.get("key")) for one in _parts(data, "dimensions")]
+        groups = [str(one.get("key")) for one in sketch.entries(data.get("dimensions"))]
         data["weights"] = {key: data["weights"][key] for key in _first(groups, data["weights"])}
     return data
 
@@ -395,27 +395,6 @@ def _ordered(data, kind):
 def _first(wanted, data):
     """The keys of data: the wanted ones in their order, then the others."""
     return list(dict.fromkeys([*(key for key in wanted if key in data), *sorted(data)]))
-
-
-def _parts(data, name):
-    """The entries of a list that have named parts."""
-    found = data.get(name)
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-
-
-def rule_keys(rules):
-    """The keys rules (plain data) have: as typed, else after their segment, numbered where it comes again."""
-    typed = [rule.get("key") if isinstance(rule.get("key"), str) else "" for rule in rules]
-    taken, keys = set(typed), []
-    for rule, own in zip(rules, typed, strict=True):
-        base = re.sub(r"^(?![a-z])", "s", str(rule.get("segment", "")).replace("-", "_"))[:36]
-        key, number = base, 1
-        while key in taken:
-            number += 1
-            key = f"{base}_{number}"
-        keys.append(own or key)
-        taken.add(keys[-1])
-    return keys
 
 
 # -- reading
@@ -726,7 +705,7 @@ class _Reader:
         items = self.items(self.data, "rules", "")
         if not items:
             self.problem("rules", "Add at least one rule.")
-        keys = rule_keys([data for data, _ in items])
+        keys = sketch.rule_keys([data for data, _ in items])
         found = []
         for index, (data, path) in enumerate(items):
             if keys[index] in keys[:index]:

@@ -14,7 +14,16 @@ from accounts import catalogue, gates
 from core.history import acting, actor
 from core.refusals import Refused
 from core.status_tables import StatusTable, Step
-from segmentation import causes, checks, comparison, definitions, dependencies, jobs, scopes, treatments
+from segmentation import (
+    causes,
+    checks,
+    definitions,
+    dependencies,
+    jobs,
+    scopes,
+    terms,
+    treatments,
+)
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.models import Assignment, Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
@@ -154,7 +163,7 @@ def labels(layer=None):
     """What people call the parts of a definition of this layer (None: one that is not here)."""
     segments = dict(layer.segments.values_list("key", "name")) if layer else {}
     facts = {fact.name: fact.label for fact in catalogue.FACTS.values()}
-    return comparison.Names(segments, facts, dict(Layer.objects.values_list("key", "name")))
+    return terms.Names(segments, facts, dict(Layer.objects.values_list("key", "name")))
 
 
 def says_the_same(layer, one, other):
