@@ -16,10 +16,10 @@ from core.history import acting
 from core.refusals import Refused, verb
 from governance import approvals
 from governance.models import ApprovalRequest, Kind
-from segmentation import comparison, versions
+from segmentation import comparison, definitions, versions
 from segmentation import impact as moves
 from segmentation import simulation as preview
-from segmentation.definitions import Document, DocumentErrors
+from segmentation.document import DocumentErrors
 from segmentation.models import Definition, Segment, Simulation
 
 _at_work = ContextVar("at_work", default=None)  # (verb, id of the version) that is carried out just now
@@ -101,7 +101,7 @@ def preview_of(definition):
 def _hash(definition):
     """Of the document as it would be activated, which is what previews keep."""
     try:
-        return Document.parse(definition.document, types=catalogue.TYPES).hash
+        return definitions.parse(definition.document, types=catalogue.TYPES).hash
     except DocumentErrors:  # unfinished: nothing was previewed
         return ""
 

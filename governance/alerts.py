@@ -20,8 +20,8 @@ from core.history import acting, actor
 from core.refusals import Refused, verb
 from governance import events, permissions
 from governance.models import Alert, AlertRule, Event
-from segmentation import assignments, engine, frames, runs, scopes
-from segmentation.definitions import Document, DocumentErrors
+from segmentation import assignments, definitions, engine, frames, runs, scopes
+from segmentation.document import Document, DocumentErrors
 from segmentation.models import Definition, Layer
 from segmentation.terms import label as term_label
 
@@ -140,7 +140,7 @@ def problems(condition, *, days=None):
 
 def _document(condition):
     rules = [{"segment": "yes", "when": condition}, {"segment": "no"}]
-    return Document.parse({"rules": rules}, types=names())
+    return definitions.parse({"rules": rules}, types=names())
 
 
 def _used(document):

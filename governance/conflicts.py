@@ -19,7 +19,7 @@ from core.refusals import Refused, verb
 from governance import events, permissions
 from governance.models import Event, Override
 from segmentation import assignments, engine, explain
-from segmentation.definitions import DocumentErrors
+from segmentation.document import DocumentErrors
 from segmentation.models import Definition
 
 SLICE = 5_000  # candidates evaluated at once

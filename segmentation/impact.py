@@ -15,7 +15,7 @@ from accounts import quality
 from accounts.models import Account, Product
 from segmentation import coverage, engine, frames, in_force, portfolio, terms, versions
 from segmentation.assignments import Range
-from segmentation.definitions import Boundary
+from segmentation.document import Boundary
 from segmentation.models import Segment
 from segmentation.rubric import literal
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts import catalogue, quality
 from accounts.models import ImportBatch
 from core.organisation import organisation
-from segmentation.definitions import Document
+from segmentation import definitions
 from segmentation.models import Move, RunLayer, Segment
 
 # The share of each tier, highest first, that the methodology calls healthy.
@@ -188,7 +188,7 @@ def facts_of(definition):
     """The stored and derived data fields the rules use, in their order."""
     if definition is None:
         return []
-    return list(Document.parse(definition.document, types=catalogue.TYPES).facts)
+    return list(definitions.parse(definition.document, types=catalogue.TYPES).facts)
 
 
 def moves_since_yesterday():

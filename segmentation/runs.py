@@ -25,7 +25,7 @@ from core import workers
 from core.history import actor
 from core.refusals import Refused
 from segmentation import assignments, frames, reasons
-from segmentation.definitions import DocumentErrors
+from segmentation.document import DocumentErrors
 from segmentation.models import Chunk, Definition, Layer, Quarantined, Run, RunLayer
 
 log = logging.getLogger(__name__)

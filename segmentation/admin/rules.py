@@ -16,7 +16,7 @@ from accounts.admin.governed import GovernedAdmin, page
 from accounts.catalogue import FACTS, TYPES
 from core import wording
 from core.refusals import Refused
-from segmentation import comparison, definitions, files, rule_counts, scopes, terms, versions
+from segmentation import comparison, definitions, document_text, files, rule_counts, scopes, terms, versions
 from segmentation.models import Definition, Layer
 
 from . import checks
@@ -131,7 +131,7 @@ class DefinitionAdmin(GovernedAdmin):
             segments=segments,
             facts=sorted(FACTS.values(), key=lambda fact: (fact.family, fact.label)),
             problems=_all_problems(typed, document, segments) if draft else [],
-            yaml=definitions.to_yaml(one.document) if one.document and not draft else "",
+            yaml=document_text.to_yaml(one.document) if one.document and not draft else "",
             status=409 if refusal else 200,
         )
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from accounts.catalogue import FACTS
 from segmentation import tree
-from segmentation.definitions import SCHEMA
+from segmentation.document import SCHEMA
 from segmentation.rubric import POINTS, SCALES
 
 MAX_ROWS = 100_000  # combinations looked at for one rule

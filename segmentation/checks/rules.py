@@ -4,7 +4,8 @@ from core.organisation import organisation
 from segmentation.checks import reach
 from segmentation.checks.findings import Undecided, found
 from segmentation.checks.subject import label_of
-from segmentation.definitions import CELLS_DISAGREE, STATE, TAKES_EVERYONE, UNKNOWN_NAME
+from segmentation.definitions import CELLS_DISAGREE, TAKES_EVERYONE, UNKNOWN_NAME
+from segmentation.document import STATE
 
 _WEIGHTS, _OTHER = "weights", ""
 

@@ -15,7 +15,7 @@ from waiting import PATIENCE
 
 from accounts.models import Account, Csm, Usage
 from core.refusals import Refused
-from segmentation import causes, checks, definitions, frames, versions
+from segmentation import causes, checks, document_text, frames, versions
 from segmentation.checks.acknowledgements import acknowledge, earlier
 from segmentation.checks.segments import says_no_play
 from segmentation.checks.segments import tests as four_tests
@@ -29,7 +29,7 @@ MODELS = ["dedicated", "pool", "none"]  # of the first segment, the second, the 
 
 def example(name):
     """What a file tells; every number is a text, as typed."""
-    return definitions.from_yaml((EXAMPLES / f"{name}.yaml").read_text())
+    return document_text.from_yaml((EXAMPLES / f"{name}.yaml").read_text())
 
 
 def world(told):
