@@ -20,8 +20,8 @@ AT = date(2026, 11, 22)
 def read(keys):
     """COPY of the facts the rules use and of the layers' current assignments into Polars: what any recalculation reads."""
     from segmentation import frames
-    from segmentation.assignments import document_of
     from segmentation.models import Definition
+    from segmentation.run_rules import document_of
 
     active = Definition.objects.filter(layer__key__in=keys, status="active")
     names = dict.fromkeys(fact for one in active for fact in document_of(one.pk).facts)

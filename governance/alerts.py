@@ -20,7 +20,7 @@ from core.history import acting, actor
 from core.refusals import Refused, verb
 from governance import events, permissions
 from governance.models import Alert, AlertRule, Event
-from segmentation import assignments, definitions, engine, frames, runs, scopes
+from segmentation import definitions, engine, frames, run_rules, runs, scopes
 from segmentation.document import Document, DocumentErrors
 from segmentation.models import Definition, Layer
 from segmentation.terms import label as term_label
@@ -75,9 +75,7 @@ SHIPPED = [
 def names():
     """Every term a condition may use besides those of other segmentations: {name: type}."""
     stored = {name: catalogue.TYPES[name] for name in catalogue.ACCOUNT_FACTS if name in _COLUMNS}
-    labels = {
-        f"label.{assignments.spoken(key)}": "text" for key in Layer.objects.values_list("key", flat=True)
-    }
+    labels = {f"label.{run_rules.spoken(key)}": "text" for key in Layer.objects.values_list("key", flat=True)}
     before = {f"{BEFORE}{name}": type for name, type in (stored | labels).items()}
     return catalogue.TYPES | {LEAD: "integer"} | before
 
@@ -95,7 +93,7 @@ def terms():
     ]
     found.append(_offered(LEAD, types[LEAD], "How we serve", unit="days"))
     for key, active in _layers().items():
-        document = assignments.document_of(active.pk)
+        document = run_rules.document_of(active.pk)
         segments = [[one.key, str(one)] for one in active.layer.segments.all()]
         found.append(_offered(f"label.{key}", "text", SEGMENTATIONS, choices=segments))
         found += [_offered(f"composite.{key}", "score", SEGMENTATIONS)] if document.dimensions else []
@@ -158,7 +156,7 @@ def _layers():
     active = Definition.objects.filter(
         status=Definition.Status.ACTIVE, layer__scope__in=scopes.ONE_LABEL
     ).select_related("layer")
-    return {assignments.spoken(one.layer.key): one for one in active}
+    return {run_rules.spoken(one.layer.key): one for one in active}
 
 
 # -- evaluating
@@ -270,12 +268,12 @@ def _inputs(one, at, first, last):
 
 def _said(active, key, *, first, last):
     """What the stored evaluation of a segmentation says, with the names conditions use."""
-    dimensions = [dimension.key for dimension in assignments.document_of(active.pk).dimensions]
+    dimensions = [dimension.key for dimension in run_rules.document_of(active.pk).dimensions]
     found = frames.scores(
         active.layer_id, first=first, last=last, dimensions=dimensions, definition=active.pk
     )
     names = {"label": f"label.{key}", "composite": f"composite.{key}"}
-    names |= {f"score.{one}": f"score.{key}.{assignments.spoken(one)}" for one in dimensions}
+    names |= {f"score.{one}": f"score.{key}.{run_rules.spoken(one)}" for one in dimensions}
     return found.rename(names)
 
 
@@ -296,7 +294,7 @@ def _before(name, then, ids, *, first, last):
     """What a term was at the end of a day: labels by the moves, facts by the account's history. Columns `id`, name."""
     term = name.removeprefix(BEFORE)
     if key := _layer_of(name):
-        layer = next(one for one in Layer.objects.all() if assignments.spoken(one.key) == key)
+        layer = next(one for one in Layer.objects.all() if run_rules.spoken(one.key) == key)
         keys = dict(layer.segments.values_list("id", "key"))
         found = frames.before(layer.pk, ids.to_list(), at=then + timedelta(days=1))
         segment = pl.col("segment").replace_strict(keys, default=None, return_dtype=pl.String)

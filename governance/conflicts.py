@@ -18,9 +18,10 @@ from core.history import acting
 from core.refusals import Refused, verb
 from governance import events, permissions
 from governance.models import Event, Override
-from segmentation import assignments, engine, explain
+from segmentation import engine, explain, run_rules
 from segmentation.document import DocumentErrors
 from segmentation.models import Definition
+from segmentation.ranges import Range
 
 SLICE = 5_000  # candidates evaluated at once
 ANSWERS = ("buying_centre", "use_case", "contract")
@@ -57,7 +58,7 @@ def weigh(frame):
     found = defaultdict(list)
     frame = frame.sort("account", "row")
     for definition in _active():
-        facts = set(frame["fact"]) & set(assignments.document_of(definition.pk).facts)
+        facts = set(frame["fact"]) & set(run_rules.document_of(definition.pk).facts)
         some = frame.filter(pl.col("fact").is_in(facts))
         if some.is_empty():
             continue
@@ -98,9 +99,9 @@ class _Look:
         document = rules.document
         ids = part["account"].unique().sort()
         named = ", ".join(map(str, ids))
-        which = f"{assignments.accounts_of([document])} and a.id in ({named})"
+        which = f"{run_rules.accounts_of([document])} and a.id in ({named})"
         known = {"at": clock, "first": ids[0], "last": ids[-1], "which": which}
-        self.inputs = assignments.Range([rules], **known).inputs(rules)
+        self.inputs = Range([rules], **known).inputs(rules)
         self.columns = ["segment", *(f"points.{criterion.key}" for criterion in document.criteria)]
         self.now = self.evaluated(self.inputs)
 

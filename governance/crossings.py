@@ -13,7 +13,7 @@ from accounts import catalogue
 from core.history import actor
 from core.organisation import organisation
 from governance.models import CrossingPolicy, Event, Transition
-from segmentation import assignments, causes, frames
+from segmentation import causes, frames, run_rules
 from segmentation.models import Cause, Definition, Layer
 
 RANGE = 20_000  # accounts that differ, in one transaction
@@ -176,7 +176,7 @@ def _known(layer, at, first, last, run, origin, override):
 def _thresholds(layer):
     """The scores at which the rules in force change segments, where they look at nothing but the overall score."""
     active = Definition.objects.filter(layer=layer, status=Definition.Status.ACTIVE).first()
-    boundaries = (assignments.document_of(active.pk).boundaries if active else None) or ()
+    boundaries = (run_rules.document_of(active.pk).boundaries if active else None) or ()
     if {one.term for one in boundaries} != {"composite"}:
         return []
     return sorted({one.threshold for one in boundaries})

@@ -26,7 +26,7 @@ from core.status_tables import StatusTable, Step
 from core.wording import day, plural
 from governance import approvals, events, permissions, transitions
 from governance.models import ApprovalRequest, Kind, Override, Transition
-from segmentation import assignments, causes
+from segmentation import causes, decisions
 from segmentation.models import Assignment, Cause, Layer, Move, Segment
 
 log = logging.getLogger(__name__)
@@ -400,7 +400,7 @@ def carry_out(request, *, by, at):
     causes.take(Cause.Kind.DECISION, reason=request.why)
     for one in content["overrides"]:
         _check_still(rows[one["id"]], states.get(one["account"]), content, one)
-    known = assignments.known_of(ids, layer, at=at)
+    known = decisions.known_of(ids, layer, at=at)
     for one in content["overrides"]:
         row, state = rows[one["id"]], states[one["account"]]
         if before := active.get(row.account_id):
@@ -439,7 +439,7 @@ def _start(row, state, request, plan, known, *, by, at):
     else:
         transitions.supersede(row, at=at)
     why = Move.Why.OVERRIDE
-    assignments.put(row.account, row.layer, row.segment, why=why, at=at, overridden=True, known=known)
+    decisions.put(row.account, row.layer, row.segment, why=why, at=at, overridden=True, known=known)
     text = f"{row.account} is {row.segment} on {row.layer} by an override until {day(row.expires_on)}."
     events.record("override_started", text, account=row.account, layer=row.layer, about=row, reason=row.text)
 
@@ -595,7 +595,7 @@ def _end(override, status, reason, *, kind, at, by_clock=False):
     _close(row, status, reason, at=at)
     automatic = layer.policy == Layer.Policy.AUTOMATIC
     segment = state.computed if automatic else state.effective
-    assignments.put(row.account, layer, segment, why=Move.Why.OVERRIDE, at=at, overridden=False)
+    decisions.put(row.account, layer, segment, why=Move.Why.OVERRIDE, at=at, overridden=False)
     if not automatic:
         transitions.after_override(row, at=at)
     events.record(kind, _ended(row, state), account=row.account, layer=layer, about=row, reason=reason)

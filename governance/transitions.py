@@ -27,7 +27,7 @@ from core.wording import day, plural
 from governance import approvals, chores, crossings, events, permissions, plans
 from governance.deciders import Desk
 from governance.models import ApprovalRequest, Event, FollowedRun, Kind, Transition
-from segmentation import assignments, causes
+from segmentation import causes, decisions
 from segmentation.models import Assignment, Cause, Layer, Move, Run, RunLayer
 
 log = logging.getLogger(__name__)
@@ -322,7 +322,7 @@ def _known(rows, on):
     accounts = {}
     for one in rows:
         accounts.setdefault(one.layer, []).append(one.account_id)
-    return {layer.pk: assignments.known_of(ids, layer, at=on) for layer, ids in accounts.items()}
+    return {layer.pk: decisions.known_of(ids, layer, at=on) for layer, ids in accounts.items()}
 
 
 def _check_approved(one, request, approved):
@@ -346,7 +346,7 @@ def _start(one, on, known):
     if assignment and assignment.overridden:
         raise Refused("override_in_force", account=one.account, layer=one.layer)
     _joint(one, on)  # first: the database lets the segment move only then
-    assignments.put(
+    decisions.put(
         one.account,
         one.layer,
         one.to_segment,

@@ -6,7 +6,8 @@ segment and condition, else their place. Pure: plain data in, whatever a draft m
 
 from dataclasses import dataclass
 
-from segmentation import document, sketch
+from segmentation import sketch
+from segmentation.document import FIELDS
 from segmentation.sketch import POINTS, Sketch
 from segmentation.terms import Words, policy
 from segmentation.tree import MIRROR
@@ -280,7 +281,7 @@ class _Comparer:
 
     def rest(self):
         """What only an unfinished draft may hold: told as it is."""
-        known = document.FIELDS["document"]
+        known = FIELDS["document"]
         for key in _either(self.old.data, self.new.data):
             if key not in known and self.old.data.get(key) != self.new.data.get(key):
                 old, new = (sketch.text(one.data.get(key)) for one in (self.old, self.new))

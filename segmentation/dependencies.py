@@ -2,7 +2,7 @@
 
 import difflib
 
-from segmentation import assignments
+from segmentation import run_rules
 from segmentation.document import Problem
 from segmentation.models import Definition, Layer
 
@@ -24,10 +24,10 @@ class _Others:
 
     def __init__(self, layer, document):
         self.layer, self.document = layer, document
-        self.layers = {assignments.spoken(one.key): one for one in Layer.objects.all()}
+        self.layers = {run_rules.spoken(one.key): one for one in Layer.objects.all()}
         active = Definition.objects.filter(status=Definition.Status.ACTIVE).select_related("layer")
-        self.rules = {assignments.spoken(one.layer.key): assignments.document_of(one.pk) for one in active}
-        self.rules[assignments.spoken(layer.key)] = document
+        self.rules = {run_rules.spoken(one.layer.key): run_rules.document_of(one.pk) for one in active}
+        self.rules[run_rules.spoken(layer.key)] = document
 
     def refuse(self, name):
         """Why a name of another layer cannot be used, or None."""
@@ -52,7 +52,7 @@ class _Others:
 
     def circle(self):
         """The names along the circle these rules would close, or None."""
-        start = assignments.spoken(self.layer.key)
+        start = run_rules.spoken(self.layer.key)
         path = self._way(start, start, set())
         return path and [self.layers[key].name for key in path]
 

@@ -18,9 +18,19 @@ from django.utils import timezone
 from accounts import catalogue
 from core import wording
 from core.refusals import Refused
-from segmentation import assignments, engine, provisional, reasons, rubric, runs, scopes, terms
+from segmentation import (
+    engine,
+    provisional,
+    reasons,
+    rubric,
+    run_rules,
+    runs,
+    scopes,
+    terms,
+)
 from segmentation.contributions import Contributions, rounded
 from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
+from segmentation.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -106,20 +116,20 @@ def _now(account, layer, product, standing):
 
 
 def in_use(definition, layer):
-    """(PinnedLayer, date): the layer's active rules as they decide now, at the clock and by the cut-offs of its last run."""
+    """(LayerRules, date): the layer's active rules as they decide now, at the clock and by the cut-offs of its last run."""
     found = runs.latest_of(layer)
     pinned = found or RunLayer()
     pinned.layer = layer
     if found and pinned.definition_id != definition.pk:  # activated since
         pinned.cutoffs = _still(pinned.cutoffs, pinned.definition_id, definition.pk)
     pinned.definition = definition
-    rules = assignments.pin_layer(pinned, document=assignments.document_in(definition))
+    rules = run_rules.of_layer(pinned, document=run_rules.document_in(definition))
     return rules, found.run.as_of if found else timezone.localdate()
 
 
 def _still(cutoffs, former, definition):
     """The cut-offs of former rules that newer ones take from the same thing: the rest waits for the next run."""
-    before, now = (assignments.document_of(one).population for one in (former, definition))
+    before, now = (run_rules.document_of(one).population for one in (former, definition))
     return {key: known for key, known in (cutoffs or {}).items() if before[key] == now.get(key)}
 
 
@@ -141,7 +151,7 @@ def _subscriptions(account, product):
 
 
 def _inputs(rules, account, clock):
-    part = assignments.Range([rules], at=clock, first=account.pk, last=account.pk, which="true")
+    part = Range([rules], at=clock, first=account.pk, last=account.pk, which="true")
     try:
         with transaction.atomic():
             return part.inputs(rules)
@@ -155,7 +165,7 @@ def _then(account, layer, product, at):
         raise Refused(
             "nothing_in_force", account=account, layer=layer, at=at, first=_first_day(account, layer, product)
         )
-    document = assignments.document_of(move.definition_id).pinned(move.evidence.get("cutoffs", {}))
+    document = run_rules.document_of(move.definition_id).pinned(move.evidence.get("cutoffs", {}))
     return _Case(
         account=account,
         layer=layer,
@@ -212,7 +222,7 @@ class _Case:
         )
         self.names = {one.key: one.name for one in self.layer.segments.all()}
         others = Layer.objects.prefetch_related("segments") if self.document.layers else ()
-        self.others = {assignments.spoken(one.key): one for one in others}
+        self.others = {run_rules.spoken(one.key): one for one in others}
 
     def told(self):
         row = self.row

@@ -7,8 +7,8 @@ from django.db import connection
 from accounts import exports
 from core.refusals import Refused
 from segmentation import frames, scopes
-from segmentation.assignments import document_of
 from segmentation.models import Definition, Layer
+from segmentation.run_rules import document_of
 
 FORMATS = ("csv", "jsonl")
 HEAD = ["external_id", "layer"]

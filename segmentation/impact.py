@@ -14,9 +14,9 @@ import polars as pl
 from accounts import quality
 from accounts.models import Account, Product
 from segmentation import coverage, engine, frames, in_force, portfolio, terms, versions
-from segmentation.assignments import Range
 from segmentation.document import Boundary
 from segmentation.models import Segment
+from segmentation.ranges import Range
 from segmentation.rubric import literal
 
 NEAREST = 20  # accounts told of each boundary
@@ -40,7 +40,7 @@ class Seen:
 
 
 def look(layer, *, at, first, last, which=None):
-    """What a layer's rules (a PinnedLayer) would make of the accounts with ids from `first` to `last`; a Seen.
+    """What a layer's rules (a LayerRules) would make of the accounts with ids from `first` to `last`; a Seen.
 
     which: accounts to look at, as `frames.facts` takes it, where the rules before are about others too.
     """

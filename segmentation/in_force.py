@@ -1,7 +1,7 @@
 """What will be in force for an account, as Polars expressions: one answer for recalculations, previews and requests.
 
 Over the columns of an evaluation (`computed`, `provisional`) and those of its assignment (`old_effective`,
-`old_provisional`, `old_settled`, `old_overridden`; null where there is none yet). A layer is a `PinnedLayer`.
+`old_provisional`, `old_settled`, `old_overridden`; null where there is none yet). A layer is a `LayerRules`.
 """
 
 from functools import partial

@@ -15,8 +15,8 @@ from django.db.models.functions import Coalesce
 from accounts.models import Account, Subscription
 from core.wording import day
 from segmentation import frames, terms
-from segmentation.assignments import document_of
 from segmentation.models import Assignment, Layer
+from segmentation.run_rules import document_of
 
 NAMED = 4  # missing values named
 

@@ -13,9 +13,10 @@ from django.db import connection, transaction
 
 from accounts import catalogue
 from segmentation import cutoffs, definitions, engine
-from segmentation.assignments import Range, accounts_of, pin_layer
 from segmentation.document import DocumentErrors
 from segmentation.models import RunLayer
+from segmentation.ranges import Range
+from segmentation.run_rules import accounts_of, of_layer
 
 WHOLE = 10_000  # accounts counted one and all; of more, this many are a sample
 PIECES = 10
@@ -52,7 +53,7 @@ def count(data, layer, *, at):
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("select set_config('statement_timeout', %s, true)", [f"{SECONDS}s"])
         total, accounts, ranges = _ranges(cursor, accounts_of([document]))
-        pinned = pin_layer(RunLayer(layer=layer), document)
+        pinned = of_layer(RunLayer(layer=layer), document)
         parts = [Range([pinned], at=at, first=first, last=last).inputs(pinned) for first, last in ranges]
     inputs = pl.concat(parts)
     document, left_out = _measured(document, inputs, at, share=accounts / total if total else 1)

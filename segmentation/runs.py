@@ -24,7 +24,7 @@ from accounts.models import Account
 from core import workers
 from core.history import actor
 from core.refusals import Refused
-from segmentation import assignments, frames, reasons
+from segmentation import assignments, frames, measuring, reasons, run_rules
 from segmentation.document import DocumentErrors
 from segmentation.models import Chunk, Definition, Layer, Quarantined, Run, RunLayer
 
@@ -81,8 +81,8 @@ def start(*, layers=None, as_of=None, trigger=Run.Trigger.MANUAL, by=None, reaso
                 RunLayer.objects.bulk_create(_pinned(run, definition) for definition in definitions)
         except IntegrityError:
             raise _busy(definitions) from None
-        documents = [assignments.document_of(definition.pk) for definition in definitions]
-        run.accounts = _cut(run, chunk, assignments.accounts_of(documents))
+        documents = [run_rules.document_of(definition.pk) for definition in definitions]
+        run.accounts = _cut(run, chunk, run_rules.accounts_of(documents))
         run.save(update_fields=["accounts"])
         chunks = run.chunks.count()
         transaction.on_commit(partial(_wake, run.pk, min(chunks, WAKE)))
@@ -146,7 +146,7 @@ def _busy(definitions):
 
 def _pinned(run, definition):
     try:
-        document = assignments.document_of(definition.pk)
+        document = run_rules.document_of(definition.pk)
     except DocumentErrors as errors:
         raise Refused(
             "definition_unusable", definition=definition, problem=errors.problems[0].message
@@ -254,7 +254,7 @@ def work(run_id, *, wait=False, on_chunk=None):
             pause = min(pause * 2, 1)
             continue
         pause = 0.05
-        pinned = pinned or assignments.pin(Run.objects.get(pk=run_id))
+        pinned = pinned or run_rules.of_run(Run.objects.get(pk=run_id))
         _attempt(chunk, pinned)
         if on_chunk:
             on_chunk(pinned.run)
@@ -290,10 +290,10 @@ def _settle(run_id):
 def _measure(run):
     layers = {one.layer_id: one for one in run.layers.select_related("layer")}
     ranges = list(run.chunks.order_by("first_id").values_list("first_id", "last_id"))
-    for layer in assignments.pin(run).layers:
+    for layer in run_rules.of_run(run).layers:
         if layers[layer.id].cutoffs is None:
-            pinned = assignments.pin(run)  # with what was measured just now for those before it
-            layers[layer.id].cutoffs = assignments.measure(layer, partial(_values, pinned, layer, ranges))
+            pinned = run_rules.of_run(run)  # with what was measured just now for those before it
+            layers[layer.id].cutoffs = measuring.measure(layer, partial(_values, pinned, layer, ranges))
             layers[layer.id].save(update_fields=["cutoffs"])
 
 
@@ -302,7 +302,7 @@ def _values(pinned, layer, ranges, document):
     parts = []
 
     def work(first, last):
-        return assignments.values(layer, document, pinned.layers, at=pinned.run.as_of, first=first, last=last)
+        return measuring.values(layer, document, pinned.layers, at=pinned.run.as_of, first=first, last=last)
 
     for first, last in ranges:
         divided(work, first, last, pinned.which, parts, lambda account, error: None)

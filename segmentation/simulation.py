@@ -25,7 +25,7 @@ from core import workers
 from core.history import actor
 from core.organisation import organisation
 from core.refusals import Refused
-from segmentation import assignments, definitions, impact, runs, versions
+from segmentation import definitions, impact, measuring, run_rules, runs, versions
 from segmentation.document import DocumentErrors
 from segmentation.models import Definition, RunLayer, Simulation, SimulationPart
 
@@ -105,8 +105,8 @@ def default_date(layer):
 def _which(layer, document):
     """The accounts of these rules and of those in use."""
     active = layer.definitions.filter(status=Definition.Status.ACTIVE).first()
-    before = [assignments.document_of(active.pk)] if active else []
-    return assignments.accounts_of([document, *before])
+    before = [run_rules.document_of(active.pk)] if active else []
+    return run_rules.accounts_of([document, *before])
 
 
 def _warnings(layer, as_of):
@@ -118,10 +118,10 @@ def _warnings(layer, as_of):
             f"The last recalculation was as of {last.as_of}, this preview is as of {as_of}: "
             "some would move without new rules too."
         )
-    name, readers = assignments.spoken(layer.key), []
+    name, readers = run_rules.spoken(layer.key), []
     active = Definition.objects.filter(status=Definition.Status.ACTIVE).exclude(layer=layer)
     for one in active.select_related("layer").order_by("layer__position", "layer__key"):
-        if name in assignments.document_of(one.pk).layers:
+        if name in run_rules.document_of(one.pk).layers:
             readers.append(one.layer.name)
     if readers:
         yield f"What follows from it is not part of this preview: {', '.join(readers)} reads these segments."
@@ -176,7 +176,7 @@ class _Pinned:
         document = definitions.parse(simulation.document, types=catalogue.TYPES)
         self.simulation, self.which = simulation, _which(layer, document)
         as_run = RunLayer(layer=layer, left_out=simulation.left_out, cutoffs=cutoffs)
-        self.layer = assignments.pin_layer(as_run, document=document)
+        self.layer = run_rules.of_layer(as_run, document=document)
 
     def look(self, first, last):
         return impact.look(self.layer, at=self.simulation.as_of, first=first, last=last, which=self.which)
@@ -197,7 +197,7 @@ def _settle(simulation_id):
             mine = SimulationPart.objects.select_for_update(skip_locked=True).filter(pk=first).first()
             if mine is None or Simulation.objects.get(pk=simulation_id).cutoffs is not None:
                 return mine is not None
-            found = assignments.measure(_pin(simulation).layer, partial(_values, simulation))
+            found = measuring.measure(_pin(simulation).layer, partial(_values, simulation))
             Simulation.objects.filter(pk=simulation_id).update(cutoffs=found)
         return True
     except _Ended:
@@ -218,7 +218,7 @@ def _values(simulation, document):
     parts, pinned = [], _pin(simulation)
 
     def work(first, last):
-        return assignments.values(pinned.layer, document, [], at=simulation.as_of, first=first, last=last)
+        return measuring.values(pinned.layer, document, [], at=simulation.as_of, first=first, last=last)
 
     for first, last in simulation.parts.order_by("first_id").values_list("first_id", "last_id"):
         if Simulation.objects.get(pk=simulation.pk).status != _STATUS.RUNNING:
@@ -319,14 +319,14 @@ def count(definition, as_of):
         return over(partial(_term_values, pinned.layer, document, as_of))
 
     if document.population:
-        unsaved.cutoffs = assignments.measure(pinned.layer, values)
+        unsaved.cutoffs = measuring.measure(pinned.layer, values)
         pinned = _pin(unsaved)
     figures = impact.add(seen.figures for seen in over(pinned.look))
     return impact.result(layer, pinned.layer.document, figures) | {"set_aside": []}
 
 
 def _term_values(layer, document, as_of, first, last):
-    return assignments.values(layer, document, [], at=as_of, first=first, last=last)
+    return measuring.values(layer, document, [], at=as_of, first=first, last=last)
 
 
 # -- ending

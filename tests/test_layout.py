@@ -14,6 +14,11 @@ PURE = (
     "accounts.catalogue",
     "segmentation.rubric",
     "segmentation.conditions",
+    "segmentation.tree",
+    "segmentation.document",
+    "segmentation.document_text",
+    "segmentation.sketch",
+    "segmentation.terms",
     "segmentation.definitions",
     "segmentation.engine",
 )

@@ -4,8 +4,9 @@ A rule's condition is typed as text (`rules.0.when`) or, with JavaScript, as row
 """
 
 from accounts.catalogue import FACTS, TYPES
-from segmentation import definitions, document, terms
+from segmentation import definitions, terms
 from segmentation.condition_rows import OPERATORS, RowErrors, kind_of, read_rows, to_rows, to_text
+from segmentation.document import QUINTILES, STATE
 from segmentation.sketch import Sketch
 
 CELLS = range(5)
@@ -113,7 +114,7 @@ def fields(document, layer, others):
         found.append({
             "name": name, "kind": kind_of(type),
             "label": fact.label if fact else terms.STATE.get(name) or f"{KINDS[family]}: {_part(family, part, words)}",
-            "family": fact.family.capitalize() if fact else KINDS["state" if name in document.STATE else "score"],
+            "family": fact.family.capitalize() if fact else KINDS["state" if name in STATE else "score"],
             "unit": fact.unit if fact else "",
             "choices": own if name in ("previous", "declared") else [],
         })  # fmt: skip
@@ -182,8 +183,8 @@ def _criterion(one):
     found = _present(one, ("key", "fact", "name", "weight"))
     cells = one.get("cells") or {}
     found["cells"] = [cells.get(str(index), "") for index in CELLS]
-    if found["cells"] == [document.QUINTILES, "", "", "", ""]:  # typed into the first cell
-        found["cells"] = document.QUINTILES
+    if found["cells"] == [QUINTILES, "", "", "", ""]:  # typed into the first cell
+        found["cells"] = QUINTILES
     return found | _present(one, ("missing",))
 
 

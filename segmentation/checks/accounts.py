@@ -12,11 +12,12 @@ from accounts.catalogue import FACTS
 from accounts.models import Account
 from core.organisation import organisation
 from core.wording import percent, plural
-from segmentation import assignments, engine, frames
+from segmentation import engine, frames, measuring, run_rules
 from segmentation.checks import reach
 from segmentation.checks.findings import NotRun, found
 from segmentation.checks.subject import label_of
 from segmentation.models import RunLayer, ServiceModel
+from segmentation.ranges import Range
 
 CHUNK = 50_000  # accounts evaluated at once
 CONTACT = "csm"
@@ -67,7 +68,7 @@ def measure(document, *, layer, at):
         with transaction.atomic():  # what frames set for the planner holds within one
             pinned = _pinned(document, layer, portfolio, ranges)
             for first, last in ranges:
-                part = assignments.Range([pinned], at=at, first=first, last=last)
+                part = Range([pinned], at=at, first=first, last=last)
                 _count(portfolio, pinned, part, lost=layer.primary)
     except (
         DatabaseError,
@@ -86,15 +87,15 @@ def _empty(dimension, document, at, scope):
 def _pinned(document, layer, portfolio, ranges):
     """The draft as a recalculation would have pinned it, with its cut-offs over the whole portfolio."""
     as_run = RunLayer(layer=layer, left_out=portfolio.left_out)
-    pinned = assignments.pin_layer(as_run, document)
+    pinned = run_rules.of_layer(as_run, document)
 
     def values(rules):
         return [
-            assignments.values(pinned, rules, (), at=portfolio.at, first=first, last=last)
+            measuring.values(pinned, rules, (), at=portfolio.at, first=first, last=last)
             for first, last in ranges
         ]
 
-    return replace(pinned, document=document.pinned(assignments.measure(pinned, values)))
+    return replace(pinned, document=document.pinned(measuring.measure(pinned, values)))
 
 
 def _aged(names, at, scope):

@@ -12,7 +12,8 @@ import pytest
 import scoring
 import yaml
 
-from segmentation import definitions, document, engine
+from segmentation import definitions, engine
+from segmentation.document import DocumentErrors
 
 HERE = Path(__file__).parent
 COPY = HERE / "methodology.yaml"
@@ -116,7 +117,7 @@ def test_exhaustive(part):
 
 @pytest.mark.parametrize("weights", COMPOSITE["refused_weights"], ids="-".join)
 def test_refused_weights(weights):
-    with pytest.raises(document.DocumentErrors) as refusal:
+    with pytest.raises(DocumentErrors) as refusal:
         scoring.composite(weighted(weights), ONE_EACH)
     assert all(problem.path.startswith("weights") for problem in refusal.value.problems)
 

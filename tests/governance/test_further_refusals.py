@@ -39,7 +39,7 @@ from governance.admin import policies as policy_pages
 from governance.admin import transitions as transition_pages
 from governance.models import AlertRule, Override, Profile, Transition
 from governance.profiles import Row
-from segmentation import assignments, explain, exports, runs, simulation
+from segmentation import decisions, explain, exports, run_rules, runs, simulation
 from segmentation.admin import declarations as declaration_pages
 from segmentation.admin import simulations as simulation_pages
 from segmentation.document import DocumentErrors, Problem
@@ -87,7 +87,7 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("file_of_unknown_layer", lambda: site._registry[Definition]._import(None, of(key="nope"))),
         ("preview_gone", lambda: simulation._locked(of(pk=10**8))),
         ("import_gone", lambda: import_gate.carry_out(of(content={"import": 10**8}), by=None, at=None)),
-        ("never_recalculated", lambda: assignments.known_of([1], Layer.objects.create(key="new"), at=TODAY)),
+        ("never_recalculated", lambda: decisions.known_of([1], Layer.objects.create(key="new"), at=TODAY)),
         ("primary_layer_unknown", explain.primary_layer),
         ("layer_without_rules", lambda: explain._now(None, Layer.objects.create(key="new"), None, None)),
         ("transition_applies_later", lambda: transitions._edit_request(of(request=of(is_open=False), applies_on=TODAY), by=None)),
@@ -144,7 +144,7 @@ def test_rules_that_cannot_be_read_are_not_used(monkeypatch):
     def unreadable(pk):
         raise DocumentErrors([Problem("", "Add at least one rule.")])
 
-    monkeypatch.setattr(assignments, "document_of", unreadable)
+    monkeypatch.setattr(run_rules, "document_of", unreadable)
     with refused("definition_unusable", match="cannot be used: Add at least one rule"):
         runs._pinned(None, of(pk=1))
 

@@ -12,7 +12,7 @@ from segmenting import BY_ARR, DAY, RULES, account, activate, change, layer_with
 
 from accounts.models import Account
 from core.refusals import Refused
-from segmentation import assignments, causes, explain, reasons, versions
+from segmentation import causes, decisions, explain, reasons, versions
 from segmentation.models import Assignment, Cause, Layer, Move, Segment
 
 
@@ -244,7 +244,7 @@ def test_a_late_correction_is_in_force_from_its_date(db):
     with transaction.atomic():  # written later, dated earlier
         causes.take(Cause.Kind.DECISION, reason="It was so from February on")
         tech = Segment.objects.get(key="tech")
-        assignments.put(acme, tech.layer, tech, why=Move.Why.CORRECTION, at=date(2026, 2, 1))
+        decisions.put(acme, tech.layer, tech, why=Move.Why.CORRECTION, at=date(2026, 2, 1))
     assert told(acme, at=date(2026, 3, 15))["effective_segment"] == "tech"
     assert told(acme, at=date(2026, 2, 15))["effective_segment"] == "tech"
 

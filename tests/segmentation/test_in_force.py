@@ -7,14 +7,14 @@ import pytest
 from segmenting import DAY, RULES, account, layer_with, person, recompute
 
 from governance import activations
-from segmentation import assignments, causes, impact, in_force, simulation, versions
+from segmentation import causes, decisions, impact, in_force, run_rules, simulation, versions
 from segmentation.models import Assignment, Cause, Move
 
 OLD, NEW = 1, 2  # segments, the higher one first
 
 
 def pinned_layer(*, automatic, planned=False):
-    return assignments.PinnedLayer(
+    return run_rules.LayerRules(
         id=1,
         key="tier",
         automatic=automatic,
@@ -123,5 +123,5 @@ def pin(account, layer, segment):
     """Pin an account to a segment, as an override does."""
     causes.take(Cause.Kind.DECISION, reason="Large soon")
     to = layer.segments.get(key=segment)
-    assignments.put(account, layer, to, why=Move.Why.OVERRIDE, at=DAY, overridden=True)
+    decisions.put(account, layer, to, why=Move.Why.OVERRIDE, at=DAY, overridden=True)
     assert Assignment.objects.get(account=account, layer=layer).overridden

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from segmenting import answered, layer_with, person, recompute, state
 
 from accounts.models import Account, Product, Signal, Usage
-from segmentation import assignments, causes, declarations, scopes, versions
+from segmentation import causes, declarations, run_rules, scopes, versions
 from segmentation.models import Assignment, AssignmentScore, Cause, Layer, Move
 
 pytestmark = pytest.mark.django_db
@@ -230,7 +230,7 @@ def from_scratch(**options):
 def check_counts(run):
     """Counted again in the tables, over whom the run was about."""
     for one in run.layers.filter(layer__scope=scopes.ACCOUNT.key).select_related("layer"):
-        which = assignments.accounts_of([assignments.document_of(one.definition_id)])
+        which = run_rules.accounts_of([run_rules.document_of(one.definition_id)])
         with connection.cursor() as cursor:
             cursor.execute(f"select a.id from accounts_account a where {which}")
             ids = [id for (id,) in cursor.fetchall()]

@@ -11,7 +11,7 @@ from django.utils import timezone
 from segmenting import RULES, account, activate, change, layer_with, person, recompute
 
 from accounts.models import Account, Csm, Subscription
-from segmentation import assignments, causes, explain, provisional, simulation
+from segmentation import causes, decisions, explain, provisional, simulation
 from segmentation.models import Assignment, Cause, Definition, Layer, Move
 
 TODAY = date(2026, 6, 1)
@@ -375,7 +375,7 @@ def test_who_was_pinned_by_people_was_decided(crowd):
     for pinned in (True, False):
         with transaction.atomic():
             causes.take(Cause.Kind.DECISION, reason="A pilot")
-            assignments.put(acme, layer, tech, why=Move.Why.OVERRIDE, at=TODAY, overridden=pinned)
+            decisions.put(acme, layer, tech, why=Move.Why.OVERRIDE, at=TODAY, overridden=pinned)
     recompute(NEXT)
     assert in_force(acme) == ("high", "tech", True)
 

@@ -7,7 +7,7 @@ from segmenting import BY_ARR, DAY, account, activate, change, layer_with, portf
 
 from accounts.models import Account
 from core.refusals import Refused
-from segmentation import assignments, causes
+from segmentation import assignments, causes, decisions
 from segmentation.models import Assignment, Cause, Move
 
 NEXT = DAY + timedelta(days=1)
@@ -16,7 +16,7 @@ NEXT = DAY + timedelta(days=1)
 def put(one, layer, key, **options):
     causes.take(Cause.Kind.DECISION, reason="Decided")
     options = {"why": Move.Why.OVERRIDE, "at": DAY} | options
-    return assignments.put(one, layer, layer.segments.get(key=key), **options)
+    return decisions.put(one, layer, layer.segments.get(key=key), **options)
 
 
 def held(one):
@@ -63,11 +63,11 @@ def test_many_are_read_together(db, django_assert_max_num_queries):
     recompute()
     ids = [one.pk for one in some]
     with django_assert_max_num_queries(12):
-        known = assignments.known_of(ids, layer, at=DAY)
+        known = decisions.known_of(ids, layer, at=DAY)
     assert set(known.evidence) == set(ids)
     for move in Move.objects.all():
         assert known.evidence[move.account_id] == move.evidence
-    far = assignments._together([1, 2, 5_000, 5_001, 10_000])
+    far = decisions._together([1, 2, 5_000, 5_001, 10_000])
     assert far == [[1, 2], [5_000, 5_001], [10_000]]
 
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import transaction
 from segmenting import state
 
-from segmentation import assignments, explain, runs, versions
+from segmentation import explain, run_rules, runs, versions
 from segmentation.models import Layer, Move
 
 pytestmark = [pytest.mark.django_db, pytest.mark.data]
@@ -48,7 +48,7 @@ def done(layer, day):
 def explained(move):
     """The key of the rule that made a move, told again from nothing but the move's evidence."""
     told = explain.explain(move.account, move.layer, at=move.at)
-    rule = assignments.document_of(move.definition_id).rules[told["rule"]["index"]]
+    rule = run_rules.document_of(move.definition_id).rules[told["rule"]["index"]]
     before = move.from_segment.key if move.from_segment else None
     assert told["computed_segment"] == rule.segment == move.to_segment.key
     assert move.evidence["facts"].get("previous") == before

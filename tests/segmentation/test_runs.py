@@ -15,7 +15,7 @@ from segmenting import BY_ARR, DAY, RULES, account, layer_with, person, portfoli
 
 from accounts.models import Account
 from core.refusals import Refused
-from segmentation import assignments, runs, tasks
+from segmentation import assignments, run_rules, runs, tasks
 from segmentation.models import Assignment, Cause, Chunk, Layer, Move, Run
 
 
@@ -134,7 +134,7 @@ def test_who_lost_the_chunk_writes_nothing(db):
     late = runs._claim(run.pk)
     Chunk.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
     runs._claim(run.pk)
-    pinned = assignments.pin(run)
+    pinned = run_rules.of_run(run)
     with pytest.raises(runs.Fenced):
         runs._evaluate(late, pinned)
     runs._attempt(late, pinned)  # told, not raised
@@ -199,7 +199,7 @@ def test_cancelled(db):
     run = runs.cancel(run, by=person(), reason="Wrong file")
     assert (run.status, run.error) == ("cancelled", "Cancelled by olga: Wrong file")
     with pytest.raises(runs.Fenced):
-        runs._evaluate(late, assignments.pin(run))
+        runs._evaluate(late, run_rules.of_run(run))
     with pytest.raises(Refused, match="ended"):
         runs.cancel(run, by=person(), reason="Again")
     assert runs.work(run.pk, wait=True).status == "cancelled"

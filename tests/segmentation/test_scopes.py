@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from segmenting import BY_ARR, DAY, account, layer_with, recompute
 
 from accounts import catalogue
-from segmentation import assignments, frames, impact, scopes
+from segmentation import frames, impact, run_rules, scopes
 from segmentation.models import Assignment, Layer, Move
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +157,7 @@ def test_one_more_scope_is_one_more_entry(db, monkeypatch):
     assert counts["scanned"] == counts["accounts"] == 2
     held = Assignment.objects.filter(layer=layer).values_list("account__external_id", "effective__key")
     assert dict(held) == {"head": "high", "alone": "tech"}
-    pinned = assignments.pin_layer(layer.runs.select_related("layer").get())
+    pinned = run_rules.of_layer(layer.runs.select_related("layer").get())
     seen = impact.look(pinned, at=DAY, **EVERYONE)
     assert seen.figures["counts"]["scanned"] == 2
     assert seen.figures["counts"]["moves"] == 0
