@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 import polars as pl
 from django.db import connection
 
+from accounts import record_warnings
+from accounts.record_warnings import EXAMPLES, run_sql, warning
 from core.history import actor
-from core.organisation import organisation
 
 from . import catalogue, conflicts, parents
 from .models import Account, Csm, Subscription
 
 NR = "nr"
 SLICE = 50_000  # rows of a COPY message
-EXAMPLES = 5
 SEVERAL = 1_000  # rows written after which the planner has to be told within the import
 MANY = 10_000  # rows written after which the planner's figures are no longer true
 UNKNOWN_SIGNALS = 20  # kinds of them told one by one
@@ -31,11 +31,6 @@ TYPES = {
     "number": "numeric(20, 6)", "date": "date", "boolean": "boolean",
 }  # fmt: skip
 NEVER_NULL = {"name", "exclusion_reason"}
-# Dates of what has happened already; none of them is after the import's.
-HAPPENED = {
-    "contract_start": "customer since a date", "last_qbr": "last business review", "last_active_at": "last active",
-    "last_csm_contact": "last CSM contact",
-}  # fmt: skip
 UNKNOWN_ACCOUNT = "no account with this ID"
 
 
@@ -81,7 +76,7 @@ def analyze(written):
     found = {table for query, rows in written.items() if rows >= MANY for table in tables[query]}
     if found:
         with connection.cursor() as cursor:
-            _run(cursor, f"analyze {', '.join(sorted(found))}")
+            run_sql(cursor, f"analyze {', '.join(sorted(found))}")
     return sorted(found)
 
 
@@ -106,15 +101,15 @@ def upsert_accounts(frame, types, origin):
         _fill_defaults(cursor, own, origin)
         if "csm" in own:
             _make_csms(cursor)
-        _run(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
+        run_sql(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
         _write_accounts(cursor, own, origin, held.rows)
         if len(frame) >= SEVERAL:  # else the planner takes them for the few that there were before
-            _run(cursor, "analyze accounts_account (id, external_id, parent_id)")
-            _run(cursor, "analyze touched")
-        warnings = _account_warnings(cursor, own + behaviour, origin)
+            run_sql(cursor, "analyze accounts_account (id, external_id, parent_id)")
+            run_sql(cursor, "analyze touched")
+        warnings = record_warnings.of_accounts(cursor, own + behaviour, origin)
         warnings += _link_parents(cursor, origin) if "parent" in own else []
         _write_history(cursor, Account, "touched", origin)
-        _run(cursor, "drop table planned, touched")
+        run_sql(cursor, "drop table planned, touched")
         queued = conflicts.queue(held, origin)
         conflicts.settle(cursor, own, origin, held)
         if behaviour:
@@ -139,18 +134,18 @@ def upsert_usage(frame, types, origin):
     frame = frame.with_columns(turn.alias("turn"))
     with connection.cursor() as cursor:
         _stage(cursor, frame, columns | {"turn": "integer"} | {name: types[name] for name in behaviour})
-        _run(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
+        run_sql(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
         orphans = _take_orphans(cursor)
         _make_products(cursor)
-        warnings = _usage_warnings(cursor, behaviour, origin)
-        _run(cursor, "alter table staged rename to every_turn")
+        warnings = record_warnings.of_usage(cursor, behaviour, origin)
+        run_sql(cursor, "alter table staged rename to every_turn")
         for number in range(int(frame["turn"].max() or 0) + 1 if len(frame) else 0):
-            _run(cursor, "create temp table staged on commit drop as select * from every_turn where turn = %(turn)s",
+            run_sql(cursor, "create temp table staged on commit drop as select * from every_turn where turn = %(turn)s",
                  turn=number)  # fmt: skip
             for per_product in (False, True):
                 _write_usage(cursor, behaviour, origin, "s.observed_at", per_product=per_product)
-            _run(cursor, "drop table staged")
-        _run(cursor, "alter table every_turn rename to staged")
+            run_sql(cursor, "drop table staged")
+        run_sql(cursor, "alter table every_turn rename to staged")
         return _finish(cursor, len(frame) - len(orphans), warnings, orphans)
 
 
@@ -160,16 +155,16 @@ def upsert_subscriptions(frame, types, origin):
     columns = {"external_id": "text", **{name: types[name] for name in given}}
     with connection.cursor() as cursor:
         _stage(cursor, frame, columns)
-        _run(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
+        run_sql(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
         orphans = _take_orphans(cursor)
         if "product" in given:
             _make_products(cursor)
         _write_subscriptions(cursor, given, origin)
         late = "select external_id from planned where late"
-        warnings = _warning(cursor, "older than what is known already: left alone", late)
-        warnings += _overlap_warnings(cursor, origin)
+        warnings = warning(cursor, "older than what is known already: left alone", late)
+        warnings += record_warnings.of_overlaps(cursor, origin)
         _write_history(cursor, Subscription, "touched", origin)
-        _run(cursor, "drop table planned, touched")
+        run_sql(cursor, "drop table planned, touched")
         return _finish(cursor, len(frame) - len(orphans), warnings, orphans)
 
 
@@ -177,20 +172,20 @@ def upsert_signals(frame, types, origin):
     """Account events; one that is known already is left alone."""
     with connection.cursor() as cursor:
         _stage(cursor, frame, {"external_id": "text", "signal": "text", "at": "date"})
-        _run(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
+        run_sql(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
         orphans = _take_orphans(cursor)
-        warnings = _warning(
+        warnings = warning(
             cursor, "event dated after the import's date",
             "select external_id from staged where at > %(observed)s", observed=origin.observed,
         )  # fmt: skip
         warnings += _unknown_signals(cursor)
-        _run(
+        run_sql(
             cursor,
             """insert into outcome select s.nr, 'created' from staged s join accounts_account a using (external_id)
                where not exists (select from accounts_signal b
                                   where b.account_id = a.id and b.signal = s.signal and b.at = s.at)""",
         )
-        _run(
+        run_sql(
             cursor,
             """insert into accounts_signal (account_id, signal, at, source)
                select a.id, s.signal, s.at, %(source)s from staged s join accounts_account a using (external_id)
@@ -202,7 +197,7 @@ def upsert_signals(frame, types, origin):
 
 def _unknown_signals(cursor):
     """A warning for each kind of event that is not in the catalogue; those beyond the first few together."""
-    _run(
+    run_sql(
         cursor,
         f"""select signal, count(*), (array_agg(external_id order by external_id))[1:{EXAMPLES}] from staged
             where signal <> all(%(known)s) group by signal order by count(*) desc, signal""",
@@ -231,21 +226,17 @@ def _unknown_signal(kind):
 # -- staging ------------------------------------------------------------------------------------------------
 
 
-def _run(cursor, statement, **values):
-    cursor.execute(statement, values or None)
-
-
 def _stage(cursor, frame, types):
     """COPY the frame into the temporary table `staged`, analysed so that the joins below are planned on its size."""
     columns = {NR: "bigint", **{name: TYPES[kind] for name, kind in types.items()}}
     shape = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
-    _run(cursor, f"create temp table staged ({shape}) on commit drop")
+    run_sql(cursor, f"create temp table staged ({shape}) on commit drop")
     chosen = frame.select(list(columns))
     with cursor.copy(f"copy staged ({_names(columns)}) from stdin (format csv)") as copy:
         for part in chosen.iter_slices(SLICE):
             copy.write(part.write_csv(include_header=False))
-    _run(cursor, "create index on staged (external_id)")
-    _run(cursor, "analyze staged")
+    run_sql(cursor, "create index on staged (external_id)")
+    run_sql(cursor, "analyze staged")
 
 
 def _names(names, prefix=""):
@@ -253,29 +244,18 @@ def _names(names, prefix=""):
 
 
 def _finish(cursor, rows, warnings, orphans=()):
-    _run(
+    run_sql(
         cursor,
         """select count(distinct nr) filter (where what = 'created'), count(distinct nr) from outcome""",
     )
     created, touched = cursor.fetchone()
-    _run(cursor, "drop table staged, outcome")
+    run_sql(cursor, "drop table staged, outcome")
     return Outcome(created, touched - created, rows - touched, list(orphans), warnings)
-
-
-def _warning(cursor, sentence, query, **values):
-    """[{warning, count, examples}] of what the query finds (one text column), or []."""
-    _run(
-        cursor,
-        f"select count(*), (array_agg(found order by found))[1:{EXAMPLES}] from ({query}) as q (found)",
-        **values,
-    )
-    count, examples = cursor.fetchone()
-    return [{"warning": sentence, "count": count, "examples": examples}] if count else []
 
 
 def _take_orphans(cursor):
     """Remove the rows whose account does not exist from `staged`; their numbers."""
-    _run(
+    run_sql(
         cursor,
         """delete from staged s where not exists (select from accounts_account a where a.external_id = s.external_id)
            returning s.nr""",
@@ -285,8 +265,7 @@ def _take_orphans(cursor):
 
 def _refuse_circles(cursor, origin):
     """Remove the rows that would make an account part of itself from `staged`; (row number, column, value, reason)."""
-    _run(
-        cursor,
+    run_sql(cursor,
         """create temp table regrouped on commit drop as
             select s.nr, s.external_id, w.parent from staged s
               left join (select a.external_id, b.external_id as parent, a.provenance -> 'parent' as stamp
@@ -300,8 +279,8 @@ def _refuse_circles(cursor, origin):
         source=origin.source, observed=origin.observed,
     )  # fmt: skip
     found = parents.refuse("select nr, external_id, parent from regrouped")
-    _run(cursor, "drop table regrouped")
-    _run(cursor, "delete from staged where nr = any(%(found)s)", found=[nr for nr, _, _ in found])
+    run_sql(cursor, "drop table regrouped")
+    run_sql(cursor, "delete from staged where nr = any(%(found)s)", found=[nr for nr, _, _ in found])
     return [(nr, "parent", value, reason) for nr, value, reason in found]
 
 
@@ -314,9 +293,9 @@ def _fill_defaults(cursor, own, origin):
         "excluded": False,
     }
     for name in set(own) & set(defaults):
-        _run(cursor, f"update staged set {name} = %(value)s where {name} is null", value=defaults[name])
+        run_sql(cursor, f"update staged set {name} = %(value)s where {name} is null", value=defaults[name])
     if "excluded" in own:
-        _run(
+        run_sql(
             cursor,
             "update staged set exclusion_reason = %(reason)s where excluded and exclusion_reason is null",
             reason=f"Excluded in {origin.source}",
@@ -325,7 +304,7 @@ def _fill_defaults(cursor, own, origin):
 
 def _make_csms(cursor):
     """A CSM for every e-mail not known yet (each with its history), named after it."""
-    _run(
+    run_sql(
         cursor,
         """select distinct csm from staged where csm is not null
            and not exists (select from accounts_csm c where lower(c.email) = csm) order by csm""",
@@ -341,7 +320,7 @@ def _name_of(email):
 
 
 def _make_products(cursor):
-    _run(
+    run_sql(
         cursor,
         """insert into accounts_product (key, name)
            select distinct product, '' from staged where product is not null on conflict do nothing""",
@@ -400,19 +379,18 @@ def _write_accounts(cursor, own, origin, held):
     tables = "staged s left join accounts_account a on a.external_id = s.external_id"
     if "csm" in own:
         tables += " left join accounts_csm m on lower(m.email) = s.csm"
-    _run(
-        cursor,
+    run_sql(cursor,
         f"create temp table planned on commit drop as {_merge(keys, facts, 'a.provenance', '%(observed)s::date', tables, held)}",
         source=origin.source, observed=origin.observed, **{f"held_{fact}": rows for fact, rows in held.items()},
     )  # fmt: skip
-    _run(cursor, "analyze planned")
-    _run(cursor, "create temp table touched (id bigint, type char(1)) on commit drop")
+    run_sql(cursor, "analyze planned")
+    run_sql(cursor, "create temp table touched (id bigint, type char(1)) on commit drop")
     defaults = {
         "name": "''", "kind": "'customer'", "status": "'active'", "excluded": "false", "exclusion_reason": "''",
         "currency": "%(currency)s", "custom": "'{}'::jsonb", "created_at": "now()",
     }  # fmt: skip
     missing = {name: value for name, value in defaults.items() if name not in values}
-    _run(
+    run_sql(
         cursor,
         f"""with made as (
               insert into accounts_account (external_id, provenance, {_names([*values, *missing])})
@@ -424,7 +402,7 @@ def _write_accounts(cursor, own, origin, held):
         currency=origin.currency,
     )
     if values:
-        _run(
+        run_sql(
             cursor,
             f"""with changed as (
                   update accounts_account a set provenance = p.provenance, {_assign(values)}
@@ -433,7 +411,7 @@ def _write_accounts(cursor, own, origin, held):
                 noted as (insert into touched select id, '~' from changed)
                 insert into outcome select nr, 'updated' from changed""",
         )
-    _run(
+    run_sql(
         cursor,
         """update accounts_account a set provenance = p.provenance
              from planned p where a.id = p.id and a.provenance is distinct from p.provenance""",
@@ -452,8 +430,7 @@ def _link_parents(cursor, origin):
     """Parents by their external_id, once all accounts of the import exist."""
     provenance = "a.provenance"
     # The provenance was written just above: a parent of this import carries this source and date.
-    _run(
-        cursor,
+    run_sql(cursor,
         f"""with wanted as (
               select s.nr, a.id,
                      case when s.parent is null or (a.provenance -> 'parent' ->> 1)::date > %(observed)s::date
@@ -472,86 +449,11 @@ def _link_parents(cursor, origin):
             insert into outcome select nr, 'updated' from changed""",
         source=origin.source, observed=origin.observed,
     )  # fmt: skip
-    return _warning(
+    return warning(
         cursor, "the parent is not among the accounts, or is the account itself: left without one",
         """select s.external_id from staged s where s.parent is not null and (s.parent = s.external_id
            or not exists (select from accounts_account b where b.external_id = s.parent))""",
     )  # fmt: skip
-
-
-def _account_warnings(cursor, given, origin):
-    warnings = _warning(
-        cursor, "older than what is known already: the newer value stays",
-        "select external_id from planned where late",
-    )  # fmt: skip
-    warnings += _later_dates(cursor, [name for name in given if name in HAPPENED], origin)
-    if "currency" in given:
-        warnings += _warning(
-            cursor, f"money in another currency than {organisation().currency}: no segment by money until it is converted",
-            "select external_id from staged where currency <> %(ours)s", ours=organisation().currency,
-        )  # fmt: skip
-    return warnings
-
-
-def _overlap_warnings(cursor, origin):
-    """Subscriptions that may be one contract told twice: both count towards ARR, so the account looks larger than it is.
-
-    Looked for among all that the accounts of this import hold, imported before or now, and that has not ended.
-    A subscription counts once, beside those of its account and product that began before it (or that day, with a smaller ID).
-    """
-    paid = [Subscription.Status.ACTIVE.value, Subscription.Status.PAST_DUE.value]
-    _run(
-        cursor,
-        """create temp table beside on commit drop as
-           select account_id, subscription_id, start_date, product_id,
-                  row_number() over (partition by account_id, product_id, start_date, arr, currency
-                                     order by subscription_id) > 1 as double,
-                  max(coalesce(end_date, 'infinity')) over (partition by account_id, product_id
-                      order by start_date, subscription_id
-                      rows between unbounded preceding and 1 preceding) > start_date as overlaps
-             from accounts_subscription b
-            where account_id in (select account_id from planned) and status = any(%(paid)s) and arr > 0
-              and coalesce(end_date, 'infinity') > greatest(start_date, %(observed)s::date)""",
-        paid=paid, observed=origin.observed,
-    )  # fmt: skip
-    found = """select a.external_id || ': ' || b.subscription_id from beside b
-                 join accounts_account a on a.id = b.account_id where {} order by 1"""
-    warnings = _warning(
-        cursor, "the same product, start and ARR as another subscription of the account: entered twice?",
-        found.format("b.double"),
-    )  # fmt: skip
-    warnings += _warning(
-        cursor, "runs at the same time as another subscription of the account to the same product: both count towards ARR",
-        found.format("b.overlaps and not b.double and b.product_id is not null"),
-    )  # fmt: skip
-    _run(cursor, "drop table beside")
-    return warnings
-
-
-def _usage_warnings(cursor, behaviour, origin):
-    warnings = _warning(
-        cursor, "observed after the import's date",
-        "select external_id from staged where observed_at > %(observed)s", observed=origin.observed,
-    )  # fmt: skip
-    warnings += _warning(
-        cursor, "usage before the account's first subscription",
-        """select s.external_id from staged s join accounts_account a using (external_id)
-             join (select account_id, min(start_date) as first from accounts_subscription group by 1) b
-               on b.account_id = a.id
-            where s.observed_at < b.first""",
-    )  # fmt: skip
-    return warnings + _later_dates(cursor, [name for name in behaviour if name in HAPPENED], origin)
-
-
-def _later_dates(cursor, names, origin):
-    """What cannot have happened yet when it was observed."""
-    found = []
-    for name in names:
-        found += _warning(
-            cursor, f"{HAPPENED[name]} after the import's date",
-            f"select external_id from staged where {name} > %(observed)s", observed=origin.observed,
-        )  # fmt: skip
-    return found
 
 
 def _write_usage(cursor, behaviour, origin, observed, *, per_product, made="created"):
@@ -573,13 +475,12 @@ def _write_usage(cursor, behaviour, origin, observed, *, per_product, made="crea
     tables = f"""staged s join accounts_account a using (external_id) {product}
                  left join accounts_usage u on u.account_id = a.id and {same}
                  where (u.id is not null or {known}) {without}"""
-    _run(
-        cursor,
+    run_sql(cursor,
         f"create temp table planned on commit drop as {_merge(keys, facts, 'u.provenance', observed, tables)}",
         source=origin.source, observed=origin.observed,
     )  # fmt: skip
-    _run(cursor, "analyze planned")
-    _run(
+    run_sql(cursor, "analyze planned")
+    run_sql(
         cursor,
         f"""with made as (
               insert into accounts_usage (account_id, product_id, provenance, {_names(values)})
@@ -589,23 +490,23 @@ def _write_usage(cursor, behaviour, origin, observed, *, per_product, made="crea
                 on p.account_id = m.account_id and p.product_id is not distinct from m.product_id""",
         made=made,
     )
-    _run(
+    run_sql(
         cursor,
         f"""with changed as (
               update accounts_usage a set provenance = p.provenance, {_assign(values)}
                 from planned p where a.id = p.id and {_differs(values)} returning p.nr)
             insert into outcome select nr, 'updated' from changed""",
     )
-    _run(
+    run_sql(
         cursor,
         """update accounts_usage a set provenance = p.provenance
              from planned p where a.id = p.id and a.provenance is distinct from p.provenance""",
     )
-    _run(cursor, "drop table planned")
+    run_sql(cursor, "drop table planned")
 
 
 def _has_product(cursor):
-    _run(cursor, "select to_regclass('pg_temp.staged') is not null and exists (select from pg_attribute where "
+    run_sql(cursor, "select to_regclass('pg_temp.staged') is not null and exists (select from pg_attribute where "
                  "attrelid = to_regclass('pg_temp.staged') and attname = 'product' and not attisdropped)")  # fmt: skip
     return cursor.fetchone()[0]
 
@@ -620,8 +521,7 @@ def _write_subscriptions(cursor, given, origin):
     if "product" in given:
         values["product_id"] = "q.id"
     chosen = ", ".join(f'{value} as "{name}"' for name, value in values.items())
-    _run(
-        cursor,
+    run_sql(cursor,
         f"""create temp table planned on commit drop as
             select s.nr, s.external_id, a.id as account_id, b.id, s.subscription_id, {chosen},
                    coalesce(b.observed > %(observed)s, false) as late
@@ -630,10 +530,9 @@ def _write_subscriptions(cursor, given, origin):
               {"left join accounts_product q on q.key = s.product" if "product" in given else ""}""",
         observed=origin.observed, currency=origin.currency,
     )  # fmt: skip
-    _run(cursor, "create temp table touched (id bigint, type char(1)) on commit drop")
+    run_sql(cursor, "create temp table touched (id bigint, type char(1)) on commit drop")
     kept = {"account_id": None, "subscription_id": None, **values}
-    _run(
-        cursor,
+    run_sql(cursor,
         f"""with made as (
               insert into accounts_subscription ({_names(kept)}, source, observed)
               select {_names(kept)}, %(source)s, %(observed)s from planned where id is null order by nr
@@ -642,8 +541,7 @@ def _write_subscriptions(cursor, given, origin):
             insert into outcome select p.nr, 'created' from made join planned p using (account_id, subscription_id)""",
         source=origin.source, observed=origin.observed,
     )  # fmt: skip
-    _run(
-        cursor,
+    run_sql(cursor,
         f"""with changed as (
               update accounts_subscription a set {_assign(values)}, source = %(source)s, observed = %(observed)s
                 from planned p where a.id = p.id and not p.late and {_differs(values)}
@@ -652,8 +550,7 @@ def _write_subscriptions(cursor, given, origin):
             insert into outcome select nr, 'updated' from changed""",
         source=origin.source, observed=origin.observed,
     )  # fmt: skip
-    _run(
-        cursor,
+    run_sql(cursor,
         """update accounts_subscription a set source = %(source)s, observed = %(observed)s from planned p
             where a.id = p.id and not p.late and (a.source, a.observed) is distinct from (%(source)s, %(observed)s)""",
         source=origin.source, observed=origin.observed,
@@ -668,8 +565,7 @@ def _write_history(cursor, model, touched, origin):
     history = model.history.model
     columns = [each.column for each in history._meta.concrete_fields if not each.name.startswith("history_")]
     who = actor()
-    _run(
-        cursor,
+    run_sql(cursor,
         f"""insert into {history._meta.db_table} ({_names(columns)}, history_date, history_type, history_user_id,
                    history_change_reason, history_user_label, history_channel, history_run)
             select {_names(columns, "a.")}, clock_timestamp(), t.type, %(user)s, %(reason)s, %(label)s, %(channel)s, %(run)s

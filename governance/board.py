@@ -15,7 +15,7 @@ from core.organisation import organisation
 from governance import loads
 from governance.deciders import Desk
 from governance.models import ApprovalRequest, Transition
-from segmentation import explain
+from segmentation import spelling
 from segmentation.models import Layer, Run
 
 CARDS = 8  # in a lane; all of them are in the list
@@ -200,8 +200,8 @@ def changed(one, arr, usage):
             continue
         if _text(now) != then and not _equal(now, then):
             currency = one.account.currency
-            now = explain.spelt(name, now, currency) if now is not None else "not known"
-            found.append((name, FACTS[name].label, explain.spelt(name, _read(name, then), currency), now))
+            now = spelling.spelt(name, now, currency) if now is not None else "not known"
+            found.append((name, FACTS[name].label, spelling.spelt(name, _read(name, then), currency), now))
     found.sort(key=lambda row: row[0] != "arr")
     return [tuple(rest) for _, *rest in found]
 

@@ -8,7 +8,7 @@ page show the same dictionary; numbers in it are text, so that nothing is lost o
 import re
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_FLOOR, Decimal
 
 import polars as pl
 from django.db import DataError, transaction
@@ -22,15 +22,16 @@ from segmentation import (
     engine,
     provisional,
     reasons,
-    rubric,
     run_rules,
     runs,
     scopes,
     terms,
 )
-from segmentation.contributions import Contributions, rounded
+from segmentation.contributions import Contributions
 from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
+from segmentation.next_step import next_step
 from segmentation.ranges import Range
+from segmentation.spelling import as_text, hundredths, spelt
 
 
 @dataclass(frozen=True)
@@ -237,30 +238,30 @@ class _Case:
             "scope": self.scope(),
             "computed_segment": row["segment"],
             "computed_segment_name": self.names.get(row["segment"]),
-            "computed_since": _text(self.computed_since()),
+            "computed_since": as_text(self.computed_since()),
             "effective_segment": self.effective.key if self.effective else None,
             "effective_segment_name": self.effective.name if self.effective else None,
-            "effective_since": _text(self.effective_since),
+            "effective_since": as_text(self.effective_since),
             "differs": self.differs(),
             "provisional": row["provisional"],
-            "provisional_until": _text(row["provisional_until"]),
+            "provisional_until": as_text(row["provisional_until"]),
             "provisional_text": self.provisional_text(),
             "unsegmented_reason": reason,
             "reason_text": reasons.text(reason, self.document) if reason else None,
             "thin_data": row["thin"],
-            "composite": _text(row["composite"]),
-            "composite_shown": _hundredths(row["composite"]),
+            "composite": as_text(row["composite"]),
+            "composite_shown": hundredths(row["composite"]),
             "dimensions": [self.dimension(one, contributions) for one in self.document.dimensions],
             "requires": self.requires(),
             "rule": self.rule(),
             "boundaries": [
-                {"term": one.term, "threshold": _text(one.threshold), "segment": one.segment}
+                {"term": one.term, "threshold": as_text(one.threshold), "segment": one.segment}
                 for one in self.document.boundaries or ()
             ],
-            "up": _text(row["up"]),
-            "down": _text(row["down"]),
-            "distance": _text(row["distance"]),
-            "next_step": _next_step(self),
+            "up": as_text(row["up"]),
+            "down": as_text(row["down"]),
+            "distance": as_text(row["distance"]),
+            "next_step": next_step(self),
             "move": _move(self.move),
         }
 
@@ -289,7 +290,7 @@ class _Case:
             else ("it changes with the next recalculation")
         )
         return {
-            "since": _text(self.computed_since()),
+            "since": as_text(self.computed_since()),
             "text": f"The rules give {self.names.get(segment, segment)}; "
             f"the current segment is {self.effective.name}, and {wait}.",
         }
@@ -313,10 +314,10 @@ class _Case:
             "key": key,
             "name": dimension.name or key.capitalize(),
             "scale": dimension.scale,
-            "weight": _text(weights[key]) if weights else None,
+            "weight": as_text(weights[key]) if weights else None,
             "weight_used": contributions.weight_used(key, weights),
-            "score": _text(score),
-            "score_shown": _hundredths(score),
+            "score": as_text(score),
+            "score_shown": hundredths(score),
             **contributions.of(key),
             "left_out": self.left_out_text(dimension),
             "criteria": [self.criterion(one, contributions) for one in dimension.criteria],
@@ -346,7 +347,7 @@ class _Case:
             "cells": list(criterion.cells),
             "cell": criterion.cells[5 - points] if points and not fallback else None,
             "points": points,
-            "weight": _text(criterion.weight),
+            "weight": as_text(criterion.weight),
             **contributions.of(criterion.key, criterion=True),
             "fallback": None,
         }
@@ -411,7 +412,7 @@ class _Case:
             "name": self.term_name(fact),
             "fact": fact,
             "layer": self.others[self.document.others[fact]].key if self.of_other(fact) else None,
-            "value": None if value is None else _text(value),
+            "value": None if value is None else as_text(value),
             "value_shown": self.shown(fact, value),
             "source": source,
             "observed": observed,
@@ -428,7 +429,7 @@ class _Case:
             return spelt(name, value, self.account.currency, rounding)
         if name.startswith("label."):
             return self.label_shown(name, value)
-        return _hundredths(value) if isinstance(value, Decimal) else f"{value:,}"
+        return hundredths(value) if isinstance(value, Decimal) else f"{value:,}"
 
     def of_other(self, name):
         """True where a name is of another layer that is there."""
@@ -511,145 +512,13 @@ class _Case:
         value = self.row[term]
         if value is None:
             return "none"
-        return _hundredths(value) if isinstance(value, Decimal) else _text(value)
+        return hundredths(value) if isinstance(value, Decimal) else as_text(value)
 
 
 # -- the next step
 
 
-def _next_step(case):
-    """How far the next boundary above is, and the smallest single improvement that would reach it; None at the top."""
-    if case.row["up"] is None or not case.row["segment"]:
-        return None
-    terms = {boundary.term for boundary in case.document.boundaries}
-    term = terms.pop()
-    now = case.facts[term] if term in case.facts else case.row[term]
-    target = Decimal(now) + case.row["up"]
-    above = [
-        one.segment for one in case.document.boundaries if one.threshold == target and one.op in (">=", ">")
-    ]
-    goal = case.names.get(above[0], above[0]) if above else "the next boundary"
-    gap = _gap(case.row["up"])
-    if term in case.facts:
-        gap = case.shown(term, case.row["up"], ROUND_CEILING)
-    step = _smallest_step(case, term) if term not in case.facts else None
-    return f"{gap} to {goal}" + (f"; {step} would do" if step else "") + "."
-
-
-def _gap(value):
-    """A gap of less than a hundredth is not shown as none."""
-    rounded = _hundredths(value)
-    return "less than 0.01" if rounded == "0.00" else rounded
-
-
-def _smallest_step(case, term):
-    """The improvement of one measure that just gets over the boundary, in words."""
-    steps = [
-        (criterion, points, value)
-        for criterion in case.document.criteria
-        if case.row[f"fallback.{criterion.key}"] not in ("left out", "needs data")
-        for points, value in _better(criterion, case.row[f"points.{criterion.key}"])
-    ]
-    if not steps:
-        return None
-    rows = [case.facts | {one.fact: value} for one, _, value in steps]
-    frame = pl.DataFrame(rows, schema=case.frame.schema)
-    tried = engine.evaluate(case.document, frame, case.clock, left_out=case.left_out)
-    crossing = [
-        (row[term], index)
-        for index, row in enumerate(tried.iter_rows(named=True))
-        if row[term] is not None
-        and row[term] - case.row[term] >= case.row["up"]
-        and row["segment"] != case.row["segment"]
-    ]
-    if not crossing:
-        return None
-    criterion, points, _ = steps[min(crossing)[1]]
-    name = criterion.name or terms.label(criterion.fact)
-    verb = "answered with" if case.facts[criterion.fact] is None else "of"
-    return f"{name} {verb} {criterion.cells[5 - points]}"
-
-
-def _better(criterion, points):
-    """Values that would earn more: (points, value)."""
-    if criterion.rubric is None:  # quintiles of a portfolio in which nobody has a value
-        return
-    for earned, cell in zip(rubric.POINTS, criterion.rubric.cells, strict=True):
-        if cell and (points is None or earned > points):
-            value = _sample(cell, criterion.rubric)
-            if value is not None:
-                yield earned, value
-
-
-def _sample(cell, table):
-    """A value inside a cell, or None where none comes to mind."""
-    if table.type in ("text", "boolean"):
-        return cell.values[0] if cell.values else None
-    if cell.lower is None:  # the lowest cell: below where the next one begins
-        starts = [one.lower for one in table.cells if one and one.lower is not None]
-        if table.type == "date" or not starts:
-            return None
-        return _typed(min(starts) - 1, table.type)
-    if table.type == "date":
-        return date.fromordinal(cell.lower.toordinal() + cell.lower_open)
-    step = Decimal(1).scaleb(-rubric.SCALES[table.type])
-    return _typed(cell.lower + (step if cell.lower_open else 0), table.type)
-
-
-def _typed(number, kind):
-    return (
-        int(number.to_integral_value("ROUND_CEILING"))
-        if kind == "integer"
-        else round(number, rubric.SCALES[kind])
-    )
-
-
 # -- texts
-
-
-def _text(value):
-    """A value as JSON-safe text: ISO dates, plain decimals."""
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    return str(value)
-
-
-def _hundredths(value):
-    return None if value is None else f"{rounded(value):f}"
-
-
-def spelt(fact, value, currency="", rounding=ROUND_FLOOR):
-    """A fact as people write it: $130,000, 40 %, 1.5x, 1,200, 28 Dec 2026.
-
-    Cut off, never rounded up: 79.96 % that earned the points of 60%-79% must not read 80 %.
-    """
-    if value is None:
-        return None
-    known = catalogue.FACTS[fact]
-    if known.type == "money":
-        return wording.money(value, currency)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if known.type == "integer":  # a gap to a boundary between two of them is a fraction
-        return f"{Decimal(value).to_integral_value(rounding):,}"
-    if isinstance(value, Decimal):
-        if known.unit == "%":
-            return f"{_plain((value * 100).quantize(Decimal('0.1'), rounding))} %"
-        unit = "x" if known.unit == "x" else " hours" if known.unit.startswith("hours") else ""
-        return f"{_plain(value.quantize(Decimal('0.01'), rounding))}{unit}"
-    if isinstance(value, date):
-        return wording.day(value)
-    return _text(value)
-
-
-def _plain(value):
-    return f"{value.normalize():,f}"
 
 
 def _move(move):

@@ -18,7 +18,7 @@ from accounts.revenue import with_arr
 from core import history, wording
 from core.organisation import organisation
 from core.refusals import Refused
-from segmentation import coverage, explain, nesting, provisional, reasons, scopes, treatments
+from segmentation import coverage, explain, nesting, provisional, reasons, scopes, spelling, treatments
 from segmentation.models import Assignment, Declaration, Definition, Layer, Move
 
 CHIPS = 4  # labels at the top; all of them are in a table below
@@ -274,7 +274,7 @@ def _had(subscription, at):
 
 def _usage_facts(usage):
     return [
-        (FACTS[name].label, explain.spelt(name, value))
+        (FACTS[name].label, spelling.spelt(name, value))
         for name in USAGE_FACTS
         if (value := getattr(usage, name)) is not None
     ]
