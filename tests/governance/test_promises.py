@@ -7,14 +7,14 @@ from databases import unsigned
 from django.contrib.auth.models import Group, User
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from governing import approved, deactivated, fresh, nobody_approves, policy, request_of, someone
+from governing import NOTED, approved, deactivated, fresh, nobody_approves, policy, request_of, someone
 from segmenting import DAY, account, change, layer_with, recompute
 
 from accounts.history import acting
 from core import guards
 from core.refusals import Refused
 from governance import crossings, events, people
-from governance.kinds import KINDS, KindOfRequest
+from governance.kinds import KINDS
 from governance.models import ApprovalRequest, Decision, Event, Outbox, Override, Transition
 from segmentation import causes
 from segmentation.models import Assignment, Cause, Layer, Move, Segment
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("noted")
 
 @pytest.fixture
 def noted(monkeypatch):
-    monkeypatch.setitem(KINDS, "override", KindOfRequest("governing"))
+    monkeypatch.setitem(KINDS, "override", NOTED)
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_segment_is_not_handed_over_without_an_approved_request(crossed):
 )
 def test_what_was_approved_of_something_else_does_not_count(crossed, other, match, monkeypatch):
     """None: the very thing; else what of it another request names."""
-    monkeypatch.setitem(KINDS, "tier_change", KindOfRequest("governing"))
+    monkeypatch.setitem(KINDS, "tier_change", NOTED)
     olga, vera = someone("olga", "CS Ops"), someone("vera", "Approver")
     policy("tier_change", "Approver", 1, only=True)
     named = {"id": crossed.pk, "to": crossed.to_segment_id, "receiver": None}
@@ -217,7 +217,7 @@ def test_an_override_is_in_force_by_the_request_that_names_it(crossed):
 @pytest.mark.parametrize("kind", ["override", "role", "import"])
 def test_a_request_of_another_kind_names_nothing(crossed, kind, monkeypatch):
     """An import needs nobody in Standard, and what it names is no tier change and no override."""
-    monkeypatch.setitem(KINDS, kind, KindOfRequest("governing"))
+    monkeypatch.setitem(KINDS, kind, NOTED)
     nobody_approves(kind)
     named = {
         "id": crossed.pk,

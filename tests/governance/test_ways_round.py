@@ -21,6 +21,7 @@ from governance import (
     alerts,
     approvals,
     delegations,
+    inbox,
     notifications,
     people,
     permissions,
@@ -56,7 +57,7 @@ def asked(team, **accounts):
 def refuses(request, by, sentence):
     with pytest.raises(Refused, match=sentence):
         approvals.approve(fresh(request), by=by, seen=token(fresh(request)))
-    assert fresh(request) not in approvals.awaiting(by)
+    assert fresh(request) not in inbox.awaiting(by)
 
 
 # -- who looks after the account by now

@@ -101,7 +101,7 @@ MUTANTS = [
     ),
     Mutant(
         "a request is not locked",
-        "governance/approvals.py",
+        "governance/requests.py",
         "return ApprovalRequest.objects.select_for_update().get(pk=request.pk)",
         "return ApprovalRequest.objects.get(pk=request.pk)",
         f"{FAULTS}sign_off_races.py::test_of_eight_who_approve_at_once_one_does",
@@ -160,9 +160,9 @@ MUTANTS = [
     ),
     Mutant(
         "an event outlives what did not happen",
-        "governance/approvals.py",
+        "governance/carrying_out.py",
         "    try:\n        with transaction.atomic():\n            if not _prepared(request, by=by):\n",
-        '    _tell(request, "request_applied", f"Approved and done: {request.subject}", request.why)\n'
+        '    tell(request, "request_applied", f"Approved and done: {request.subject}", request.why)\n'
         "    try:\n        with transaction.atomic():\n            if not _prepared(request, by=by):\n",
         f"{GOVERNANCE}approvals.py::test_what_cannot_be_carried_out_says_why_and_may_be_tried_again",
     ),
@@ -203,7 +203,7 @@ MUTANTS = [
     ),
     Mutant(
         "who leaves still counts",
-        "governance/approvals.py",
+        "governance/carrying_out.py",
         "if request.status in (_STATUS.APPROVED, _STATUS.FAILED) and not enough:",
         "if False:",
         f"{GOVERNANCE}people.py::test_who_leaves_no_longer_counts",
@@ -224,9 +224,9 @@ MUTANTS = [
     ),
     Mutant(
         "a softer policy holds for what is open",
-        "governance/approvals.py",
-        "needed = _stricter(request.needed, requirement(kind, impact_of(request))[0])\n            if not",
-        "needed = requirement(kind, impact_of(request))[0]\n            if not",
+        "governance/carrying_out.py",
+        "needed = stricter(request.needed, requirement(kind, stored(request))[0])\n            if not",
+        "needed = requirement(kind, stored(request))[0]\n            if not",
         f"{GOVERNANCE}approvals.py::test_open_requests_keep_the_stricter_policy",
     ),
     Mutant(
@@ -315,7 +315,7 @@ MUTANTS = [
     ),
     Mutant(
         "who asks does not wait for a policy that is being changed",
-        "governance/approvals.py",
+        "governance/requirements.py",
         "cursor.execute(f\"select pg_advisory_xact_lock{shared}(%s)\", [POLICIES])",
         "pass",
         f"{FAULTS}sign_off_races.py::test_a_policy_that_is_raised_counts_for_what_is_asked_in_the_same_moment",
@@ -372,15 +372,15 @@ MUTANTS = [
     ),
     Mutant(
         "an ARR that was made small for the asking counts",
-        "governance/approvals.py",
-        "arr = max(impact.arr, impact.of_late)",
-        "arr = impact.arr",
+        "governance/requirements.py",
+        "arr = max(counted.arr, counted.of_late)",
+        "arr = counted.arr",
         f"{PAST}::test_an_arr_that_was_made_small_for_the_asking_counts_as_it_was",
     ),
     Mutant(
         "who loses a say is not asked",
-        "governance/approvals.py",
-        "dict.fromkeys(impact.roles, 1)",
+        "governance/requirements.py",
+        "dict.fromkeys(counted.roles, 1)",
         "{}",
         f"{PAST}::test_who_loses_a_say_by_another_policy_has_one_about_it",
     ),

@@ -4,7 +4,8 @@ from django.core.management.base import BaseCommand, CommandError
 from accounts.history import acting
 from core.refusals import Refused
 from governance import people, policies, profiles
-from governance.models import Kind, Profile
+from governance.kinds import KINDS
+from governance.models import Profile
 from governance.roles import ROLES
 
 
@@ -51,7 +52,7 @@ class Command(BaseCommand):
     def tell(self):
         self.stdout.write(f"Governance profile: {Profile.objects.get()}")
         for kind, sentences in policies.told().items():
-            self.stdout.write(f"{Kind(kind).label}: {' '.join(sentences)}")
+            self.stdout.write(f"{KINDS[kind].label}: {' '.join(sentences)}")
         for name in ROLES:
             members = User.objects.filter(is_active=True, groups__name=name).order_by("username")
             self.stdout.write(f"{name}: {', '.join(one.username for one in members) or 'nobody'}")
