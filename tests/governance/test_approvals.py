@@ -22,6 +22,7 @@ from governing import (
     someone,
     without_role,
 )
+from segmenting import account
 
 from accounts.history import acting
 from accounts.models import Refusal
@@ -344,22 +345,25 @@ def test_only_what_is_there_now_is_decided(ops, vera, seen):
 
 def test_an_approver_takes_something_out_and_may_still_approve(ops, vera):
     """Of many; everybody else decides anew."""
-    many = {"segment": "high", "accounts": [1, 2, 3]}
+    one, two, three, four = (account(name).pk for name in ("one", "two", "three", "four"))
+    many = {"segment": "high", "accounts": [one, two, three]}
     request = request_of(ops, content=many)
+    assert request.account_ids() == [one, two, three]
     less = {
         "changes": ["Two accounts"],
         "impact": Impact(accounts=2),
         "seen": token(request),
         "reason": "3 is new",
     }
-    for content in ({"segment": "tech", "accounts": [1, 2]}, {"segment": "high", "accounts": [1, 4]},
-                    {"segment": "high", "accounts": []}, {"segment": "high", "accounts": [2, 1]}, many):  # fmt: skip
+    for content in ({"segment": "tech", "accounts": [one, two]}, {"segment": "high", "accounts": [one, four]},
+                    {"segment": "high", "accounts": []}, {"segment": "high", "accounts": [two, one]}, many):  # fmt: skip
         with pytest.raises(Refused, match="but not change what is left"):
             approvals.narrow(request, content=content, by=vera, **less)
     with pytest.raises(Refused, match="do not have that role"):
-        approvals.narrow(request, content=many | {"accounts": [1, 2]}, by=someone("dora"), **less)
-    changed = approvals.narrow(request, content=many | {"accounts": [1, 2]}, by=vera, **less)
+        approvals.narrow(request, content=many | {"accounts": [one, two]}, by=someone("dora"), **less)
+    changed = approvals.narrow(request, content=many | {"accounts": [one, two]}, by=vera, **less)
     assert (changed.revision, changed.editors, changed.accounts) == (2, [], 2)
+    assert changed.account_ids() == [one, two]
     assert kinds_of_events(request)[-1] == "request_edited"
     assert approved(request, vera).status == "applied"
 

@@ -183,7 +183,8 @@ def test_what_was_approved_of_something_else_does_not_count(crossed, other, matc
         "joint_days": crossed.joint_days,
     }
     rows = [] if other == {} else [named | dict.fromkeys(other or {}, -1)]
-    request = approved(request_of(olga, kind="tier_change", content={"transitions": rows}), vera)
+    content = {"accounts": [crossed.account_id], "transitions": rows}
+    request = approved(request_of(olga, kind="tier_change", content=content), vera)
     assert request.status == "applied"
     to = "update governance_transition set status = '{}'"
     with_cause(to.format("planned"))
@@ -205,9 +206,9 @@ def test_an_override_is_in_force_by_the_request_that_names_it(crossed):
         one = Override.objects.create(
             account=crossed.account, layer=crossed.layer, segment=crossed.to_segment, **text
         )
-    said = {"segment": one.segment_id, "expires_on": DAY, "overrides": [{"id": one.pk}]}
+    said = {"segment": one.segment_id, "expires_on": DAY, "overrides": [{"id": one.pk}], "accounts": [one.account_id]}
     start = "update governance_override set status = 'active', started_on = current_date, request_id = %s"
-    for number, other in enumerate([{"segment": -1}, {"expires_on": TODAY}, {"overrides": []}]):
+    for number, other in enumerate([{"segment": -1}, {"expires_on": TODAY}, {"overrides": []}, {"accounts": []}]):
         request = approved(request_of(olga, key=f"override:{number}", content=said | other), vera)
         with pytest.raises(DatabaseError, match="has not been approved"):
             with_cause(start, request.pk)
@@ -226,7 +227,7 @@ def test_a_request_of_another_kind_names_nothing(crossed, kind, monkeypatch):
         "applies_on": None,
         "joint_days": crossed.joint_days,
     }
-    request = request_of(someone("olga", "CS Ops"), kind=kind, content={"transitions": [named], "user": 0})
+    request = request_of(someone("olga", "CS Ops"), kind=kind, content={"transitions": [named], "accounts": [crossed.account_id]})
     with_cause("update governance_transition set status = 'planned'")
     with_cause("update governance_transition set status = 'awaiting'")
     with pytest.raises(DatabaseError, match="has not been approved"):
@@ -239,7 +240,7 @@ def test_a_request_of_another_kind_names_nothing(crossed, kind, monkeypatch):
 
 def test_a_request_names_what_there_is(crossed):
     with pytest.raises(Refused, match="names what there is"):
-        request_of(someone("olga", "CS Ops"), content={"overrides": [{"id": 10**6}]})
+        request_of(someone("olga", "CS Ops"), content={"accounts": [10**6]})
 
 
 def test_nobody_decides_their_own_past_the_verbs(real_db):
