@@ -438,3 +438,17 @@ def _revisions(one):
         })  # fmt: skip
         before = row.changes
     return told[::-1]
+
+
+# -- on the page of an account
+
+
+def account_part(request, account):
+    """The open requests that name an account; see settings.ACCOUNT_PAGE_PARTS. Kinds with a Section tell of theirs themselves."""
+    waiting = ApprovalRequest.objects.open().naming([account.pk]).exclude(kind__in=sections.SECTIONS)
+    return {
+        "notices": [
+            ("warn", f"{one.subject}: {one.get_status_display().lower()}.", _page_of(one))
+            for one in waiting.defer("content", "changes").order_by("pk")
+        ]
+    }

@@ -206,9 +206,16 @@ def test_an_override_is_in_force_by_the_request_that_names_it(crossed):
         one = Override.objects.create(
             account=crossed.account, layer=crossed.layer, segment=crossed.to_segment, **text
         )
-    said = {"segment": one.segment_id, "expires_on": DAY, "overrides": [{"id": one.pk}], "accounts": [one.account_id]}
+    said = {
+        "segment": one.segment_id,
+        "expires_on": DAY,
+        "overrides": [{"id": one.pk}],
+        "accounts": [one.account_id],
+    }
     start = "update governance_override set status = 'active', started_on = current_date, request_id = %s"
-    for number, other in enumerate([{"segment": -1}, {"expires_on": TODAY}, {"overrides": []}, {"accounts": []}]):
+    for number, other in enumerate(
+        [{"segment": -1}, {"expires_on": TODAY}, {"overrides": []}, {"accounts": []}]
+    ):
         request = approved(request_of(olga, key=f"override:{number}", content=said | other), vera)
         with pytest.raises(DatabaseError, match="has not been approved"):
             with_cause(start, request.pk)
@@ -227,7 +234,11 @@ def test_a_request_of_another_kind_names_nothing(crossed, kind, monkeypatch):
         "applies_on": None,
         "joint_days": crossed.joint_days,
     }
-    request = request_of(someone("olga", "CS Ops"), kind=kind, content={"transitions": [named], "accounts": [crossed.account_id]})
+    request = request_of(
+        someone("olga", "CS Ops"),
+        kind=kind,
+        content={"transitions": [named], "accounts": [crossed.account_id]},
+    )
     with_cause("update governance_transition set status = 'planned'")
     with_cause("update governance_transition set status = 'awaiting'")
     with pytest.raises(DatabaseError, match="has not been approved"):
