@@ -269,9 +269,7 @@ class ApprovalRequest(models.Model):
 
     def account_ids(self):
         """Ids of the accounts it names, as it is now."""
-        return list(
-            self.named.filter(revision=self.revision).order_by("account").values_list("account", flat=True)
-        )
+        return sorted(row.account_id for row in self.named.all() if row.revision == self.revision)
 
 
 class RequestAccount(models.Model):

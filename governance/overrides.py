@@ -161,8 +161,12 @@ def _left(account):
 
 def look(accounts, segment):
     """A Case for each of the accounts, in the order of their ids; nothing is written."""
-    found = with_arr(Account.objects.filter(pk__in=[one.pk for one in accounts]), timezone.localdate())
-    cases = {one.pk: Case(one, segment) for one in found.select_related("csm").order_by("pk")}
+    return _cases([account.pk for account in accounts], segment)
+
+
+def _cases(ids, segment):
+    accounts = with_arr(Account.objects.filter(pk__in=ids), timezone.localdate())
+    cases = {one.pk: Case(one, segment) for one in accounts.select_related("csm").order_by("pk")}
     states = Assignment.objects.filter(layer=segment.layer_id, product=None, account__in=cases)
     for state in states.select_related("effective", "computed"):
         cases[state.account_id].state = state
@@ -382,9 +386,8 @@ def _changes(cases, wanted):
 
 def impact(request):
     """How far it reaches today (governance.impact)."""
-    accounts = Account.objects.filter(pk__in=request.account_ids())
     segment = Segment.objects.select_related("layer").get(pk=request.content["segment"])
-    return impact_on(look(accounts, segment), _plan(request.content["plan"]))
+    return impact_on(_cases(request.account_ids(), segment), _plan(request.content["plan"]))
 
 
 def segments(request):

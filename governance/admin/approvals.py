@@ -307,7 +307,7 @@ def _decided(one):
 
 def _get(key):
     decided = Prefetch("decisions", to_attr="decided")
-    known = ApprovalRequest.objects.select_related("simulation").prefetch_related(decided)
+    known = ApprovalRequest.objects.select_related("simulation").prefetch_related(decided, "named")
     found = known.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
     if found is None:
         raise Http404("There is no such request.")
