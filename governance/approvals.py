@@ -64,7 +64,7 @@ def submit(
             subject=subject[:400],
             content=content,
             hash=_fingerprint(content),
-            changes=[str(one) for one in changes],
+            changes=[str(sentence) for sentence in changes],
             why=why,
             evidence=clean(evidence),
             requester=requester,
@@ -88,22 +88,22 @@ def submit(
 
 
 def _create(**columns):
-    known = ApprovalRequest.objects.open().filter(kind=columns["kind"], key=columns["key"])
+    same = ApprovalRequest.objects.open().filter(kind=columns["kind"], key=columns["key"])
     try:
         with transaction.atomic():
-            if not known.exists():
+            if not same.exists():
                 return ApprovalRequest.objects.create(**columns)
     except IntegrityError as error:  # somebody else asked in the same moment
         if error.__cause__.diag.constraint_name != "one_open_request":
             raise
-    found = known.first()
-    if found is None:
+    waiting = same.first()
+    if waiting is None:
         raise Refused("request_changed_in_the_same_moment")
     raise Refused(
         "request_open_already",
-        requester=history.who(found, "requester"),
-        requested_at=found.requested_at,
-        status=found.get_status_display(),
+        requester=history.who(waiting, "requester"),
+        requested_at=waiting.requested_at,
+        status=waiting.get_status_display(),
     )
 
 
@@ -167,7 +167,7 @@ def _is_part(part, whole):
     if not (isinstance(part, list) and isinstance(whole, list) and part):
         return False
     rest = iter(whole)
-    return all(one in rest for one in part)
+    return all(entry in rest for entry in part)
 
 
 def _revise(request, content, changes, impact, *, by, texts, others=None, narrowed="", authors=()):
@@ -181,7 +181,7 @@ def _revise(request, content, changes, impact, *, by, texts, others=None, narrow
         return request
     causes.take(Cause.Kind.DECISION, reason=narrowed or fresh.get("why", request.why))
     before = request.changes
-    request.content, request.hash, request.changes = content, hash, [str(one) for one in changes]
+    request.content, request.hash, request.changes = content, hash, [str(sentence) for sentence in changes]
     for column, value in (fresh | impact.figures()).items():
         setattr(request, column, value)
     wrote = {*authors, by.pk if by and not narrowed else None}
@@ -365,10 +365,10 @@ def _decider(decision):
 
 def _check_seen(request, by, seen):
     if by is not None and seen != token(request):
-        raise changed_since(request, seen)
+        raise _changed_since(request, seen)
 
 
-def changed_since(request, seen):
+def _changed_since(request, seen):
     """The Refused for whoever saw another request than there is: it says what was edited since that token."""
     revision = str(seen or "").partition(":")[0]
     then = None
@@ -392,4 +392,6 @@ def changed_since(request, seen):
 
 
 def _differences(before, after):
-    return [one for one in after if one not in before], [one for one in before if one not in after]
+    """(what is new, what is gone) of two lists of sentences."""
+    new = [sentence for sentence in after if sentence not in before]
+    return new, [sentence for sentence in before if sentence not in after]

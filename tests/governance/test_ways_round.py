@@ -26,6 +26,7 @@ from governance import (
     people,
     permissions,
     policies,
+    requests,
     tasks,
     transitions,
 )
@@ -138,7 +139,7 @@ def test_an_auditor_writes_no_comments(team):
 def test_texts_have_an_end(db, noted):
     ops, vera = someone("ops", "CS Ops"), someone("vera", "Approver")
     policy("override", "Approver", only=True)
-    long = "w" * (approvals.LONGEST + 1)
+    long = "w" * (requests.LONGEST + 1)
     with pytest.raises(Refused, match="4,000 characters"):
         request_of(ops, why=long)
     with pytest.raises(Refused, match="4,000 characters"):
