@@ -343,6 +343,27 @@ MUTANTS = [
         f"{GOVERNANCE}promises.py::test_a_request_of_another_kind_names_nothing",
     ),
     Mutant(
+        "a request starts what it does not name the account of",
+        GUARDS,
+        "demarc_names(id, new.account_id)\n               and kind = 'override' and content ->> 'segment' = new.segment_id",
+        "demarc_names(id, id) is not null\n               and kind = 'override' and content ->> 'segment' = new.segment_id",
+        f"{GOVERNANCE}named_accounts.py::test_what_a_request_does_not_name_is_not_started_by_it",
+    ),
+    Mutant(
+        "anybody adds an account to a request",
+        GUARDS,
+        "and r.content -> 'accounts' @> to_jsonb(new.account_id)",
+        "",
+        f"{GOVERNANCE}named_accounts.py::test_nobody_adds_changes_or_takes_away_one",
+    ),
+    Mutant(
+        "a request points at a preview that may still change",
+        GUARDS,
+        "and s.frozen_at is not null and s.hash",
+        "and s.hash",
+        f"{GOVERNANCE}named_accounts.py::test_rules_point_at_their_frozen_preview",
+    ),
+    Mutant(
         "a table within the table of causes is read",
         GUARDS,
         "from only {schema}.segmentation_cause c\n          left join",
