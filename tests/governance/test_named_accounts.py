@@ -8,9 +8,10 @@ from governing import approved, fresh, request_of, someone
 from overriding import Portfolio
 from segmenting import account, answered, change, granted
 
+from accounts.models import Account, Subscription
 from core.refusals import Refused
 from governance import activations, approvals, overrides
-from governance.impact import of_accounts
+from governance.impact import of_accounts, of_everybody
 from governance.models import ApprovalRequest, RequestAccount
 from segmentation import causes, simulation, versions
 from segmentation.models import Cause
@@ -99,6 +100,20 @@ def test_the_impact_is_counted_by_the_accounts_named(here):
     )
     assert (counted.accounts, counted.arr, counted.csm_changes, counted.top_tier) == (2, 5_001, 1, True)
     assert (counted.owners, counted.foreign, counted.of_late) == ((here.carl.pk,), False, 205_000)
+
+
+def test_the_impact_on_everybody_counts_contracts_too(here):
+    """How a segmentation applies is about all its accounts, and their ARR is what the catalogue says it is."""
+    change(here.beta, arr=None)
+    running = {
+        "arr": 7_000,
+        "start_date": "2024-01-01",
+        "end_date": here.today.replace(year=here.today.year + 1),
+    }
+    Subscription.objects.create(account=here.beta, subscription_id="b", **running)
+    account("yen", arr=1_000, currency="JPY")
+    counted = of_everybody(Account.objects.all())
+    assert (counted.accounts, counted.arr, counted.foreign, counted.owners) == (3, 207_000, True, ())
 
 
 # -- the impact preview a request for rules points at
