@@ -1,12 +1,11 @@
 from django.apps import AppConfig
 
-from core.refusals import recorded_by
-
 
 class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self):
         from accounts import refusals
+        from core.refusals import recorded_by
 
         recorded_by(refusals.record)

@@ -1,8 +1,7 @@
 """What history rows tell: who changed what, when and why, with the fields and values as people read them."""
 
-from accounts import history
 from accounts.catalogue import FACTS
-from core import wording
+from core import history, wording
 
 NAMES = {"layer": "segmentation", "hash": "content's mark"}  # fields that are called otherwise on screen
 KINDS = {"+": "Created", "~": "Changed", "-": "Deleted"}

@@ -16,9 +16,9 @@ from django.utils import timezone
 
 from accounts import gates, parents
 from accounts.catalogue import PROTECTED
-from accounts.history import actor
 from accounts.locking import locked
 from accounts.models import Account, Conflict, SystemOfRecord
+from core.history import actor
 from core.refusals import Refused
 
 Status = Conflict.Status

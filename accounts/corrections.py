@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from accounts import catalogue, conflicts, gates, parents
 from accounts.catalogue import ACCOUNT_FACTS
-from accounts.history import acting
 from accounts.models import Account
 from accounts.records import Origin
+from core.history import acting
 from core.refusals import Refused
 
 MANUAL = "manual"

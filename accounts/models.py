@@ -8,8 +8,9 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from core.history import actor_channel, actor_id, actor_label, tracked
+
 from . import catalogue, parents
-from .history import actor_channel, actor_id, actor_label, tracked
 
 
 class SourceSystem(models.Model):

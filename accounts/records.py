@@ -12,11 +12,12 @@ import re
 from dataclasses import dataclass, field
 
 import polars as pl
-from django.conf import settings
 from django.db import connection
 
+from core.history import actor
+from core.organisation import organisation
+
 from . import catalogue, conflicts, parents
-from .history import actor
 from .models import Account, Csm, Subscription
 
 NR = "nr"
@@ -486,8 +487,8 @@ def _account_warnings(cursor, given, origin):
     warnings += _later_dates(cursor, [name for name in given if name in HAPPENED], origin)
     if "currency" in given:
         warnings += _warning(
-            cursor, f"money in another currency than {settings.ORGANISATION_CURRENCY}: no segment by money until it is converted",
-            "select external_id from staged where currency <> %(ours)s", ours=settings.ORGANISATION_CURRENCY,
+            cursor, f"money in another currency than {organisation().currency}: no segment by money until it is converted",
+            "select external_id from staged where currency <> %(ours)s", ours=organisation().currency,
         )  # fmt: skip
     return warnings
 

@@ -1,7 +1,7 @@
 """The record of refusals, in the audit trail."""
 
-from accounts.history import actor
 from accounts.models import Refusal
+from core.history import actor
 
 
 def record(verb, about, by, refusal):

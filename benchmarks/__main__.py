@@ -184,9 +184,9 @@ def vacuum():
 
 def load_layers():
     """The presets, and a layer with the 13 measures of the targets."""
-    from accounts.history import acting
+    from core.history import acting
     from segmentation import versions
-    from segmentation.definitions import from_yaml
+    from segmentation.document_text import from_yaml
     from segmentation.models import Layer
 
     versions.load_presets()
@@ -264,10 +264,9 @@ def in_memory(size):
     """Evaluation alone, the frame in memory, against two engines that work account by account."""
     from accounts import catalogue
     from benchmarks import peers
-    from segmentation import engine, frames
-    from segmentation.definitions import Document
+    from segmentation import definitions, engine, frames
 
-    document = Document.parse(peers.DOCUMENT, types=catalogue.TYPES)
+    document = definitions.parse(peers.DOCUMENT, types=catalogue.TYPES)
     frame = frames.facts(["employees", "arr"], at=None, first=0, last=2**62).head(size).drop("foreign")
     started = time.perf_counter()
     ours = engine.evaluate(document, frame, None)["segment"]

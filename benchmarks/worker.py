@@ -68,7 +68,7 @@ def work(arguments):
 
 def preview(keys):
     """A whole impact preview of a layer's draft, alone."""
-    from accounts.history import acting
+    from core.history import acting
     from segmentation import simulation
     from segmentation.models import Layer
 

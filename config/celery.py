@@ -5,9 +5,7 @@ So nothing here keeps results, and no setting has to make delivery certain.
 """
 
 import os
-from datetime import datetime
 from importlib.util import find_spec
-from zoneinfo import ZoneInfo
 
 from celery import Celery, signals
 from celery.contrib.django.task import DjangoTask
@@ -20,7 +18,6 @@ LONGEST_TASK = 25 * 60  # seconds; RabbitMQ gives up on a message after 30 minut
 INVISIBLE_FOR = (
     LONGEST_TASK + 5 * 60
 )  # a message is handed out again when its worker has said nothing that long
-NIGHTLY = 2  # o'clock, in the organisation's zone
 
 # Options for each kind of broker. Where they come from: docs of kombu's transports, and measurements.
 TRANSPORT_OPTIONS = {
@@ -85,8 +82,9 @@ def beat_schedule():
     """What happens by the clock; the sweeps expire unread, so that a stopped worker finds no pile of them."""
     entries = {
         "recompute": {
-            "task": "segmentation.tasks.recompute_all",
-            "schedule": crontab(minute=0, hour=_nightly_utc()),
+            "task": "segmentation.tasks.nightly",  # asks whether it is night where the organisation is
+            "schedule": crontab(minute=0),
+            "options": {"expires": 30 * 60},
         },
         "sweep runs": _sweep("segmentation.tasks.sweep"),
         "sweep imports": _sweep("accounts.tasks.sweep"),
@@ -101,21 +99,16 @@ def _sweep(task):
     return {"task": task, "schedule": schedule(seconds), "options": {"expires": seconds}}
 
 
-def _nightly_utc():
-    """The hour in UTC of NIGHTLY in the organisation's zone, today: an hour off after a clock change, never a day."""
-    local = datetime.now(ZoneInfo(settings.TIME_ZONE)).replace(hour=NIGHTLY, minute=0)
-    return local.astimezone(ZoneInfo("UTC")).hour
-
-
 class Work(DjangoTask):
     """A task; whatever it writes is written through a worker."""
 
     def __call__(self, *args, **options):
-        from accounts.history import acting  # models are ready only when there is work
+        from core.history import acting  # models are ready only when there is work
+        from core.organisation import in_its_time
 
         if self.request.called_directly:
             return super().__call__(*args, **options)
-        with acting(channel="worker"):
+        with acting(channel="worker"), in_its_time():
             return super().__call__(*args, **options)
 
 

@@ -113,6 +113,7 @@ ADMINISTRATION = [
         "accounts.view_systemofrecord",
     ),
     ("Who decides", "gavel", "admin:governance_approvalpolicy_changelist", "governance.view_approvalpolicy"),
+    ("Settings", "settings", "admin:core_settings_changelist", "core.view_settings"),
     ("People", "person", "admin:auth_user_changelist", "auth.view_user"),
     ("Roles", "group", "admin:auth_group_changelist", "auth.view_group"),
     ("Stand-ins", "partner_exchange", "admin:governance_delegation_changelist", "governance.view_delegation"),

@@ -3,12 +3,12 @@
 import time
 from itertools import chain
 
-from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from accounts.history import acting, naming
+from core.history import acting
+from core.organisation import in_its_time, organisation
 from core.refusals import refused_by
 from governance import logins
 
@@ -87,7 +87,7 @@ def size_limit(get_response):
         if size <= MOST_MB << 20:
             return get_response(request)
         is_import = request.path == reverse("admin:accounts_importbatch_upload")
-        most = settings.IMPORT_MB if is_import else MOST_MB
+        most = organisation().import_mb if is_import else MOST_MB
         if size <= (most << 20) + ROOM:
             return get_response(request)
         said = {"size": f"{size / 2**20:,.0f}", "most": f"{most:,}", "is_import": is_import}
@@ -102,7 +102,7 @@ def acting_person(get_response):
     def middleware(request):
         user = getattr(request, "user", None)
         known = user if user is not None and user.is_authenticated else None
-        with acting(by=known, label="" if known else "visitor", channel="admin"), naming():
+        with acting(by=known, label="" if known else "visitor", channel="admin"), in_its_time():
             return get_response(request)
 
     return middleware

@@ -8,12 +8,8 @@ DATABASE_URL        postgres://user:password@host:port/name; required in product
 CELERY_BROKER_URL   redis:// or amqp://; without it messages travel through the database
 DEMARC_QUEUE        name of the message queue, where several installations share a broker (default demarc)
 DEMARC_HOME         folder of the embedded server and other local state (default .demarc)
-DEMARC_TIME_ZONE    the organisation's time zone (default UTC): days are counted and times shown in it
-DEMARC_CURRENCY     the organisation's currency (default USD)
-DEMARC_CHECK_...    the limits of the checks of rules: DEMARC_CHECK_ACCOUNTS_PER_SEGMENT and the others of CHECK_LIMITS
-DEMARC_IMPORT_MB    megabytes of the files of one upload, together (default 200)
-DEMARC_IMPORT_MEMORY_MB  megabytes of memory the computation of an import may take before it is stopped (default 2048)
-DEMARC_IMPORT_SECONDS  seconds it may take (default 900)
+DEMARC_TIME_ZONE, DEMARC_CURRENCY, DEMARC_NAME and the others of FIXABLE: what the organisation sets on the page Settings
+                    (core.models.Settings has what each is for); one that is set here is fixed, and shown as fixed there
 DEMARC_URL          address people reach Demarc under, for the links in messages; required where e-mail is sent
 EMAIL_URL           smtp+tls://user:password@host:port and others of config.mailserver; without it nobody is mailed in
                     production (the inbox has everything), and messages are printed otherwise
@@ -58,7 +54,7 @@ def flag(name, default):
     return value == "1"
 
 
-def number(name, default):
+def number(name, default="1"):
     value = text(name, default)
     if not re.fullmatch("[1-9][0-9]{0,5}", value):
         problems.append(f"{name} is {value!r}, not a whole number from 1")
@@ -104,35 +100,53 @@ if _BY_SERVER and not DEMARC_URL:
 
 DEMARC_HOME = Path(text("DEMARC_HOME", str(BASE_DIR / ".demarc"))).absolute()
 
-# The organisation
-TIME_ZONE = text("DEMARC_TIME_ZONE", "UTC")
-try:
-    zoneinfo.ZoneInfo(TIME_ZONE)
-except (zoneinfo.ZoneInfoNotFoundError, ValueError):
-    problems.append(f"DEMARC_TIME_ZONE is {TIME_ZONE!r}, not a time zone such as Europe/Berlin")
-ORGANISATION_CURRENCY = text("DEMARC_CURRENCY", "USD")
-if not re.fullmatch("[A-Z]{3}", ORGANISATION_CURRENCY):
-    problems.append(f"DEMARC_CURRENCY is {ORGANISATION_CURRENCY!r}, not a code of three capitals such as USD")
+# What the environment fixes of the organisation's settings (core.models.Settings): {field: value}, from DEMARC_ and the field's name
 
-# What the checks of rules measure against; the numbers are the methodology's (segments_from is ours)
-CHECK_LIMITS = {
-    name: number(f"DEMARC_CHECK_{name.upper()}", default)
-    for name, default in {
-        "accounts_per_segment": "10",
-        "completeness": "60",  # % of the active customers that have a data field
-        "fresh": "60",  # % of its values that are no older than the data dictionary asks for
-        "dimensions": "5",
-        "values_per_dimension": "6",
-        "segments_from": "3",  # of the primary segmentation: good
-        "segments_to": "8",
-        "segments_at_most": "15",  # a warning up to here
-    }.items()
+
+def time_zone(name):
+    zone = text(name)
+    try:
+        zoneinfo.ZoneInfo(zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        problems.append(f"{name} is {zone!r}, not a time zone such as Europe/Berlin")
+    return zone
+
+
+def currency(name):
+    code = text(name)
+    if not re.fullmatch("[A-Z]{3}", code):
+        problems.append(f"{name} is {code!r}, not a code of three capitals such as USD")
+    return code
+
+
+FIXABLE = {
+    "name": text,
+    "currency": currency,
+    "time_zone": time_zone,
+    "check_accounts_per_segment": number,
+    "check_completeness": number,
+    "check_fresh": number,
+    "check_dimensions": number,
+    "check_values_per_dimension": number,
+    "check_segments_from": number,
+    "check_segments_to": number,
+    "check_segments_at_most": number,
+    "import_mb": number,
+    "import_memory_mb": number,
+    "import_seconds": number,
+    "override_days": number,
+    "override_days_at_most": number,
+    "override_reminder_days": number,
+    "stand_in_days_at_most": number,
 }
-
-# What an import may take: its files together, and the process that computes it
-IMPORT_MB = number("DEMARC_IMPORT_MB", "200")
-IMPORT_MEMORY_MB = number("DEMARC_IMPORT_MEMORY_MB", "2048")
-IMPORT_SECONDS = number("DEMARC_IMPORT_SECONDS", "900")
+FIXED = {
+    field: read(f"DEMARC_{field.upper()}")
+    for field, read in FIXABLE.items()
+    if text(f"DEMARC_{field.upper()}")
+}
+TIME_ZONE = FIXED.get(
+    "time_zone", "UTC"
+)  # where nobody asks for the organisation's (core.organisation.in_its_time)
 
 # Who is asked, told or shown further right: accounts and segmentation do not import governance
 GATES = {  # accounts.gates: {name: function}

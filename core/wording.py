@@ -5,7 +5,6 @@ from decimal import Decimal
 from fractions import Fraction
 from math import floor
 
-from django.conf import settings
 from django.utils import timezone
 
 SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "INR": "₹", "JPY": "¥"}
@@ -52,8 +51,14 @@ def money(value, currency=""):
         return "–"
     value = Decimal(value)
     shown = f"{value:,.0f}" if value == value.to_integral_value() else f"{value:,.2f}"
-    currency = currency or settings.ORGANISATION_CURRENCY
+    currency = currency or _currency()
     return SYMBOLS[currency] + shown if currency in SYMBOLS else f"{shown} {currency}"
+
+
+def _currency():
+    from core.organisation import organisation  # the process that computes imports has words, and no database
+
+    return organisation().currency
 
 
 def count(value):
@@ -94,7 +99,7 @@ def localday(value):
 def shortmoney(value, currency=""):
     """$4.44M; $12.3K; for tables where the exact amount is one click away."""
     value = Decimal(value or 0)
-    currency = currency or settings.ORGANISATION_CURRENCY
+    currency = currency or _currency()
     for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
         if value >= size:
             digits = Decimal("0.01") if value < 10 * size else Decimal("0.1")

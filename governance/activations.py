@@ -10,17 +10,17 @@ from decimal import Decimal
 from django.db.models import Func, TextField
 from django.utils import timezone
 
-from accounts import catalogue, history
-from accounts.history import acting
-from core import pages
+from accounts import catalogue
+from core import history, pages
+from core.history import acting
 from core.refusals import Refused, verb
 from governance import approvals
 from governance.impact import Impact
 from governance.models import ApprovalRequest
-from segmentation import comparison, versions
+from segmentation import comparison, definitions, versions
 from segmentation import impact as moves
 from segmentation import simulation as preview
-from segmentation.definitions import Document, DocumentErrors
+from segmentation.document import DocumentErrors
 from segmentation.models import Definition, Segment, Simulation
 
 KIND = "definition"
@@ -101,7 +101,7 @@ def preview_of(definition):
 def _hash(definition):
     """Of the document as it would be activated, which is what previews keep."""
     try:
-        return Document.parse(definition.document, types=catalogue.TYPES).hash
+        return definitions.parse(definition.document, types=catalogue.TYPES).hash
     except DocumentErrors:  # unfinished: nothing was previewed
         return ""
 

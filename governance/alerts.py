@@ -15,13 +15,13 @@ from django.utils import timezone
 from simple_history.utils import bulk_create_with_history, bulk_update_with_history
 
 from accounts import catalogue
-from accounts.history import acting, actor
 from accounts.models import Account
+from core.history import acting, actor
 from core.refusals import Refused, verb
 from governance import events, permissions
 from governance.models import Alert, AlertRule, Event
-from segmentation import assignments, engine, frames, runs, scopes
-from segmentation.definitions import Document, DocumentErrors
+from segmentation import assignments, definitions, engine, frames, runs, scopes
+from segmentation.document import Document, DocumentErrors
 from segmentation.models import Definition, Layer
 from segmentation.terms import label as term_label
 
@@ -140,7 +140,7 @@ def problems(condition, *, days=None):
 
 def _document(condition):
     rules = [{"segment": "yes", "when": condition}, {"segment": "no"}]
-    return Document.parse({"rules": rules}, types=names())
+    return definitions.parse({"rules": rules}, types=names())
 
 
 def _used(document):

@@ -14,8 +14,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from accounts import history
-from accounts.history import actor
+from core import history
+from core.history import actor
 from core.refusals import Refused, verb
 from governance import kinds, permissions
 from governance.carrying_out import go_on

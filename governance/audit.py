@@ -16,11 +16,10 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from accounts import history
 from accounts.changes import KINDS as CHANGED
 from accounts.changes import NAMES, told
 from accounts.models import Account
-from core import pages
+from core import history, pages
 from core.refusals import Refused
 from governance.models import Decision
 from segmentation.models import Cause, Move, Run

@@ -5,13 +5,13 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
 
-from django.conf import settings
 from django.db.models import Count, F, Max, Q, Sum
 from django.utils import timezone
 
 from accounts.catalogue import FACTS
 from accounts.models import Account, Usage
 from accounts.revenue import with_arr
+from core.organisation import organisation
 from governance import loads
 from governance.deciders import Desk
 from governance.models import ApprovalRequest, Transition
@@ -29,7 +29,6 @@ _RELATED = [
     "receiver",
 ]
 _RELATED += ["request"]
-HOME = Q(account__currency__in=["", settings.ORGANISATION_CURRENCY])
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Card:
 
     @property
     def currency(self):
-        return self.one.account.currency or settings.ORGANISATION_CURRENCY
+        return self.one.account.currency or organisation().currency
 
     @property
     def up(self):
@@ -302,7 +301,8 @@ def board(asked, *, at):
     counts = found.values("status", "held_for").order_by().annotate(n=Count("pk"))
     counts = {(row["status"], row["held_for"]): row["n"] for row in counts}
     waiting = to_decide(asked)
-    sums = waiting.order_by().aggregate(arr=Sum("arr", filter=HOME), foreign=Count("pk", filter=~HOME))
+    ours = Q(account__currency__in=["", organisation().currency])
+    sums = waiting.order_by().aggregate(arr=Sum("arr", filter=ours), foreign=Count("pk", filter=~ours))
 
     def count(status):
         return sum(n for (one, _), n in counts.items() if one == status)

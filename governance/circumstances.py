@@ -9,8 +9,8 @@ from itertools import groupby, pairwise
 
 from django.db.models import Q, Sum
 
-from accounts import history
 from accounts.models import Account
+from core import history
 from core.wording import day, listed, money, plural
 from governance import kinds
 from governance.impact import LATELY, Impact, of_late

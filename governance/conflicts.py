@@ -11,14 +11,15 @@ import polars as pl
 from django.db import DataError, transaction
 from django.utils import timezone
 
-from accounts import catalogue, corrections, history
-from accounts.history import acting
+from accounts import catalogue, corrections
 from accounts.models import Account, Conflict
+from core import history
+from core.history import acting
 from core.refusals import Refused, verb
 from governance import events, permissions
 from governance.models import Event, Override
 from segmentation import assignments, engine, explain
-from segmentation.definitions import DocumentErrors
+from segmentation.document import DocumentErrors
 from segmentation.models import Definition
 
 SLICE = 5_000  # candidates evaluated at once

@@ -7,11 +7,11 @@ for what and until when. Everything here is written without a person: what peopl
 
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.db import connection, transaction
 
 from accounts import catalogue
-from accounts.history import actor
+from core.history import actor
+from core.organisation import organisation
 from governance.models import CrossingPolicy, Event, Transition
 from segmentation import assignments, causes, frames
 from segmentation.models import Cause, Definition, Layer
@@ -84,7 +84,7 @@ def quiet(transitions, at):
         days = {f"{direction}_quiet_days": policy.quiet_days for direction, policy in policies(layer).items()}
         if any(days.values()):
             with connection.cursor() as cursor:
-                cursor.execute(_STILL_QUIET, {"ids": ids, "at": at, "zone": settings.TIME_ZONE, **days})
+                cursor.execute(_STILL_QUIET, {"ids": ids, "at": at, "zone": organisation().time_zone, **days})
                 found |= {id: (Transition.Hold(why), until) for id, why, until in cursor.fetchall()}
     return found
 
@@ -155,7 +155,7 @@ def _known(layer, at, first, last, run, origin, override):
         "at": at,
         "first": first,
         "last": last,
-        "zone": settings.TIME_ZONE,
+        "zone": organisation().time_zone,
         "run": run.pk if run else None,
         "origin": origin if origin != Origin.RULES else None,
         "override": override.pk if override else None,

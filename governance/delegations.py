@@ -4,7 +4,8 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.history import acting, actor
+from core.history import acting, actor
+from core.organisation import organisation
 from core.refusals import Refused, verb
 from core.wording import day
 from governance import events, permissions
@@ -12,8 +13,6 @@ from governance.deciders import NEVER
 from governance.models import Delegation
 from segmentation import causes
 from segmentation.models import Cause
-
-LONGEST_DAYS = 366
 
 
 @verb
@@ -70,7 +69,7 @@ def _check_dates(from_date, until_date):
         raise Refused("absence_ends_before_it_begins")
     if until_date < timezone.localdate():
         raise Refused("absence_is_over")
-    if (until_date - from_date).days >= LONGEST_DAYS:
+    if (until_date - from_date).days >= organisation().stand_in_days_at_most:
         raise Refused("absence_too_long")
 
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
-from django.conf import settings
 from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
 from accounts import revenue
 from accounts.models import Account
+from core.organisation import organisation
 from segmentation.models import Segment
 
 LATELY = timedelta(days=30)
@@ -114,4 +114,4 @@ def tops(segments):
 
 
 def _ours():
-    return Q(currency__in=["", settings.ORGANISATION_CURRENCY])
+    return Q(currency__in=["", organisation().currency])

@@ -20,7 +20,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import get_random_string, salted_hmac
 
-from accounts.history import acting, actor
+from core.history import acting, actor
 from core.refusals import Refused, verb
 from core.wording import moment
 from governance import events, permissions

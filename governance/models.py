@@ -9,8 +9,8 @@ from django.db.models import F, Func, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from accounts.history import actor_channel, actor_id, actor_label, tracked
 from accounts.models import Account, Csm
+from core.history import actor_channel, actor_id, actor_label, tracked
 from governance import kinds
 from segmentation.models import Layer, Segment, Simulation
 

@@ -14,12 +14,12 @@ from datetime import date, timedelta
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts import history
-from accounts.history import acting, actor
 from accounts.locking import locked
 from accounts.models import Account, Csm
 from accounts.revenue import with_arr
-from core import pages
+from core import history, pages
+from core.history import acting, actor
+from core.organisation import organisation
 from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
 from core.wording import day, plural
@@ -35,9 +35,6 @@ Status = Override.Status
 KIND = "override"
 MOST = 200  # accounts in one request
 LONGEST = 2_000  # characters of an explanation
-DAYS = 90  # until it ends, where nobody says otherwise
-MOST_DAYS = 365
-REMIND_DAYS = 14  # before it ends
 ANSWERS = ("buying_centre", "use_case", "contract")  # the three questions after an acquisition
 
 
@@ -203,7 +200,7 @@ def ask(
     accounts, layer, segment, *, by, reason_code, text, evidence="", expires_on=None, buying_centre="", use_case="",
     contract="", plan=None,
 ):  # fmt: skip
-    """Ask that these accounts (at most MOST) are pinned to the segment until a date (in DAYS days where none is given).
+    """Ask that these accounts (at most MOST) are pinned to the segment until a date (by `organisation().override_days` where none is given).
 
     One ApprovalRequest for all of them, which is returned; the open tier changes of the accounts wait for it.
     """
@@ -287,8 +284,8 @@ def _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, pl
     if reason_code not in Override.Reason.values:
         raise Refused("override_reason_not_chosen")
     today = timezone.localdate()
-    expires_on = expires_on or today + timedelta(days=DAYS)
-    latest = today + timedelta(days=MOST_DAYS)
+    expires_on = expires_on or today + timedelta(days=organisation().override_days)
+    latest = today + timedelta(days=organisation().override_days_at_most)
     if not today < expires_on <= latest:
         raise Refused("override_end_impossible", latest=latest)
     answers = {name: _text(answer, needed=False) for name, answer in answers.items()}
@@ -526,9 +523,11 @@ def expire(at):
 
 
 def remind(at):
-    """Tell, once, of overrides that end within REMIND_DAYS; returns of how many."""
+    """Tell, once, of overrides that end soon (`organisation().override_reminder_days`); returns of how many."""
     soon = Override.objects.active().filter(
-        reminded_at=None, expires_on__gt=at, expires_on__lte=at + timedelta(days=REMIND_DAYS)
+        reminded_at=None,
+        expires_on__gt=at,
+        expires_on__lte=at + timedelta(days=organisation().override_reminder_days),
     )
     with transaction.atomic():
         rows = list(locked(soon.select_related("account", "layer", "segment")))

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 
-from accounts.history import acting, actor
 from core import pages
+from core.history import acting, actor
 from core.refusals import Refused, verb
 from governance import approvals, events, permissions
 from governance.carrying_out import recount

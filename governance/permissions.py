@@ -6,9 +6,9 @@ The same function hides the button (`may`) and stops the verb (`check`), whoever
 from django.db import connection
 from django.utils import timezone
 
-from accounts import history
-from accounts.history import actor
 from accounts.models import Account, Csm
+from core import history
+from core.history import actor
 from core.refusals import Refused, check
 from governance import deciders, kinds
 

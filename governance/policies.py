@@ -10,8 +10,12 @@ from decimal import Decimal, InvalidOperation
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 
+from accounts import currency
 from accounts.models import Account
 from core import pages
+from core.models import FIELDS as SETTINGS
+from core.models import Settings
+from core.organisation import fixed_by, organisation
 from core.refusals import Refused, verb
 from core.wording import money, plural
 from governance import approvals, crossings, events, permissions, profiles
@@ -363,6 +367,61 @@ def _layer_sentences(layer, before, after, current):
     return said
 
 
+# -- what the organisation has set
+
+
+def of_settings():
+    """{column: value} of the organisation's settings as its row has them, whatever the environment fixes."""
+    return {name: getattr(_settings(), name) for name in SETTINGS}
+
+
+def _settings():
+    return Settings.objects.first() or Settings()
+
+
+def for_settings(values):
+    """Other settings of the organisation. values: some of {column: value}; those the environment fixes stay as they are."""
+    before = of_settings()
+    after = before | {name: value for name, value in values.items() if not fixed_by(name)}
+    if after == before:
+        raise Refused("policy_is_so_already")
+    try:
+        Settings(**after).full_clean(validate_unique=False, validate_constraints=False)
+    except ValidationError as error:
+        raise Refused("policy_invalid", messages=error.messages) from None
+    if after["currency"] not in currency.CODES:
+        raise Refused("currency_unknown", currency=after["currency"])
+    changes = [
+        f"{_label(name)}: {now or '–'}. (Until now: {before[name] or '–'}.)"
+        for name, now in after.items()
+        if now != before[name]
+    ]
+    if after["currency"] != before["currency"]:
+        changes.append(
+            "Amounts are converted by nobody: accounts with money in another currency get no segment by it."
+        )
+    content = {"what": "settings", "was": before, "values": after}
+    return Proposal(
+        key="policy:settings",
+        subject="Settings of the organisation",
+        content=content,
+        changes=changes,
+        impact=_impact_of_settings(content),
+    )
+
+
+def _impact_of_settings(content):
+    """Another currency reaches every account; the other settings none."""
+    if content["values"]["currency"] == content["was"]["currency"]:
+        return Impact()
+    return of_everybody(Account.objects.active())
+
+
+def _label(name):
+    label = str(Settings._meta.get_field(name).verbose_name)
+    return label[:1].upper() + label[1:]
+
+
 def _service_of(layer):
     """What only the primary segmentation decides, and this one does."""
     return [name for name in layer.decides if name in treatments.PRIMARY]
@@ -399,6 +458,8 @@ def change(request, *, by=None, seen, proposal, why=None):
 def impact(request):
     if request.content["what"] in ("kind", "profile"):
         return _impact_on_lines(request.content)
+    if request.content["what"] == "settings":
+        return _impact_of_settings(request.content)
     layer = Layer.objects.filter(pk=request.content.get("layer")).first()
     return _impact_of(layer) if layer else Impact()
 
@@ -480,7 +541,23 @@ def _put_layer(content):
             segment.save()
 
 
-_PUT = {"kind": _put_kind, "profile": _put_profile, "crossing": _put_crossing, "layer": _put_layer}
+def _put_settings(content):
+    _lock_policies()
+    _check_same(of_settings(), content["was"])
+    row = _settings()
+    for name, value in content["values"].items():
+        setattr(row, name, value)
+    row.save()
+    organisation.forget()
+
+
+_PUT = {
+    "kind": _put_kind,
+    "profile": _put_profile,
+    "crossing": _put_crossing,
+    "layer": _put_layer,
+    "settings": _put_settings,
+}
 
 
 def _check_same(now, then):

@@ -6,7 +6,7 @@ from decimal import Decimal
 from django.contrib.auth.models import Group
 from django.db import transaction
 
-from accounts.history import acting, actor
+from core.history import acting, actor
 from core.refusals import Refused, verb
 from governance import events, permissions
 from governance.kinds import KINDS, NOBODY

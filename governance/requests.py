@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from accounts.history import acting, actor
+from core.history import acting, actor
 from core.refusals import Refused
 from core.status_tables import StatusTable, Step
 from governance import events, kinds

@@ -11,7 +11,7 @@ from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
 from django.db import DEFAULT_DB_ALIAS
 
-OURS = ("accounts", "segmentation", "governance")
+OURS = ("core", "accounts", "segmentation", "governance")
 
 
 @dataclass(frozen=True)

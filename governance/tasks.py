@@ -10,7 +10,7 @@ from celery import shared_task
 from django.db import connection
 from django.utils import timezone
 
-from accounts.history import acting
+from core.history import acting
 from governance import alerts, chores, due, mail, notifications, overrides, transitions
 from segmentation.models import Layer
 

@@ -15,12 +15,12 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from accounts import catalogue, corrections, history
-from accounts.history import acting, actor
+from accounts import catalogue, corrections
 from accounts.locking import locked
 from accounts.models import Account
 from accounts.revenue import with_arr
-from core import pages
+from core import history, pages
+from core.history import acting, actor
 from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
 from core.wording import day, plural

@@ -18,8 +18,8 @@ from django.db import connection
 from accounts import catalogue
 from accounts.locking import locked
 from core.refusals import Refused
-from segmentation import causes, cutoffs, engine, frames, in_force, scopes
-from segmentation.definitions import Document
+from segmentation import causes, cutoffs, definitions, engine, frames, in_force, scopes
+from segmentation.document import Document
 from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
 from segmentation.scopes import GONE, Scope
 
@@ -119,7 +119,7 @@ def spoken(key):
 @lru_cache(maxsize=200)
 def _parsed(hash, definition):
     data = Definition.objects.values_list("document", flat=True).get(pk=definition)
-    return Document.parse(data, types=catalogue.TYPES)
+    return definitions.parse(data, types=catalogue.TYPES)
 
 
 def document_of(definition):

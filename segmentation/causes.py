@@ -3,7 +3,7 @@
 from django.db import connection
 from django.db.models import Func
 
-from accounts.history import actor
+from core.history import actor
 from segmentation.models import Cause, XactId
 
 

@@ -15,10 +15,8 @@ import json
 import re
 from datetime import date
 
-from sqlglot import exp
-
-from segmentation import conditions
-from segmentation.conditions import ConditionError
+from segmentation import conditions, tree
+from segmentation.tree import MIRROR, ConditionError, bare
 
 MAX_ROWS = 50
 MAX_VALUES = 100
@@ -80,8 +78,6 @@ _WITHOUT_VALUE = {
     "not no": "{} IS NOT FALSE",
 }
 _PATTERNS = {"contains": "%{}%", "starts": "{}%", "ends": "%{}"}
-_SIGNS = {exp.EQ: "=", exp.NEQ: "<>", exp.GT: ">", exp.GTE: ">=", exp.LT: "<", exp.LTE: "<="}
-_MIRROR = {">": "<", "<": ">", ">=": "<=", "<=": ">=", "=": "=", "<>": "<>"}
 _OPPOSITE = {
     "=": "<>",
     "<>": "=",
@@ -92,7 +88,7 @@ _OPPOSITE = {
     "known": "unknown",
     "unknown": "known",
 }
-_JOINS = {exp.And: "all", exp.Or: "any"}
+_JOINS = {tree.All: "all", tree.Any: "any"}
 
 
 class RowErrors(ValueError):
@@ -268,24 +264,17 @@ def to_rows(text, names):
     if not text.strip():
         return {"join": "all", "rows": []}
     try:
-        conditions.compile(text, names)
-        return _Reader(names).outermost(_bare(conditions.parse(text, names)))
+        return _Reader(names).outermost(bare(conditions.compile(text, names).root))
     except (ConditionError, _NoRows, RecursionError):
         return None
 
 
-def _bare(node):
-    while isinstance(node, exp.Paren):
-        node = node.this
-    return node
-
-
 def _parts(node, join):
     """a AND (b AND c): one after the other."""
-    node = _bare(node)
+    node = bare(node)
     if type(node) is not join:
         return [node]
-    return [*_parts(node.this, join), *_parts(node.expression, join)]
+    return [part for below in node.several for part in _parts(below, join)]
 
 
 class _Reader:
@@ -293,7 +282,7 @@ class _Reader:
         self.names = names
 
     def outermost(self, node):
-        join = type(node) if type(node) in _JOINS else exp.And
+        join = type(node) if type(node) in _JOINS else tree.All
         rows = [self.part(part) for part in _parts(node, join)]
         if sum(len(one.get("rows", [1])) for one in rows) > MAX_ROWS:
             raise _NoRows
@@ -306,59 +295,61 @@ class _Reader:
 
     def row(self, node):
         negated = False
-        while isinstance(node, exp.Not):
-            negated, node = not negated, _bare(node.this)
-        if isinstance(node, exp.Column):
-            return self.made(node, "no" if negated else "yes", [])
-        read = _ROWS.get(type(node))
-        if read is None:
-            raise _NoRows
-        return read(self, node, negated)
+        while isinstance(node, tree.Not):
+            negated, node = not negated, bare(node.part)
+        match node:
+            case tree.Name():
+                return self.made(node, "no" if negated else "yes", [])
+            case tree.Compare():
+                return self.comparison(node, negated)
+            case tree.Between():
+                values = [_constant(node.low), _constant(node.high)]
+                return self.made(node.part, "not between" if negated else "between", values)
+            case tree.In():
+                return self.within(node, negated)
+            case tree.Is():
+                return self.state(node, negated ^ node.negated)
+            case tree.Like():
+                return self.like(node, negated ^ node.negated)
+        raise _NoRows
 
     def comparison(self, node, negated):
-        sign, left, right = _SIGNS[type(node)], _bare(node.this), _bare(node.expression)
-        if not isinstance(left, exp.Column):
-            sign, left, right = _MIRROR[sign], right, left
+        sign, left, right = node.sign, bare(node.left), bare(node.right)
+        if not isinstance(left, tree.Name):
+            sign, left, right = MIRROR[sign], right, left
         sign = _OPPOSITE[sign] if negated else sign
-        if isinstance(right, exp.Boolean):
-            return self.made(left, "yes" if (sign == "=") == bool(right.this) else "no", [])
+        if isinstance(right, tree.Constant) and right.kind == "boolean":
+            return self.made(left, "yes" if (sign == "=") == right.value else "no", [])
         return self.made(left, sign, [_constant(right)])
 
-    def between(self, node, negated):
-        values = [_constant(_bare(node.args[one])) for one in ("low", "high")]
-        return self.made(_bare(node.this), "not between" if negated else "between", values)
-
     def within(self, node, negated):
-        values = [_constant(_bare(one)) for one in node.expressions]
-        if len(values) > MAX_VALUES:
+        if len(node.several) > MAX_VALUES:
             raise _NoRows
-        return self.made(_bare(node.this), "not in" if negated else "in", values)
+        return self.made(node.part, "not in" if negated else "in", [_constant(one) for one in node.several])
 
     def state(self, node, negated):
         """IS [NOT] NULL, TRUE, FALSE. Rows are joined by AND and OR only, where IS TRUE holds wherever the field itself does."""
-        negated ^= bool(node.args.get("negate"))
-        if isinstance(node.expression, exp.Null):
-            return self.made(_bare(node.this), "known" if negated else "unknown", [])
-        operator = "yes" if node.expression.this else "no"
-        return self.made(_bare(node.this), f"not {operator}" if negated else operator, [])
+        if node.what is None:
+            return self.made(node.part, "known" if negated else "unknown", [])
+        operator = "yes" if node.what else "no"
+        return self.made(node.part, f"not {operator}" if negated else operator, [])
 
     def like(self, node, negated):
-        pattern = _constant(_bare(node.expression))
+        pattern = _constant(node.pattern)
         inner = pattern.removeprefix("%").removesuffix("%")
         starts, ends = pattern.startswith("%"), pattern.endswith("%")
         if not inner:
             raise _NoRows
         operator = "contains" if starts and ends else "ends" if starts else "starts" if ends else "="
-        if negated ^ bool(node.args.get("negate")):
+        if negated:
             operator = "<>" if operator == "=" else f"not {operator}"
-        return self.made(_bare(node.this), operator, [inner])
+        return self.made(node.part, operator, [inner])
 
-    def made(self, column, operator, values):
-        if not isinstance(column, exp.Column) or "" in values:
+    def made(self, node, operator, values):
+        name = bare(node)
+        if not isinstance(name, tree.Name) or "" in values:
             raise _NoRows
-        name = ".".join(part.name for part in column.parts)
-        name = name if name in self.names else name.lower()
-        row = {"field": name, "operator": operator, "values": values}
+        row = {"field": name.name, "operator": operator, "values": values}
         writer = _Writer(self.names)
         writer.row(row, "")
         if writer.problems:  # an empty text, a name that needs quotes: only as SQL
@@ -368,19 +359,9 @@ class _Reader:
 
 def _constant(node):
     """A constant as it is typed into a row."""
-    if isinstance(node, exp.Neg) and isinstance(node.this, exp.Literal):
-        return f"-{node.this.this}"
-    if isinstance(node, exp.Cast):  # a date
-        return node.this.this
-    if isinstance(node, exp.Literal):
-        return node.this
+    match bare(node):
+        case tree.Negative(part=tree.Constant(kind="number", value=value)):
+            return f"-{value}"
+        case tree.Constant(kind="text" | "number" | "date", value=value):
+            return value
     raise _NoRows
-
-
-_ROWS = {
-    **dict.fromkeys(_SIGNS, _Reader.comparison),
-    exp.Between: _Reader.between,
-    exp.In: _Reader.within,
-    exp.Is: _Reader.state,
-    exp.Like: _Reader.like,
-}

@@ -12,12 +12,12 @@ from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
 
-from django.conf import settings
 from django.db import connection
 from django.db.models import Exists, OuterRef
 
 from accounts import catalogue, quality
 from accounts.models import Csm
+from core.organisation import organisation
 from segmentation import portfolio, scopes, treatments
 from segmentation.models import Assignment, Definition, Layer, Move, Segment, ServiceModel
 
@@ -493,7 +493,7 @@ _SUBSCRIPTIONS = f"""
 
 def _count(layer, at):
     """{(segment, csm): (accounts, ARR, accounts in another currency)}; reads every account."""
-    known = {"at": at, "layer": layer and layer.pk, "currency": settings.ORGANISATION_CURRENCY}
+    known = {"at": at, "layer": layer and layer.pk, "currency": organisation().currency}
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, known)
         found = {(segment, csm): tuple(rest) for segment, csm, *rest in cursor.fetchall()}

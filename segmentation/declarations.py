@@ -5,7 +5,6 @@ the acting user; `seen` is what `token` gave for the page that person was lookin
 """
 
 import hashlib
-import re
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +13,13 @@ from datetime import date
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import gates, history
-from accounts.history import acting, actor
+from accounts import gates
+from core import history
+from core.history import acting, actor
 from core.refusals import Refused, check
 from core.status_tables import StatusTable, Step
 from segmentation.models import Declaration, Definition, Layer, Segment
+from segmentation.sketch import Sketch
 
 Status = Declaration.Status
 PROPOSE = "segmentation.propose_declaration"
@@ -100,13 +101,7 @@ def may_propose(by):
 
 def reads_declared(document):
     """The rules of this document look at what people declared (whatever other layers they read)."""
-    rules = document.get("rules", []) if isinstance(document, dict) else []
-    return any(_names_declared(rule.get("when") or "") for rule in rules if isinstance(rule, dict))
-
-
-def _names_declared(condition):
-    without_texts = re.sub(r"'[^']*'", "''", str(condition))
-    return re.search(r"(?<![.\w])declared\b", without_texts, re.IGNORECASE) is not None
+    return any("declared" in rule.names() for rule in Sketch.of(document).rules)
 
 
 def choices(*, drafts=False):
@@ -119,8 +114,7 @@ def choices(*, drafts=False):
     rules = {}
     for one in found.select_related("layer").order_by("layer__position", "layer__key", "version"):
         if reads_declared(one.document):
-            keys = {rule.get("segment") for rule in one.document["rules"] if isinstance(rule, dict)}
-            rules.setdefault(one.layer, set()).update(keys)
+            rules.setdefault(one.layer, set()).update(rule.segment for rule in Sketch.of(one.document).rules)
     segments = {}
     for one in Segment.objects.filter(layer__in=rules).select_related("layer").order_by("position", "key"):
         segments.setdefault(one.layer_id, []).append(one)

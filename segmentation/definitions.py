@@ -5,45 +5,39 @@ in the database, and when, is decided in `segmentation.versions`.
 """
 
 import difflib
-import hashlib
-import json
 import re
-from dataclasses import dataclass, field, replace
-from datetime import date
 from decimal import Decimal
-from functools import cached_property
-from math import gcd
 
-import polars as pl
-import yaml
-
-from accounts import plain_yaml
-from accounts.catalogue import DTYPES
-from segmentation import conditions
-from segmentation.rubric import ORDERED, CellsDisagree, Rubric, RubricError, from_bounds, to_text
+from segmentation import conditions, sketch
+from segmentation.document import (
+    AGE,
+    FIELDS,
+    QUINTILES,
+    STATE,
+    Criterion,
+    Dimension,
+    Document,
+    DocumentErrors,
+    Maturity,
+    Missing,
+    Problem,
+    Rule,
+    Top,
+    composite_bound,
+    dimension_bound,
+)
+from segmentation.document_text import from_yaml
+from segmentation.rubric import ORDERED, CellsDisagree, RubricError
 from segmentation.rubric import parse as parse_rubric
 
-AGE = "account_age_days"
 MAX_BITS = 126
-MAX_TEXT = 200_000
 MAX_ITEMS = 200
 WEIGHT = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4})?|\.[0-9]{1,4}")
 KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 SEGMENT_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
-FIELDS = {
-    "document": ("includes", "weights", "requires", "dimensions", "rules"),
-    "dimension": ("key", "name", "scale", "maturity", "criteria"),
-    "maturity": ("after_days", "needs_data_after_days", "until_then"),
-    "criterion": ("key", "fact", "name", "weight", "cells", "missing"),
-    "rule": ("key", "segment", "from", "when", "top"),
-}
 
-# What the frame holds beside facts: the account's state on this layer.
-STATE = {"previous": "text", "days_in_stage": "integer", "declared": "text"}
 INCLUDES = ("churned",)  # customers evaluated beside the active and the paused
-QUINTILES = "quintiles"  # instead of cells: five points for the top fifth of the population, and so on
-SCHEMA = DTYPES | {"score": pl.Decimal(38, 12)}
 _RANKED = ("integer", "money", "ratio", "number", "score")
 _TOP = re.compile(r"([0-9]{1,7})\s+by\s+([a-z][a-z0-9_.]*)")
 
@@ -51,225 +45,16 @@ _TOP = re.compile(r"([0-9]{1,7})\s+by\s+([a-z][a-z0-9_.]*)")
 UNKNOWN_NAME, CELLS_DISAGREE, TAKES_EVERYONE = "unknown name", "cells disagree", "takes everyone"
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong, for the person who typed it. `path` is like `dimensions.0.criteria.2.cells.1`."""
+def parse(data, *, types, segments=None):
+    """Read a document (plain data or YAML text) over the facts `types` ({name: catalogue type}); the Document.
 
-    path: str
-    message: str
-    kind: str = ""  # one of those above, where a check of its own tells it
-
-
-class DocumentErrors(ValueError):
-    """The document cannot be used; `problems` lists everything that is wrong."""
-
-    def __init__(self, problems):
-        self.problems = problems
-        super().__init__(
-            "\n".join(f"{problem.path or 'document'}: {problem.message}" for problem in problems)
-        )
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What is done about a criterion without a value of its own. `kind`: skip, assume, rate, needs data."""
-
-    kind: str
-    points: int | None = None  # assume
-    fact: str | None = None  # rate
-    rubric: Rubric | None = None  # rate
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class Maturity:
-    """When a dimension counts. `assumed`: the points that count until then, or None: it is left out."""
-
-    after_days: int
-    needs_data_after_days: int
-    assumed: int | None = None
-
-
-@dataclass(frozen=True)
-class Criterion:
-    key: str
-    fact: str
-    name: str | None
-    weight: Decimal
-    cells: tuple  # as typed
-    rubric: Rubric | None  # None: quintiles that have not been pinned
-    missing: Missing
-    quintiles: bool = False
-
-
-@dataclass(frozen=True)
-class Dimension:
-    key: str
-    name: str | None
-    scale: str  # mean, points
-    criteria: tuple
-    maturity: Maturity | None = None
-
-
-@dataclass(frozen=True)
-class Top:
-    """The `count` accounts with the highest values of `by` (ties together). `cutoff`: the lowest of them, once pinned."""
-
-    count: int
-    by: str
-    cutoff: Decimal | None = None
-
-
-@dataclass(frozen=True)
-class Rule:
-    segment: str
-    condition: conditions.Condition | None = None  # None: everything else
-    key: str = ""
-    sources: tuple = ()  # segments an account must come from; empty: from anywhere
-    top: Top | None = None
-
-    @property
-    def when(self):
-        return self.condition.text if self.condition else None
-
-
-@dataclass(frozen=True)
-class Boundary:
-    """A numeric comparison of a rule with a constant. `threshold` is exact."""
-
-    term: str
-    op: str
-    threshold: Decimal
-    segment: str
-
-
-@dataclass(frozen=True)
-class Document:
-    """A complete document. `weights` ({dimension: Decimal}) is None where there is no composite."""
-
-    weights: dict | None
-    requires: tuple
-    dimensions: tuple
-    rules: tuple
-    includes: tuple
-    types: dict = field(repr=False)  # of everything an evaluation may read: facts, state, other layers
-    data: dict = field(repr=False, compare=False)
-    plans: dict = field(repr=False, compare=False, default_factory=dict)  # the engine's, kept between calls
-
-    @classmethod
-    def parse(cls, data, *, types, segments=None):
-        """Read a document (plain data or YAML text) over the facts `types` ({name: catalogue type}).
-
-        `segments`: the layer's segment keys, where they are known. Raises DocumentErrors with every problem.
-        """
-        reader = _Reader(data, types, segments)
-        document = reader.document()
-        if reader.problems:
-            raise DocumentErrors(reader.problems)
-        return document
-
-    def freeze(self):
-        """The canonical form as plain data: defaults filled in, keys in order, numbers as typed."""
-        return json.loads(json.dumps(self.data))
-
-    @cached_property
-    def hash(self):
-        """SHA-256 of the canonical form."""
-        text = json.dumps(self.data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    @property
-    def criteria(self):
-        """All criteria, in document order."""
-        return [criterion for dimension in self.dimensions for criterion in dimension.criteria]
-
-    @cached_property
-    def inputs(self):
-        """The columns an evaluation reads, in document order, each once: facts, state and other layers."""
-        found = list(self.requires)
-        for dimension in self.dimensions:
-            found += [AGE] if dimension.maturity else []
-            for criterion in dimension.criteria:
-                found += [criterion.fact, criterion.missing.fact]
-        for rule in self.rules:
-            found += sorted(rule.condition.names) if rule.condition else []
-            found += [rule.top.by] if rule.top else []
-        found += ["previous"] if self.stays else []
-        return tuple(name for name in dict.fromkeys(found) if name in self.types)
-
-    @cached_property
-    def facts(self):
-        """The facts among the inputs."""
-        return tuple(name for name in self.inputs if name not in STATE and "." not in name)
-
-    @cached_property
-    def others(self):
-        """What is read of other layers: {name: key of the layer, with `_` for `-`}."""
-        return {name: name.split(".")[1] for name in self.inputs if "." in name}
-
-    @property
-    def layers(self):
-        """The other layers these rules read, with `_` for `-` in their keys."""
-        return tuple(dict.fromkeys(self.others.values()))
-
-    @cached_property
-    def stays(self):
-        """The rules look at where an account comes from: where none applies, it stays."""
-        named = {name for rule in self.rules if rule.condition for name in rule.condition.names}
-        return any(rule.sources for rule in self.rules) or bool(named & {"previous", "days_in_stage"})
-
-    @property
-    def declared(self):
-        """People decide: some rule reads what they declared."""
-        return "declared" in self.inputs
-
-    @property
-    def schema(self):
-        """The Polars type of each input."""
-        return {name: SCHEMA[self.types[name]] for name in self.inputs}
-
-    @cached_property
-    def population(self):
-        """What is measured on the whole portfolio before the first account is evaluated: {cut-off: name of the term}."""
-        found = {f"measure.{one.key}": one.fact for one in self.criteria if one.quintiles}
-        return found | {f"rule.{rule.key}": rule.top.by for rule in self.rules if rule.top}
-
-    def pinned(self, cutoffs):
-        """The same document with its cut-offs ({as in `population`: [text, ...]}) in place; those missing hold for nobody."""
-        if not self.population:
-            return self
-        dimensions = tuple(
-            replace(one, criteria=tuple(self._pinned(criterion, cutoffs) for criterion in one.criteria))
-            for one in self.dimensions
-        )
-        rules = tuple(
-            replace(rule, top=replace(rule.top, cutoff=Decimal(cutoffs[f"rule.{rule.key}"][0])))
-            if rule.top and cutoffs.get(f"rule.{rule.key}")
-            else rule
-            for rule in self.rules
-        )
-        return replace(self, dimensions=dimensions, rules=rules, plans={})
-
-    def _pinned(self, criterion, cutoffs):
-        texts = cutoffs.get(f"measure.{criterion.key}")
-        if not criterion.quintiles or not texts:
-            return criterion
-        type = self.types[criterion.fact]
-        table = from_bounds(
-            [date.fromisoformat(one) if type == "date" else Decimal(one) for one in texts], type
-        )
-        return replace(criterion, rubric=table, cells=tuple(to_text(cell, type) for cell in table.cells))
-
-    @cached_property
-    def boundaries(self):
-        """The numeric comparisons of the rules with constants, in order; None if any is more complicated."""
-        found = []
-        for rule in self.rules:
-            for one in rule.condition.comparisons if rule.condition else ():
-                if one.term is None:
-                    return None
-                found.append(Boundary(one.term, one.op, Decimal(one.threshold).scaleb(-12), rule.segment))
-        return tuple(found)
+    `segments`: the layer's segment keys, where they are known. Raises DocumentErrors with every problem.
+    """
+    reader = _Reader(data, types, segments)
+    document = reader.document()
+    if reader.problems:
+        raise DocumentErrors(reader.problems)
+    return document
 
 
 def problems(data, *, types, segments=None):
@@ -289,133 +74,6 @@ def names(document_types, dimensions):
         found[f"score.{dimension}"] = "score"
         found |= {f"points.{criterion}": "points" for criterion in criteria}
     return found
-
-
-# -- YAML
-
-
-class _Loader(plain_yaml.Loader):
-    """Every scalar stays the string that was typed."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-
-
-class _Dumper(yaml.SafeDumper):
-    """Strings without quotes where possible: 0.40 is read back as typed."""
-
-    def increase_indent(self, flow=False, indentless=False):
-        return super().increase_indent(flow, False)
-
-
-_Dumper.yaml_implicit_resolvers = {}
-
-
-def _written(dumper, text):
-    """Texts over lines as a block; what YAML would read back as another line break in double quotes."""
-    odd = re.search("[\x85\u2028\u2029\ufeff]", text)
-    style = '"' if odd else "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _written)
-
-
-def from_yaml(text):
-    """YAML text -> plain data whose scalars are all strings. Raises DocumentErrors."""
-    if len(text) > MAX_TEXT:
-        raise DocumentErrors([Problem("", f"The text is longer than {MAX_TEXT:,} characters.")])
-    try:
-        return plain_yaml.load(text, _Loader)
-    except plain_yaml.Unreadable as error:
-        where = f" (line {error.line})" if error.line else ""
-        raise DocumentErrors([Problem("", f"The YAML cannot be read{where}: {error.problem}.")]) from None
-
-
-def compose_yaml(text):
-    """The nodes of a text that `from_yaml` can read; they know their lines."""
-    return plain_yaml.compose(text, _Loader)
-
-
-def to_yaml(document):
-    """A document (or its plain data) as YAML, without the defaults; `from_yaml` reads the same back."""
-    return dump(short(document.data if isinstance(document, Document) else document))
-
-
-def dump(data):
-    """Plain data whose scalars are texts as YAML; `from_yaml` reads the same back."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-
-
-def short(data):
-    """Leave out what is the default anyway, in the order of FIELDS (the database keeps none). A draft may hold
-    anything: what is no text becomes one."""
-    data = _plain(data)
-    if not isinstance(data, dict):
-        return data
-    data = _ordered(data, "document")
-    for dimension in _parts(data, "dimensions"):
-        if dimension.get("scale") == "mean":
-            del dimension["scale"]
-        for criterion in _parts(dimension, "criteria"):
-            if criterion.get("fact") == criterion.get("key"):
-                criterion.pop("fact", None)
-            if criterion.get("weight") == "1":
-                del criterion["weight"]
-    rules = _parts(data, "rules")
-    if rule_keys([{**rule, "key": None} for rule in rules]) == [rule.get("key") for rule in rules]:
-        for rule in rules:
-            del rule["key"]
-    return data
-
-
-def _plain(value):
-    """A copy with texts for scalars; nothing for null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items() if one is not None}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _ordered(data, kind):
-    """Known parts first, in their order; weights in the order of the score groups."""
-    data = {name: data[name] for name in _first(FIELDS[kind], data)}
-    for name, inner in (("dimensions", "dimension"), ("criteria", "criterion"), ("rules", "rule")):
-        if isinstance(data.get(name), list):
-            data[name] = [_ordered(one, inner) if isinstance(one, dict) else one for one in data[name]]
-    if isinstance(data.get("maturity"), dict):
-        data["maturity"] = _ordered(data["maturity"], "maturity")
-    if isinstance(data.get("weights"), dict):
-        groups = [str(one.get("key")) for one in _parts(data, "dimensions")]
-        data["weights"] = {key: data["weights"][key] for key in _first(groups, data["weights"])}
-    return data
-
-
-def _first(wanted, data):
-    """The keys of data: the wanted ones in their order, then the others."""
-    return list(dict.fromkeys([*(key for key in wanted if key in data), *sorted(data)]))
-
-
-def _parts(data, name):
-    """The entries of a list that have named parts."""
-    found = data.get(name)
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-
-
-def rule_keys(rules):
-    """The keys rules (plain data) have: as typed, else after their segment, numbered where it comes again."""
-    typed = [rule.get("key") if isinstance(rule.get("key"), str) else "" for rule in rules]
-    taken, keys = set(typed), []
-    for rule, own in zip(rules, typed, strict=True):
-        base = re.sub(r"^(?![a-z])", "s", str(rule.get("segment", "")).replace("-", "_"))[:36]
-        key, number = base, 1
-        while key in taken:
-            number += 1
-            key = f"{base}_{number}"
-        keys.append(own or key)
-        taken.add(keys[-1])
-    return keys
 
 
 # -- reading
@@ -726,7 +384,7 @@ class _Reader:
         items = self.items(self.data, "rules", "")
         if not items:
             self.problem("rules", "Add at least one rule.")
-        keys = rule_keys([data for data, _ in items])
+        keys = sketch.rule_keys([data for data, _ in items])
         found = []
         for index, (data, path) in enumerate(items):
             if keys[index] in keys[:index]:
@@ -874,34 +532,3 @@ def _frozen_criterion(criterion, data):
 def _frozen_rule(rule, data):
     typed = data | {"key": rule.key, "from": list(rule.sources)}
     return {name: typed[name] for name in FIELDS["rule"] if typed.get(name)}
-
-
-# -- the integers behind the scores
-
-
-def whole(weights):
-    """Decimal weights as the smallest integers in the same proportion."""
-    scaled = [int(weight * 10**4) for weight in weights]
-    common = gcd(*scaled) or 1
-    return [one // common for one in scaled]
-
-
-def dimension_bound(dimension):
-    """The greatest integer met on the way to a dimension's score."""
-    return 5 * sum(_counts(dimension)) * 10**12
-
-
-def composite_bound(dimensions, weights):
-    """The greatest integer met on the way to the composite."""
-    shares = whole(weights.values())
-    divisors = [1 if dimension.scale == "points" else sum(_counts(dimension)) for dimension in dimensions]
-    total, everything = 0, 1
-    for divisor in divisors:
-        everything *= max(divisor, 1)
-    for dimension, share, divisor in zip(dimensions, shares, divisors, strict=True):
-        total += share * 5 * sum(_counts(dimension)) * (everything // max(divisor, 1))
-    return max(total, sum(shares) * everything) * 10**12
-
-
-def _counts(dimension):
-    return whole([criterion.weight for criterion in dimension.criteria])

@@ -3,7 +3,7 @@
 import difflib
 
 from segmentation import assignments
-from segmentation.definitions import Problem
+from segmentation.document import Problem
 from segmentation.models import Definition, Layer
 
 

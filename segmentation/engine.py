@@ -13,7 +13,7 @@ from operator import add, and_, mul, or_
 
 import polars as pl
 
-from segmentation.definitions import AGE, composite_bound, dimension_bound, whole
+from segmentation.document import AGE, composite_bound, dimension_bound, whole
 from segmentation.rubric import literal
 
 ONE = 10**12

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import yaml
 
-from segmentation import definitions
-from segmentation.definitions import DocumentErrors, Problem
+from segmentation import document_text
+from segmentation.document import DocumentErrors, Problem
 
-MAX_BYTES = 4 * definitions.MAX_TEXT  # UTF-8 has at most four bytes a character
+MAX_BYTES = 4 * document_text.MAX_TEXT  # UTF-8 has at most four bytes a character
 PRESET = ("name", "description", "primary", "policy", "inactive", "scope", "decides", "segments")
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
@@ -71,14 +71,14 @@ class File:
 
 def write(key, document):
     """A definition as text: the same again when the text is read and written."""
-    return definitions.dump({"key": key, "document": definitions.short(document)})
+    return document_text.dump({"key": key, "document": document_text.short(document)})
 
 
 def read(content):
     """Read a file (bytes or text). Raises FileErrors with what is wrong and where."""
     text = _decoded(content) if isinstance(content, bytes) else content
     try:
-        data = definitions.from_yaml(text)
+        data = document_text.from_yaml(text)
     except DocumentErrors as errors:
         raise FileErrors([(None, one.path, one.message) for one in errors.problems]) from None
     if problems := list(_problems(data)):
@@ -150,7 +150,7 @@ def _misshapen(value, shape, path):
 
 def _places(text):
     """{path: line} of every part of a YAML text that can be read."""
-    places, open_parts = {}, [("", definitions.compose_yaml(text))]
+    places, open_parts = {}, [("", document_text.compose_yaml(text))]
     while open_parts:
         path, node = open_parts.pop()
         if isinstance(node, yaml.MappingNode):

@@ -8,10 +8,10 @@ import re
 from contextlib import contextmanager
 
 import polars as pl
-from django.conf import settings
 from django.db import connection
 
 from accounts import catalogue, quality
+from core.organisation import organisation
 from segmentation import scopes
 
 _CUSTOMER = "a.kind = 'customer' and not a.excluded and a.status in ({statuses})"
@@ -187,7 +187,7 @@ def _joins(names, scope, *, correlated=False):
 
 
 def _parameters(at):
-    return {"at": at, "currency": settings.ORGANISATION_CURRENCY}
+    return {"at": at, "currency": organisation().currency}
 
 
 def settled(row):

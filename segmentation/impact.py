@@ -13,9 +13,9 @@ import polars as pl
 
 from accounts import quality
 from accounts.models import Account, Product
-from segmentation import comparison, coverage, engine, frames, in_force, portfolio, versions
+from segmentation import coverage, engine, frames, in_force, portfolio, terms, versions
 from segmentation.assignments import Range
-from segmentation.definitions import Boundary
+from segmentation.document import Boundary
 from segmentation.models import Segment
 from segmentation.rubric import literal
 
@@ -225,7 +225,7 @@ def _boundaries(layer, document, nearest):
     products = Product.objects.in_bulk({row[2] for rows in nearest for row in rows if row[2]})
     names, found = versions.labels(layer), []
     for boundary, rows in zip(boundaries(document), nearest, strict=True):
-        called = comparison.called(boundary.term, document.freeze(), names=names)
+        called = terms.term(boundary.term, document.freeze(), names=names)
         found.append(
             {
                 "term": called[:1].upper() + called[1:],

@@ -12,8 +12,8 @@ from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.utils import timezone
 
-from accounts.history import actor_channel, actor_id, actor_label, tracked
 from accounts.models import Account, Product
+from core.history import actor_channel, actor_id, actor_label, tracked
 from segmentation import scopes, treatments
 
 

@@ -4,7 +4,6 @@ from collections import Counter
 from datetime import timedelta
 from fractions import Fraction
 
-from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.db.models import Count, Max, Q
@@ -12,7 +11,8 @@ from django.utils import timezone
 
 from accounts import catalogue, quality
 from accounts.models import ImportBatch
-from segmentation.definitions import Document
+from core.organisation import organisation
+from segmentation import definitions
 from segmentation.models import Move, RunLayer, Segment
 
 # The share of each tier, highest first, that the methodology calls healthy.
@@ -85,7 +85,7 @@ def overview(layer, *, at, after=0):
 
 def _per_segment(layer, at):
     """{id of the segment, None for those without one: its counts}; reads every account."""
-    known = {"at": at, "layer": layer.pk if layer else None, "currency": settings.ORGANISATION_CURRENCY}
+    known = {"at": at, "layer": layer.pk if layer else None, "currency": organisation().currency}
     with connection.cursor() as cursor:
         cursor.execute(_ACCOUNTS, known)
         rows = {row[0]: dict(zip(_COUNTS, row[1:], strict=True)) for row in cursor.fetchall()}
@@ -188,7 +188,7 @@ def facts_of(definition):
     """The stored and derived data fields the rules use, in their order."""
     if definition is None:
         return []
-    return list(Document.parse(definition.document, types=catalogue.TYPES).facts)
+    return list(definitions.parse(definition.document, types=catalogue.TYPES).facts)
 
 
 def moves_since_yesterday():

@@ -12,9 +12,9 @@ import polars as pl
 from django.db import connection, transaction
 
 from accounts import catalogue
-from segmentation import cutoffs, engine
+from segmentation import cutoffs, definitions, engine
 from segmentation.assignments import Range, accounts_of, pin_layer
-from segmentation.definitions import Document, DocumentErrors
+from segmentation.document import DocumentErrors
 from segmentation.models import RunLayer
 
 WHOLE = 10_000  # accounts counted one and all; of more, this many are a sample
@@ -67,7 +67,7 @@ def _readable(data):
         {**rule, "segment": rule.get("segment") or "any"} for rule in data.get("rules", [])
     ]  # not chosen yet: counted all the same
     try:
-        return Document.parse(data | {"rules": rules}, types=catalogue.TYPES), [True] * len(rules)
+        return definitions.parse(data | {"rules": rules}, types=catalogue.TYPES), [True] * len(rules)
     except DocumentErrors as errors:
         wrong = {one.path.split(".")[1] for one in errors.problems if one.path.startswith("rules.")}
     complete = [str(index) not in wrong for index in range(len(rules))]
@@ -76,7 +76,7 @@ def _readable(data):
         for rule, good in zip(rules, complete, strict=True)
     ]
     try:
-        return Document.parse(data | {"rules": rules}, types=catalogue.TYPES), complete
+        return definitions.parse(data | {"rules": rules}, types=catalogue.TYPES), complete
     except DocumentErrors:
         return None, []
 

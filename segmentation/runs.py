@@ -20,12 +20,12 @@ from django.db.models import F, Max, Q
 from django.utils import timezone
 
 from accounts import catalogue
-from accounts.history import actor
 from accounts.models import Account
 from core import workers
+from core.history import actor
 from core.refusals import Refused
 from segmentation import assignments, frames, reasons
-from segmentation.definitions import DocumentErrors
+from segmentation.document import DocumentErrors
 from segmentation.models import Chunk, Definition, Layer, Quarantined, Run, RunLayer
 
 log = logging.getLogger(__name__)

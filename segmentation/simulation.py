@@ -16,17 +16,17 @@ from datetime import timedelta
 from functools import partial
 
 import polars as pl
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Subquery
 from django.utils import timezone
 
 from accounts import catalogue, exports
-from accounts.history import actor
 from core import workers
+from core.history import actor
+from core.organisation import organisation
 from core.refusals import Refused
-from segmentation import assignments, impact, runs, versions
-from segmentation.definitions import Document, DocumentErrors
+from segmentation import assignments, definitions, impact, runs, versions
+from segmentation.document import DocumentErrors
 from segmentation.models import Definition, RunLayer, Simulation, SimulationPart
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def _complete(definition):
     if found:
         raise Refused("rules_incomplete", problems=[one.message for one in found])
     keys = set(definition.layer.segments.values_list("key", flat=True))
-    return Document.parse(definition.document, types=catalogue.TYPES, segments=keys)
+    return definitions.parse(definition.document, types=catalogue.TYPES, segments=keys)
 
 
 def default_date(layer):
@@ -173,7 +173,7 @@ class _Pinned:
 
     def __init__(self, simulation, cutoffs):
         layer = simulation.layer
-        document = Document.parse(simulation.document, types=catalogue.TYPES)
+        document = definitions.parse(simulation.document, types=catalogue.TYPES)
         self.simulation, self.which = simulation, _which(layer, document)
         as_run = RunLayer(layer=layer, left_out=simulation.left_out, cutoffs=cutoffs)
         self.layer = assignments.pin_layer(as_run, document=document)
@@ -453,7 +453,7 @@ def changed(simulation):
     if now is None:
         return "This draft was discarded since this preview."
     try:
-        same = Document.parse(now.document, types=catalogue.TYPES).hash == simulation.hash
+        same = definitions.parse(now.document, types=catalogue.TYPES).hash == simulation.hash
     except DocumentErrors:
         same = False
     return "" if same else "The rules were changed since this preview."
@@ -528,7 +528,7 @@ def movers_csv(simulation, *, source=ANY, target=ANY):
             cursor.execute(query, _movers_of(simulation, source, target))
             while found := cursor.fetchmany(CSV_ROWS):
                 for account, name, product, before, then, arr, csm in found:
-                    currency = "" if arr is None else settings.ORGANISATION_CURRENCY
+                    currency = "" if arr is None else organisation().currency
                     yield [
                         account,
                         name,

@@ -1,12 +1,18 @@
 """Background work. A task takes an id, calls one verb, and may run twice without harm."""
 
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
 from celery import shared_task
 from django.core.exceptions import ObjectDoesNotExist
 
-from accounts.history import acting
+from core.history import acting
+from core.organisation import organisation
 from core.refusals import Refused
 from segmentation import runs, simulation
 from segmentation.models import Run
+
+NIGHTLY = 2  # o'clock, in the organisation's zone
 
 
 @shared_task
@@ -25,6 +31,19 @@ def simulate(simulation_id):
         simulation.work(simulation_id)
     except ObjectDoesNotExist:  # as above
         return
+
+
+@shared_task
+def nightly():
+    """Once an hour: the nightly recalculation, if this is its hour."""
+    if datetime.now(UTC).hour == night():
+        recompute_all()
+
+
+def night():
+    """The hour in UTC of NIGHTLY in the organisation's zone, today: an hour off after a clock change, never a day."""
+    local = datetime.now(ZoneInfo(organisation().time_zone)).replace(hour=NIGHTLY, minute=0)
+    return local.astimezone(UTC).hour
 
 
 @shared_task

@@ -11,11 +11,21 @@ from django.db.models import Max
 from django.utils import timezone
 
 from accounts import catalogue, gates
-from accounts.history import acting, actor
+from core.history import acting, actor
 from core.refusals import Refused
 from core.status_tables import StatusTable, Step
-from segmentation import causes, checks, comparison, definitions, dependencies, jobs, scopes, treatments
-from segmentation.definitions import Document, DocumentErrors
+from segmentation import (
+    causes,
+    checks,
+    definitions,
+    dependencies,
+    document_text,
+    jobs,
+    scopes,
+    terms,
+    treatments,
+)
+from segmentation.document import DocumentErrors
 from segmentation.models import Assignment, Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
 PRESETS = Path(__file__).parent / "presets"
@@ -154,7 +164,7 @@ def labels(layer=None):
     """What people call the parts of a definition of this layer (None: one that is not here)."""
     segments = dict(layer.segments.values_list("key", "name")) if layer else {}
     facts = {fact.name: fact.label for fact in catalogue.FACTS.values()}
-    return comparison.Names(segments, facts, dict(Layer.objects.values_list("key", "name")))
+    return terms.Names(segments, facts, dict(Layer.objects.values_list("key", "name")))
 
 
 def says_the_same(layer, one, other):
@@ -165,9 +175,9 @@ def says_the_same(layer, one, other):
 def _canonical(layer, document):
     keys = set(layer.segments.values_list("key", flat=True))
     try:
-        return Document.parse(document, types=catalogue.TYPES, segments=keys).freeze()
+        return definitions.parse(document, types=catalogue.TYPES, segments=keys).freeze()
     except DocumentErrors:  # unfinished: as it was typed
-        return definitions.to_yaml(document)
+        return document_text.to_yaml(document)
 
 
 def _new_version(layer, document):
@@ -233,8 +243,8 @@ def _check_storable(document):
         raise Refused("definition_unstorable") from None
     if "\\u0000" in text:
         raise Refused("definition_text_unstorable")
-    if len(text) > definitions.MAX_TEXT:
-        raise Refused("definition_too_long", most=definitions.MAX_TEXT)
+    if len(text) > document_text.MAX_TEXT:
+        raise Refused("definition_too_long", most=document_text.MAX_TEXT)
 
 
 def _hash(document):
@@ -246,10 +256,10 @@ def _hash(document):
 
 
 def problems(definition):
-    """Everything that keeps these rules from becoming active, as definitions.Problem; the segments are the layer's."""
+    """Everything that keeps these rules from becoming active, as document.Problem; the segments are the layer's."""
     keys = set(definition.layer.segments.values_list("key", flat=True))
     try:
-        document = Document.parse(definition.document, types=catalogue.TYPES, segments=keys)
+        document = definitions.parse(definition.document, types=catalogue.TYPES, segments=keys)
     except DocumentErrors as errors:
         return errors.problems
     return dependencies.problems(definition.layer, document)
@@ -355,7 +365,7 @@ def _check_answered(version):
 def _parsed(definition):
     keys = set(definition.layer.segments.values_list("key", flat=True))
     try:
-        return Document.parse(definition.document, types=catalogue.TYPES, segments=keys)
+        return definitions.parse(definition.document, types=catalogue.TYPES, segments=keys)
     except DocumentErrors as errors:
         raise Refused("rules_incomplete", problems=[one.message for one in errors.problems]) from None
 
@@ -387,7 +397,7 @@ def load_presets():
     reason = "Preset of the library"
     with transaction.atomic(), acting(label=actor().label, reason=reason):
         for position, key in enumerate(ORDER):
-            created = _load(definitions.from_yaml(_preset(key)), position)
+            created = _load(document_text.from_yaml(_preset(key)), position)
             done["created" if created else "left"].append(key)
     return done
 
@@ -457,6 +467,6 @@ def _load_service_model(key):
     if found := ServiceModel.objects.filter(key=key).first():
         return found
     [preset] = [
-        one for one in definitions.from_yaml(_preset(SERVICE_MODELS))["service_models"] if one["key"] == key
+        one for one in document_text.from_yaml(_preset(SERVICE_MODELS))["service_models"] if one["key"] == key
     ]
     return ServiceModel.objects.create(**preset)

@@ -6,8 +6,8 @@ import polars as pl
 from django.db import transaction
 
 from accounts import catalogue, records
-from accounts.history import acting
 from accounts.models import Account, Conflict, SourceSystem, SystemOfRecord
+from core.history import acting
 
 JUNE = date(2026, 6, 1)
 JULY = date(2026, 7, 1)

@@ -33,6 +33,7 @@ from waiting import answers, free_port, wait_until
 
 from config import celery, database, embedded
 from config.celery import WORKER_FLAGS
+from core.kept import keeping
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -66,6 +67,7 @@ def _stay_within_today():
         )  # hours behind Greenwich: there it is eight, or nearly noon
         zone = f"Etc/GMT{behind:+d}"
         os.environ["DEMARC_TIME_ZONE"] = os.environ["TZ"] = settings.TIME_ZONE = zone
+        settings.FIXED = settings.FIXED | {"time_zone": zone}
         time.tzset()
         timezone.get_default_timezone.cache_clear()
 
@@ -252,6 +254,18 @@ def alone(request, settings):
     ):
         request.getfixturevalue("db")
         databases.without_sign_off()
+
+
+@pytest.fixture(autouse=True)
+def usual_settings(request):
+    """Where a test has no database, the organisation has what it has before anybody sets anything."""
+    if {"db", "real_db"} & set(request.fixturenames) or request.node.get_closest_marker("django_db"):
+        yield
+        return
+    from core.models import Settings
+
+    with keeping(organisation=Settings()):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.history import acting
+from core.history import acting
 from core.refusals import Refused
 from governance import approvals
 from governance.impact import Impact, stored

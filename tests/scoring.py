@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from accounts.catalogue import TYPES
-from segmentation import definitions, engine
+from segmentation import definitions, document_text, engine
 
 AT = date(2026, 11, 22)
 PRESETS = Path(definitions.__file__).parent / "presets"
@@ -24,9 +24,9 @@ POINTS_CELLS = ["5", "4", "3", "2", "1"]  # an integer fact that is its own poin
 @cache
 def preset(key):
     """The document of a preset that ships with Demarc."""
-    data = definitions.from_yaml((PRESETS / f"{key}.yaml").read_text())
+    data = document_text.from_yaml((PRESETS / f"{key}.yaml").read_text())
     keys = {segment["key"] for segment in data["segments"]}
-    return definitions.Document.parse(data["document"], types=TYPES, segments=keys)
+    return definitions.parse(data["document"], types=TYPES, segments=keys)
 
 
 def frame(document, rows, **extra):
@@ -67,7 +67,7 @@ def composite(weights, dimensions, rules=TIERS):
         "rules": rules,
     }
     facts = {f"{key}_{n}": "integer" for key, shares in dimensions.items() for n in range(len(shares))}
-    return definitions.Document.parse(data, types=facts)
+    return definitions.parse(data, types=facts)
 
 
 def scoring(weights, scores, **options):

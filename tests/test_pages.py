@@ -14,9 +14,8 @@ from segmenting import DAY, RULES, account, layer_with, person, portfolio, recom
 
 from accounts.catalogue import TYPES
 from accounts.models import Account, Csm, ImportBatch, Product, SourceSystem, Subscription
-from segmentation import versions
+from segmentation import definitions, versions
 from segmentation.admin.scoring_form import read, rows
-from segmentation.definitions import Document
 from segmentation.explain import explain
 from segmentation.models import Definition, Layer, Run, Segment, ServiceModel, Treatment
 
@@ -637,8 +636,8 @@ def posted(document):
 def test_every_preset_comes_back_from_the_form_as_it_was(db):
     versions.load_presets()
     for one in Definition.objects.select_related("layer"):
-        again = Document.parse(read(posted(one.document)), types=TYPES).freeze()
-        assert again == Document.parse(one.document, types=TYPES).freeze(), one.layer
+        again = definitions.parse(read(posted(one.document)), types=TYPES).freeze()
+        assert again == definitions.parse(one.document, types=TYPES).freeze(), one.layer
 
 
 def test_errors_name_the_cell(web):

@@ -8,7 +8,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from config import database
-from config.celery import _nightly_utc, beat_schedule
+from config.celery import beat_schedule
+from core.kept import keeping
+from core.models import Settings
+from segmentation.tasks import night
 
 SETTINGS = Path(__file__).resolve().parent.parent / "config" / "settings.py"
 OURS = (
@@ -48,7 +51,7 @@ def test_nothing_needs_to_be_set_for_development(read):
     settings = read()
     assert settings["DATABASES"]["default"]["ENGINE"] == "config.postgres"
     assert settings["DEBUG"] is False
-    assert (settings["TIME_ZONE"], settings["ORGANISATION_CURRENCY"]) == ("UTC", "USD")
+    assert (settings["TIME_ZONE"], settings["FIXED"]) == ("UTC", {})
 
 
 def test_production_names_all_that_is_missing_at_once(read):
@@ -115,9 +118,9 @@ def test_a_database_url_is_unquoted():
 @pytest.mark.parametrize(
     ("zone", "hours"), [("UTC", {2}), ("Asia/Kolkata", {20}), ("America/New_York", {6, 7})]
 )
-def test_the_nightly_run_is_at_night_where_the_organisation_is(settings, zone, hours):
-    settings.TIME_ZONE = zone
-    assert _nightly_utc() in hours
+def test_the_nightly_run_is_at_night_where_the_organisation_is(zone, hours):
+    with keeping(organisation=Settings(time_zone=zone)):
+        assert night() in hours
 
 
 def test_every_scheduled_task_exists():

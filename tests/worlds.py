@@ -11,8 +11,9 @@ from django.utils import timezone
 from governing import someone
 from segmenting import account, change, layer_with, person, recompute
 
-from accounts.history import acting
 from accounts.models import Conflict, Csm, ImportBatch, Product, SavedView, SourceSystem, SystemOfRecord
+from core.history import acting
+from core.models import Settings
 from governance import delegations, people
 from governance.models import Alert, AlertRule, ApprovalPolicy, Event, Notification, Override, Transition
 from governance.roles import ROLES
@@ -72,6 +73,7 @@ def made():
             "declaration": Declaration.objects.create(
                 **said, segment=high, reason="So they say", from_date=DAY(), proposed_by_label="olga"
             ),
+            "settings": Settings.objects.create(name="Acorn"),
             "simulation": Simulation.objects.create(
                 layer=layer, document={}, hash="x", as_of=DAY(), status="cancelled"
             ),
@@ -112,7 +114,7 @@ ABOUT = {"saved_view": "savedview", "inbox": "notification", "import_ask": "impo
 def url_of(name, arguments, made):
     """The address with the world's things in it."""
     bare = name.removeprefix("admin:")
-    model = re.match(r"(?:accounts|segmentation|governance|auth)_([a-z]+)_", bare)
+    model = re.match(r"(?:core|accounts|segmentation|governance|auth)_([a-z]+)_", bare)
     about = (
         model[1] if model else next((thing for start, thing in ABOUT.items() if bare.startswith(start)), "")
     )

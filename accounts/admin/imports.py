@@ -3,7 +3,6 @@
 from functools import partial
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
@@ -15,11 +14,12 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from accounts import gates, history, imports
+from accounts import gates, imports
 from accounts.catalogue import FACTS
 from accounts.imports import recipe as recipes
 from accounts.models import ImportBatch
-from core import wording, workers
+from core import history, wording, workers
+from core.organisation import organisation
 from core.refusals import Refused
 
 from .governed import ByVerbs, PlainAdmin, page
@@ -84,9 +84,10 @@ class UploadForm(forms.Form):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise forms.ValidationError(f"{twice[0]} is there twice.")
         size = sum(one.size for one in files)
-        if size > settings.IMPORT_MB << 20:
+        most = organisation().import_mb
+        if size > most << 20:
             raise forms.ValidationError(
-                f"The files have {size / 2**20:,.1f} MB together, and at most {settings.IMPORT_MB:,} MB are taken here. "
+                f"The files have {size / 2**20:,.1f} MB together, and at most {most:,} MB are taken here. "
                 "Larger ones go by the command import_accounts."
             )
         return {one.name: one.read() for one in files}

@@ -7,8 +7,9 @@ from django.http import Http404, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import history, saved_views
+from accounts import saved_views
 from accounts.models import SavedView
+from core import history
 from core.refusals import Refused
 from core.wording import heading, plural
 

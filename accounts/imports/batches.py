@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path, PurePath
 
 import structlog
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from accounts import exports, gates, records
-from accounts.history import acting
 from accounts.models import ImportBatch, ImportFile, RejectedRow, SourceSystem
 from core import workers
+from core.history import acting
+from core.organisation import organisation
 from core.refusals import Refused
 
 from . import confinement, facts
@@ -317,11 +317,11 @@ def _job(batch):
     return confinement.Job(
         recipe=batch.recipe,
         as_of=batch.as_of,
-        zone=settings.TIME_ZONE,
+        zone=organisation().time_zone,
         paths={file: str(path.absolute()) for file, path in paths.items()},
         uploads=_uploads(batch),
-        memory_mb=settings.IMPORT_MEMORY_MB,
-        seconds=settings.IMPORT_SECONDS,
+        memory_mb=organisation().import_memory_mb,
+        seconds=organisation().import_seconds,
     )
 
 

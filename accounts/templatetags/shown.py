@@ -2,8 +2,7 @@
 
 from django import template
 
-from accounts import history
-from core import wording
+from core import history, wording
 
 register = template.Library()
 for name in (

@@ -3,9 +3,19 @@
 from core import pages
 from core.pages import Page
 
-from . import alerts, approvals, conflicts, logins, overrides, people, policies, transitions
+from . import alerts, approvals, conflicts, logins, overrides, people, policies, settings, transitions
 
-__all__ = ["alerts", "approvals", "conflicts", "logins", "overrides", "people", "policies", "transitions"]
+__all__ = [
+    "alerts",
+    "approvals",
+    "conflicts",
+    "logins",
+    "overrides",
+    "people",
+    "policies",
+    "settings",
+    "transitions",
+]
 
 pages.register(
     alerts=Page("admin:governance_alert_changelist", "governance.view_alert"),
@@ -21,6 +31,8 @@ pages.register(
     override_request=Page("admin:governance_override_change_request", "governance.view_override"),
     overrides=Page("admin:governance_override_changelist", "governance.view_override"),
     profile_policy=Page("admin:governance_approvalpolicy_profile", "governance.view_approvalpolicy"),
+    settings=Page("admin:core_settings_changelist", "core.view_settings"),
+    settings_policy=Page("admin:core_settings_policy", "core.view_settings"),
     transitions=Page("admin:governance_transition_changelist", "governance.view_transition"),
     triage=Page("admin:governance_transition_triage", "governance.plan_transition"),
     user_roles=Page("admin:auth_user_roles", "auth.view_user"),

@@ -8,9 +8,8 @@ from django.http import Http404, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from accounts import history
 from accounts.admin.governed import page
-from core import wording
+from core import history, wording
 from core.refusals import Refused
 from governance import activations, inbox, permissions
 from governance.impact import Impact

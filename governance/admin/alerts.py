@@ -13,8 +13,8 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 
-from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
+from core import history
 from core.refusals import Refused
 from core.wording import day, plural
 from governance import alerts, permissions

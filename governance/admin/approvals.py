@@ -12,9 +12,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 
-from accounts import history
 from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
-from core import wording
+from core import history, wording
 from core.refusals import Refused
 from governance import approvals, circumstances, deciders, inbox, kinds, permissions
 from governance.carrying_out import apply

@@ -10,10 +10,11 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 
-from accounts import corrections, history
+from accounts import corrections
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.catalogue import label
 from accounts.models import Account, Conflict
+from core import history
 from core.refusals import Refused
 from core.wording import ago, count, plural
 from governance import conflicts, permissions

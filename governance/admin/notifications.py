@@ -9,6 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
 from accounts.admin.governed import page
+from core.organisation import organisation
 from core.wording import plural
 from governance import notifications
 from governance.models import Notification, Preference
@@ -92,7 +93,7 @@ def preferences_view(request):
         title="How I am told",
         form=form,
         digest=notifications.DIGEST,
-        zone=settings.TIME_ZONE,
+        zone=organisation().time_zone,
         mailed=settings.MAILED,
         at_once=[how.said for how in notifications.KINDS.values() if how.at_once],
         later=[

@@ -12,11 +12,12 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
-from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.admin.people import CsmFilter
 from accounts.models import Account, Csm
 from accounts.revenue import with_arr
+from core import history
+from core.organisation import organisation
 from core.refusals import Refused
 from core.wording import day, plural
 from governance import approvals, overrides, permissions
@@ -50,13 +51,13 @@ class StateFilter(DropdownFilter):
         return [
             ("active", "In force"),
             ("requested", "Waiting for approval"),
-            ("expiring", f"Ends within {overrides.REMIND_DAYS} days"),
+            ("expiring", f"Ends within {organisation().override_reminder_days} days"),
             ("disagreeing", "The rules disagree"),
             ("ended", "Ended or refused"),
         ]
 
     def queryset(self, request, queryset):
-        soon = timezone.localdate() + timedelta(days=overrides.REMIND_DAYS)
+        soon = timezone.localdate() + timedelta(days=organisation().override_reminder_days)
         narrowed = {
             "active": Q(status=Status.ACTIVE),
             "requested": Q(status=Status.REQUESTED),
@@ -234,8 +235,8 @@ class OverrideAdmin(ByVerbs, GovernedAdmin):
             typed=typed,
             answered={name: typed[name] for name in overrides.ANSWERS},
             tomorrow=today + timedelta(days=1),
-            latest=today + timedelta(days=overrides.MOST_DAYS),
-            usual=today + timedelta(days=overrides.DAYS),
+            latest=today + timedelta(days=organisation().override_days_at_most),
+            usual=today + timedelta(days=organisation().override_days),
             asked=asked,
             seen=approvals.token(asked) if asked else "",
             coming=_coming(cases, segment) if segment else None,

@@ -14,10 +14,9 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
-from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Csm
-from core import wording
+from core import history, wording
 from core.refusals import Refused
 from governance import approvals, board, crossings, loads, permissions, plans, together, transitions
 from governance.models import ApprovalRequest, CrossingPolicy, Event, Transition

@@ -266,4 +266,4 @@ $$;
 create or replace trigger demarc_guard_delegation before insert or update on governance_delegation
     for each row execute function demarc_guard_delegation();
 
-{rows: governance auth}{histories}{append_only: governance_requestaccount governance_decision governance_comment governance_event}{with_cause: governance_approvalrequest governance_delegation}
+{rows: governance auth core}{histories}{append_only: governance_requestaccount governance_decision governance_comment governance_event}{with_cause: governance_approvalrequest governance_delegation}

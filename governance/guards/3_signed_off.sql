@@ -148,6 +148,7 @@ begin
     foreach one in array array_remove(array[before, after], null) loop
         named := case tg_table_name
             when 'governance_profile' then array[jsonb_build_object('what', 'profile', 'name', after -> 'name')]
+            when 'core_settings' then array[jsonb_build_object('what', 'settings')]
             when 'governance_approvalpolicy' then named || jsonb_build_object('what', 'kind', 'kind', one -> 'kind')
             else array[jsonb_build_object('what', 'crossing', 'layer', one -> 'layer_id', 'direction', one -> 'direction')]
         end;
@@ -167,6 +168,7 @@ create or replace function demarc_says(content jsonb, relation text, policy json
     set search_path = pg_catalog, pg_temp as $$
     select case relation
         when 'governance_profile' then content @> jsonb_build_object('what', 'profile', 'name', policy -> 'name')
+        when 'core_settings' then content @> jsonb_build_object('what', 'settings', 'values', policy - 'id')
         when 'governance_crossingpolicy' then
             content @> jsonb_build_object('what', 'crossing', 'layer', policy -> 'layer_id', 'direction', policy -> 'direction')
             and policy = to_jsonb(jsonb_populate_record(null::{schema}.governance_crossingpolicy, policy || (content -> 'values')))
@@ -203,7 +205,10 @@ create or replace trigger demarc_sign_off_policy before insert or update or dele
     for each row execute function demarc_sign_off_policy();
 create or replace trigger demarc_sign_off_policy before insert or update or delete on governance_crossingpolicy
     for each row execute function demarc_sign_off_policy();
-{with_cause: governance_profile governance_approvalpolicy governance_crossingpolicy}
+create or replace trigger demarc_sign_off_policy before insert or update or delete on core_settings
+    for each row execute function demarc_sign_off_policy();
+{with_cause: governance_profile governance_approvalpolicy governance_crossingpolicy core_settings}
+{append_only: core_historicalsettings}
 -- Roles are given by the request that names the person and the role, and to nobody directly. They may be taken away, and
 -- people deleted, without.
 create or replace function demarc_sign_off_role() returns trigger language plpgsql

@@ -398,6 +398,14 @@ create or replace trigger demarc_not_emptied before truncate on auth_user
     for each statement execute function demarc_row_stays();
 create or replace trigger demarc_row_stays before update of id on auth_user
     for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on core_historicalsettings
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of history_id on core_historicalsettings
+    for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on core_settings
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on core_settings
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
 create or replace trigger demarc_append_only before update or delete on governance_historicalalert
     for each row execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on governance_historicalalertrule
@@ -709,6 +717,7 @@ begin
     foreach one in array array_remove(array[before, after], null) loop
         named := case tg_table_name
             when 'governance_profile' then array[jsonb_build_object('what', 'profile', 'name', after -> 'name')]
+            when 'core_settings' then array[jsonb_build_object('what', 'settings')]
             when 'governance_approvalpolicy' then named || jsonb_build_object('what', 'kind', 'kind', one -> 'kind')
             else array[jsonb_build_object('what', 'crossing', 'layer', one -> 'layer_id', 'direction', one -> 'direction')]
         end;
@@ -728,6 +737,7 @@ create or replace function demarc_says(content jsonb, relation text, policy json
     set search_path = pg_catalog, pg_temp as $$
     select case relation
         when 'governance_profile' then content @> jsonb_build_object('what', 'profile', 'name', policy -> 'name')
+        when 'core_settings' then content @> jsonb_build_object('what', 'settings', 'values', policy - 'id')
         when 'governance_crossingpolicy' then
             content @> jsonb_build_object('what', 'crossing', 'layer', policy -> 'layer_id', 'direction', policy -> 'direction')
             and policy = to_jsonb(jsonb_populate_record(null::{schema}.governance_crossingpolicy, policy || (content -> 'values')))
@@ -764,12 +774,19 @@ create or replace trigger demarc_sign_off_policy before insert or update or dele
     for each row execute function demarc_sign_off_policy();
 create or replace trigger demarc_sign_off_policy before insert or update or delete on governance_crossingpolicy
     for each row execute function demarc_sign_off_policy();
+create or replace trigger demarc_sign_off_policy before insert or update or delete on core_settings
+    for each row execute function demarc_sign_off_policy();
 create or replace trigger demarc_caused_write before insert or update or delete on governance_profile
     for each row execute function demarc_require_cause();
 create or replace trigger demarc_caused_write before insert or update or delete on governance_approvalpolicy
     for each row execute function demarc_require_cause();
 create or replace trigger demarc_caused_write before insert or update or delete on governance_crossingpolicy
     for each row execute function demarc_require_cause();
+create or replace trigger demarc_caused_write before insert or update or delete on core_settings
+    for each row execute function demarc_require_cause();
+
+create or replace trigger demarc_append_only before update or delete on core_historicalsettings
+    for each row execute function demarc_append_only();
 
 -- Roles are given by the request that names the person and the role, and to nobody directly. They may be taken away, and
 -- people deleted, without.

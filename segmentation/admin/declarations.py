@@ -12,9 +12,10 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from accounts import exports, history
+from accounts import exports
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Account
+from core import history
 from core.refusals import Refused
 from core.wording import plural
 from segmentation import declarations, jobs

@@ -1,13 +1,13 @@
 """Segmentations, segments, service models and how we serve: plain forms."""
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin
 from django.db import models
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from core.organisation import organisation
 from segmentation import causes, coverage, nesting, treatments
 from segmentation.admin.reasons import ReasonedAdmin
 from segmentation.models import Cause, Layer, Segment, ServiceModel, Treatment
@@ -262,7 +262,7 @@ class ServiceModelAdmin(ReasonedAdmin):
         helps = {
             "key": KEY_HELP,
             "accounts_per_csm_max": "Left empty, there is no upper end.",
-            "cost_to_serve": f"In {settings.ORGANISATION_CURRENCY}. Never shown to customers.",
+            "cost_to_serve": f"In {organisation().currency}. Never shown to customers.",
             "staff": "Full-time equivalents. The coverage model and impact previews hold it against the number needed.",
         }
         return super().get_form(request, obj, change, help_texts=helps, **options)

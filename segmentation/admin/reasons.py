@@ -4,7 +4,7 @@ from django import forms
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from accounts.admin.governed import GovernedAdmin
-from accounts.history import acting
+from core.history import acting
 from segmentation import causes
 from segmentation.models import Cause, Definition, Layer, Segment, ServiceModel, Treatment
 

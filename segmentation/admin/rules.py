@@ -16,7 +16,7 @@ from accounts.admin.governed import GovernedAdmin, page
 from accounts.catalogue import FACTS, TYPES
 from core import wording
 from core.refusals import Refused
-from segmentation import comparison, definitions, files, rule_counts, scopes, versions
+from segmentation import comparison, definitions, document_text, files, rule_counts, scopes, terms, versions
 from segmentation.models import Definition, Layer
 
 from . import checks
@@ -119,7 +119,7 @@ class DefinitionAdmin(GovernedAdmin):
             definition=one,
             table=rows(document, typed),
             rows={"fields": offered, "operators": operators()},
-            told_rules=[] if draft else comparison.rules(document, names=versions.labels(one.layer)),
+            told_rules=[] if draft else terms.rules(document, names=versions.labels(one.layer)),
             numbers=[field for field in offered if field["kind"] == "number"],
             seen=seen,
             refusal=refusal,
@@ -131,7 +131,7 @@ class DefinitionAdmin(GovernedAdmin):
             segments=segments,
             facts=sorted(FACTS.values(), key=lambda fact: (fact.family, fact.label)),
             problems=_all_problems(typed, document, segments) if draft else [],
-            yaml=definitions.to_yaml(one.document) if one.document and not draft else "",
+            yaml=document_text.to_yaml(one.document) if one.document and not draft else "",
             status=409 if refusal else 200,
         )
 

@@ -11,9 +11,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.module_loading import import_string
 
-from accounts import history
 from accounts.admin.governed import PlainAdmin, page
-from core import wording
+from core import history, wording
 from core.refusals import Refused
 from segmentation import runs
 from segmentation.models import Assignment, Layer, Move, Run

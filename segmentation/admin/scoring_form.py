@@ -4,8 +4,9 @@ A rule's condition is typed as text (`rules.0.when`) or, with JavaScript, as row
 """
 
 from accounts.catalogue import FACTS, TYPES
-from segmentation import definitions
+from segmentation import definitions, document, terms
 from segmentation.condition_rows import OPERATORS, RowErrors, kind_of, read_rows, to_rows, to_text
+from segmentation.sketch import Sketch
 
 CELLS = range(5)
 POINTS = (5, 4, 3, 2, 1)
@@ -87,21 +88,23 @@ def _typed_rules(post):
 
 def names(document):
     """What the rules of a document may speak of, as far as it is typed: {name: type}."""
+    sketch = Sketch.of(document)
     dimensions = {
-        group["key"]: [key for one in group.get("criteria", []) if (key := one.get("key") or one.get("fact"))]
-        for group in document.get("dimensions") or []
-        if group.get("key")
+        group.key: [measure.key for measure in group.measures]
+        for group in sketch.groups.values()
+        if group.typed
     }
     known = definitions.names(TYPES, dimensions)
-    if document.get("weights") or len(dimensions) == 1:
+    if sketch.weights or len(dimensions) == 1:
         known["composite"] = "score"
     return known
 
 
 def fields(document, layer, others):
     """What a row may ask about: [{name, label, kind, family, choices}]; `others` are the other layers."""
-    labels = {"composite": "Overall score", "previous": "Segment until now", "declared": "Declared segment"}
-    labels["days_in_stage"] = "Days in the segment"
+    words = terms.Words(
+        Sketch.of(document), terms.Names(facts={name: fact.label for name, fact in FACTS.items()})
+    )
     own = _choices(layer)
     found = []
     for name, type in names(document).items():
@@ -109,8 +112,8 @@ def fields(document, layer, others):
         fact = FACTS.get(name)
         found.append({
             "name": name, "kind": kind_of(type),
-            "label": fact.label if fact else labels.get(name) or f"{KINDS[family]}: {_label(part, document)}",
-            "family": fact.family.capitalize() if fact else KINDS["state" if name in definitions.STATE else "score"],
+            "label": fact.label if fact else terms.STATE.get(name) or f"{KINDS[family]}: {_part(family, part, words)}",
+            "family": fact.family.capitalize() if fact else KINDS["state" if name in document.STATE else "score"],
             "unit": fact.unit if fact else "",
             "choices": own if name in ("previous", "declared") else [],
         })  # fmt: skip
@@ -137,16 +140,9 @@ def _choices(layer):
     return [[one.key, str(one)] for one in layer.segments.all()]
 
 
-def _label(key, document):
-    """The name of a score group or of a measure's data field."""
-    for group in document.get("dimensions") or []:
-        if group.get("key") == key:
-            return group.get("name") or key
-        for one in group.get("criteria", []):
-            if (one.get("key") or one.get("fact")) == key:
-                fact = FACTS.get(one.get("fact") or key)
-                return one.get("name") or (fact.label if fact else key)
-    return key
+def _part(family, key, words):
+    """The name of a score group or of a measure."""
+    return words.measure(key) if family == "points" else words.group(key)
 
 
 def operators():
@@ -186,8 +182,8 @@ def _criterion(one):
     found = _present(one, ("key", "fact", "name", "weight"))
     cells = one.get("cells") or {}
     found["cells"] = [cells.get(str(index), "") for index in CELLS]
-    if found["cells"] == [definitions.QUINTILES, "", "", "", ""]:  # typed into the first cell
-        found["cells"] = definitions.QUINTILES
+    if found["cells"] == [document.QUINTILES, "", "", "", ""]:  # typed into the first cell
+        found["cells"] = document.QUINTILES
     return found | _present(one, ("missing",))
 
 

@@ -11,9 +11,8 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from accounts import history
 from accounts.admin.governed import PlainAdmin, page
-from core import wording
+from core import history, wording
 from core.refusals import Refused
 from segmentation import portfolio, reasons, simulation
 from segmentation.models import Definition, Simulation

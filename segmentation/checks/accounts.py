@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 import polars as pl
-from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from accounts import quality
 from accounts.catalogue import FACTS
 from accounts.models import Account
+from core.organisation import organisation
 from core.wording import percent, plural
 from segmentation import assignments, engine, frames
 from segmentation.checks import reach
@@ -171,7 +171,7 @@ def _lowest(document, name):
 
 
 def incomplete_fields(subject):
-    limit = settings.CHECK_LIMITS["completeness"]
+    limit = organisation().check_completeness
     portfolio, document = subject.portfolio, subject.document
     needed = set(document.requires) | {criterion.fact for criterion in document.criteria}
     needed |= {name for rule in document.rules if rule.condition for name in rule.condition.names}
@@ -187,7 +187,7 @@ def incomplete_fields(subject):
 
 
 def stale_fields(subject):
-    limit = settings.CHECK_LIMITS["fresh"]
+    limit = organisation().check_fresh
     for name, (observed, old) in subject.portfolio.aged.items():
         if observed and 100 * (observed - old) < limit * observed:
             days = plural(FACTS[name].refresh_days, "day,days")
@@ -204,7 +204,7 @@ def dimensions_without_data(subject):
 
 def small_segments(subject):
     _counted(subject)
-    limit = settings.CHECK_LIMITS["accounts_per_segment"]
+    limit = organisation().check_accounts_per_segment
     for segment in subject.segments:
         number = subject.portfolio.counts[segment.key]
         if number < limit:

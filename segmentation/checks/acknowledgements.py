@@ -2,7 +2,7 @@
 
 from django.db import transaction
 
-from accounts.history import acting
+from core.history import acting
 from core.refusals import Refused
 from segmentation.models import Acknowledgement, Definition
 

@@ -12,11 +12,10 @@ from decimal import Decimal
 from functools import lru_cache, reduce
 
 import polars as pl
-import sqlglot
-from sqlglot import exp
 
 from accounts.catalogue import FACTS
-from segmentation.definitions import SCHEMA
+from segmentation import tree
+from segmentation.document import SCHEMA
 from segmentation.rubric import POINTS, SCALES
 
 MAX_ROWS = 100_000  # combinations looked at for one rule
@@ -31,72 +30,59 @@ class TooComplicated(Exception):
 # -- what a condition compares
 
 
-def compared(text):
-    """{name: set of the constants it is compared with}. Raises TooComplicated."""
-    found = {}
-    _walk(sqlglot.parse_one(text, dialect="postgres"), found)
-    return found
+def compared(node):
+    """{name: set of the constants a condition (its tree) compares it with}. Raises TooComplicated."""
+    constants = {}
+    for name, others in _comparisons(node):
+        if not isinstance(name, tree.Name):
+            raise TooComplicated
+        constants.setdefault(name.name, set()).update(_constant(one) for one in others)
+    return constants
 
 
-def _walk(node, found):
+def _comparisons(node):
+    """(what is compared, what it is compared with), for each comparison."""
     match node:
-        case exp.Paren() | exp.Not():
-            _walk(node.this, found)
-        case exp.And() | exp.Or():
-            for part in node.flatten():
-                _walk(part, found)
-        case exp.Boolean():
+        case tree.Parentheses() | tree.Not() | tree.All() | tree.Any():
+            for part in node.parts():
+                yield from _comparisons(part)
+        case tree.Constant(kind="boolean"):
             pass
-        case exp.Column():
-            found.setdefault(_name(node), set())
-        case exp.EQ() | exp.NEQ() | exp.GT() | exp.GTE() | exp.LT() | exp.LTE():
-            sides = (node.this, node.expression)
-            column, constant = sides if isinstance(node.this, exp.Column) else sides[::-1]
-            _note(column, [constant], found)
-        case exp.Between():
-            _note(node.this, [node.args["low"], node.args["high"]], found)
-        case exp.In():
-            _note(node.this, node.expressions, found)
-        case exp.Is():
-            _note(node.this, [], found)
+        case tree.Name():
+            yield node, ()
+        case tree.Compare():
+            sides = (node.left, node.right)
+            name, constant = sides if isinstance(node.left, tree.Name) else sides[::-1]
+            yield name, [constant]
+        case tree.Between():
+            yield node.part, [node.low, node.high]
+        case tree.In():
+            yield node.part, node.several
+        case tree.Is():
+            yield node.part, ()
         case _:
             raise TooComplicated
 
 
-def _note(column, constants, found):
-    if not isinstance(column, exp.Column):
-        raise TooComplicated
-    found.setdefault(_name(column), set()).update(_constant(one) for one in constants)
-
-
-def _name(column):
-    name = ".".join(part.name for part in column.parts)
-    return name if any(part.args.get("quoted") for part in column.parts) else name.lower()
-
-
 def _constant(node):
-    match node:
-        case exp.Paren():
-            return _constant(node.this)
-        case exp.Neg():
-            return -_constant(node.this)
-        case exp.Literal() if node.is_string:
-            return node.this
-        case exp.Literal():
-            return Decimal(node.this)
-        case exp.Boolean():
-            return bool(node.this)
-        case exp.Cast():
-            return node.this.this
+    match tree.bare(node):
+        case tree.Negative(part=part):
+            return -_constant(part)
+        case tree.Constant(kind="number", value=value):
+            return Decimal(value)
+        case tree.Constant(value=value):
+            return value
     raise TooComplicated
 
 
-def null_tests(text):
-    """The names whose being unknown a condition deals with: IS [NOT] NULL or COALESCE."""
-    tree = sqlglot.parse_one(text, dialect="postgres")
-    tests = [one.this for one in tree.find_all(exp.Is) if isinstance(one.expression, exp.Null)]
-    tests += [one.this for one in tree.find_all(exp.Coalesce)]
-    return {_name(one) for one in tests if isinstance(one, exp.Column)}
+def null_tests(node):
+    """The names whose being unknown a condition (its tree) deals with: IS [NOT] NULL or COALESCE."""
+    tests = [
+        below.part if isinstance(below, tree.Is) else below.several[0]
+        for below in node.walk()
+        if isinstance(below, tree.Coalesce) or (isinstance(below, tree.Is) and below.what is None)
+    ]
+    return {test.name for test in tests if isinstance(test, tree.Name)}
 
 
 # -- the values that are told apart
@@ -303,7 +289,7 @@ class _Rules:
             found = {}
         else:
             try:
-                found = compared(rule.condition.text)
+                found = compared(rule.condition.root)
             except TooComplicated:
                 return None
         if rule.sources:
@@ -403,7 +389,7 @@ class _Rules:
         one, two = self.rules[index], self.rules[other]
         if one.top or two.top or one.condition is None or two.condition is None:
             return False
-        if set(one.sources) == set(two.sources) and _plain(one) == _plain(two):
+        if set(one.sources) == set(two.sources) and one.condition.root == two.condition.root:
             return True
         if self.constants[index] is None or self.constants[other] is None:
             return False
@@ -415,11 +401,6 @@ class _Rules:
         return frame.select((first == second).all() & first.any()).item()
 
 
-def _plain(rule):
-    """A condition without the blanks and capitals in which it was typed."""
-    return sqlglot.parse_one(rule.condition.text, dialect="postgres").sql(dialect="postgres", normalize=True)
-
-
 # -- stages
 
 
@@ -427,14 +408,16 @@ def sources(rule):
     """The segments a rule takes accounts from; empty: from any, and from none."""
     if rule.sources or rule.condition is None or "previous" not in rule.condition.names:
         return tuple(rule.sources)
-    tree = sqlglot.parse_one(rule.condition.text, dialect="postgres")
-    parts = list(tree.flatten()) if isinstance(tree, exp.And) else [tree]
-    for part in parts:
+    for part in tree.conjuncts(rule.condition.root):
         match part:
-            case exp.EQ() | exp.In() if isinstance(part.this, exp.Column) and _name(part.this) == "previous":
-                constants = part.expressions if isinstance(part, exp.In) else [part.expression]
-                if all(isinstance(one, exp.Literal) for one in constants):
-                    return tuple(one.this for one in constants)
+            case tree.Compare(left=tree.Name(name="previous"), sign="=", right=constant):
+                constants = (constant,)
+            case tree.In(part=tree.Name(name="previous"), several=constants):
+                pass
+            case _:
+                continue
+        if all(isinstance(one, tree.Constant) for one in constants):
+            return tuple(one.value for one in constants)
     return ()
 
 
@@ -460,7 +443,7 @@ def values_told_apart(document):
         if rule.condition is None:
             continue
         try:
-            found = compared(rule.condition.text)
+            found = compared(rule.condition.root)
         except TooComplicated:
             continue
         for name, constants in found.items():

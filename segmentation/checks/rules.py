@@ -1,11 +1,11 @@
 """Checks of the rules alone: their text, weights, scoring tables and what happens without data."""
 
-from django.conf import settings
-
+from core.organisation import organisation
 from segmentation.checks import reach
 from segmentation.checks.findings import Undecided, found
 from segmentation.checks.subject import label_of
-from segmentation.definitions import CELLS_DISAGREE, STATE, TAKES_EVERYONE, UNKNOWN_NAME
+from segmentation.definitions import CELLS_DISAGREE, TAKES_EVERYONE, UNKNOWN_NAME
+from segmentation.document import STATE
 
 _WEIGHTS, _OTHER = "weights", ""
 
@@ -51,7 +51,7 @@ def unguarded_fields(subject):
         return
     handled = set(document.requires)
     for rule in document.rules:
-        handled |= reach.null_tests(rule.condition.text) if rule.condition else set()
+        handled |= reach.null_tests(rule.condition.root) if rule.condition else set()
     for index, rule in enumerate(document.rules):
         for name in sorted(rule.condition.names if rule.condition else ()):
             if name in document.facts and name not in handled and not name.startswith("days_since_"):
@@ -177,7 +177,7 @@ def unreachable_stages(subject):
 
 def too_many_dimensions(subject):
     dimensions = _dimensions(subject.document)
-    limit = settings.CHECK_LIMITS["dimensions"]
+    limit = organisation().check_dimensions
     if len(dimensions) > limit:
         yield found(
             "dimensions", count=len(dimensions), limit=limit, names=", ".join(map(label_of, dimensions))
@@ -198,7 +198,7 @@ def _dimensions(document):
 
 
 def too_many_values(subject):
-    limit = settings.CHECK_LIMITS["values_per_dimension"]
+    limit = organisation().check_values_per_dimension
     for term, values in reach.values_told_apart(subject.document).items():
         if term not in STATE and values > limit:
             yield found(term, path="rules", field=label_of(term), count=values, limit=limit)

@@ -3,9 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from django.conf import settings
-
 from accounts import quality
+from core.organisation import organisation
 from segmentation import treatments
 from segmentation.checks.findings import NotRun, found
 from segmentation.models import Definition, Layer, Segment
@@ -109,13 +108,13 @@ def nameless(subject):
 def segment_count(subject):
     """How many segments the primary segmentation has, beside the bands."""
     _primary(subject)
-    limits, count = settings.CHECK_LIMITS, len(subject.segments)
-    good = f"{limits['segments_from']} to {limits['segments_to']}"
-    if count < limits["segments_from"]:
+    limits, count = organisation(), len(subject.segments)
+    good = f"{limits.check_segments_from} to {limits.check_segments_to}"
+    if count < limits.check_segments_from:
         why, next = "too few to serve customers differently", "Add a segment that is served in its own way."
-    elif count > limits["segments_at_most"]:
+    elif count > limits.check_segments_at_most:
         why, next = "far more than a team can serve differently", "Merge those that are served alike."
-    elif count > limits["segments_to"]:
+    elif count > limits.check_segments_to:
         why, next = "more than a team easily keeps apart", "Merge those that are served alike."
     else:
         return
@@ -178,7 +177,7 @@ def tests(subject):
             contacts=subject.portfolio.contacts[segment.key] if counted else None,
             channel=_channel(segment.treatment) or elsewhere,
             like=tuple(like),
-            minimum=settings.CHECK_LIMITS["accounts_per_segment"],
+            minimum=organisation().check_accounts_per_segment,
         )
 
 

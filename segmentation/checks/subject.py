@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from accounts import catalogue
-from segmentation import definitions
+from segmentation import definitions, document_text
 from segmentation.checks import findings
 from segmentation.checks.findings import NotRun
-from segmentation.definitions import Document, DocumentErrors
+from segmentation.document import Document, DocumentErrors
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Subject:
             segments = {one.key for one in layer.segments.all()}
         if isinstance(data, str):
             try:
-                data = definitions.from_yaml(data)
+                data = document_text.from_yaml(data)
             except DocumentErrors as errors:
                 return cls({}, errors.problems, None, layer, **known)
         wrong = (
@@ -39,7 +39,7 @@ class Subject:
         )
         document = None
         if not wrong:
-            document = Document.parse(data, types=types, segments=segments)
+            document = definitions.parse(data, types=types, segments=segments)
         return cls(data, wrong, document, layer, **known)
 
     def ready(self, needs):

@@ -158,12 +158,12 @@ ALIKE = "(SELECT id, 1 AS k FROM crm)"
     ("limits", "sql", "said"),
     [
         (
-            {"IMPORT_MEMORY_MB": 250},
+            {"import_memory_mb": 250},
             f"SELECT x.id || y.id AS external_id FROM {ALIKE} x JOIN {ALIKE} y ON x.k = y.k",
             "The accounts query, from line 1 of the recipe, needs more than 250 MB of memory and was stopped. Probably a join",
         ),
         (
-            {"IMPORT_MEMORY_MB": 250},
+            {"import_memory_mb": 250},
             "WITH "
             + ", ".join(
                 f"t{n} AS (SELECT id, name || name AS name FROM {f't{n - 1}' if n else 'crm'})" for n in range(30)
@@ -172,19 +172,18 @@ ALIKE = "(SELECT id, 1 AS k FROM crm)"
             "needs more than 250 MB of memory",
         ),
         (
-            {"IMPORT_SECONDS": 4},
+            {"import_seconds": 4},
             f"SELECT CAST(COUNT(*) AS TEXT) AS external_id FROM {ALIKE} x JOIN {ALIKE} y ON x.k = y.k JOIN {ALIKE} z ON y.k = z.k",
             "takes longer than 4 seconds and was stopped. Probably a join",
         ),
-        ({"IMPORT_MEMORY_MB": 110}, "SELECT id AS external_id FROM crm", "Reading crm.csv needs more than 110 MB"),
+        ({"import_memory_mb": 110}, "SELECT id AS external_id FROM crm", "Reading crm.csv needs more than 110 MB"),
     ],
     ids=["alike", "text", "time", "file"],
 )  # fmt: skip
 def test_a_computation_without_end_is_stopped_and_says_so(db, tmp_path, settings, limits, sql, said):
     attempt(tmp_path, GOOD)
-    for name, value in limits.items():
-        setattr(settings, name, value)
-    text = ROWS if "SECONDS" in str(limits) or "110" not in said else ROWS * 20
+    settings.FIXED = settings.FIXED | limits
+    text = ROWS if "seconds" in str(limits) or "110" not in said else ROWS * 20
     stopped = attempt(tmp_path, text, accounts=sql)
     assert said in stopped.said
     assert stopped.batch.status == ImportBatch.Status.FAILED
@@ -236,7 +235,7 @@ UPLOADS = [
 
 @pytest.mark.parametrize(("given", "said"), UPLOADS, ids=["long recipe", "huge recipe", "files", "size"])
 def test_an_upload_has_limits(web, settings, given, said):
-    settings.IMPORT_MB = 1
+    settings.FIXED = settings.FIXED | {"import_mb": 1}
     answer = upload(web, **given)
     assert answer.status_code == 400
     assert said in answer.content.decode()
@@ -245,7 +244,7 @@ def test_an_upload_has_limits(web, settings, given, said):
 
 
 def test_what_is_too_large_is_refused_before_it_is_read(client, db, settings):
-    settings.IMPORT_MB = 8
+    settings.FIXED = settings.FIXED | {"import_mb": 8}
     large, larger = ("crm.csv", "x" * (7 << 20)), ("crm.csv", "x" * (10 << 20))
     said = client.post("/admin/login/", {"file": SimpleUploadedFile(large[0], large[1].encode())})
     assert (said.status_code, "It has 7 MB, and at most 5 MB" in said.content.decode()) == (413, True)

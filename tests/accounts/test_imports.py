@@ -229,7 +229,9 @@ NOTATIONS = [  # options of the source, a cell, the fact, the value
 
 @pytest.mark.parametrize(("options", "cell", "fact", "value"), NOTATIONS)
 def test_notation(tmp_path, settings, options, cell, fact, value):
-    settings.TIME_ZONE = "UTC"  # a time with an offset is of the organisation's day
+    settings.FIXED = settings.FIXED | {
+        "time_zone": "UTC"
+    }  # a time with an offset is of the organisation's day
     mark = {"tab": b"\t"}.get(options.get("delimiter"), options.get("delimiter", ",").encode())
     cell = cell if isinstance(cell, bytes) else cell.encode()
     content = b"id" + mark + b"x\r\nA-1" + mark + cell + b"\r\n"

@@ -12,7 +12,7 @@ import pytest
 import scoring
 import yaml
 
-from segmentation import definitions, engine
+from segmentation import definitions, document, engine
 
 HERE = Path(__file__).parent
 COPY = HERE / "methodology.yaml"
@@ -116,7 +116,7 @@ def test_exhaustive(part):
 
 @pytest.mark.parametrize("weights", COMPOSITE["refused_weights"], ids="-".join)
 def test_refused_weights(weights):
-    with pytest.raises(definitions.DocumentErrors) as refusal:
+    with pytest.raises(document.DocumentErrors) as refusal:
         scoring.composite(weighted(weights), ONE_EACH)
     assert all(problem.path.startswith("weights") for problem in refusal.value.problems)
 
@@ -138,7 +138,7 @@ def new_account(until_then):
         "until_then": until_then,
     }
     types = {f"{dimension}_0": "integer" for dimension in DIMENSIONS} | {"account_age_days": "integer"}
-    return definitions.Document.parse(data, types=types)
+    return definitions.parse(data, types=types)
 
 
 @pytest.mark.parametrize("policy", ["skip", "assume_3"])
@@ -370,7 +370,7 @@ def test_poor_data_is_unsegmented_with_a_reason():
     data = scoring.preset("service-tier").freeze()
     for criterion in data["dimensions"][0]["criteria"][:2]:
         criterion["missing"] = "needs data"
-    document = definitions.Document.parse(data, types=scoring.TYPES)
+    document = definitions.parse(data, types=scoring.TYPES)
     blanks = [(None if i < 35 else "SaaS", None if i % 2 else 500) for i in range(100)]
     results = scoring.evaluate(document, *(SOME | {"industry": one, "employees": two} for one, two in blanks))
     assert len(results) == 100

@@ -12,7 +12,7 @@ from django.utils import timezone
 from governing import someone
 from waiting import PATIENCE, wait_until
 
-from accounts.history import acting
+from core.history import acting
 from governance import events, mail, notifications
 from governance.models import Notification, Outbox, Preference
 

@@ -17,8 +17,8 @@ from governing import NOTED, fresh, no_policies, policy, request_of, someone
 from segmenting import BY_ARR, account, layer_with, recompute
 from waiting import PATIENCE
 
-from accounts.history import acting
 from accounts.models import Refusal
+from core.history import acting
 from core.refusals import Refused
 from governance import approvals, carrying_out, due, overrides, policies
 from governance.approvals import token

@@ -8,8 +8,8 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from segmenting import BY_ARR, DAY, RULES, account, change, granted, layer_with, recompute
 
-from accounts.history import acting
 from accounts.models import Account, Csm, Signal
+from core.history import acting
 from core.refusals import Refused
 from governance import alerts
 from governance.models import Alert, AlertRule, Event

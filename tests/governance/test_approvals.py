@@ -24,8 +24,8 @@ from governing import (
 )
 from segmenting import account
 
-from accounts.history import acting
 from accounts.models import Refusal
+from core.history import acting
 from core.refusals import Refused
 from governance import approvals, carrying_out, due, inbox, permissions, requests, requirements
 from governance.approvals import token

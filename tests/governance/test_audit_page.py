@@ -12,7 +12,7 @@ from django.utils import timezone
 from governing import approved, request_of, someone
 from segmenting import BY_ARR, account, change, layer_with, person, recompute
 
-from accounts.history import acting
+from core.history import acting
 from core.refusals import Refused
 from governance import approvals, audit
 from governance import people as leaving

@@ -42,7 +42,7 @@ from governance.profiles import Row
 from segmentation import assignments, explain, exports, runs, simulation
 from segmentation.admin import declarations as declaration_pages
 from segmentation.admin import simulations as simulation_pages
-from segmentation.definitions import DocumentErrors, Problem
+from segmentation.document import DocumentErrors, Problem
 from segmentation.models import Declaration, Definition, Layer, Segment
 
 of = SimpleNamespace

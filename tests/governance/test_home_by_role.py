@@ -11,8 +11,8 @@ from django.utils import timezone
 from governing import away, policy, request_of, someone
 from segmenting import account, change, layer_with, recompute
 
-from accounts.history import acting
 from accounts.models import Conflict, Csm
+from core.history import acting
 from governance import approvals, crossings, home
 from governance.models import Alert, AlertRule, ApprovalRequest, Transition
 from segmentation import causes

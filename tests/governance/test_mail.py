@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from governing import request_of, someone
 
-from accounts.history import acting
+from core.history import acting
 from governance import events, mail, notifications
 from governance.models import Notification, Preference
 
@@ -113,8 +113,7 @@ def test_what_waits_stands_before_the_news(db):
         ("Asia/Kolkata", "2026-12-31T18:00", "2027-01-01T02:30"),
     ],
 )
-def test_the_digest_is_at_eight_where_the_organisation_is(settings, zone, now, digest):
-    settings.TIME_ZONE = zone
+def test_the_digest_is_at_eight_where_the_organisation_is(zone, now, digest):
     with timezone.override(zone):
         found = notifications.next_digest(datetime.fromisoformat(now).replace(tzinfo=UTC))
     assert found == datetime.fromisoformat(digest).replace(tzinfo=UTC)

@@ -13,8 +13,8 @@ from django.utils import timezone
 from governing import approved, away, policy, request_of, someone
 from segmenting import BY_ARR, DAY, account, change, layer_with, recompute
 
-from accounts.history import acting
 from accounts.models import Csm
+from core.history import acting
 from governance import events, notifications
 from governance.impact import Impact
 from governance.models import Alert, AlertRule, Event, Notification, Outbox, Preference, Transition

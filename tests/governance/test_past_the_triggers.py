@@ -14,8 +14,8 @@ from governing import NOTED, approved, fresh, policy, request_of, someone
 from overriding import Portfolio
 from segmenting import account, answered, person, recompute
 
-from accounts.history import acting
 from core import guards
+from core.history import acting
 from governance import activations, approvals, circumstances, people, policies
 from governance.approvals import token
 from governance.kinds import KINDS

@@ -14,8 +14,8 @@ from django.utils import timezone
 from governing import approved, away, fresh, kinds_of_events, nobody_approves, policy, request_of, someone
 from segmenting import account, layer_with
 
-from accounts.history import acting
 from accounts.models import Csm
+from core.history import acting
 from core.refusals import Refused
 from governance import approvals, delegations, people, roles
 from governance.approvals import token

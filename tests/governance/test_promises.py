@@ -10,8 +10,8 @@ from django.utils import timezone
 from governing import NOTED, approved, deactivated, fresh, nobody_approves, policy, request_of, someone
 from segmenting import DAY, account, change, layer_with, recompute
 
-from accounts.history import acting
 from core import guards
+from core.history import acting
 from core.refusals import Refused
 from governance import crossings, events, people
 from governance.kinds import KINDS

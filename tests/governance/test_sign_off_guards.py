@@ -15,8 +15,8 @@ from overriding import Portfolio
 from segmenting import account, answered, change, granted, layer_with, person, recompute
 
 from accounts import imports
-from accounts.history import acting
 from accounts.models import Account, ImportBatch, Subscription
+from core.history import acting
 from core.refusals import Refused
 from governance import (
     activations,

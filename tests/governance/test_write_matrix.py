@@ -30,9 +30,10 @@ from django.urls import NoReverseMatch, reverse
 from governing import someone
 from segmenting import DAY, RULES, account, change, layer_with, recompute
 
-from accounts.history import acting
 from accounts.imports.errors import ImportFault
 from accounts.models import Conflict, Csm, Refusal, SourceSystem, SystemOfRecord
+from core.history import acting
+from core.models import Settings
 from core.refusals import Refused
 from governance import alerts, approvals, crossings, overrides, transitions
 from governance.models import (
@@ -109,6 +110,7 @@ def world(real_db, settings):
         User.objects.filter(pk=chief.pk).update(is_superuser=True)
         ApprovalPolicy.objects.filter(kind="override").update(approvals=2)
         CrossingPolicy.objects.create(layer=other, direction="up")
+        Settings.objects.create(name="Acorn")
         Delegation.objects.create(absent=vera, delegate=ops, from_date=DAY, until_date=DAY)
     csm = Csm.objects.create(email="csm@example.com", user=ops)
     acme = account(arr=120_000, employees=2_000, csm=csm, usage={"nps": 60})

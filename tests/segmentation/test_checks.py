@@ -15,7 +15,7 @@ from waiting import PATIENCE
 
 from accounts.models import Account, Csm, Usage
 from core.refusals import Refused
-from segmentation import causes, checks, definitions, frames, versions
+from segmentation import causes, checks, document_text, frames, versions
 from segmentation.checks.acknowledgements import acknowledge, earlier
 from segmentation.checks.segments import says_no_play
 from segmentation.checks.segments import tests as four_tests
@@ -29,7 +29,7 @@ MODELS = ["dedicated", "pool", "none"]  # of the first segment, the second, the 
 
 def example(name):
     """What a file tells; every number is a text, as typed."""
-    return definitions.from_yaml((EXAMPLES / f"{name}.yaml").read_text())
+    return document_text.from_yaml((EXAMPLES / f"{name}.yaml").read_text())
 
 
 def world(told):
@@ -269,12 +269,12 @@ def test_names(name, says_nothing):
 
 def test_limits_are_settings(db, settings):
     definition = world(example("segment-count.bad"))
-    settings.CHECK_LIMITS = settings.CHECK_LIMITS | {"segments_from": 2}
+    settings.FIXED = settings.FIXED | {"check_segments_from": 2}
     assert checks.examine(definition, at=DAY).findings == []
 
 
 def test_limits_come_from_the_environment(spawn, tmp_path):
-    code = "from config import settings; print(settings.CHECK_LIMITS['accounts_per_segment'])"
+    code = "from config import settings; print(settings.FIXED['check_accounts_per_segment'])"
     process = spawn(
         "-c", code, env={**os.environ, "DEMARC_CHECK_ACCOUNTS_PER_SEGMENT": "30"}, stdout=subprocess.PIPE
     )

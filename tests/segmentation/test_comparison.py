@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accounts.catalogue import FACTS
-from segmentation.comparison import Names, compare
+from segmentation.comparison import compare
+from segmentation.terms import Names
 
 NAMES = Names(
     segments={"high-touch": "High-Touch", "low-touch": "Low-Touch", "tech-touch": "Tech-Touch"},
@@ -114,7 +115,7 @@ def test_one_change_is_one_sentence(path, value, sentence):
         ("arr > 5", "acv > 5", "ARR > 5 -> ACV > 5"),
         ("arr > 5 and nps > 1", "arr > 6 and nps > 2", "ARR > 5 and NPS > 1 -> ARR > 6 and NPS > 2"),
         ("label.value_tier = 'arr'", "", "Value tier segment = 'arr' -> everyone else"),
-        ("previous = 'low-touch'", "previous in ('low-touch')", "previous segment = 'Low-Touch' -> previous segment in ('Low-Touch')"),
+        ("previous = 'low-touch'", "previous in ('low-touch')", "segment before = 'Low-Touch' -> segment before in ('Low-Touch')"),
     ],
 )  # fmt: skip
 def test_conditions(old, new, sentence):
@@ -125,7 +126,7 @@ def test_conditions(old, new, sentence):
 @pytest.mark.parametrize(
     ("rules", "sentences"),
     [
-        ([LOW, HIGH, TECH], ["Rule 'Low-Touch when overall score >= 2.5' moved before 'High-Touch when overall score >= 4.0'"]),
+        ([LOW, HIGH, TECH], ["The rules are in another order: Low-Touch when overall score >= 2.5; High-Touch when overall score >= 4.0; Tech-Touch for everyone else"]),
         ([HIGH, LOW], ["Rule removed: Tech-Touch for everyone else"]),
         ([{"segment": "tech-touch", "when": "arr < 5"}, HIGH, LOW, TECH], ["New rule 1: Tech-Touch when ARR < 5"]),
         ([{"segment": "high-touch", "when": "arr > 9"}, HIGH, LOW, TECH], ["New rule 1: High-Touch when ARR > 9"]),
@@ -138,7 +139,7 @@ def test_conditions(old, new, sentence):
             [
                 "New rule 1: Tech-Touch when ARR < 5",
                 "Low-Touch: overall score 2.5 -> 2",
-                "Rule 'Low-Touch when overall score >= 2' moved before 'High-Touch when overall score >= 4.0'",
+                "The rules are in another order: Low-Touch when overall score >= 2; High-Touch when overall score >= 4.0; Tech-Touch for everyone else",
             ],
         ),
     ],

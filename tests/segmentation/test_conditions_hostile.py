@@ -13,7 +13,7 @@ from django.urls import reverse
 from random_conditions import TYPES, Writer, frame
 from segmenting import layer_with, person
 
-from segmentation import conditions, versions
+from segmentation import conditions, tree, versions
 from segmentation.condition_rows import to_rows
 from segmentation.conditions import ConditionError
 from segmentation.models import Definition
@@ -80,7 +80,7 @@ def deep(opening, closing, levels):
 def nested():
     """Every kind of nesting from a few levels to 10,000; where all levels do not fit, as many as are read at all."""
     for opening, closing in NESTED:
-        fits = (conditions.MAX_LENGTH - 4) // len(opening + closing)
+        fits = (tree.MAX_LENGTH - 4) // len(opening + closing)
         for levels in {8, 31, 33, 100, fits // 2, fits, LEVELS}:
             yield deep(opening, closing, levels)
 

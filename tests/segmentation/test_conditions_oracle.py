@@ -18,7 +18,7 @@ import pytest
 from django.db import DataError, connection, transaction
 from random_conditions import SQL, TYPES, Writer, accounts, frame
 
-from segmentation import conditions
+from segmentation import conditions, tree
 from segmentation.conditions import ConditionError
 
 ACCOUNTS = 50  # times the number of conditions: 30,000 pairs, and 500,000 in `make test-long`
@@ -149,9 +149,9 @@ def test_every_kind_of_node_is_tried():
     writer, met = Writer(chance), set()
     for _ in range(500):
         text = writer.condition().ours
-        if len(text) <= conditions.MAX_LENGTH:
-            met |= {type(node) for node in conditions.parse(text, TYPES).walk()}
-    assert set(conditions._VISITS) - met <= {conditions.exp.Null}  # NULL itself is refused
+        if len(text) <= tree.MAX_LENGTH:
+            met |= {type(node) for node in tree._parsed(text, TYPES).walk()}
+    assert set(tree._READ) - met <= {tree.exp.Null}  # NULL itself is refused
 
 
 @pytest.mark.parametrize("sign", ["<", "<=", "=", ">"])

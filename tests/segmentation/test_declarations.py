@@ -13,7 +13,7 @@ from refusing import refused
 from segmenting import BY_ARR, account, answered, layer_with, person, recompute
 
 from core.refusals import Refused
-from segmentation import declarations, definitions, jobs, versions
+from segmentation import declarations, document_text, jobs, versions
 from segmentation.models import Assignment, Declaration, Definition, Interview, Job
 
 Status = Declaration.Status
@@ -555,7 +555,7 @@ PRESETS = ["strategic-operational", "job-to-be-done", "psychographic"]
 
 @pytest.mark.parametrize("key", PRESETS)
 def test_a_declared_preset_loads_with_all_it_says(db, key):
-    preset = definitions.from_yaml(versions._preset(key))
+    preset = document_text.from_yaml(versions._preset(key))
     versions.load_presets()
     draft = Definition.objects.get(layer__key=key)
     assert (draft.status, declarations.choices()) == ("draft", {})  # to be looked at before anybody declares
@@ -574,7 +574,7 @@ def test_a_declared_preset_loads_with_all_it_says(db, key):
 
 def test_the_jobs_of_the_preset_are_complete(db):
     with transaction.atomic():
-        versions._load(definitions.from_yaml(versions._preset("job-to-be-done")), 0)
+        versions._load(document_text.from_yaml(versions._preset("job-to-be-done")), 0)
     found = list(jobs.listed())
     assert [verdict.level for verdict in jobs.verdicts(found)] == ["ok", "warn"]  # the interviews are yours
     assert all(getattr(one, name) for one in found for name in jobs.FIELDS)

@@ -4,8 +4,8 @@ import pytest
 import scoring
 
 from accounts.catalogue import TYPES
-from segmentation import definitions
-from segmentation.definitions import Document, DocumentErrors
+from segmentation import definitions, document_text
+from segmentation.document import DocumentErrors
 
 SEGMENTS = {"high", "low"}
 
@@ -157,7 +157,7 @@ def test_dimensions(changes, path, message):
 def test_everything_wrong_is_told_at_once():
     data = draft(weights={"fit": "1"}, rules=[{"segment": "none"}], requires=["arrr"])
     with pytest.raises(DocumentErrors) as errors:
-        Document.parse(data, types=TYPES, segments=SEGMENTS)
+        definitions.parse(data, types=TYPES, segments=SEGMENTS)
     assert {problem.path for problem in errors.value.problems} == {"weights", "rules.0.segment", "requires.0"}
 
 
@@ -195,7 +195,7 @@ def test_an_empty_draft_only_lacks_rules():
 
 
 def test_freezing_keeps_numbers_as_typed_and_fills_in_defaults():
-    frozen = Document.parse(draft(), types=TYPES).freeze()
+    frozen = definitions.parse(draft(), types=TYPES).freeze()
     assert frozen["weights"] == {"fit": "0.40", "use": "0.60"}
     assert frozen["dimensions"][0] == {
         "key": "fit",
@@ -213,16 +213,16 @@ def test_freezing_keeps_numbers_as_typed_and_fills_in_defaults():
 
 
 def test_the_hash_is_of_the_meaning_not_of_the_order_of_keys():
-    plain = Document.parse(draft(), types=TYPES)
+    plain = definitions.parse(draft(), types=TYPES)
     shuffled = dict(reversed(draft().items())) | {"weights": {"use": "0.60", "fit": "0.40"}}
-    assert Document.parse(shuffled, types=TYPES).hash == plain.hash
-    assert Document.parse(plain.freeze(), types=TYPES).hash == plain.hash
+    assert definitions.parse(shuffled, types=TYPES).hash == plain.hash
+    assert definitions.parse(plain.freeze(), types=TYPES).hash == plain.hash
     other = draft(weights={"fit": "0.41", "use": "0.59"})
-    assert Document.parse(other, types=TYPES).hash != plain.hash
+    assert definitions.parse(other, types=TYPES).hash != plain.hash
 
 
 def test_the_frozen_form_cannot_be_changed_through_a_copy():
-    document = Document.parse(draft(), types=TYPES)
+    document = definitions.parse(draft(), types=TYPES)
     document.freeze()["weights"]["fit"] = "1"
     assert document.freeze()["weights"]["fit"] == "0.40"
 
@@ -240,8 +240,8 @@ PRESETS = [
 @pytest.mark.parametrize("key", PRESETS)
 def test_presets_round_trip_through_yaml(key):
     document = scoring.preset(key)
-    text = definitions.to_yaml(document)
-    again = Document.parse(text, types=TYPES)
+    text = document_text.to_yaml(document)
+    again = definitions.parse(text, types=TYPES)
     assert again.freeze() == document.freeze()
     assert again == document
     if key == "service-tier":
@@ -251,8 +251,8 @@ def test_presets_round_trip_through_yaml(key):
 @pytest.mark.parametrize("key", PRESETS)
 def test_presets_are_complete(key):
     """Each says what it is, and serves each of its segments in a way of its own."""
-    data = definitions.from_yaml((scoring.PRESETS / f"{key}.yaml").read_text())
-    models = definitions.from_yaml((scoring.PRESETS / "service-models.yaml").read_text())["service_models"]
+    data = document_text.from_yaml((scoring.PRESETS / f"{key}.yaml").read_text())
+    models = document_text.from_yaml((scoring.PRESETS / "service-models.yaml").read_text())["service_models"]
     assert data["key"] == key
     assert (data["policy"], data["primary"]) == (
         ("approval", "true") if key == "service-tier" else ("automatic", "false")
@@ -290,7 +290,7 @@ def test_the_six_presets_of_old_are_there():
 )
 def test_yaml_refused(text, message):
     with pytest.raises(DocumentErrors) as errors:
-        definitions.from_yaml(text)
+        document_text.from_yaml(text)
     assert message in str(errors.value) or "nested too deeply" in str(errors.value)
 
 
@@ -306,7 +306,7 @@ def test_yaml_scalars_stay_as_typed():
         "g": ".5",
         "h": "1e3",
     }
-    assert definitions.from_yaml(text) == expected
+    assert document_text.from_yaml(text) == expected
 
 
 def test_an_alternative_fact_may_be_text_with_commas():
@@ -318,7 +318,7 @@ def test_an_alternative_fact_may_be_text_with_commas():
             {"key": "fit", "criteria": [draft()["dimensions"][0]["criteria"][0] | {"missing": text}]}
         ],
     )
-    missing = Document.parse(data, types=TYPES).criteria[0].missing
+    missing = definitions.parse(data, types=TYPES).criteria[0].missing
     assert missing.rubric.cells[0].values == ("us", "korea, south")
 
 

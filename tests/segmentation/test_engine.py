@@ -12,8 +12,7 @@ import scoring
 from scoring import evaluate
 
 from accounts.catalogue import TYPES
-from segmentation import engine
-from segmentation.definitions import Document
+from segmentation import definitions, engine
 
 VALUE = """
 requires: [external_id]
@@ -34,7 +33,7 @@ FULL = {"external_id": "A", "arr": 100, "employees": 5, "nps": 5, "csat": 5, "ac
 
 def document(text=VALUE, until="skip", **parts):
     text = text.replace("UNTIL", until)
-    return Document.parse(text, types=TYPES)
+    return definitions.parse(text, types=TYPES)
 
 
 def one(row, text=VALUE, until="skip", **options):

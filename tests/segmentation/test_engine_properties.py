@@ -9,7 +9,7 @@ import scoring
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation import definitions, engine
+from segmentation import definitions, document_text, engine
 
 AT = date(2026, 11, 22)
 some = settings(max_examples=60, deadline=None)
@@ -161,7 +161,7 @@ def floored(value):
 def test_the_engine_agrees_with_fractions(data, made):
     written, types = made
     rows = data.draw(rows_of(types))
-    document = definitions.Document.parse(written, types=types)
+    document = definitions.parse(written, types=types)
     for row, result in zip(rows, scoring.evaluate(document, *rows, at=AT), strict=True):
         segment, reason, composite, scores, until = decide(document.freeze(), types, row)
         assert (result["segment"], result["reason"]) == (segment, reason)
@@ -186,7 +186,7 @@ def as_many(document, frame):
 def test_chunking_and_order_never_change_a_result(data, made):
     written, types = made
     rows = data.draw(rows_of(types))
-    document = definitions.Document.parse(written, types=types)
+    document = definitions.parse(written, types=types)
     frame = scoring.frame(document, rows)
     whole = as_many(document, frame)
 
@@ -227,8 +227,8 @@ def test_raising_arr_alone_never_lowers_a_value_score(customer, revenues):
 @given(documents())
 def test_a_document_written_as_yaml_is_the_same(made):
     written, types = made
-    document = definitions.Document.parse(written, types=types)
-    again = definitions.Document.parse(definitions.to_yaml(document), types=types)
+    document = definitions.parse(written, types=types)
+    again = definitions.parse(document_text.to_yaml(document), types=types)
     assert again.freeze() == document.freeze()
     assert again.hash == document.hash
-    assert definitions.Document.parse(document.freeze(), types=types).hash == document.hash
+    assert definitions.parse(document.freeze(), types=types).hash == document.hash

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from segmenting import RULES
 
-from segmentation import definitions, files
+from segmentation import definitions, document_text, files
 
 PRESETS = Path(definitions.__file__).parent / "presets"
 AWKWARD = [
@@ -51,7 +51,7 @@ def test_a_round_trip_changes_no_byte(document):
     text = files.write("tier", document)
     found = files.read(text.encode())
     assert (found.key, files.write(found.key, found.document)) == ("tier", text)
-    assert definitions.short(found.document) == definitions.short(document)
+    assert document_text.short(found.document) == document_text.short(document)
 
 
 def test_numbers_stay_as_typed_and_weights_stand_alone():

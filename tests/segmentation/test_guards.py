@@ -8,8 +8,8 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 from segmenting import DAY, RULES, account, change, layer_with, recompute
 
-from accounts.history import acting
 from core import guards
+from core.history import acting
 from segmentation import causes
 from segmentation.models import Assignment, Cause, Definition, Layer, Move
 

@@ -9,8 +9,7 @@ from django.urls import reverse
 from segmenting import DAY, RULES, account, layer_with, person, portfolio, recompute
 
 from accounts.catalogue import TYPES
-from segmentation import rule_counts, versions
-from segmentation.definitions import Document
+from segmentation import definitions, rule_counts, versions
 from segmentation.models import Assignment, Definition, Layer
 
 LIMITED = {
@@ -82,7 +81,7 @@ def test_saving_without_javascript_changes_nothing(db, chief):
         answer = chief.post(address("change", draft), Form(page).sent)
         assert answer.status_code == 302
         before, after = draft.document, Definition.objects.get(pk=draft.pk).document
-        parsed = [Document.parse(one, types=TYPES).freeze() for one in (before, after)]
+        parsed = [definitions.parse(one, types=TYPES).freeze() for one in (before, after)]
         assert parsed[0] == parsed[1], draft
 
 

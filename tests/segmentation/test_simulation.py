@@ -36,8 +36,8 @@ from segmenting import (
 from waiting import PATIENCE, wait_until
 
 from accounts.catalogue import TYPES
-from accounts.history import acting
 from accounts.models import Account, Product, Usage
+from core.history import acting
 from core.refusals import Refused
 from segmentation import coverage, definitions, impact, runs, simulation, versions
 from segmentation.admin import flow
@@ -381,7 +381,7 @@ def test_a_frozen_preview_is_kept_as_it_is(layer):
         simulation.freeze(made, by=previewer(), note="  ")
     frozen = simulation.freeze(made, by=previewer(), note="For the board")
     assert (frozen.frozen_by_label, frozen.note, frozen.as_of) == ("petra", "For the board", DAY)
-    assert frozen.hash == definitions.Document.parse(rules("3.4"), types=TYPES).hash
+    assert frozen.hash == definitions.parse(rules("3.4"), types=TYPES).hash
     with pytest.raises(Refused, match="frozen already"):
         simulation.freeze(made, by=previewer(), note="Again")
     _raw("set constraints all immediate")  # a table with checks that are still due cannot be emptied at all

@@ -9,8 +9,9 @@ import scoring
 from scoring import evaluate
 
 from accounts.catalogue import TYPES
-from segmentation import cutoffs
-from segmentation.definitions import Document, DocumentErrors, from_yaml, to_yaml
+from segmentation import cutoffs, definitions
+from segmentation.document import DocumentErrors
+from segmentation.document_text import from_yaml, to_yaml
 
 STAGES = """
 includes: [churned]
@@ -23,7 +24,7 @@ rules:
 
 
 def stage(text=STAGES, **row):
-    [result] = evaluate(Document.parse(text, types=TYPES), row)
+    [result] = evaluate(definitions.parse(text, types=TYPES), row)
     return result["segment"], result["rule"]
 
 
@@ -44,16 +45,16 @@ def test_an_account_moves_along_the_rules_or_stays(row, segment, rule):
 
 
 def test_without_a_former_segment_and_without_a_rule_it_needs_data():
-    [result] = evaluate(Document.parse(STAGES.replace("previous IS NULL", "arr > 5"), types=TYPES), {})
+    [result] = evaluate(definitions.parse(STAGES.replace("previous IS NULL", "arr > 5"), types=TYPES), {})
     assert (result["segment"], result["reason"]) == (None, "no rule")
 
 
 def test_rules_have_keys_that_stay():
-    document = Document.parse(STAGES, types=TYPES)
+    document = definitions.parse(STAGES, types=TYPES)
     assert [rule.key for rule in document.rules] == ["ramping", "at_risk", "ramping_2", "onboarding"]
     assert document.includes == ("churned",)
-    assert Document.parse(document.freeze(), types=TYPES).hash == document.hash
-    assert Document.parse(to_yaml(document), types=TYPES).hash == document.hash
+    assert definitions.parse(document.freeze(), types=TYPES).hash == document.hash
+    assert definitions.parse(to_yaml(document), types=TYPES).hash == document.hash
     assert "key" not in to_yaml(document)  # what follows from the rest is not written
 
 
@@ -71,7 +72,7 @@ rules:
 
 
 def test_layers_read_the_labels_and_scores_of_others():
-    document = Document.parse(OTHERS, types=TYPES)
+    document = definitions.parse(OTHERS, types=TYPES)
     assert (document.facts, document.layers) == ((), ("value_tier", "service_tier", "health"))
     row = {"label.value_tier": "Enterprise", "composite.service_tier": "3.5", "label.health": "good"}
     rescued = row | {"label.health": "poor", "score.service_tier.value": "4"}
@@ -81,7 +82,7 @@ def test_layers_read_the_labels_and_scores_of_others():
 
 
 def test_what_people_declared_is_a_name_like_others():
-    document = Document.parse("rules: [{segment: strategic, when: declared = 'strategic'}]", types=TYPES)
+    document = definitions.parse("rules: [{segment: strategic, when: declared = 'strategic'}]", types=TYPES)
     assert document.declared
     results = evaluate(document, {"declared": "strategic"}, {"declared": "other"}, {})
     assert [one["segment"] for one in results] == ["strategic", None, None]
@@ -99,7 +100,7 @@ rules:
 
 
 def pinned(values, text=QUINTILES):
-    document = Document.parse(text, types=TYPES)
+    document = definitions.parse(text, types=TYPES)
     rows = [{"arr": value} for value in values]
     frame = scoring.frame(document, rows)
     for _ in document.population:  # the composite needs the quintiles first
@@ -128,7 +129,7 @@ def test_quintiles(values, points):
 
 
 def test_quintiles_of_dates():
-    document = Document.parse(QUINTILES.replace("fact: arr", "fact: contract_start"), types=TYPES)
+    document = definitions.parse(QUINTILES.replace("fact: arr", "fact: contract_start"), types=TYPES)
     days = [date(2026, 1, day) for day in (1, 2, 3, 4, 5)]
     known = cutoffs.measure(
         document, {"contract_start": pl.Series(days), "composite": pl.Series([], dtype=pl.Int64)}
@@ -141,23 +142,23 @@ def test_quintiles_of_dates():
 def test_the_top_of_the_portfolio_ties_together():
     top = "rules: [{segment: one-to-one, top: 2 by arr}, {segment: many}]"
     for values, expected in (([5, 9, 7], 2), ([5, 7, 9, 7], 3), ([None, 3], 1)):
-        document = Document.parse(top, types=TYPES)
+        document = definitions.parse(top, types=TYPES)
         known = cutoffs.measure(document, {"arr": pl.Series(values, dtype=pl.Int64)})
         results = evaluate(document.pinned(known), *({"arr": value} for value in values))
         assert [one["segment"] for one in results].count("one-to-one") == expected
 
 
 def test_a_top_of_nobody_holds_for_nobody():
-    document = Document.parse("rules: [{segment: best, top: 2 by arr}, {segment: many}]", types=TYPES)
+    document = definitions.parse("rules: [{segment: best, top: 2 by arr}, {segment: many}]", types=TYPES)
     assert cutoffs.measure(document, {"arr": pl.Series([None], dtype=pl.Int64)}) == {}
     assert evaluate(document.pinned({}), {"arr": 5})[0]["segment"] == "many"
 
 
 def test_quintiles_need_an_order():
     with pytest.raises(DocumentErrors, match="no order"):
-        Document.parse(QUINTILES.replace("fact: arr", "fact: industry"), types=TYPES)
+        definitions.parse(QUINTILES.replace("fact: arr", "fact: industry"), types=TYPES)
 
 
 def test_quintiles_stay_as_typed():
-    document = Document.parse(QUINTILES, types=TYPES)
+    document = definitions.parse(QUINTILES, types=TYPES)
     assert from_yaml(to_yaml(document))["dimensions"][0]["criteria"][0]["cells"] == "quintiles"

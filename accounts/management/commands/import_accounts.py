@@ -6,18 +6,19 @@ import json
 import sys
 from pathlib import Path
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from accounts import imports
 from accounts.imports import recipe as recipes
 from accounts.models import ImportBatch
+from core import commands
 
 SHOWN = 20  # rejected rows
 IN_JSON = 1000
 WAIT = {True: "wait", False: "would wait"}
 
 
-class Command(BaseCommand):
+class Command(commands.Command):
     help = (
         "Preview what a recipe (a YAML file) and its files would import, or import them with --commit. "
         "--json prints import, name, status, as_of, files (lines = read + rejected), queries (rows = created + updated "

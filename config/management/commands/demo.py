@@ -9,11 +9,12 @@ import yaml
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db.models import Count
 
-from accounts.history import acting
 from accounts.models import Account, Csm
+from core import commands
+from core.history import acting
 from core.refusals import Refused
 from examples.sample import generate
 from governance import alerts, approvals, board, conflicts, loads, overrides, people, transitions
@@ -34,7 +35,8 @@ LOGINS = {
 }
 
 
-class Command(BaseCommand):
+class Command(commands.Command):
+    label = "demonstration"
     help = "Set up the demonstration (as often as you like) and print what came out as one line of JSON."
 
     def handle(self, *args, **options):
@@ -75,8 +77,7 @@ class Command(BaseCommand):
                 make(name, f"{name}@example.com", name, is_staff=True)
         new = users.filter(username__in=LOGINS, groups=None, is_active=True)
         try:
-            with acting(label="demonstration", channel="command"):
-                people.set_up_together({user: LOGINS[user.username] for user in new})
+            people.set_up_together({user: LOGINS[user.username] for user in new})
         except Refused as refusal:  # there is somebody who decides about roles by now
             self.stderr.write(str(refusal))
 
@@ -96,16 +97,14 @@ def looks_after_accounts(name):
     free = free.annotate(number=Count("accounts"))
     csm = free.order_by("-number", "pk").first()
     if csm is not None:
-        with acting(label="demonstration", channel="command", reason="A login for the demonstration"):
+        with acting(label=Command.label, reason="A login for the demonstration"):
             csm.user = user
             csm.save()
 
 
 def kinds_of_csms():
     """The pool of the sample is a pool, and there is a digital programme: each segment finds who it needs."""
-    with acting(
-        label="demonstration", channel="command", reason="Who looks after accounts in the demonstration"
-    ):
+    with acting(label=Command.label, reason="Who looks after accounts in the demonstration"):
         for pool in Csm.objects.filter(kind=Csm.Kind.PERSON, user=None, name__icontains="pool"):
             pool.kind = Csm.Kind.POOL
             pool.save()
@@ -126,39 +125,38 @@ def story():
     )
     flagged = list(board.to_decide().filter(arr__lt=500_000, applies_on=None)[:5])
     renewing = list(board.to_decide().filter(arr__gt=0).exclude(applies_on=None).order_by("-arr", "pk")[:4])
-    with acting(label="demonstration", channel="command"):
-        for one in flagged[:4]:
+    for one in flagged[:4]:
+        transitions.plan(one, by=ops, receiver=loads.propose_receiver(one))
+    if len(flagged) == 5:
+        done = transitions.ask(flagged[:1], by=ops, why="Agreed with the customer in the last review")
+        approvals.approve(done, by=vera, seen=approvals.token(done), reason="Long overdue")
+        transitions.ask(flagged[1:3], by=ops, why="They have crossed the boundary, and it is no accident")
+    if renewing:  # much revenue together: Finance decides too
+        for one in renewing:
             transitions.plan(one, by=ops, receiver=loads.propose_receiver(one))
-        if len(flagged) == 5:
-            done = transitions.ask(flagged[:1], by=ops, why="Agreed with the customer in the last review")
-            approvals.approve(done, by=vera, seen=approvals.token(done), reason="Long overdue")
-            transitions.ask(flagged[1:3], by=ops, why="They have crossed the boundary, and it is no accident")
-        if renewing:  # much revenue together: Finance decides too
-            for one in renewing:
-                transitions.plan(one, by=ops, receiver=loads.propose_receiver(one))
-            transitions.ask(
-                renewing, by=ops, why="Usage has fallen for two quarters; we tell them before the renewal"
-            )
-        pin = Assignment.objects.filter(layer__primary=True, overridden=False, account__csm__user=csm)
-        pin = (
-            pin.filter(account__transitions=None)
-            .exclude(effective=None)
-            .select_related("account", "layer", "effective")
+        transitions.ask(
+            renewing, by=ops, why="Usage has fallen for two quarters; we tell them before the renewal"
         )
-        if one := pin.order_by("-account__arr", "pk").first():
-            overrides.ask(
-                [one.account],
-                one.layer,
-                one.effective,
-                by=csm,
-                reason_code="strategic",
-                text="They are our reference in their industry, and speak at our conference in spring.",
-                evidence="Minutes of the board meeting",
-            )
-        if grown := csm.csm.accounts.filter(employees__gt=0).order_by("-arr", "pk").first():
-            said = "They wrote of the new office in their newsletter"
-            conflicts.report(grown, "employees", str(2 * grown.employees), by=csm, reason=said)
-        people.ask(csm, by=admin, why="Helps operations with triage this quarter", add=["CS Ops"])
+    pin = Assignment.objects.filter(layer__primary=True, overridden=False, account__csm__user=csm)
+    pin = (
+        pin.filter(account__transitions=None)
+        .exclude(effective=None)
+        .select_related("account", "layer", "effective")
+    )
+    if one := pin.order_by("-account__arr", "pk").first():
+        overrides.ask(
+            [one.account],
+            one.layer,
+            one.effective,
+            by=csm,
+            reason_code="strategic",
+            text="They are our reference in their industry, and speak at our conference in spring.",
+            evidence="Minutes of the board meeting",
+        )
+    if grown := csm.csm.accounts.filter(employees__gt=0).order_by("-arr", "pk").first():
+        said = "They wrote of the new office in their newsletter"
+        conflicts.report(grown, "employees", str(2 * grown.employees), by=csm, reason=said)
+    people.ask(csm, by=admin, why="Helps operations with triage this quarter", add=["CS Ops"])
 
 
 def sample(folder):

@@ -1,11 +1,9 @@
-from django.core.management.base import BaseCommand
-
-from accounts.history import acting
+from core import commands
 from governance import tasks
 from governance.models import FollowedRun
 
 
-class Command(BaseCommand):
+class Command(commands.Command):
     help = (
         "Looks at what recalculations changed that have ended: flags, updates and closes tier changes, and what else "
         "follows. Workers do this by themselves; without one, run it after `recompute`."
@@ -13,8 +11,7 @@ class Command(BaseCommand):
 
     def handle(self, **options):
         before = set(FollowedRun.objects.values_list("run", flat=True))
-        with acting(label="command line", channel="command"):
-            tasks.follow()
+        tasks.follow()
         for one in FollowedRun.objects.exclude(run__in=before).order_by("run"):
             for key, seen in one.counts.items():
                 self.stdout.write(

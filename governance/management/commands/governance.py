@@ -1,7 +1,7 @@
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from accounts.history import acting
+from core import commands
 from core.refusals import Refused
 from governance import people, policies, profiles
 from governance.kinds import KINDS
@@ -9,7 +9,7 @@ from governance.models import Profile
 from governance.roles import ROLES
 
 
-class Command(BaseCommand):
+class Command(commands.Command):
     help = (
         "Sets governance up: which profile an organisation starts from, and who has which role while there is nobody yet "
         "who could decide about it. Without arguments it tells who decides what."
@@ -29,10 +29,9 @@ class Command(BaseCommand):
             name, _, wanted = one.partition("=")
             given.setdefault(name.strip(), []).append(wanted.strip())
         try:
-            with acting(label="command line", channel="command"):
-                if profile:
-                    profiles.choose(profile)
-                self.give(given)
+            if profile:
+                profiles.choose(profile)
+            self.give(given)
         except Refused as refusal:
             raise CommandError(str(refusal)) from None
         self.tell()

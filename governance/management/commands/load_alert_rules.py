@@ -1,14 +1,13 @@
-from django.core.management.base import BaseCommand
-
-from accounts.history import acting
+from core import commands
+from core.history import acting
 from governance import alerts
 
 
-class Command(BaseCommand):
+class Command(commands.Command):
     help = "Create the alert rules that come with Demarc where they are not there yet; what people changed is left alone."
 
     def handle(self, **options):
-        with acting(label="command line", channel="command", reason="Alert rules of the library"):
+        with acting(label=self.label, reason="Alert rules of the library"):
             made = alerts.load_shipped()
         self.stdout.write(
             f"{made} of {len(alerts.SHIPPED)} alert rules created, {len(alerts.SHIPPED) - made} left as they are"

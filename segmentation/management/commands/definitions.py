@@ -2,9 +2,9 @@ import re
 from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from accounts.history import acting
+from core import commands
 from core.refusals import Refused
 from segmentation import checks, comparison, files, versions
 from segmentation.management.commands.export_assignments import save
@@ -23,7 +23,7 @@ LAYER@draft, or a file.
 VERSION = re.compile(r"([a-z0-9_-]+)(?:@(draft|[0-9]{1,9}))?")
 
 
-class Command(BaseCommand):
+class Command(commands.Command):
     help = HELP
 
     def create_parser(self, *args, **options):
@@ -73,8 +73,7 @@ class Command(BaseCommand):
         found = read(file)
         [layer] = layers([found.key])
         self.say_what_is_left(found)
-        with acting(label="command line", channel="command"):
-            made, done = versions.put_draft(layer, found.document)
+        made, done = versions.put_draft(layer, found.document)
         status = made.get_status_display().lower()
         self.stderr.write(
             {

@@ -1,16 +1,17 @@
 import json
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db.models import Exists, OuterRef, Q
 
 from accounts.models import Account, Product
+from core import commands
 from core.refusals import Refused
 from segmentation import explain
 from segmentation.management.commands.recompute import a_date, layers
 from segmentation.models import Assignment
 
 
-class Command(BaseCommand):
+class Command(commands.Command):
     help = "Says why an account is in its segment, now or on a date."
 
     def add_arguments(self, parser):

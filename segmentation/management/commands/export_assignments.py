@@ -2,13 +2,14 @@ import os
 import sys
 from pathlib import Path
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from core import commands
 from segmentation import exports
 from segmentation.management.commands.recompute import layers
 
 
-class Command(BaseCommand):
+class Command(commands.Command):
     help = "Exports the segments of every scored account, to a file or to stdout."
 
     def add_arguments(self, parser):

@@ -1,15 +1,13 @@
 import json
 
-from django.core.management.base import BaseCommand
-
-from accounts.history import acting
+from core import commands
 from segmentation import versions
 
 
-class Command(BaseCommand):
+class Command(commands.Command):
+    label = "set-up"
     help = "Creates the ready-made segmentations, where they are not there yet. Prints JSON."
 
     def handle(self, **options):
-        with acting(label="set-up", channel="command"):
-            done = versions.load_presets()
+        done = versions.load_presets()
         self.stdout.write(json.dumps(done))

@@ -2,15 +2,15 @@ import json
 from datetime import date
 from difflib import get_close_matches
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from accounts.history import acting
+from core import commands
 from core.refusals import Refused
 from segmentation import runs, scopes
 from segmentation.models import Definition, Layer, Run
 
 
-class Command(BaseCommand):
+class Command(commands.Command):
     help = "Recalculates segments, and returns when the recalculation has ended. Progress goes to stderr."
 
     def add_arguments(self, parser):
@@ -29,8 +29,7 @@ class Command(BaseCommand):
         wanted, as_of = layers(layer), a_date("--as-of", as_of)
         try:
             self.finish_abandoned(wanted)
-            with acting(label="command line", channel="command"):
-                run = runs.start(layers=wanted, as_of=as_of, reason=reason)
+            run = runs.start(layers=wanted, as_of=as_of, reason=reason)
             run = runs.work(run.pk, wait=True, on_chunk=self.tell)
         except runs.WrongClock as refusal:
             raise CommandError(f"{refusal} {preview(wanted, as_of)}") from None

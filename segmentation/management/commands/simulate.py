@@ -1,10 +1,9 @@
 import json
 from fractions import Fraction
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from accounts.history import acting
-from core import wording
+from core import commands, wording
 from core.refusals import Refused
 from segmentation import simulation
 from segmentation.management.commands.definitions import read, version
@@ -12,7 +11,7 @@ from segmentation.management.commands.recompute import a_date, layers
 from segmentation.models import Definition, Simulation
 
 
-class Command(BaseCommand):
+class Command(commands.Command):
     help = (
         "Previews what a version of the rules would change on the accounts there are. Nothing of an account is written. "
         "Progress goes to stderr."
@@ -35,9 +34,8 @@ class Command(BaseCommand):
 
     def handle(self, *, layer, number, file, as_of, json, **options):
         try:
-            with acting(label="command line", channel="command"):
-                of = self.of_file(layer, file) if file else version(layer, number or "draft")
-                made = simulation.start(of, as_of=a_date("--as-of", as_of))
+            of = self.of_file(layer, file) if file else version(layer, number or "draft")
+            made = simulation.start(of, as_of=a_date("--as-of", as_of))
             made = simulation.work(made.pk, wait=True, on_part=self.tell)
         except Refused as refusal:
             raise CommandError(str(refusal)) from None

@@ -12,6 +12,8 @@ from django.contrib.auth.models import User
 from django.db import models
 from simple_history.models import HistoricalRecords
 
+from core.kept import kept
+
 
 @dataclass(frozen=True)
 class Actor:
@@ -49,20 +51,6 @@ def acting(*, by=None, label="", channel="", reason=""):
 
 # -- how people are named
 
-# {id: user name today} while one request is answered, or one file written; read at the first name.
-_today = ContextVar("today", default=None)
-
-
-@contextmanager
-def naming():
-    """Within, how people are called today is read once."""
-    before = _today.get()
-    _today.set({})
-    try:
-        yield
-    finally:
-        _today.set(before)
-
 
 def who(row, column):
     """How a row names a person: `who(request, "requester")` reads `requester`, an id, and `requester_label`.
@@ -78,20 +66,16 @@ def named(id, label):
     """The same of an id and a label."""
     if id is None or not label:
         return label
-    now = _called_now(id)
+    now = _names().get(id)
     if now == label:
         return label
     return f"{label} (person {id}, {f'now called {now}' if now else 'deleted'})"
 
 
-def _called_now(id):
-    names = User.objects.values_list("pk", "username")
-    kept = _today.get()
-    if kept is None:
-        kept = dict(names.filter(pk=id))
-    elif not kept:
-        kept.update(names)
-    return kept.get(id)
+@kept
+def _names():
+    """{id: user name today}, read once within `core.kept.keeping`."""
+    return dict(User.objects.values_list("pk", "username"))
 
 
 def actor_id():

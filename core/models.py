@@ -1,0 +1,103 @@
+"""What the organisation has set: one row with its history."""
+
+import zoneinfo
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+
+from core.history import tracked
+
+
+def check_time_zone(name):
+    """Refuse a name that is not one of the time zones there are."""
+    if name not in zoneinfo.available_timezones():
+        raise ValidationError("This is not a time zone such as Europe/Berlin.")
+
+
+def number(label, default, help_text, *, most=100_000):
+    """A column for a whole number from 1."""
+    limits = [MinValueValidator(1), MaxValueValidator(most)]
+    return models.PositiveIntegerField(label, default=default, validators=limits, help_text=help_text)
+
+
+class Settings(models.Model):
+    """The organisation, its money and time, and its limits. Read by `core.organisation`, which knows what the environment fixes.
+
+    There is at most one row; without it the defaults hold. Each value is changed by an approved request (a trigger).
+    The numbers of the checks of rules are the methodology's; `check_segments_from` is ours.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    name = models.CharField(
+        "organisation", max_length=200, blank=True, help_text="As it is called on pages and in mails."
+    )
+    currency = models.CharField(
+        max_length=3,
+        default="USD",
+        validators=[RegexValidator(r"^[A-Z]{3}\Z", "A currency is a code of three capitals such as USD.")],
+        help_text="Accounts with money in another one get no segment by money.",
+    )
+    time_zone = models.CharField(
+        max_length=60,
+        default="UTC",
+        validators=[check_time_zone],
+        help_text="Days are counted and times shown in it.",
+    )
+    check_accounts_per_segment = number("accounts in a segment", 10, "A segment with fewer is told of.")
+    check_completeness = number(
+        "completeness, %", 60, "A data field that fewer active customers have is told of.", most=100
+    )
+    check_fresh = number(
+        "fresh values, %",
+        60,
+        "A data field with fewer values as fresh as the data dictionary asks is told of.",
+        most=100,
+    )
+    check_dimensions = number("score groups", 5, "Rules with more are told of.", most=1_000)
+    check_values_per_dimension = number(
+        "levels of a measure", 6, "A measure with more is told of.", most=1_000
+    )
+    check_segments_from = number(
+        "segments, from", 3, "A primary segmentation with fewer is told of.", most=1_000
+    )
+    check_segments_to = number("segments, to", 8, "A primary segmentation with more is told of.", most=1_000)
+    check_segments_at_most = number(
+        "segments, at most", 15, "With more it is a fault, up to here a warning.", most=1_000
+    )
+    import_mb = number("files of an import, MB", 200, "Together, in one upload.")
+    import_memory_mb = number(
+        "memory of an import, MB", 2048, "What its computation may take before it is stopped."
+    )
+    import_seconds = number(
+        "time of an import, seconds", 900, "What its computation may take before it is stopped."
+    )
+    override_days = number("days of an override", 90, "Until it ends, where nobody says otherwise.", most=366)
+    override_days_at_most = number(
+        "days of an override, at most", 365, "Nobody asks for more at a time.", most=3_660
+    )
+    override_reminder_days = number(
+        "days before an override ends", 14, "People are reminded of it then.", most=366
+    )
+    stand_in_days_at_most = number(
+        "days of a stand-in, at most", 366, "Nobody stands in for longer at a time.", most=3_660
+    )
+    history = tracked()
+
+    class Meta:
+        verbose_name = verbose_name_plural = "settings"
+        default_permissions = ["view"]
+        constraints = [models.CheckConstraint(name="settings_once", condition=Q(id=1))]
+
+    def __str__(self):
+        return self.name or "Settings"
+
+    def clean(self):
+        if self.override_days > self.override_days_at_most:
+            raise ValidationError({"override_days": "Not more than an override may take at most."})
+        if not self.check_segments_from <= self.check_segments_to <= self.check_segments_at_most:
+            raise ValidationError({"check_segments_to": "From, to and at most are in this order."})
+
+
+FIELDS = tuple(field.name for field in Settings._meta.concrete_fields if field.editable)
