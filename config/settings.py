@@ -176,6 +176,7 @@ ACCOUNT_PAGE_PARTS = [
     "governance.admin.transitions.part",
     "governance.admin.alerts.account_part",
     "governance.admin.overrides.part",
+    "governance.admin.approvals.account_part",
     "governance.admin.conflicts.part",
     "governance.admin.audit.account_part",
 ]

@@ -5,6 +5,7 @@
     {schema}                            the schema the tables are in
     {moves: segmentation.versions.STATUSES}  the moves a StatusTable allows, ('draft', 'active'), ...
     {ended: segmentation.versions.STATUSES}  the statuses nothing leads out of, 'retired', 'rejected', ...
+    {keys: governance.kinds.KINDS}      the keys of a dict, 'override', 'role', ...
     {histories}                         the history tables of the app are append-only
     {append_only: a b}                  so are these tables
     {rows: a b}                         rows of all tables of these apps keep their numbers, and none is truncated
@@ -44,8 +45,8 @@ def _put_in(app, found):
         return "".join(APPEND_ONLY.format(table=table) for table in _histories(app))
     if name == "rows":
         return _rows(argument)
-    if name in ("moves", "ended"):
-        return _STATUSES[name](import_string(argument))
+    if name in _LISTS:
+        return _LISTS[name](import_string(argument))
     return "".join(_OF_TABLES[name].format(table=table) for table in argument.split())
 
 
@@ -56,6 +57,10 @@ def _moves(statuses):
 
 def _ended(statuses):
     return ", ".join(f"'{status.value}'" for status in statuses.ended)
+
+
+def _keys(table):
+    return ", ".join(f"'{key}'" for key in table)
 
 
 def _histories(app):
@@ -101,7 +106,7 @@ end
 $$;
 """
 _OF_TABLES = {"append_only": APPEND_ONLY, "with_cause": WITH_CAUSE}
-_STATUSES = {"moves": _moves, "ended": _ended}
+_LISTS = {"moves": _moves, "ended": _ended, "keys": _keys}
 
 
 # -- frozen copies

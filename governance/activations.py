@@ -15,13 +15,15 @@ from core import history, pages
 from core.history import acting
 from core.refusals import Refused, verb
 from governance import approvals
-from governance.models import ApprovalRequest, Kind
+from governance.impact import Impact
+from governance.models import ApprovalRequest
 from segmentation import comparison, definitions, versions
 from segmentation import impact as moves
 from segmentation import simulation as preview
 from segmentation.document import DocumentErrors
 from segmentation.models import Definition, Segment, Simulation
 
+KIND = "definition"
 _at_work = ContextVar("at_work", default=None)  # (verb, id of the version) that is carried out just now
 
 
@@ -33,7 +35,7 @@ def ask(definition, *, by, why, simulation=None, seen=None):
     simulation: the impact preview to attach, of exactly these rules; the newest one there is when not given. It is frozen.
     seen: the hash of the document that person was looking at. After changes were asked for it is the same request.
     """
-    known = ApprovalRequest.objects.open().filter(kind=Kind.DEFINITION, key=_key(definition.pk))
+    known = ApprovalRequest.objects.open().filter(kind=KIND, key=_key(definition.pk))
     request = known.select_for_update().first()  # before the rules, as whoever decides it does
     with acting(by=by, reason=why):
         with _allowed("submit", definition.pk):
@@ -55,9 +57,7 @@ def ask(definition, *, by, why, simulation=None, seen=None):
         }
         if request is None:
             subject = f"{found.layer}: version {found.version} of the rules"
-            return approvals.open(
-                Kind.DEFINITION, key=_key(found.pk), subject=subject, why=why, by=by, **what
-            )
+            return approvals.submit(KIND, key=_key(found.pk), subject=subject, why=why, by=by, **what)
         seen = approvals.token(request)
         if request.status == "changes_asked" and request.content == what["content"]:
             return approvals.resubmit(request, by=by, seen=seen)
@@ -118,7 +118,7 @@ def _frozen(definition, chosen, *, by):
 
 
 def impact_of(definition):
-    """The approvals.Impact of activating this version today, whatever was previewed: counted here and now.
+    """The Impact of activating this version today, whatever was previewed: counted here and now.
 
     It counts accounts for which these rules say another segment than those in use, and that no override pins.
     Nobody is left out as CSM: rules are about all accounts, not about somebody's.
@@ -126,7 +126,7 @@ def impact_of(definition):
     first = Segment.objects.filter(layer=definition.layer_id).order_by("position", "key").first()
     found = preview.count(definition, timezone.localdate())
     moved = moves.reach(found)
-    return approvals.Impact(
+    return Impact(
         accounts=sum(row["accounts"] for row in moved),
         arr=sum((Decimal(row["arr"]) for row in moved), Decimal(0)),
         top_tier=any(first and first.key in (row["from"], row["to"]) for row in moved),
@@ -136,7 +136,7 @@ def impact_of(definition):
 
 def request_of(definition):
     """The latest request about this version; None where nobody has asked."""
-    found = ApprovalRequest.objects.filter(kind=Kind.DEFINITION, key=_key(definition.pk))
+    found = ApprovalRequest.objects.filter(kind=KIND, key=_key(definition.pk))
     return found.order_by("-pk").first()
 
 
@@ -149,7 +149,7 @@ def _key(pk):
 
 def impact(request):
     found = _version(request)
-    return impact_of(found) if found else approvals.Impact()
+    return impact_of(found) if found else Impact()
 
 
 def carry_out(request, *, by, at):
@@ -186,7 +186,7 @@ def gate(verb, version, *, by):
     """True where a decided request takes this step; None where its requester does; Refused for everybody else."""
     if _at_work.get() == (verb, version.pk):
         return None if verb == "submit" else True
-    open = ApprovalRequest.objects.open().filter(kind=Kind.DEFINITION, key=_key(version.pk)).first()
+    open = ApprovalRequest.objects.open().filter(kind=KIND, key=_key(version.pk)).first()
     if open is not None:
         raise Refused(
             "definition_awaits_approval", version=version.version, requester=history.who(open, "requester")

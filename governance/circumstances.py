@@ -12,8 +12,10 @@ from django.db.models import Q, Sum
 from accounts.models import Account
 from core import history
 from core.wording import day, listed, money, plural
-from governance import approvals, kinds
+from governance import kinds
+from governance.impact import LATELY, Impact, of_late
 from governance.models import ApprovalRequest, Event
+from governance.requirements import requirement
 from segmentation.models import Segment
 
 RENAMED = timedelta(days=90)
@@ -25,25 +27,15 @@ _ENDED = (_STATUS.REJECTED, _STATUS.WITHDRAWN, _STATUS.EXPIRED)
 
 def told(request, *, at):
     """The sentences, the most telling first; empty for most requests."""
-    accounts, segments = _named(request)
-    since = at - RENAMED
+    accounts, kind, since = request.account_ids(), kinds.of(request), at - RENAMED
     return [
-        *_renamed(Segment, segments, since),
+        *_renamed(Segment, kind.verbs().segments(request) if kind.has("segments") else (), since),
         *_renamed(Account, accounts, since),
         *_people_renamed(request, since),
         *_worth_more(request, accounts),
         *_asked_before(request, accounts, since),
         *_asked_beside(request, at),
     ]
-
-
-def _named(request):
-    """(ids of the accounts, ids of the segments) it names."""
-    rows = [
-        *request.transitions.values_list("account", "from_segment", "to_segment"),
-        *request.overrides.values_list("account", "from_segment", "segment"),
-    ]
-    return {account for account, *_ in rows}, {one for _, *both in rows for one in both if one}
 
 
 def _renamed(model, ids, since):
@@ -80,20 +72,21 @@ def _people_renamed(request, since):
 
 
 def _worth_more(request, accounts):
-    of_late = approvals.of_late(accounts) if accounts and request.is_open else 0
-    if of_late <= request.arr:
+    highest = of_late(accounts) if accounts and request.is_open else 0
+    if highest <= request.arr:
         return []
     return [
-        f"The ARR of these accounts was up to {money(of_late)} within the last {approvals.LATELY.days} days, and "
+        f"The ARR of these accounts was up to {money(highest)} within the last {LATELY.days} days, and "
         f"{money(request.arr)} is counted now: approvals are needed for the higher one."
     ]
 
 
 def _asked_before(request, accounts, since):
     """Requests of this kind about the same that came to nothing."""
-    same = Q(key=request.key) | Q(transitions__account__in=accounts) | Q(overrides__account__in=accounts)
-    earlier = ApprovalRequest.objects.filter(same, kind=request.kind, status__in=_ENDED, ended_at__gte=since)
-    rows = earlier.exclude(pk=request.pk).distinct().order_by("-ended_at")[:MOST]
+    naming = ApprovalRequest.objects.naming(accounts).values("pk")
+    same = ApprovalRequest.objects.filter(Q(key=request.key) | Q(pk__in=naming), kind=request.kind)
+    earlier = same.filter(status__in=_ENDED, ended_at__gte=since)
+    rows = earlier.exclude(pk=request.pk).order_by("-ended_at")[:MOST]
     return [
         f"Asked for before: “{row.subject}” was {row.get_status_display().lower()} on {day(row.ended_at)}"
         + (
@@ -115,14 +108,14 @@ def _asked_beside(request, at):
     more = others.aggregate(
         accounts=Sum("accounts", default=0), arr=Sum("arr", default=0), changes=Sum("csm_changes", default=0)
     )
-    together = approvals.Impact(
+    together = Impact(
         accounts=request.accounts + more["accounts"],
         arr=request.arr + more["arr"],
         csm_changes=request.csm_changes + more["changes"],
         top_tier=request.top_tier,
         foreign=request.other_currency,
     )
-    needed, *_ = approvals.requirement(request.kind, together)
+    needed, *_ = requirement(request.kind, together)
     roles = [role for role, number in needed.items() if number > request.needed.get(role, 0)]
     if not roles:
         return []

@@ -63,7 +63,7 @@ class Desk:
         for one in Decision.objects.filter(request__in=list(revisions)).order_by("id"):
             if one.revision == revisions[one.request_id]:
                 self._decisions[one.request_id].append(one)
-        by_now = Func("kind", "content", function="demarc_owners", output_field=ArrayField(IntegerField()))
+        by_now = Func("pk", function="demarc_owners", output_field=ArrayField(IntegerField()))
         owners = ApprovalRequest.objects.filter(pk__in=revisions).values_list("pk", by_now)
         self._owners = {request: set(people) for request, people in owners}
         self._given = defaultdict(lambda: defaultdict(set))

@@ -9,7 +9,7 @@ from django.utils import timezone
 from accounts.models import Account, Conflict
 from accounts.revenue import with_arr
 from core import pages
-from governance import approvals
+from governance import inbox
 from governance.models import Alert, ApprovalRequest, Event, Notification, Override, Transition
 from segmentation.models import Assignment, Declaration, Move
 
@@ -56,8 +56,8 @@ def _requests(user, at):
     found = []
     desk = None
     if user.has_perm("governance.decide_request") or user.delegations.exists():
-        desk = approvals.open_desk(at)
-        number = len(approvals.awaiting_ids(user, at=at, desk=desk))
+        desk = inbox.open_desk(at)
+        number = len(inbox.awaiting_ids(user, at=at, desk=desk))
         found.append(
             Waiting(
                 "Requests to decide",
@@ -72,7 +72,7 @@ def _requests(user, at):
                 "Look at them", pages.address("approvalrequests", tab="requested"))
     )  # fmt: skip
     if user.has_perm("governance.plan_transition"):
-        desk = desk or approvals.open_desk(at)
+        desk = desk or inbox.open_desk(at)
         stuck = sum(bool(desk.nobody_can(request)) for request in desk.requests)
         found.append(
             Waiting("Requests nobody can decide", stuck, "The role they need has nobody left: give it to somebody.",

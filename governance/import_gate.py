@@ -2,7 +2,6 @@
 
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from decimal import Decimal
 
 from django.contrib.auth.models import User
 from django.db import connection
@@ -13,8 +12,12 @@ from core import pages
 from core.refusals import Refused, verb
 from core.wording import plural
 from governance import approvals, permissions
-from governance.models import ApprovalRequest, Kind
+from governance.carrying_out import apply
+from governance.impact import Impact
+from governance.models import ApprovalRequest
+from governance.requirements import requirement
 
+KIND = "import"
 _carried_out = ContextVar("carried_out", default=None)  # the import whose request is carried out just now
 Status = ImportBatch.Status
 
@@ -26,7 +29,7 @@ def gate(batch, *, by=None):
 
 
 def needs_approval(batch):
-    return bool(approvals.requirement(Kind.IMPORT, _impact(batch))[0])
+    return bool(requirement(KIND, _impact(batch))[0])
 
 
 def on_import_page(batch, *, by):
@@ -53,8 +56,8 @@ def ask(batch, *, by=None, why, skip_rejected=False):
     rejected = sum(one["rejected"] for one in [*batch.files, *batch.queries])
     if rejected and not skip_rejected:
         raise Refused("rejected_rows_unanswered", rejected=rejected)
-    return approvals.open(
-        Kind.IMPORT,
+    return approvals.submit(
+        KIND,
         key=f"import:{batch.pk}",
         subject=str(batch),
         content={"import": batch.pk, "skip_rejected": bool(rejected and skip_rejected), "files": _fingerprint(batch)},
@@ -112,7 +115,7 @@ def ended(batch):
     request = _open_request(batch)
     if request and request.status == ApprovalRequest.Status.APPROVED:
         with suppress(Refused):  # somebody was faster
-            approvals.apply(request)
+            apply(request)
 
 
 def decided_against(request, *, verdict, by, reason):
@@ -137,13 +140,13 @@ def _carrying_out(batch):
 
 def impact(request):
     batch = ImportBatch.objects.filter(pk=request.content["import"]).first()
-    return _impact(batch) if batch else approvals.Impact()
+    return _impact(batch) if batch else Impact()
 
 
 def _impact(batch):
     """The accounts the preview creates or changes, or as many as it has rows of another kind where those are more."""
     rows = [one["created"] + one["updated"] for one in batch.queries]
-    return approvals.Impact(accounts=max(rows, default=0), arr=Decimal(0))
+    return Impact(accounts=max(rows, default=0))
 
 
 def _fingerprint(batch):
@@ -154,4 +157,4 @@ def _fingerprint(batch):
 
 
 def _open_request(batch):
-    return ApprovalRequest.objects.open().filter(kind=Kind.IMPORT, key=f"import:{batch.pk}").first()
+    return ApprovalRequest.objects.open().filter(kind=KIND, key=f"import:{batch.pk}").first()

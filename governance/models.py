@@ -11,23 +11,13 @@ from django.utils import timezone
 
 from accounts.models import Account, Csm
 from core.history import actor_channel, actor_id, actor_label, tracked
+from governance import kinds
 from segmentation.models import Layer, Segment, Simulation
 
 
 def _person():
     """A column for somebody who appears in history: an id without a foreign key, and how they were called."""
     return models.IntegerField(null=True, blank=True), models.CharField(max_length=200, blank=True)
-
-
-class Kind(models.TextChoices):
-    """What needs an approval."""
-
-    DEFINITION = "definition", "Rules"
-    TIER_CHANGE = "tier_change", "Tier change"
-    OVERRIDE = "override", "Override"
-    POLICY = "policy", "Policy"
-    ROLE = "role", "Role"
-    IMPORT = "import", "Import"
 
 
 # -- who decides
@@ -61,7 +51,7 @@ class ApprovalPolicy(models.Model):
     reaches every threshold it names. `approvals` 0: asks for nobody, and says so.
     """
 
-    kind = models.CharField("what is decided", max_length=20, choices=Kind)
+    kind = models.CharField("what is decided", max_length=20, choices=kinds.choices)
     role = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="approval_policies")
     approvals = models.PositiveSmallIntegerField("approvals needed", default=1)
     min_accounts = models.PositiveIntegerField("from this many accounts", null=True, blank=True)
@@ -181,6 +171,11 @@ class ApprovalRequestQuerySet(models.QuerySet):
     def pending(self):
         return self.filter(status=ApprovalRequest.Status.PENDING)
 
+    def naming(self, accounts):
+        """Those that name one of these accounts, as they are now."""
+        named = RequestAccount.objects.filter(account__in=accounts, revision=F("request__revision"))
+        return self.filter(pk__in=named.values("request"))
+
 
 class ApprovalRequest(models.Model):
     """Something that happens once enough people of the right roles have said yes to exactly this content.
@@ -201,7 +196,7 @@ class ApprovalRequest(models.Model):
 
     OPEN = ["pending", "changes_asked", "approved", "failed"]
 
-    kind = models.CharField(max_length=20, choices=Kind)
+    kind = models.CharField(max_length=20, choices=kinds.choices)
     subject = models.CharField(max_length=400)
     key = models.CharField(max_length=200)  # what it is about: two open requests about the same are refused
     content = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
@@ -226,7 +221,7 @@ class ApprovalRequest(models.Model):
     simulation = models.ForeignKey(
         Simulation, null=True, blank=True, on_delete=models.PROTECT, related_name="requests"
     )
-    measured = models.JSONField(default=list)  # what was counted, and when: approvals._measured
+    measured = models.JSONField(default=list)  # what was counted, and when: impact.Impact.measured
     needed = models.JSONField(default=dict)
     status = models.CharField(max_length=15, choices=Status, default=Status.PENDING)
     due_at = models.DateTimeField()
@@ -256,7 +251,6 @@ class ApprovalRequest(models.Model):
                 violation_error_message="There is an open request about this already.",
             ),
             models.CheckConstraint(name="request_says_why", condition=~Q(why="")),
-            models.CheckConstraint(name="request_of_a_kind", condition=Q(kind__in=Kind.values)),
         ]
         indexes = [
             models.Index(
@@ -272,6 +266,30 @@ class ApprovalRequest(models.Model):
     @property
     def is_open(self):
         return self.status in self.OPEN
+
+    def account_ids(self):
+        """Ids of the accounts it names, as it is now."""
+        return sorted(row.account_id for row in self.named.all() if row.revision == self.revision)
+
+
+class RequestAccount(models.Model):
+    """An account that a revision of a request names. The database writes it, of what the content says; append-only."""
+
+    request = models.ForeignKey(
+        ApprovalRequest, on_delete=models.PROTECT, related_name="named", db_index=False
+    )
+    revision = models.PositiveIntegerField()
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="requests")
+
+    class Meta:
+        ordering = ["id"]
+        default_permissions = []
+        constraints = [
+            models.UniqueConstraint(name="account_named_once", fields=["request", "revision", "account"])
+        ]
+
+    def __str__(self):
+        return f"{self.account} in {self.request}"
 
 
 class Decision(models.Model):

@@ -10,7 +10,6 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from decimal import Decimal
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -25,13 +24,15 @@ from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
 from core.wording import day, plural
 from governance import approvals, events, permissions, transitions
-from governance.models import ApprovalRequest, Kind, Override, Transition
+from governance.impact import of_accounts
+from governance.models import ApprovalRequest, Override, Transition
 from segmentation import causes, decisions
 from segmentation.models import Assignment, Cause, Layer, Move, Segment
 
 log = logging.getLogger(__name__)
 
 Status = Override.Status
+KIND = "override"
 MOST = 200  # accounts in one request
 LONGEST = 2_000  # characters of an explanation
 ANSWERS = ("buying_centre", "use_case", "contract")  # the three questions after an acquisition
@@ -157,8 +158,12 @@ def _left(account):
 
 def look(accounts, segment):
     """A Case for each of the accounts, in the order of their ids; nothing is written."""
-    found = with_arr(Account.objects.filter(pk__in=[one.pk for one in accounts]), timezone.localdate())
-    cases = {one.pk: Case(one, segment) for one in found.select_related("csm").order_by("pk")}
+    return _cases([account.pk for account in accounts], segment)
+
+
+def _cases(ids, segment):
+    accounts = with_arr(Account.objects.filter(pk__in=ids), timezone.localdate())
+    cases = {one.pk: Case(one, segment) for one in accounts.select_related("csm").order_by("pk")}
     states = Assignment.objects.filter(layer=segment.layer_id, product=None, account__in=cases)
     for state in states.select_related("effective", "computed"):
         cases[state.account_id].state = state
@@ -180,19 +185,14 @@ def look(accounts, segment):
 
 def impact_on(cases, plan=None):
     """What the request touches, as the policies of approval count it."""
-    segments = Segment.objects.filter(layer=cases[0].segment.layer_id).order_by("position", "key")
-    top = segments.values_list("pk", flat=True).first()
-    receiver = plan.receiver if plan else None
-    ours = ("", organisation().currency)
-    return approvals.Impact(
-        accounts=len(cases),
-        arr=sum((one.account.arr_now or Decimal(0) for one in cases if one.account.currency in ours), Decimal(0)),
-        csm_changes=sum(receiver is not None and one.planned and one.account.csm_id != receiver.pk for one in cases),
-        top_tier=any(top in (one.segment.pk, one.state and one.state.effective_id) for one in cases),
-        owners=tuple(sorted({one.account.csm.user_id for one in cases if one.account.csm} - {None})),
-        foreign=any(one.account.currency not in ours for one in cases),
-        of_late=approvals.of_late([one.account.pk for one in cases]),
-    )  # fmt: skip
+    receiver = plan.receiver.pk if plan and plan.receiver else None
+    return of_accounts(
+        [case.account.pk for case in cases],
+        receivers={case.account.pk: receiver for case in cases if case.planned},
+        segments={
+            pk for case in cases for pk in (case.segment.pk, case.state and case.state.effective_id) if pk
+        },
+    )
 
 
 @verb
@@ -219,8 +219,8 @@ def ask(
         for row in rows:
             if row.account_id in crossing:
                 transitions.hold(row.account, layer)
-        request = approvals.open(
-            Kind.OVERRIDE,
+        request = approvals.submit(
+            KIND,
             key=_key(layer, accounts),
             subject=_subject(cases, wanted),
             content=_content(rows, wanted),
@@ -352,7 +352,8 @@ def _content(rows, wanted):
         "segment": wanted.segment.pk,
         "expires_on": wanted.expires_on.isoformat(),
         "plan": plan,
-        "overrides": [{"id": row.pk, "account": row.account_id, "from": row.from_segment_id} for row in rows],
+        "accounts": [row.account_id for row in rows],
+        "overrides": [{"id": row.pk, "from": row.from_segment_id} for row in rows],
         **{name: getattr(wanted, name) for name in ("reason_code", "text", "evidence", *ANSWERS)},
     }
 
@@ -377,20 +378,26 @@ def _changes(cases, wanted):
     return said + [f"{question} {answer}" for question, answer in asked if answer]
 
 
-# -- decided about: what governance.approvals calls
+# -- decided about: what governance.kinds names
 
 
 def impact(request):
-    accounts = [row.account for row in request.overrides.select_related("account")]
+    """How far it reaches today (governance.impact)."""
     segment = Segment.objects.select_related("layer").get(pk=request.content["segment"])
-    return impact_on(look(accounts, segment), _plan(request.content["plan"]))
+    return impact_on(_cases(request.account_ids(), segment), _plan(request.content["plan"]))
+
+
+def segments(request):
+    """Ids of the segments it names."""
+    rows = request.overrides.values_list("from_segment", "segment")
+    return {pk for pair in rows for pk in pair if pk}
 
 
 def carry_out(request, *, by, at):
     """Put the overrides of an approved request in force, all or none."""
     content, at = request.content, timezone.localdate(at)
     layer = Layer.objects.get(pk=content["layer"])
-    ids = [one["account"] for one in content["overrides"]]
+    ids = request.account_ids()
     states, _ = _lock(layer, ids)
     rows = {row.pk: row for row in _locked(pk__in=[one["id"] for one in content["overrides"]])}
     active = {row.account_id: row for row in _locked(account__in=ids, layer=layer, status=Status.ACTIVE)}
@@ -399,13 +406,14 @@ def carry_out(request, *, by, at):
     plan = _plan(content["plan"])
     causes.take(Cause.Kind.DECISION, reason=request.why)
     for one in content["overrides"]:
-        _check_still(rows[one["id"]], states.get(one["account"]), content, one)
+        row = rows[one["id"]]
+        _check_still(row, states.get(row.account_id), content, one)
     known = decisions.known_of(ids, layer, at=at)
     for one in content["overrides"]:
-        row, state = rows[one["id"]], states[one["account"]]
+        row = rows[one["id"]]
         if before := active.get(row.account_id):
             _close(before, Status.REPLACED, f"Replaced by the override to {row.segment}.", at=at)
-        _start(row, state, request, plan, known, by=by, at=at)
+        _start(row, states[row.account_id], request, plan, known, by=by, at=at)
 
 
 def _check_still(row, state, content, one):
@@ -455,7 +463,7 @@ def decided_against(request, *, verdict, by, reason):
     }
     status, told = ended[verdict]
     layer = Layer.objects.get(pk=request.content["layer"])
-    _, crossing = _lock(layer, [one["account"] for one in request.content["overrides"]])
+    _, crossing = _lock(layer, request.account_ids())
     causes.take(Cause.Kind.DECISION, reason=reason)
     for row in _requested(request):
         _close(row, status, reason or f"The request {told}.", at=timezone.localdate())

@@ -13,11 +13,15 @@ from core import pages
 from core.history import acting, actor
 from core.refusals import Refused, verb
 from governance import approvals, events, permissions
-from governance.models import ApprovalRequest, Decision, Delegation, Kind
+from governance.carrying_out import recount
+from governance.impact import Impact
+from governance.models import ApprovalRequest, Decision, Delegation
+from governance.requirements import requirement
 from governance.roles import ROLES
 from segmentation import causes
 from segmentation.models import Cause
 
+KIND = "role"
 ADMINISTRATOR = "Administrator"
 
 
@@ -36,15 +40,15 @@ def ask(user, *, by=None, why, add=(), remove=()):
     permissions.check(permissions.ask_role(user, by=by))
     add, remove = _wanted(user, add, remove)
     _check_stays_administered(user, remove)
-    return approvals.open(
-        Kind.ROLE,
+    return approvals.submit(
+        KIND,
         key=f"role:{user.pk}",
         subject=f"Roles of {user.get_username()}: {_short(add, remove)}",
         content={"user": user.pk, "add": add, "remove": remove},
         changes=sentences(user, add, remove),
         why=why,
         by=by,
-        impact=approvals.Impact(owners=(user.pk,)),  # nobody decides about their own roles
+        impact=Impact(owners=(user.pk,)),  # nobody decides about their own roles
     )
 
 
@@ -61,7 +65,7 @@ def change(request, *, by=None, seen, add=(), remove=(), why=None):
         request,
         content={"user": user.pk, "add": add, "remove": remove},
         changes=sentences(user, add, remove),
-        impact=approvals.Impact(owners=(user.pk,)),
+        impact=Impact(owners=(user.pk,)),
         subject=f"Roles of {user.get_username()}: {_short(add, remove)}",
         by=by,
         seen=seen,
@@ -97,7 +101,7 @@ def _wanted(user, add, remove):
 
 
 def impact(request):
-    return approvals.Impact(owners=(request.content["user"],))
+    return Impact(owners=(request.content["user"],))
 
 
 def carry_out(request, *, by, at):
@@ -140,7 +144,7 @@ def _put(user, add, remove, *, reason, about=None):
         data={"user": user.pk, "label": user.get_username(), "add": list(add), "remove": list(remove)},
     )
     if remove:
-        approvals.recount(user)
+        recount(user)
 
 
 # -- at set-up
@@ -154,7 +158,7 @@ def set_up_refusal(*, by):
     machine = permissions.at_the_machine(by)
     if not machine and not (by is not None and by.is_active and by.is_superuser):
         return Refused("roles_need_a_request")
-    needed, _, _ = approvals.requirement(Kind.ROLE, approvals.Impact())
+    needed, _, _ = requirement(KIND, Impact())
     deciders = User.objects.filter(groups__name__in=needed)
     if machine:
         deciders = deciders.filter(is_active=True)
@@ -203,7 +207,7 @@ def deactivate(user, *, by=None, reason):
         user.is_active = False
         user.save(update_fields=["is_active"])
         _tell(user, f"The login of {user.get_username()} is closed.")
-        approvals.recount(user)
+        recount(user)
         return user
 
 
@@ -230,7 +234,7 @@ def delete(user, *, by=None, reason="Deleted"):
         if user.is_active:  # so that what they approved is counted anew while they are still known
             user.is_active = False
             user.save(update_fields=["is_active"])
-            approvals.recount(user)
+            recount(user)
         for one in Delegation.objects.filter(absent=user) | Delegation.objects.filter(delegate=user):
             one.delete()
         looked_after = getattr(user, "csm", None)

@@ -1,19 +1,12 @@
 """The plan of a tier change: what it starts from, and what a request for approval says of it.
 
-The content of a request is {"layer": id, "transitions": [what is carried out of each]}; dates are ISO texts. What is ticked
-off and noted meanwhile is no part of it.
+The content of a request is {"layer": id, "accounts": [ids], "transitions": [what is carried out of each]}; dates are ISO
+texts. What is ticked off and noted meanwhile is no part of it.
 """
 
-from decimal import Decimal
-
-from django.utils import timezone
-
-from accounts.models import Account
-from accounts.revenue import with_arr
-from core.organisation import organisation
 from core.wording import day, money, plural
+from governance.impact import of_accounts
 from governance.models import CrossingPolicy
-from segmentation.models import Segment
 
 # Lines of the checklist, from what the target segment's treatment and service model say.
 FROM_TREATMENT = ["play_on_entry", "success_plan_template", "touch_frequency"]
@@ -70,13 +63,16 @@ def notice(transition):
 
 def content(transitions):
     """What is carried out once it is approved."""
-    return {"layer": transitions[0].layer_id, WITHIN: [_content(one) for one in transitions]}
+    return {
+        "layer": transitions[0].layer_id,
+        "accounts": [one.account_id for one in transitions],
+        WITHIN: [_content(one) for one in transitions],
+    }
 
 
 def _content(one):
     return {
         "id": one.pk,
-        "account": one.account_id,
         "layer": one.layer_id,
         "from": one.from_segment_id,
         "to": one.to_segment_id,
@@ -134,24 +130,13 @@ def _sentence(one):
 
 def impact(transitions):
     """What a request touches, as the policies of approval count it."""
-    from governance import approvals
-
-    ours = ("", organisation().currency)
-    worth = with_arr(
-        Account.objects.filter(pk__in=[one.account_id for one in transitions]), timezone.localdate()
-    )
-    tops = _tops({one.layer_id for one in transitions})
-    return approvals.Impact(
-        accounts=len(transitions),
-        arr=sum((one.arr_now or Decimal(0) for one in worth if one.currency in ours), Decimal(0)),
-        csm_changes=sum(one.receiver_id not in (None, one.account.csm_id) for one in transitions),
-        top_tier=any(tops & {one.from_segment_id, one.to_segment_id} for one in transitions),
-        owners=tuple(sorted({one.account.csm.user_id for one in transitions if one.account.csm} - {None})),
-        foreign=any(one.currency not in ours for one in worth),
-        of_late=approvals.of_late([one.pk for one in worth]),
+    return of_accounts(
+        [one.account_id for one in transitions],
+        receivers={one.account_id: one.receiver_id for one in transitions},
+        segments=segments(transitions),
     )
 
 
-def _tops(layers):
-    segments = Segment.objects.filter(layer__in=layers).order_by("layer_id", "position", "key")
-    return set(segments.distinct("layer_id").values_list("pk", flat=True))
+def segments(transitions):
+    """Ids of the segments they leave or enter."""
+    return {pk for one in transitions for pk in (one.from_segment_id, one.to_segment_id)}

@@ -9,7 +9,6 @@ from decimal import Decimal, InvalidOperation
 
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
-from django.db.models import Count, Q, Sum
 
 from accounts import currency
 from accounts.models import Account
@@ -20,12 +19,16 @@ from core.organisation import fixed_by, organisation
 from core.refusals import Refused, verb
 from core.wording import money, plural
 from governance import approvals, crossings, events, permissions, profiles
+from governance.carrying_out import tighten
 from governance.deciders import NEVER
-from governance.models import ApprovalPolicy, CrossingPolicy, Kind, Profile
+from governance.impact import Impact, of_everybody
+from governance.kinds import KINDS
+from governance.models import ApprovalPolicy, CrossingPolicy, Profile
 from governance.profiles import PROFILES, Row
 from segmentation import causes, treatments
 from segmentation.models import Assignment, Cause, Layer
 
+KIND = "policy"
 MOST_ROWS = 12
 CROSSING = (
     "hold_days",
@@ -42,13 +45,13 @@ LAYER = ("policy", "plan_provisional_downgrades", "primary")
 
 @dataclass(frozen=True)
 class Proposal:
-    """A change of policy as it is asked for: see approvals.open."""
+    """A change of policy as it is asked for: see approvals.submit."""
 
     key: str
     subject: str
     content: dict
     changes: list
-    impact: approvals.Impact
+    impact: Impact
 
     def columns(self):
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -82,7 +85,7 @@ def _where(row):
 
 def told():
     """{kind: [sentences]} of the policies there are."""
-    found = {kind: [] for kind in Kind.values}
+    found = {kind: [] for kind in KINDS}
     for row in ApprovalPolicy.objects.select_related("role").order_by("kind", "id"):
         found[row.kind].append(sentence(row))
     return {kind: sentences or [sentence(Row(kind))] for kind, sentences in found.items()}
@@ -105,9 +108,9 @@ def table():
             "| what | who |",
             "|---|---|",
         ]
-        for kind in Kind:
+        for kind, needs in KINDS.items():
             said = [sentence(row) for row in rows if row.kind == kind] or [sentence(Row(kind))]
-            lines.append(f"| {kind.label} | {'<br>'.join(said)} |")
+            lines.append(f"| {needs.label} | {'<br>'.join(said)} |")
         lines.append("")
     return "\n".join(lines).rstrip()
 
@@ -128,7 +131,7 @@ def _row(policy):
 
 def for_kind(kind, rows):
     """Other policies for a kind of request: these rows (profiles.Row) instead of those there are."""
-    if kind not in Kind.values:
+    if kind not in KINDS:
         raise Refused("kind_unknown")
     if len(rows) > MOST_ROWS:
         raise Refused("too_many_policy_lines", most=MOST_ROWS)
@@ -136,7 +139,7 @@ def for_kind(kind, rows):
     before = rows_of(kind)
     if set(rows) == set(before):
         raise Refused("policy_unchanged")
-    label = Kind(kind).label
+    label = KINDS[kind].label
     content = {"what": "kind", "kind": kind, "was": _plain(before), "rows": _plain(rows)}
     return Proposal(
         key=f"policy:kind:{kind}",
@@ -160,7 +163,7 @@ def _impact_on_lines(content):
         if line["approvals"] and line not in rows.get(kind, [])
     }
     held = User.objects.filter(is_active=True, groups__name__in=gone).values_list("groups__name", flat=True)
-    return approvals.Impact(roles=tuple(sorted(gone.intersection(held))))
+    return Impact(roles=tuple(sorted(gone.intersection(held))))
 
 
 def _checked(row):
@@ -210,12 +213,12 @@ def for_profile(name):
     """Another governance profile: its policies instead of all there are."""
     if name not in PROFILES:
         raise Refused("profile_unknown")
-    before = {kind: rows_of(kind) for kind in Kind.values}
-    after = {kind: [row for row in PROFILES[name] if row.kind == kind] for kind in Kind.values}
+    before = {kind: rows_of(kind) for kind in KINDS}
+    after = {kind: [row for row in PROFILES[name] if row.kind == kind] for kind in KINDS}
     changes = [
         one
-        for kind in Kind
-        for one in _changed(kind.label, before[kind] or [Row(kind)], after[kind] or [Row(kind)])
+        for kind, needs in KINDS.items()
+        for one in _changed(needs.label, before[kind] or [Row(kind)], after[kind] or [Row(kind)])
     ]
     profile = Profile.objects.get()
     if not changes and profile.name == name:
@@ -410,8 +413,8 @@ def for_settings(values):
 def _impact_of_settings(content):
     """Another currency reaches every account; the other settings none."""
     if content["values"]["currency"] == content["was"]["currency"]:
-        return approvals.Impact()
-    return _impact_on(Account.objects.active())
+        return Impact()
+    return of_everybody(Account.objects.active())
 
 
 def _label(name):
@@ -426,17 +429,7 @@ def _service_of(layer):
 
 def _impact_of(layer):
     labelled = Assignment.objects.filter(layer=layer).values("account")
-    return _impact_on(Account.objects.active().filter(pk__in=labelled))
-
-
-def _impact_on(accounts):
-    ours = Q(currency__in=["", organisation().currency])
-    found = accounts.aggregate(
-        accounts=Count("pk"), arr=Sum("arr", filter=ours), foreign=Count("pk", filter=~ours)
-    )
-    return approvals.Impact(
-        accounts=found["accounts"], arr=found["arr"] or Decimal(0), foreign=bool(found["foreign"])
-    )
+    return of_everybody(Account.objects.active().filter(pk__in=labelled))
 
 
 # -- asking
@@ -446,7 +439,7 @@ def _impact_on(accounts):
 def ask(proposal, *, by=None, why):
     """Ask for a change of policy. Returns the ApprovalRequest; it is done already where nobody has to approve it."""
     permissions.check(permissions.change_policies(by=by))
-    return approvals.open(Kind.POLICY, why=why, by=by, **proposal.columns())
+    return approvals.submit(KIND, why=why, by=by, **proposal.columns())
 
 
 @verb
@@ -468,7 +461,7 @@ def impact(request):
     if request.content["what"] == "settings":
         return _impact_of_settings(request.content)
     layer = Layer.objects.filter(pk=request.content.get("layer")).first()
-    return _impact_of(layer) if layer else approvals.Impact()
+    return _impact_of(layer) if layer else Impact()
 
 
 def carry_out(request, *, by, at):
@@ -501,15 +494,15 @@ def _put_kind(content):
         one.delete()
     for row in content["rows"]:
         ApprovalPolicy.objects.create(**row | {"role": Group.objects.get(name=row["role"])})
-    approvals.tighten(kind)
+    tighten(kind)
 
 
 def _put_profile(content):
     profile = _lock_policies()
-    _check_same({kind: _plain(rows_of(kind)) for kind in Kind.values}, content["was"])
+    _check_same({kind: _plain(rows_of(kind)) for kind in KINDS}, content["was"])
     profiles.put(profile, content["name"])
-    for kind in Kind.values:
-        approvals.tighten(kind)
+    for kind in KINDS:
+        tighten(kind)
 
 
 def _lock_policies():

@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from core.history import acting
-from governance import alerts, approvals, chores, mail, notifications, overrides, transitions
+from governance import alerts, chores, due, mail, notifications, overrides, transitions
 from segmentation.models import Layer
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ DAILY = {
     "overrides that end": lambda: overrides.expire(at=timezone.localdate()),
     "overrides that disagree": _disagree,
     "overrides about to end": lambda: overrides.remind(at=timezone.localdate()),
-    "requests that expire": lambda: approvals.expire(at=timezone.now()),
-    "requests about to expire": lambda: approvals.escalate(at=timezone.now()),
+    "requests that expire": lambda: due.expire(at=timezone.now()),
+    "requests about to expire": lambda: due.escalate(at=timezone.now()),
     chores.TIER_CHANGES: lambda: transitions.daily(at=timezone.localdate()),
     "alerts": lambda: alerts.evaluate(at=timezone.localdate()),
 }
@@ -78,7 +78,7 @@ FOLLOW = {
 }
 SWEEP = {
     "tier changes": lambda: transitions.follow_ended(),
-    "requests that are due": lambda: approvals.apply_due(at=timezone.now()),
+    "requests that are due": lambda: due.apply_due(at=timezone.now()),
     "telling people": lambda: notifications.deliver(),
     "mail": lambda: mail.send_due(),
 }

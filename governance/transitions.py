@@ -26,13 +26,14 @@ from core.status_tables import StatusTable, Step
 from core.wording import day, plural
 from governance import approvals, chores, crossings, events, permissions, plans
 from governance.deciders import Desk
-from governance.models import ApprovalRequest, Event, FollowedRun, Kind, Transition
+from governance.models import ApprovalRequest, Event, FollowedRun, Transition
 from segmentation import causes, decisions
 from segmentation.models import Assignment, Cause, Layer, Move, Run, RunLayer
 
 log = logging.getLogger(__name__)
 
 Status, Hold, Origin = Transition.Status, Transition.Hold, Transition.Origin
+KIND = "tier_change"
 MOST = 200  # tier changes in one request
 LONGEST = 4_000  # characters of a text
 MOST_LINES = 50  # of a checklist
@@ -201,8 +202,8 @@ def ask(transitions, *, by, why):
         rows = _locked(transitions)
         _check_ready(rows)
         causes.take(Cause.Kind.DECISION, reason=why)
-        request = approvals.open(
-            Kind.TIER_CHANGE,
+        request = approvals.submit(
+            KIND,
             key=_key(rows),
             subject=plans.subject(rows),
             content=plans.content(rows),
@@ -283,18 +284,24 @@ def _narrowed(request, rest):
     rows = Transition.objects.filter(pk__in=[one["id"] for one in rest]).select_related(*_RELATED)
     rows = list(rows.order_by("pk"))
     return {
-        "content": {**request.content, plans.WITHIN: rest},
+        "content": {**request.content, "accounts": [one.account_id for one in rows], plans.WITHIN: rest},
         "changes": plans.changes(rows),
         "impact": plans.impact(rows),
         "subject": plans.subject(rows),
     }
 
 
-# -- decided about: what governance.approvals calls
+# -- decided about: what governance.kinds names
 
 
 def impact(request):
-    return plans.impact(list(request.transitions.select_related(*_RELATED)))
+    """How far it reaches today (governance.impact)."""
+    return plans.impact(list(request.transitions.all()))
+
+
+def segments(request):
+    """Ids of the segments it names."""
+    return plans.segments(request.transitions.all())
 
 
 def carry_out(request, *, by, at):

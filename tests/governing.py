@@ -1,6 +1,6 @@
 """What tests of governance start from: people in roles, policies, requests; and a kind of request that only takes notes.
 
-`notes` stands in for a kind's module: `KINDS[kind] = KindOfRequest("governing")` (the fixture `noted` does it for overrides).
+This module stands in for a kind's module: `KINDS[kind] = NOTED` (the fixture `noted` does it for overrides).
 """
 
 from datetime import timedelta
@@ -13,11 +13,13 @@ from django.utils import timezone
 from core.history import acting
 from core.refusals import Refused
 from governance import approvals
-from governance.approvals import Impact
+from governance.impact import Impact, stored
+from governance.kinds import KindOfRequest
 from governance.models import ApprovalPolicy, Delegation, Event
 from segmentation import causes
 from segmentation.models import Cause
 
+NOTED = KindOfRequest("governing", "Override", "Notes are taken.")
 notes = []  # what the noted kind was told: (what, id of the request)
 failing = []  # not empty: carrying out is refused with this sentence
 
@@ -80,7 +82,7 @@ def away(absent, delegate, *, days=7, since=0):
 
 def request_of(by, *, kind="override", key="override:1", impact=None, **columns):
     """A request of the noted kind, pending unless policies ask for nobody."""
-    return approvals.open(
+    return approvals.submit(
         kind,
         **{
             "key": key,
@@ -131,4 +133,4 @@ def address(request):
 
 
 def impact(request):
-    return approvals.impact_of(request)
+    return stored(request)

@@ -11,8 +11,10 @@ from django.utils.html import format_html
 from accounts.admin.governed import page
 from core import history, wording
 from core.refusals import Refused
-from governance import activations, approvals, permissions
-from governance.models import ApprovalRequest, Kind
+from governance import activations, inbox, permissions
+from governance.impact import Impact
+from governance.models import ApprovalRequest
+from governance.requirements import requirement
 from segmentation import impact, simulation, versions
 from segmentation.models import Definition, Simulation
 
@@ -115,15 +117,14 @@ def _needed(needed):
 
 def _deciders(one, user):
     """Who will have to say yes, as `1 × Approver and 1 × Finance`; "" where nobody and it applies at once."""
-    impact = activations.impact_of(one)
-    needed, *_ = approvals.requirement(Kind.DEFINITION, impact, by=user)
+    needed, *_ = requirement(activations.KIND, activations.impact_of(one), by=user.pk)
     return _needed(needed)
 
 
 def _most(user):
     """Who decides about the largest change there could be: nobody only where nobody ever does."""
-    most = approvals.Impact(accounts=10**9, arr=Decimal(10**15), csm_changes=10**9, top_tier=True)
-    return approvals.requirement(Kind.DEFINITION, most, by=user)[0]
+    most = Impact(accounts=10**9, arr=Decimal(10**15), csm_changes=10**9, top_tier=True)
+    return requirement(activations.KIND, most, by=user.pk)[0]
 
 
 def on_rules_page(one, *, user):
@@ -144,7 +145,7 @@ def on_rules_page(one, *, user):
         return {"send": send, "said": said, "link": ("See the request", link)}
     if not asked.is_open:
         return {"send": send, "past": ("How it was decided", link)}
-    parts = ", ".join(f"{part.given} of {part.needed} {part.role}" for part in approvals.standing(asked))
+    parts = ", ".join(f"{part.given} of {part.needed} {part.role}" for part in inbox.standing(asked))
     said = f"{asked.get_status_display()} since {wording.day(asked.requested_at)}: {parts}. Asked for by {history.who(asked, 'requester')}."
     text = "Decide" if permissions.may(permissions.decide(asked, by=user)) else "See the request"
     return {"send": send, "said": said, "link": (text, link)}

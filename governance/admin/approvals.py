@@ -13,15 +13,15 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 
 from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
-from accounts.models import Account
-from accounts.revenue import with_arr
 from core import history, wording
 from core.refusals import Refused
-from governance import approvals, circumstances, deciders, kinds, permissions, transitions
+from governance import approvals, circumstances, deciders, inbox, kinds, permissions
+from governance.carrying_out import apply
 from governance.models import ApprovalRequest
+from governance.requirements import count
 from segmentation import impact
 
-from . import triage
+from . import sections, triage
 
 LIST = "admin:governance_approvalrequest_changelist"
 PAGE = "admin:governance_approvalrequest_change"
@@ -29,9 +29,12 @@ TABS = {"mine": "For me", "requested": "Requested by me", "all": "All", "decided
 BADGES = {"pending": "warn", "changes_asked": "warn", "approved": "brand", "applied": "ok", "rejected": "bad",
           "withdrawn": "", "expired": "", "failed": "bad"}  # fmt: skip
 VERDICTS = {"approve": "ok", "ask": "warn", "reject": "bad"}
-NAMED = 200  # accounts named on a request's page
 
 Status = ApprovalRequest.Status
+
+
+def _listed_kinds():
+    return wording.listed(label.lower() for _, label in kinds.choices())
 
 
 class TabFilter(admin.SimpleListFilter):
@@ -60,7 +63,7 @@ class RequestChanges(Changes):
         self.result_list = list(self.result_list)
         desk = deciders.Desk(one for one in self.result_list if one.is_open)
         for one in self.result_list:
-            one.parts = approvals.standing(one, desk=desk) if one.is_open else _decided(one)
+            one.parts = inbox.standing(one, desk=desk) if one.is_open else _decided(one)
 
 
 @admin.register(ApprovalRequest)
@@ -70,9 +73,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     search_fields = ["subject", "why", "requester_label"]
     search_help_text = "Subject, reason or requester"
     about_accounts = True
-    empty_text = (
-        "What needs an approval comes here by itself: rules, tier changes, overrides, policies and roles."
-    )
+    empty_text = f"What needs an approval comes here by itself: {_listed_kinds()}."
 
     def has_view_permission(self, request, obj=None):
         """Who may see requests sees all of them, everybody their own."""
@@ -182,7 +183,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
 
     def _page(self, request, one, refusal):
         desk = deciders.Desk([one])
-        refusals = _refusals(one, request.user, desk)
+        refusals, section = _refusals(one, request.user, desk), sections.of(one)
         return page(
             request,
             "demarc/approval.html",
@@ -194,7 +195,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             overdue=_waits(one) and one.due_at < timezone.now(),
             seen=approvals.token(one),
             parts=parts(one, desk),
-            nobody=approvals.nobody_can(one, desk=desk),
+            nobody=inbox.nobody_can(one, desk=desk),
             decisions=[
                 (said, VERDICTS[said.verdict]) for said in one.decided if said.revision == one.revision
             ],
@@ -203,9 +204,10 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             measured=_measured(one),
             about_accounts=kinds.of(one).about_accounts,
             circumstances=circumstances.told(one, at=timezone.now()) if one.is_open else [],
-            **_subjects(one),
+            section=section.template if section else None,
+            **(section.context(one) if section else {}),
             moved=_moved(one),
-            address=approvals.address(one),
+            address=kinds.of(one).verbs().address(one),
             may={name for name, refusal in refusals.items() if permissions.may(refusal)},
             why_not=refusals["approve"],
             mine=request.user.pk in (one.requester, *one.editors),
@@ -239,13 +241,13 @@ def tabbed(requests, key, request):
 def _for_me(request):
     """Ids of what waits for this person: the list and the number on its tab, looked up once."""
     if not hasattr(request, "waits_for_me"):
-        request.waits_for_me = approvals.awaiting_ids(request.user)
+        request.waits_for_me = inbox.awaiting_ids(request.user)
     return request.waits_for_me
 
 
 def parts(one, desk=None):
     """How far it is in each role: as it counts now while it is open, as it was decided once it has ended."""
-    return approvals.standing(one, desk=desk) if one.is_open else _decided(one)
+    return inbox.standing(one, desk=desk) if one.is_open else _decided(one)
 
 
 def applies(one):
@@ -270,7 +272,7 @@ def _measured(one):
     """What it was counted to reach, and when; also now, where that takes no look at everybody."""
     found = list(one.measured)
     if one.is_open and not kinds.of(one).whole_portfolio:
-        now = approvals.count(one)
+        now = count(one)
         found += [now] if now != found[-1] | {"when": "now", "at": now["at"]} else []
     return [
         count
@@ -281,7 +283,7 @@ def _measured(one):
 
 def _following(user, one):
     """What this person decides next, the most pressing first."""
-    return approvals.awaiting(user).exclude(pk=one.pk).order_by("due_at", "pk").first()
+    return inbox.awaiting(user).exclude(pk=one.pk).order_by("due_at", "pk").first()
 
 
 def _waits(one):
@@ -304,7 +306,7 @@ def _decided(one):
 
 def _get(key):
     decided = Prefetch("decisions", to_attr="decided")
-    known = ApprovalRequest.objects.select_related("simulation").prefetch_related(decided)
+    known = ApprovalRequest.objects.select_related("simulation").prefetch_related(decided, "named")
     found = known.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
     if found is None:
         raise Http404("There is no such request.")
@@ -354,22 +356,11 @@ def _resubmit(request, one, seen, reason):
 
 
 def _again(request, one, seen, reason):
-    one = approvals.apply(one, by=request.user)
+    one = apply(one, by=request.user)
     if one.status == Status.FAILED:
         messages.error(request, f"It failed again: {one.failure}")
     else:
         messages.success(request, applies(one) if one.status == Status.APPROVED else "Done.")
-
-
-def _take_out(request, one, seen, reason):
-    key = request.POST.get("transition", "")
-    found = one.transitions.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
-    if found is None:
-        raise Refused("account_not_chosen")
-    transitions.take_out(one, found, by=request.user, reason=reason, seen=seen)
-    messages.success(
-        request, f"{found.account} is taken out and planned anew. You may still decide about the others."
-    )
 
 
 def _comment(request, one, seen, reason):
@@ -383,14 +374,15 @@ STEPS = {
     "withdraw": _withdraw,
     "resubmit": _resubmit,
     "again": _again,
-    "take_out": _take_out,
     "comment": _comment,
 }
 
 
 def _step(request, one):
     """Take the step the form names; then the request's page. Raises Refused."""
-    step = STEPS.get(request.POST.get("verb"))
+    section = sections.of(one)
+    steps = STEPS | section.steps if section else STEPS
+    step = steps.get(request.POST.get("verb"))
     if step is None:
         raise Refused("step_not_chosen")
     step(request, one, request.POST.get("seen", ""), request.POST.get("reason", "").strip())
@@ -409,24 +401,6 @@ def _refusals(one, user, desk):
         "withdraw": permissions.withdraw(one, by=user),
         "again": permissions.apply(one, by=user),
         "comment": permissions.comment(one, by=user),
-    }
-
-
-def _subjects(one):
-    """The accounts a request is about: the tier changes and overrides that wait for it, or waited."""
-    changes = one.transitions.select_related(
-        "account", "layer", "from_segment", "to_segment", "giver", "receiver"
-    )
-    pins = list(one.overrides.select_related("account", "layer", "segment").order_by("pk")[:NAMED])
-    if pins:
-        accounts = Account.objects.filter(pk__in=[pin.account_id for pin in pins])
-        worth = {account.pk: account.arr_now for account in with_arr(accounts, timezone.localdate())}
-        for pin in pins:
-            pin.arr = worth[pin.account_id]
-    return {
-        "transitions": changes.order_by("pk")[:NAMED],
-        "overrides": pins,
-        "named": NAMED,
     }
 
 
@@ -463,3 +437,17 @@ def _revisions(one):
         })  # fmt: skip
         before = row.changes
     return told[::-1]
+
+
+# -- on the page of an account
+
+
+def account_part(request, account):
+    """The open requests that name an account; see settings.ACCOUNT_PAGE_PARTS. Kinds with a Section tell of theirs themselves."""
+    waiting = ApprovalRequest.objects.open().naming([account.pk]).exclude(kind__in=sections.SECTIONS)
+    return {
+        "notices": [
+            ("warn", f"{one.subject}: {one.get_status_display().lower()}.", _page_of(one))
+            for one in waiting.defer("content", "changes").order_by("pk")
+        ]
+    }

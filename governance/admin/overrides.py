@@ -15,17 +15,19 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, 
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.admin.people import CsmFilter
 from accounts.models import Account, Csm
+from accounts.revenue import with_arr
 from core import history
 from core.organisation import organisation
 from core.refusals import Refused
 from core.wording import day, plural
 from governance import approvals, overrides, permissions
-from governance.models import Kind, Override, Transition
+from governance.models import Override, Transition
+from governance.requirements import requirement
 from segmentation import scopes
 from segmentation.models import Layer, Segment
 from segmentation.treatments import FIELDS
 
-from . import triage
+from . import sections, triage
 
 LIST = "admin:governance_override_changelist"
 PAGE = "admin:governance_override_change"
@@ -413,7 +415,7 @@ def _coming(cases, segment):
     cases = [one for one in cases if not one.obstacle]
     if not cases:
         return None
-    needed, due, expire = approvals.requirement(Kind.OVERRIDE, overrides.impact_on(cases))
+    needed, due, expire = requirement(overrides.KIND, overrides.impact_on(cases))
     accounts = [one.account.pk for one in cases]
     open_changes = Transition.objects.open().filter(account__in=accounts, layer=layer)
     return {
@@ -502,3 +504,20 @@ def _date(text):
         return date.fromisoformat(text) if text else None
     except ValueError:
         raise Refused("not_a_date", typed=text[:20]) from None
+
+
+# -- on the page of its request
+
+
+def _on_request_page(request):
+    """The overrides that wait for a request, or waited, each with the ARR of its account."""
+    related = ("account", "layer", "segment")
+    pins = list(request.overrides.select_related(*related).order_by("pk")[: sections.NAMED])
+    accounts = Account.objects.filter(pk__in=[pin.account_id for pin in pins])
+    worth = {account.pk: account.arr_now for account in with_arr(accounts, timezone.localdate())}
+    for pin in pins:
+        pin.arr = worth[pin.account_id]
+    return {"overrides": pins, "named": sections.NAMED}
+
+
+sections.SECTIONS[overrides.KIND] = sections.Section("demarc/request_overrides.html", _on_request_page)

@@ -296,7 +296,7 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
 
 
 def _open_request(user):
-    return ApprovalRequest.objects.open().filter(kind="role", key=f"role:{user.pk}").first()
+    return ApprovalRequest.objects.open().filter(kind=people.KIND, key=f"role:{user.pk}").first()
 
 
 def answered(request, asked, otherwise):

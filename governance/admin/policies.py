@@ -12,7 +12,8 @@ from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from core.refusals import Refused
 from governance import approvals, crossings, permissions, policies, profiles
 from governance.deciders import NEVER
-from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Kind, Profile
+from governance.kinds import KINDS
+from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Profile
 from governance.roles import ROLES
 from segmentation.models import Layer
 
@@ -20,14 +21,6 @@ from .people import answered
 
 LIST = "admin:governance_approvalpolicy_changelist"
 EMPTY_ROWS = 2  # more than there are, for new ones
-DOES = {
-    "definition": "New rules of a segmentation become active.",
-    "tier_change": "Accounts move to another segment of a segmentation that needs approval.",
-    "override": "A segment is pinned for an account against the rules.",
-    "policy": "One of the policies of this page changes.",
-    "role": "Somebody gets or loses a role.",
-    "import": "An import that was looked at is carried out.",
-}
 CROSSING_HELP = {
     "margin": "In points of the overall score; 0 for any.",
     "material_arr": "As a share: 0.2 is 20 %.",
@@ -56,7 +49,7 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
     def changelist_view(self, request, extra_context=None):
         if not self.has_view_permission(request):
             raise PermissionDenied
-        waiting = {one.key: one for one in ApprovalRequest.objects.open().filter(kind=Kind.POLICY)}
+        waiting = {one.key: one for one in ApprovalRequest.objects.open().filter(kind=policies.KIND)}
         layers = list(Layer.objects.prefetch_related("crossing_policies"))
         active = Q(user__is_active=True)
         held = ApprovalPolicy.role.field.related_model.objects.filter(name__in=ROLES)
@@ -72,9 +65,9 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
             profile_does=profiles.DOES,
             profile_waiting=waiting.get("policy:profile"),
             kinds=[
-                {"kind": kind, "does": DOES[kind], "sentences": told[kind],
+                {"kind": kind, "needs": needs, "sentences": told[kind],
                  "waiting": waiting.get(f"policy:kind:{kind}")}
-                for kind in Kind
+                for kind, needs in KINDS.items()
             ],
             layers=[
                 {"layer": one, "waiting": waiting.get(f"policy:layer:{one.pk}"),
@@ -88,24 +81,26 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
     # -- asking for another one
 
     def kind_view(self, request, kind):
-        if kind not in Kind.values:
+        if kind not in KINDS:
             raise Http404("There is no such kind of request.")
         rows = policies.rows_of(kind)
         return self._form(
             request,
             template="demarc/policy_kind.html",
-            title=f"Who decides: {Kind(kind).label}",
+            title=f"Who decides: {KINDS[kind].label}",
             key=f"policy:kind:{kind}",
             proposal=lambda: policies.for_kind(kind, _typed_rows(request.POST, kind)),
-            kind=Kind(kind),
-            does=DOES[kind],
+            needs=KINDS[kind],
             now=policies.told()[kind],
             roles=[role for role in ROLES if role not in NEVER],
             rows=lambda waiting: _shown_rows(request.POST, waiting, rows),
         )
 
     def profile_view(self, request):
-        rows = {name: [(kind, _said(name, kind)) for kind in Kind] for name in profiles.PROFILES}
+        rows = {
+            name: [(needs.label, _said(name, kind)) for kind, needs in KINDS.items()]
+            for name in profiles.PROFILES
+        }
         return self._form(
             request,
             template="demarc/policy_profile.html",
@@ -182,7 +177,7 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
         )  # fmt: skip
 
     def _waiting(self, key):
-        return ApprovalRequest.objects.open().filter(kind=Kind.POLICY, key=key).first()
+        return ApprovalRequest.objects.open().filter(kind=policies.KIND, key=key).first()
 
     def _ask(self, request, proposal, waiting):
         why = request.POST.get("why", "")

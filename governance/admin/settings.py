@@ -12,7 +12,7 @@ from core.models import FIELDS, Settings
 from core.organisation import fixed_by, organisation, variable
 from core.refusals import Refused
 from governance import approvals, permissions, policies
-from governance.models import ApprovalRequest, Kind
+from governance.models import ApprovalRequest
 
 from .people import answered
 
@@ -126,7 +126,7 @@ def _ask(request, typed, waiting):
 
 
 def _waiting():
-    return ApprovalRequest.objects.open().filter(kind=Kind.POLICY, key="policy:settings").first()
+    return ApprovalRequest.objects.open().filter(kind=policies.KIND, key="policy:settings").first()
 
 
 def _shown(holds, name):

@@ -19,12 +19,13 @@ from accounts.models import Csm
 from core import history, wording
 from core.refusals import Refused
 from governance import approvals, board, crossings, loads, permissions, plans, together, transitions
-from governance.models import ApprovalRequest, CrossingPolicy, Event, Kind, Transition
+from governance.models import ApprovalRequest, CrossingPolicy, Event, Transition
+from governance.requirements import requirement
 from segmentation import explain
 from segmentation.contributions import rounded
 from segmentation.models import Layer
 
-from . import triage
+from . import sections, triage
 
 LIST = "admin:governance_transition_changelist"
 PAGE = "admin:governance_transition_change"
@@ -601,7 +602,7 @@ def _may_take_out(one, user):
 
 def _at_once(rows, user):
     """Nobody has to approve these: what is asked for is carried out at once."""
-    needed, *_ = approvals.requirement(Kind.TIER_CHANGE, plans.impact(rows), by=user)
+    needed, *_ = requirement(transitions.KIND, plans.impact(rows), by=user.pk)
     return not needed
 
 
@@ -887,3 +888,29 @@ def _lists(asked):
         lane: f"{reverse(LIST)}?{urlencode({name: value for name, value in (said | own).items() if value})}"
         for lane, own in lanes.items()
     }
+
+
+# -- on the page of its request
+
+
+def _on_request_page(request):
+    """The tier changes that wait for a request, or waited."""
+    related = ("account", "layer", "from_segment", "to_segment", "giver", "receiver")
+    rows = request.transitions.select_related(*related).order_by("pk")
+    return {"transitions": rows[: sections.NAMED], "named": sections.NAMED}
+
+
+def _take_out(request, asked, seen, reason):
+    key = request.POST.get("transition", "")
+    chosen = asked.transitions.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
+    if chosen is None:
+        raise Refused("account_not_chosen")
+    transitions.take_out(asked, chosen, by=request.user, reason=reason, seen=seen)
+    messages.success(
+        request, f"{chosen.account} is taken out and planned anew. You may still decide about the others."
+    )
+
+
+sections.SECTIONS[transitions.KIND] = sections.Section(
+    "demarc/request_transitions.html", _on_request_page, {"take_out": _take_out}
+)

@@ -1,26 +1,21 @@
--- What a request needs and who has given it, once for the database and for Python (governance.approvals, governance.deciders).
+-- What a request needs and who has given it, once for the database and for Python (governance.requirements, governance.deciders).
 
 -- The fingerprint of what a request asks for.
 create or replace function demarc_fingerprint(content jsonb) returns text language sql immutable parallel safe
 return encode(sha256(convert_to(content::text, 'UTF8')), 'hex');
 
--- Who would decide about themselves or an account they look after: ids of users, by the content of a request and as of now.
-create or replace function demarc_owners(kind text, content jsonb) returns integer[] language sql stable
+-- Who would decide about themselves or an account they look after: ids of users, by what a request names and as of now.
+create or replace function demarc_owners(request bigint) returns integer[] language sql stable
     set search_path = pg_catalog, pg_temp as $$
     select coalesce(array_agg(distinct id), '{}') from (
-        select (content ->> 'user')::int as id where kind = 'role'
+        select (r.content ->> 'user')::int as id from only {schema}.governance_approvalrequest r where r.id = $1
         union
         select c.user_id
-          from jsonb_array_elements(case kind when 'tier_change' then content -> 'transitions' end) one
-          join only {schema}.governance_transition t on t.id = (one ->> 'id')::bigint
-          join only {schema}.accounts_account a on a.id = t.account_id
+          from only {schema}.governance_approvalrequest r
+          join only {schema}.governance_requestaccount n on (n.request_id, n.revision) = (r.id, r.revision)
+          join only {schema}.accounts_account a on a.id = n.account_id
           join only {schema}.accounts_csm c on c.id = a.csm_id
-        union
-        select c.user_id
-          from jsonb_array_elements(case kind when 'override' then content -> 'overrides' end) one
-          join only {schema}.governance_override o on o.id = (one ->> 'id')::bigint
-          join only {schema}.accounts_account a on a.id in (o.account_id, (one ->> 'account')::bigint)
-          join only {schema}.accounts_csm c on c.id = a.csm_id) owners
+         where r.id = $1) owners
      where id is not null
 $$;
 
@@ -60,7 +55,7 @@ select min(d.id) as id, d.request_id, d.role, coalesce(d.on_behalf_of, d."by") a
   join only {schema}.auth_user_groups m on m.user_id = p.id
   join only {schema}.auth_group g on g.id = m.group_id and g.name = d.role
  where d.verdict = 'approve'
-   and not array[b.id, p.id] && (array[r.requester] || r.editors || r.owners || {schema}.demarc_owners(r.kind, r.content))
+   and not array[b.id, p.id] && (array[r.requester] || r.editors || r.owners || {schema}.demarc_owners(r.id))
  group by d.request_id, d.role, coalesce(d.on_behalf_of, d."by");
 
 create or replace function demarc_enough(request bigint, needed jsonb) returns boolean language sql stable
@@ -75,8 +70,9 @@ $$;
 create or replace function demarc_as_strict(one jsonb, other jsonb) returns boolean language sql immutable parallel safe
 return not exists (select from jsonb_each_text(other) o where coalesce((one ->> o.key)::int, 0) < o.value::int);
 
--- A request goes along its table of statuses. Its fingerprint, what it needs and who it leaves out are what the database works
--- out itself, and of the latter two nothing is ever taken away. It is approved and done only with enough approvals.
+-- A request is of a kind there is, and goes along its table of statuses. Its fingerprint, what it needs and who it leaves out are
+-- what the database works out itself, and of the latter two nothing is ever taken away. It is approved and done only with
+-- enough approvals. An impact preview it points at is a frozen one of the rules it names.
 create or replace function demarc_guard_request() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
@@ -84,11 +80,14 @@ begin
         raise exception 'requests are withdrawn, not deleted' using errcode = 'restrict_violation';
     end if;
     if tg_op = 'INSERT' then
+        if new.kind not in ({keys: governance.kinds.KINDS}) then
+            raise exception 'there is no such kind of request' using errcode = 'restrict_violation';
+        end if;
         if new.status <> 'pending' or new.revision <> 1 then
             raise exception 'a request begins by waiting for approval' using errcode = 'restrict_violation';
         end if;
     else
-        if old.status in ({ended: governance.approvals.STATUSES}) then
+        if old.status in ({ended: governance.requests.STATUSES}) then
             raise exception 'a request that has ended stays as it is' using errcode = 'restrict_violation';
         end if;
         if (new.id, new.kind, new.key, new.requester, new.requester_label, new.requested_at)
@@ -117,7 +116,7 @@ begin
         if new.revision <> old.revision and (new.revision, new.status) <> (old.revision + 1, 'pending') then
             raise exception 'revisions follow one another and wait for approval' using errcode = 'restrict_violation';
         end if;
-        if new.status <> old.status and (old.status, new.status) not in ({moves: governance.approvals.STATUSES}) then
+        if new.status <> old.status and (old.status, new.status) not in ({moves: governance.requests.STATUSES}) then
             raise exception 'a request cannot go from % to %', old.status, new.status using errcode = 'restrict_violation';
         end if;
     end if;
@@ -128,16 +127,10 @@ begin
         if new.hash <> {schema}.demarc_fingerprint(new.content) then
             raise exception 'the fingerprint of a request is that of its content' using errcode = 'restrict_violation';
         end if;
-        if exists (
-                select from jsonb_array_elements(case new.kind when 'tier_change' then new.content -> 'transitions' end) one
-                  left join only {schema}.governance_transition t on t.id = (one ->> 'id')::bigint where t.id is null
-                union all
-                select from jsonb_array_elements(case new.kind when 'override' then new.content -> 'overrides' end) one
-                  left join only {schema}.governance_override o on o.id = (one ->> 'id')::bigint where o.id is null) then
-            raise exception 'a request names what there is' using errcode = 'restrict_violation';
-        end if;
-        if not {schema}.demarc_owners(new.kind, new.content) <@ new.owners then
-            raise exception 'a request leaves out who would decide about themselves' using errcode = 'restrict_violation';
+        if new.simulation_id is not null and not exists (
+                select from only {schema}.segmentation_simulation s
+                 where s.id = new.simulation_id and s.frozen_at is not null and s.hash = new.content ->> 'hash') then
+            raise exception 'a request points at a frozen impact preview of its rules' using errcode = 'restrict_violation';
         end if;
         if not {schema}.demarc_as_strict(new.needed, (
                 select needed from {schema}.demarc_required(
@@ -169,6 +162,49 @@ $$;
 create or replace trigger demarc_guard_request before insert or update or delete on governance_approvalrequest
     for each row execute function demarc_guard_request();
 
+-- The accounts a revision names are rows, which the database writes of its content and nobody else. Whoever looks after one
+-- of them, or is the person it names, is left out: when it is asked for or edited, and again when it is approved.
+create or replace function demarc_name_accounts() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if tg_op = 'INSERT' or new.revision <> old.revision then
+        insert into {schema}.governance_requestaccount (request_id, revision, account_id)
+        select distinct new.id, new.revision, id::bigint from jsonb_array_elements_text(new.content -> 'accounts') id;
+        if exists (
+                select from only {schema}.governance_requestaccount n
+                  left join only {schema}.accounts_account a on a.id = n.account_id
+                 where (n.request_id, n.revision) = (new.id, new.revision) and a.id is null) then
+            raise exception 'a request names what there is' using errcode = 'restrict_violation';
+        end if;
+    end if;
+    if not {schema}.demarc_owners(new.id) <@ new.owners then
+        raise exception 'a request leaves out who would decide about themselves' using errcode = 'restrict_violation';
+    end if;
+    return null;
+end
+$$;
+create or replace trigger demarc_name_accounts after insert on governance_approvalrequest
+    for each row execute function demarc_name_accounts();
+create or replace trigger demarc_name_accounts_anew after update on governance_approvalrequest
+    for each row when (new.revision <> old.revision
+                       or new.status in ('approved', 'applied') and new.status <> old.status)
+    execute function demarc_name_accounts();
+
+create or replace function demarc_guard_named_account() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (
+            select from only {schema}.governance_approvalrequest r
+             where (r.id, r.revision) = (new.request_id, new.revision)
+               and r.content -> 'accounts' @> to_jsonb(new.account_id)) then
+        raise exception 'a request names the accounts its content names' using errcode = 'restrict_violation';
+    end if;
+    return new;
+end
+$$;
+create or replace trigger demarc_guard_named_account before insert on governance_requestaccount
+    for each row execute function demarc_guard_named_account();
+
 -- Nobody decides what they requested, edited or look after, for nobody either; a stand-in only in the days of their absence
 -- (wherever on Earth it is that day), and nobody twice or for somebody who has decided.
 create or replace function demarc_guard_decision() returns trigger language plpgsql
@@ -190,7 +226,7 @@ begin
     if array[new."by", person] && (array[r.requester] || r.editors || r.owners) then
         raise exception 'nobody decides what they requested, edited or look after' using errcode = 'restrict_violation';
     end if;
-    if array[new."by", person] && {schema}.demarc_owners(r.kind, r.content) then
+    if array[new."by", person] && {schema}.demarc_owners(r.id) then
         raise exception 'nobody decides about an account they look after' using errcode = 'restrict_violation';
     end if;
     if (select not bool_and(coalesce(u.is_active, false))
@@ -230,4 +266,4 @@ $$;
 create or replace trigger demarc_guard_delegation before insert or update on governance_delegation
     for each row execute function demarc_guard_delegation();
 
-{rows: governance auth core}{histories}{append_only: governance_decision governance_comment governance_event}{with_cause: governance_approvalrequest governance_delegation}
+{rows: governance auth core}{histories}{append_only: governance_requestaccount governance_decision governance_comment governance_event}{with_cause: governance_approvalrequest governance_delegation}

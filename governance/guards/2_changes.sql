@@ -1,5 +1,14 @@
 -- A tier change starts, and an override is in force, by the approved request that names it and no other one.
 
+-- Whether a request, as it is now, names this account.
+create or replace function demarc_names(request bigint, account bigint) returns boolean language sql stable
+    set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from only {schema}.governance_requestaccount n
+          join only {schema}.governance_approvalrequest r on (r.id, r.revision) = (n.request_id, n.revision)
+         where n.request_id = $1 and n.account_id = $2)
+$$;
+
 create or replace function demarc_guard_transition() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 begin
@@ -27,7 +36,8 @@ begin
             using errcode = 'restrict_violation';
     end if;
     if new.status = 'joint' and old.status <> 'joint' and not exists (
-            select from only {schema}.governance_approvalrequest where id = new.request_id and status = 'applied'
+            select from only {schema}.governance_approvalrequest
+             where id = new.request_id and status = 'applied' and {schema}.demarc_names(id, new.account_id)
                and (kind = 'tier_change' and content -> 'transitions' @> jsonb_build_array(
                         jsonb_build_object('id', new.id, 'to', new.to_segment_id, 'receiver', new.receiver_id,
                                            'applies_on', new.applies_on, 'joint_days', new.joint_days))
@@ -83,7 +93,8 @@ begin
             using errcode = 'restrict_violation';
     end if;
     if new.status = 'active' and old.status <> 'active' and not exists (
-            select from only {schema}.governance_approvalrequest where id = new.request_id and status = 'applied'
+            select from only {schema}.governance_approvalrequest
+             where id = new.request_id and status = 'applied' and {schema}.demarc_names(id, new.account_id)
                and kind = 'override' and content ->> 'segment' = new.segment_id::text
                and content ->> 'expires_on' = new.expires_on::text
                and content -> 'overrides' @> jsonb_build_array(jsonb_build_object('id', new.id))) then

@@ -6,6 +6,7 @@ import django.core.serializers.json
 import django.db.models.deletion
 import django.db.models.functions.comparison
 import django.utils.timezone
+import governance.kinds
 import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
@@ -157,7 +158,7 @@ class Migration(migrations.Migration):
             name='ApprovalRequest',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('definition', 'Rules'), ('tier_change', 'Tier change'), ('override', 'Override'), ('policy', 'Policy'), ('role', 'Role'), ('import', 'Import')], max_length=20)),
+                ('kind', models.CharField(choices=governance.kinds.choices, max_length=20)),
                 ('subject', models.CharField(max_length=400)),
                 ('key', models.CharField(max_length=200)),
                 ('content', models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
@@ -254,6 +255,20 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='RequestAccount',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('revision', models.PositiveIntegerField()),
+                ('account', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='requests', to='accounts.account')),
+                ('request', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='named', to='governance.approvalrequest')),
+            ],
+            options={
+                'ordering': ['id'],
+                'default_permissions': [],
+                'constraints': [models.UniqueConstraint(fields=('request', 'revision', 'account'), name='account_named_once')],
+            },
+        ),
+        migrations.CreateModel(
             name='Decision',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -338,7 +353,7 @@ class Migration(migrations.Migration):
                 ('history_user_label', models.CharField(default=core.history.actor_label, max_length=200)),
                 ('history_channel', models.CharField(default=core.history.actor_channel, max_length=20)),
                 ('history_run', models.BigIntegerField(null=True)),
-                ('kind', models.CharField(choices=[('definition', 'Rules'), ('tier_change', 'Tier change'), ('override', 'Override'), ('policy', 'Policy'), ('role', 'Role'), ('import', 'Import')], max_length=20, verbose_name='what is decided')),
+                ('kind', models.CharField(choices=governance.kinds.choices, max_length=20, verbose_name='what is decided')),
                 ('approvals', models.PositiveSmallIntegerField(default=1, verbose_name='approvals needed')),
                 ('min_accounts', models.PositiveIntegerField(blank=True, null=True, verbose_name='from this many accounts')),
                 ('min_arr', models.DecimalField(blank=True, decimal_places=2, max_digits=20, null=True, verbose_name='from this ARR')),
@@ -368,7 +383,7 @@ class Migration(migrations.Migration):
                 ('history_user_label', models.CharField(default=core.history.actor_label, max_length=200)),
                 ('history_channel', models.CharField(default=core.history.actor_channel, max_length=20)),
                 ('history_run', models.BigIntegerField(null=True)),
-                ('kind', models.CharField(choices=[('definition', 'Rules'), ('tier_change', 'Tier change'), ('override', 'Override'), ('policy', 'Policy'), ('role', 'Role'), ('import', 'Import')], max_length=20)),
+                ('kind', models.CharField(choices=governance.kinds.choices, max_length=20)),
                 ('subject', models.CharField(max_length=400)),
                 ('key', models.CharField(max_length=200)),
                 ('content', models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
@@ -727,7 +742,7 @@ class Migration(migrations.Migration):
             name='ApprovalPolicy',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('definition', 'Rules'), ('tier_change', 'Tier change'), ('override', 'Override'), ('policy', 'Policy'), ('role', 'Role'), ('import', 'Import')], max_length=20, verbose_name='what is decided')),
+                ('kind', models.CharField(choices=governance.kinds.choices, max_length=20, verbose_name='what is decided')),
                 ('approvals', models.PositiveSmallIntegerField(default=1, verbose_name='approvals needed')),
                 ('min_accounts', models.PositiveIntegerField(blank=True, null=True, verbose_name='from this many accounts')),
                 ('min_arr', models.DecimalField(blank=True, decimal_places=2, max_digits=20, null=True, verbose_name='from this ARR')),
@@ -761,10 +776,6 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='approvalrequest',
             constraint=models.CheckConstraint(condition=models.Q(('why', ''), _negated=True), name='request_says_why'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalrequest',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['definition', 'tier_change', 'override', 'policy', 'role', 'import'])), name='request_of_a_kind'),
         ),
         migrations.AddConstraint(
             model_name='crossingpolicy',

@@ -23,7 +23,7 @@ from segmenting import account, change, layer_with, recompute
 from window import Window
 
 from accounts.models import Account, Csm
-from governance import approvals, mail, notifications, tasks
+from governance import due, mail, notifications, tasks
 from governance.models import ApprovalRequest, Transition
 
 pytestmark = pytest.mark.browser
@@ -238,7 +238,7 @@ def test_down_over_the_boundary_is_approved_now_and_applies_at_the_renewal(team,
     one.refresh_from_db()
     assert one.status == "awaiting", "its day has not come"
     with unsigned():  # the database looks at its own clock: there is tomorrow only after 10 o'clock UTC
-        approvals.apply_due(at=timezone.now() + timedelta(days=1))
+        due.apply_due(at=timezone.now() + timedelta(days=1))
     one.refresh_from_db()
     assert (one.status, one.joint_from) == ("joint", renewal)
     assert "Acme is Tech now." in mailed(team.cleo)

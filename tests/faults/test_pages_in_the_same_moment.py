@@ -8,14 +8,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
-from governing import fresh, no_policies, policy, request_of, someone
+from governing import NOTED, fresh, no_policies, policy, request_of, someone
 from segmenting import BY_ARR, layer_with
 from test_sign_off_races import at_once
 
 from accounts.models import Product, Refusal
 from governance import people, policies
 from governance.approvals import token
-from governance.kinds import KINDS, KindOfRequest
+from governance.kinds import KINDS
 from segmentation.admin.layers import LayerAdmin
 from segmentation.models import Layer
 
@@ -48,7 +48,7 @@ def sends(answer):
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("leave", ["auth_user_login", "auth_user_delete"])
 def test_who_approves_while_their_login_is_closed_or_deleted(window, monkeypatch, rounds, leave):
-    monkeypatch.setitem(KINDS, "override", KindOfRequest("governing"))
+    monkeypatch.setitem(KINDS, "override", NOTED)
     no_policies("override")
     ops, ada = someone("ops", "CS Ops"), someone("ada", "Administrator", is_staff=True)
     outcomes = set()

@@ -4,6 +4,7 @@ Every pair of people meets at a barrier and acts. Whatever wins, there is one ou
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from threading import Barrier
@@ -12,16 +13,17 @@ import governing
 import pytest
 from django.db import connection
 from django.utils import timezone
-from governing import fresh, no_policies, policy, request_of, someone
+from governing import NOTED, fresh, no_policies, policy, request_of, someone
 from segmenting import BY_ARR, account, layer_with, recompute
 from waiting import PATIENCE
 
 from accounts.models import Refusal
 from core.history import acting
 from core.refusals import Refused
-from governance import approvals, overrides, policies
-from governance.approvals import Impact, token
-from governance.kinds import KINDS, KindOfRequest
+from governance import approvals, carrying_out, due, overrides, policies
+from governance.approvals import token
+from governance.impact import Impact
+from governance.kinds import KINDS
 from governance.models import ApprovalRequest, Decision, Event, Override
 from governance.profiles import Row
 from segmentation.models import Assignment, Move
@@ -53,7 +55,7 @@ def refused(answers):
 @pytest.fixture
 def people(real_db, monkeypatch):
     """Ops of CS Ops and eight approvers; overrides only take notes, and one Approver decides about them."""
-    monkeypatch.setitem(KINDS, "override", KindOfRequest("governing"))
+    monkeypatch.setitem(KINDS, "override", NOTED)
     governing.notes.clear()
     governing.failing.clear()
     no_policies("override")
@@ -62,7 +64,7 @@ def people(real_db, monkeypatch):
 
 def test_of_eight_who_approve_at_once_one_does(people, monkeypatch):
     """25 overrides asked for, each approved by eight people at once: 25 approvals, 25 moves, 25 events."""
-    monkeypatch.setitem(KINDS, "override", KindOfRequest("governance.overrides"))
+    monkeypatch.setitem(KINDS, "override", replace(NOTED, module="governance.overrides"))
     ops, approvers = people
     today = timezone.localdate()
     layer = layer_with(BY_ARR, policy="automatic")
@@ -160,7 +162,7 @@ def edits(request, seen, ops, other):
 
 
 def expires(request, seen, ops, other):
-    approvals.expire(request.expires_at)
+    due.expire(request.expires_at)
 
 
 PAIRS = [  # who acts against an approval, and where the request is then
@@ -271,9 +273,9 @@ def test_due_requests_are_carried_out_once_by_two_who_sweep(people):
     def leave():
         with acting(label="tests"):
             governing.deactivated(vera)
-            return approvals.recount(vera)
+            return carrying_out.recount(vera)
 
-    *counts, back = at_once(*[partial(approvals.apply_due, later)] * 2, leave)
+    *counts, back = at_once(*[partial(due.apply_due, later)] * 2, leave)
     assert sum(counts) + ApprovalRequest.objects.filter(status="pending").count() == 5
     assert len(back) <= 5
     assert Event.objects.filter(kind="request_applied").count() == sum(counts)

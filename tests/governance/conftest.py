@@ -13,9 +13,9 @@ def noted(monkeypatch):
     """Overrides that only take notes (tests/governing.py), decided by one Approver: the list of the notes."""
     import governing
 
-    from governance.kinds import KINDS, KindOfRequest
+    from governance.kinds import KINDS
 
-    monkeypatch.setitem(KINDS, "override", KindOfRequest("governing"))
+    monkeypatch.setitem(KINDS, "override", governing.NOTED)
     governing.notes.clear()
     governing.failing.clear()
     return governing.notes

@@ -13,7 +13,7 @@ from governing import (
 from segmenting import BY_ARR, RULES, account, answered, granted, layer_with, recompute
 
 from core.refusals import Refused
-from governance import activations, approvals
+from governance import activations, approvals, due
 from governance.approvals import token
 from governance.models import ApprovalRequest
 from segmentation import simulation, versions
@@ -104,7 +104,7 @@ def test_what_is_decided_against_leaves_the_active_rules(layer, ops, vera, verdi
     if verdict == "withdraw":
         approvals.withdraw(request, by=ops, reason="Too early")
     elif verdict == "expire":
-        assert approvals.expire(request.expires_at) == 1
+        assert due.expire(request.expires_at) == 1
     else:
         getattr(approvals, verdict)(request, by=vera, seen=token(request), reason="Not yet")
     assert layer.definitions.get(version=2).status == then

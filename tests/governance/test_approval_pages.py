@@ -9,7 +9,7 @@ from django.utils import timezone
 from governing import approved, away, failing, fresh, nobody_approves, policy, request_of, someone
 
 from governance import approvals, transitions
-from governance.approvals import Impact
+from governance.impact import Impact
 
 LIST = "/admin/governance/approvalrequest/"
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("noted")]

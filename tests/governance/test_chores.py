@@ -94,7 +94,7 @@ def test_with_nothing_to_do_every_task_does_nothing_however_often(db, task, capl
 
 def test_a_step_of_a_sweep_that_fails_holds_up_no_other(db, monkeypatch, caplog):
     done = []
-    monkeypatch.setattr(tasks.approvals, "apply_due", lambda at: 1 / 0)
+    monkeypatch.setattr(tasks.due, "apply_due", lambda at: 1 / 0)
     monkeypatch.setattr(tasks.mail, "send_due", lambda: done.append("mail"))
     tasks.sweep()
     assert done == ["mail"]

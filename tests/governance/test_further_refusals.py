@@ -64,7 +64,7 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("not_a_date", lambda: override_pages._date("soon")),
         ("not_a_date", lambda: declaration_pages._date("soon")),
         ("preview_day_unreadable", lambda: simulation_pages._day("soon")),
-        ("step_not_chosen", lambda: approval_pages._step(SENT, None)),
+        ("step_not_chosen", lambda: approval_pages._step(SENT, of(kind="role"))),
         ("search_too_long", lambda: check_search("word " * 50)),
         ("format_unknown", lambda: exports.assignments(format="xls")),
         ("kind_unknown", lambda: policies.for_kind("gift", [])),
@@ -272,7 +272,7 @@ def test_what_cannot_be_done_with_tier_changes(team):
         transitions.complete(acme, by=team.cleo)
     with refused("account_not_chosen"):
         sent = of(POST={"transition": "x"}, user=team.vera)
-        approval_pages._take_out(sent, request, "", "x")
+        transition_pages._take_out(sent, request, "", "x")
     approvals.approve(request, by=team.vera, seen=approvals.token(request))
     joint = fresh(acme)
     with refused("transition_not_in_request"):

@@ -9,7 +9,7 @@ from governing import approved, policy, someone
 from accounts import imports
 from accounts.models import Account, ImportBatch
 from core.refusals import Refused
-from governance import approvals, import_gate
+from governance import approvals, carrying_out, due, import_gate
 from governance.models import ApprovalRequest
 
 pytestmark = pytest.mark.django_db
@@ -95,7 +95,7 @@ def test_what_the_worker_could_not_do_is_said_and_tried_again(batch, ops):
     request.refresh_from_db()
     assert (request.status, request.failure) == ("failed", ImportBatch.objects.get().error)
     assert "The worker died" in request.failure
-    assert approvals.apply(request, by=ops).status == "approved"
+    assert carrying_out.apply(request, by=ops).status == "approved"
     imports.work(batch.pk)
     request.refresh_from_db()
     assert (Account.objects.count(), request.status, request.failure) == (2, "applied", "")
@@ -113,12 +113,12 @@ def test_what_failed_is_not_imported_without_a_preview(batch, ops):
 def test_where_the_end_of_an_import_was_not_told_the_clock_finds_it(batch, ops, settings):
     policy("import", "RevOps", only=True)
     request = approved(import_gate.ask(batch, by=ops, why="The new quarter"), someone("rob", "RevOps"))
-    assert approvals.apply_due(timezone.now()) == 0  # the worker is at it
+    assert due.apply_due(timezone.now()) == 0  # the worker is at it
     settings.GATES = {name: path for name, path in settings.GATES.items() if name != "imported"}
     imports.work(batch.pk)
     request.refresh_from_db()
     assert request.status == "approved"
-    assert approvals.apply_due(timezone.now()) == 1
+    assert due.apply_due(timezone.now()) == 1
     request.refresh_from_db()
     assert request.status == "applied"
 

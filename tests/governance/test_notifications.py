@@ -15,7 +15,8 @@ from segmenting import BY_ARR, DAY, account, change, layer_with, recompute
 
 from accounts.models import Csm
 from core.history import acting
-from governance import approvals, events, notifications
+from governance import events, notifications
+from governance.impact import Impact
 from governance.models import Alert, AlertRule, Event, Notification, Outbox, Preference, Transition
 from segmentation import causes, declarations
 from segmentation.models import Cause
@@ -88,7 +89,7 @@ def test_a_request_tells_those_who_can_decide_it_and_nobody_else(db, noted):
     olga, vera, vito = someone("olga", "CS Ops"), someone("vera", "Approver"), someone("vito", "Approver")
     someone("aude", "Auditor")
     cleo = csm("cleo").user
-    request_of(olga, impact=approvals.Impact(accounts=1, owners=(cleo.pk,)))
+    request_of(olga, impact=Impact(accounts=1, owners=(cleo.pk,)))
     assert set(told()) == {"vera", "vito", "cleo"}
     line = Notification.objects.get(user=vera)
     assert (line.why, line.urgent) == ("You can decide it as Approver.", True)
@@ -269,7 +270,7 @@ def test_every_link_answers_who_was_told(db, noted):
     olga, vera, ada = someone("olga", "CS Ops"), someone("vera", "Approver"), someone("ada", "Administrator")
     cleo = csm("cleo")
     acme = account("acme", csm=cleo)
-    approved(request_of(olga, impact=approvals.Impact(accounts=1, owners=(cleo.user.pk,))), vera)
+    approved(request_of(olga, impact=Impact(accounts=1, owners=(cleo.user.pk,))), vera)
     record("role_changed", "Roles of cleo.", about=cleo.user, data={"user": cleo.user.pk})
     record("transition_kept", "Acme stays.", account=acme)
     rule = AlertRule.objects.create(key="x", name="Sponsor departed", condition="arr > 1")

@@ -22,7 +22,7 @@ from waiting import PATIENCE
 
 from accounts.models import Csm, Refusal
 from core.refusals import Refused
-from governance import approvals, overrides, transitions
+from governance import approvals, due, overrides, transitions
 from governance.models import Event, Override, Transition
 from segmentation import causes, versions
 from segmentation.models import Assignment, Cause, Move
@@ -199,7 +199,7 @@ def test_a_no_leaves_everything_as_it_is_and_is_remembered(here, verdict, status
 
 def test_a_request_that_expires_lets_go(here):
     request = here.ask(here.beta)
-    approvals.expire(at=timezone.now() + timedelta(days=31))
+    due.expire(at=timezone.now() + timedelta(days=31))
     one = request.overrides.get()
     assert (fresh(request).status, one.status) == ("expired", STATUS.WITHDRAWN)
     assert here.ask(here.beta)

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from governing import approved, fresh, policy, request_of, someone
+from governing import NOTED, approved, fresh, policy, request_of, someone
 from overriding import Portfolio
 from segmenting import account, answered, person, recompute
 
@@ -18,7 +18,7 @@ from core import guards
 from core.history import acting
 from governance import activations, approvals, circumstances, people, policies
 from governance.approvals import token
-from governance.kinds import KINDS, KindOfRequest
+from governance.kinds import KINDS
 from governance.models import ApprovalPolicy
 from governance.profiles import Row
 from segmentation import causes, versions
@@ -153,7 +153,7 @@ def test_the_hash_is_of_the_whole_text(there, instead):
 @pytest.mark.parametrize("what", ["as approved", "other rules", "retired only"])
 def test_rules_become_active_as_they_were_read(here, monkeypatch, what):
     """The hash beside them is a column like any other; what a request binds is what they say."""
-    monkeypatch.setitem(KINDS, "definition", KindOfRequest("governing"))
+    monkeypatch.setitem(KINDS, "definition", NOTED)
     policy("definition", "Approver", only=True)
     draft = answered(versions.create_draft(here.layer, by=person()))
     rules = activations._fingerprint(draft) if what != "other rules" else "of others"

@@ -12,8 +12,10 @@ from governing import approved, fresh, nobody_approves, policy, request_of, some
 from segmenting import RULES, account, layer_with, recompute
 
 from core.refusals import Refused
-from governance import approvals, crossings, policies, profiles, roles
-from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Event, Kind, Profile
+from governance import crossings, policies, profiles, requirements, roles
+from governance.impact import Impact
+from governance.kinds import KINDS
+from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Event, Profile
 from governance.profiles import Row
 from segmentation.models import Layer
 
@@ -39,8 +41,8 @@ def vera():
 
 def test_an_organisation_starts_from_standard():
     assert str(Profile.objects.get()) == "Standard"
-    assert [row for kind in Kind for row in policies.rows_of(kind)] == sorted(
-        profiles.PROFILES["standard"], key=lambda row: list(Kind.values).index(row.kind)
+    assert [row for kind in KINDS for row in policies.rows_of(kind)] == sorted(
+        profiles.PROFILES["standard"], key=lambda row: list(KINDS).index(row.kind)
     )
 
 
@@ -48,7 +50,7 @@ def test_an_organisation_starts_from_standard():
 def test_every_profile_is_one_that_can_be_stored(name):
     for row in profiles.PROFILES[name]:
         assert policies._checked(row) == row
-    assert {row.kind for row in profiles.PROFILES[name]} == set(Kind.values)
+    assert {row.kind for row in profiles.PROFILES[name]} == set(KINDS)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_a_policy_is_asked_for_and_holds_once_approved(ops, vera, noted):
     assert len(policies.rows_of("override")) == 2
     approved(request, vera)
     assert policies.rows_of("override") == rows
-    assert approvals.requirement("override", approvals.Impact(accounts=10))[0] == {"Approver": 1, "RevOps": 1}
+    assert requirements.requirement("override", Impact(accounts=10))[0] == {"Approver": 1, "RevOps": 1}
     assert Event.objects.get(kind="policy_changed").reason == "Data matters"
 
 
@@ -104,7 +106,7 @@ def test_open_requests_keep_the_stricter_of_old_and_new(ops, vera, noted):
 
 
 def test_money_in_another_currency_reaches_every_threshold_of_a_stricter_policy_too(ops, vera, noted):
-    one = request_of(ops, impact=approvals.Impact(accounts=1, arr=Decimal(100), foreign=True))
+    one = request_of(ops, impact=Impact(accounts=1, arr=Decimal(100), foreign=True))
     layer = layer_with(RULES)
     account(arr=100, currency="JPY")
     rows = [*policies.rows_of("override"), Row("override", "RevOps", min_arr=Decimal(1000))]

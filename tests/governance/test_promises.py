@@ -7,14 +7,14 @@ from databases import unsigned
 from django.contrib.auth.models import Group, User
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from governing import approved, deactivated, fresh, nobody_approves, policy, request_of, someone
+from governing import NOTED, approved, deactivated, fresh, nobody_approves, policy, request_of, someone
 from segmenting import DAY, account, change, layer_with, recompute
 
 from core import guards
 from core.history import acting
 from core.refusals import Refused
 from governance import crossings, events, people
-from governance.kinds import KINDS, KindOfRequest
+from governance.kinds import KINDS
 from governance.models import ApprovalRequest, Decision, Event, Outbox, Override, Transition
 from segmentation import causes
 from segmentation.models import Assignment, Cause, Layer, Move, Segment
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("noted")
 
 @pytest.fixture
 def noted(monkeypatch):
-    monkeypatch.setitem(KINDS, "override", KindOfRequest("governing"))
+    monkeypatch.setitem(KINDS, "override", NOTED)
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_segment_is_not_handed_over_without_an_approved_request(crossed):
 )
 def test_what_was_approved_of_something_else_does_not_count(crossed, other, match, monkeypatch):
     """None: the very thing; else what of it another request names."""
-    monkeypatch.setitem(KINDS, "tier_change", KindOfRequest("governing"))
+    monkeypatch.setitem(KINDS, "tier_change", NOTED)
     olga, vera = someone("olga", "CS Ops"), someone("vera", "Approver")
     policy("tier_change", "Approver", 1, only=True)
     named = {"id": crossed.pk, "to": crossed.to_segment_id, "receiver": None}
@@ -183,7 +183,8 @@ def test_what_was_approved_of_something_else_does_not_count(crossed, other, matc
         "joint_days": crossed.joint_days,
     }
     rows = [] if other == {} else [named | dict.fromkeys(other or {}, -1)]
-    request = approved(request_of(olga, kind="tier_change", content={"transitions": rows}), vera)
+    content = {"accounts": [crossed.account_id], "transitions": rows}
+    request = approved(request_of(olga, kind="tier_change", content=content), vera)
     assert request.status == "applied"
     to = "update governance_transition set status = '{}'"
     with_cause(to.format("planned"))
@@ -205,9 +206,16 @@ def test_an_override_is_in_force_by_the_request_that_names_it(crossed):
         one = Override.objects.create(
             account=crossed.account, layer=crossed.layer, segment=crossed.to_segment, **text
         )
-    said = {"segment": one.segment_id, "expires_on": DAY, "overrides": [{"id": one.pk}]}
+    said = {
+        "segment": one.segment_id,
+        "expires_on": DAY,
+        "overrides": [{"id": one.pk}],
+        "accounts": [one.account_id],
+    }
     start = "update governance_override set status = 'active', started_on = current_date, request_id = %s"
-    for number, other in enumerate([{"segment": -1}, {"expires_on": TODAY}, {"overrides": []}]):
+    for number, other in enumerate(
+        [{"segment": -1}, {"expires_on": TODAY}, {"overrides": []}, {"accounts": []}]
+    ):
         request = approved(request_of(olga, key=f"override:{number}", content=said | other), vera)
         with pytest.raises(DatabaseError, match="has not been approved"):
             with_cause(start, request.pk)
@@ -217,7 +225,7 @@ def test_an_override_is_in_force_by_the_request_that_names_it(crossed):
 @pytest.mark.parametrize("kind", ["override", "role", "import"])
 def test_a_request_of_another_kind_names_nothing(crossed, kind, monkeypatch):
     """An import needs nobody in Standard, and what it names is no tier change and no override."""
-    monkeypatch.setitem(KINDS, kind, KindOfRequest("governing"))
+    monkeypatch.setitem(KINDS, kind, NOTED)
     nobody_approves(kind)
     named = {
         "id": crossed.pk,
@@ -226,7 +234,11 @@ def test_a_request_of_another_kind_names_nothing(crossed, kind, monkeypatch):
         "applies_on": None,
         "joint_days": crossed.joint_days,
     }
-    request = request_of(someone("olga", "CS Ops"), kind=kind, content={"transitions": [named], "user": 0})
+    request = request_of(
+        someone("olga", "CS Ops"),
+        kind=kind,
+        content={"transitions": [named], "accounts": [crossed.account_id]},
+    )
     with_cause("update governance_transition set status = 'planned'")
     with_cause("update governance_transition set status = 'awaiting'")
     with pytest.raises(DatabaseError, match="has not been approved"):
@@ -239,7 +251,7 @@ def test_a_request_of_another_kind_names_nothing(crossed, kind, monkeypatch):
 
 def test_a_request_names_what_there_is(crossed):
     with pytest.raises(Refused, match="names what there is"):
-        request_of(someone("olga", "CS Ops"), content={"overrides": [{"id": 10**6}]})
+        request_of(someone("olga", "CS Ops"), content={"accounts": [10**6]})
 
 
 def test_nobody_decides_their_own_past_the_verbs(real_db):

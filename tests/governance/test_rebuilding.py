@@ -20,7 +20,7 @@ from waiting import PATIENCE
 
 from accounts.models import Account, Csm
 from core.refusals import Refused
-from governance import activations, approvals, overrides, transitions
+from governance import activations, approvals, overrides, requests, transitions
 from governance.models import ApprovalRequest, Override, Transition
 from segmentation import versions
 from segmentation.models import Assignment, Definition, Layer, Move
@@ -215,7 +215,7 @@ def chains(rows, key, value):
 
 
 STATUSES = {  # model: (its status table, where it begins)
-    ApprovalRequest: (approvals.STATUSES, {"pending"}),
+    ApprovalRequest: (requests.STATUSES, {"pending"}),
     Transition: (transitions.STATUSES, {"flagged", "planned"}),
     Override: (overrides.STATUSES, {"requested"}),
     Definition: (versions.STATUSES, {"draft"}),

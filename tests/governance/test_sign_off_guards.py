@@ -18,7 +18,15 @@ from accounts import imports
 from accounts.models import Account, ImportBatch, Subscription
 from core.history import acting
 from core.refusals import Refused
-from governance import activations, approvals, import_gate, overrides, people, policies, profiles
+from governance import (
+    activations,
+    carrying_out,
+    import_gate,
+    overrides,
+    people,
+    policies,
+    profiles,
+)
 from governance.approvals import token
 from governance.models import Decision, Event, Profile
 from segmentation import causes, simulation, versions
@@ -217,7 +225,7 @@ def test_a_request_does_not_come_to_need_less(noted_request):
         "expires_at = expires_at + interval '1 day'",
     ):
         refused(f"update governance_approvalrequest set {part}", "an edit is a new revision")
-    assert approvals.recount(request) == []
+    assert carrying_out.recount(request) == []
     assert fresh(request).status == "pending"
 
 
@@ -282,7 +290,7 @@ def test_an_approver_and_their_stand_in_are_one(noted_request):
     policy("override", "Approver", 2, only=True)
     eve, wim = someone("eve"), someone("wim", "Approver")
     away(vera, eve)
-    approvals.tighten("override")
+    carrying_out.tighten("override")
     approved(request, vera)
     with pytest.raises(DatabaseError, match="counted_once"):
         decide(fresh(request), eve, on_behalf_of=vera.pk)
@@ -293,20 +301,20 @@ def test_an_approver_and_their_stand_in_are_one(noted_request):
 def test_a_role_that_was_lost_counts_no_more_in_the_database_either(noted_request):
     request, _, vera = noted_request
     policy("override", "Finance", 1)
-    approvals.tighten("override")
+    carrying_out.tighten("override")
     fay = someone("fay", "Finance")
     decide(request, vera)
     decide(request, fay, role="Finance")
     without_role(vera, "Approver")
     refused("update governance_approvalrequest set status = 'applied'", "not enough approvals")
-    approvals.recount(request)
+    carrying_out.recount(request)
     assert fresh(request).status == "pending"
 
 
 def test_nor_does_a_stand_in_of_somebody_who_has_left(noted_request):
     request, _, vera = noted_request
     policy("override", "Approver", 2, only=True)
-    approvals.tighten("override")
+    carrying_out.tighten("override")
     eve = someone("eve")
     away(vera, eve)
     decide(request, eve, on_behalf_of=vera.pk)

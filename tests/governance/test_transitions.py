@@ -14,7 +14,7 @@ from segmenting import account, by_now, change, layer_with, recompute
 
 from accounts.models import Account, Csm
 from core.refusals import Refused
-from governance import approvals, loads, overrides, transitions
+from governance import approvals, due, loads, overrides, transitions
 from governance.models import CrossingPolicy, Event, Transition
 from segmentation import causes
 from segmentation.models import Assignment, Cause, Move, ServiceModel, Treatment
@@ -149,10 +149,10 @@ def test_down_at_the_renewal_is_approved_now_and_applies_then(team):
         "awaiting",
         "low",
     )
-    approvals.apply_due(timezone.now() + timedelta(days=39))
+    due.apply_due(timezone.now() + timedelta(days=39))
     assert in_force(one) == "low"
     with unsigned():  # the clock of the database stands
-        approvals.apply_due(timezone.now() + timedelta(days=40))
+        due.apply_due(timezone.now() + timedelta(days=40))
     assert (fresh(request).status, fresh(one).status, in_force(one)) == ("applied", "joint", "tech")
 
 

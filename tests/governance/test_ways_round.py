@@ -21,10 +21,12 @@ from governance import (
     alerts,
     approvals,
     delegations,
+    inbox,
     notifications,
     people,
     permissions,
     policies,
+    requests,
     tasks,
     transitions,
 )
@@ -56,7 +58,7 @@ def asked(team, **accounts):
 def refuses(request, by, sentence):
     with pytest.raises(Refused, match=sentence):
         approvals.approve(fresh(request), by=by, seen=token(fresh(request)))
-    assert fresh(request) not in approvals.awaiting(by)
+    assert fresh(request) not in inbox.awaiting(by)
 
 
 # -- who looks after the account by now
@@ -137,7 +139,7 @@ def test_an_auditor_writes_no_comments(team):
 def test_texts_have_an_end(db, noted):
     ops, vera = someone("ops", "CS Ops"), someone("vera", "Approver")
     policy("override", "Approver", only=True)
-    long = "w" * (approvals.LONGEST + 1)
+    long = "w" * (requests.LONGEST + 1)
     with pytest.raises(Refused, match="4,000 characters"):
         request_of(ops, why=long)
     with pytest.raises(Refused, match="4,000 characters"):

@@ -42,7 +42,6 @@ from governance.models import (
     ApprovalRequest,
     CrossingPolicy,
     Delegation,
-    Kind,
     Override,
     Transition,
 )
@@ -109,7 +108,7 @@ def world(real_db, settings):
     with transaction.atomic(), unsigned(), acting(label="tests"):
         causes.take(Cause.Kind.DECISION)
         User.objects.filter(pk=chief.pk).update(is_superuser=True)
-        ApprovalPolicy.objects.filter(kind=Kind.OVERRIDE).update(approvals=2)
+        ApprovalPolicy.objects.filter(kind="override").update(approvals=2)
         CrossingPolicy.objects.create(layer=other, direction="up")
         Settings.objects.create(name="Acorn")
         Delegation.objects.create(absent=vera, delegate=ops, from_date=DAY, until_date=DAY)

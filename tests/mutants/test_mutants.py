@@ -101,7 +101,7 @@ MUTANTS = [
     ),
     Mutant(
         "a request is not locked",
-        "governance/approvals.py",
+        "governance/requests.py",
         "return ApprovalRequest.objects.select_for_update().get(pk=request.pk)",
         "return ApprovalRequest.objects.get(pk=request.pk)",
         f"{FAULTS}sign_off_races.py::test_of_eight_who_approve_at_once_one_does",
@@ -160,9 +160,9 @@ MUTANTS = [
     ),
     Mutant(
         "an event outlives what did not happen",
-        "governance/approvals.py",
+        "governance/carrying_out.py",
         "    try:\n        with transaction.atomic():\n            if not _prepared(request, by=by):\n",
-        '    _tell(request, "request_applied", f"Approved and done: {request.subject}", request.why)\n'
+        '    tell(request, "request_applied", f"Approved and done: {request.subject}", request.why)\n'
         "    try:\n        with transaction.atomic():\n            if not _prepared(request, by=by):\n",
         f"{GOVERNANCE}approvals.py::test_what_cannot_be_carried_out_says_why_and_may_be_tried_again",
     ),
@@ -203,7 +203,7 @@ MUTANTS = [
     ),
     Mutant(
         "who leaves still counts",
-        "governance/approvals.py",
+        "governance/carrying_out.py",
         "if request.status in (_STATUS.APPROVED, _STATUS.FAILED) and not enough:",
         "if False:",
         f"{GOVERNANCE}people.py::test_who_leaves_no_longer_counts",
@@ -224,9 +224,9 @@ MUTANTS = [
     ),
     Mutant(
         "a softer policy holds for what is open",
-        "governance/approvals.py",
-        "needed = _stricter(request.needed, requirement(kind, impact_of(request))[0])\n            if not",
-        "needed = requirement(kind, impact_of(request))[0]\n            if not",
+        "governance/carrying_out.py",
+        "needed = stricter(request.needed, requirement(kind, stored(request))[0])\n            if not",
+        "needed = requirement(kind, stored(request))[0]\n            if not",
         f"{GOVERNANCE}approvals.py::test_open_requests_keep_the_stricter_policy",
     ),
     Mutant(
@@ -315,7 +315,7 @@ MUTANTS = [
     ),
     Mutant(
         "who asks does not wait for a policy that is being changed",
-        "governance/approvals.py",
+        "governance/requirements.py",
         "cursor.execute(f\"select pg_advisory_xact_lock{shared}(%s)\", [POLICIES])",
         "pass",
         f"{FAULTS}sign_off_races.py::test_a_policy_that_is_raised_counts_for_what_is_asked_in_the_same_moment",
@@ -341,6 +341,27 @@ MUTANTS = [
         "(kind = 'tier_change' and content -> 'transitions'",
         "(content -> 'transitions'",
         f"{GOVERNANCE}promises.py::test_a_request_of_another_kind_names_nothing",
+    ),
+    Mutant(
+        "a request starts what it does not name the account of",
+        GUARDS,
+        "demarc_names(id, new.account_id)\n               and kind = 'override' and content ->> 'segment' = new.segment_id",
+        "demarc_names(id, id) is not null\n               and kind = 'override' and content ->> 'segment' = new.segment_id",
+        f"{GOVERNANCE}named_accounts.py::test_what_a_request_does_not_name_is_not_started_by_it",
+    ),
+    Mutant(
+        "anybody adds an account to a request",
+        GUARDS,
+        "and r.content -> 'accounts' @> to_jsonb(new.account_id)",
+        "",
+        f"{GOVERNANCE}named_accounts.py::test_nobody_adds_changes_or_takes_away_one",
+    ),
+    Mutant(
+        "a request points at a preview that may still change",
+        GUARDS,
+        "and s.frozen_at is not null and s.hash",
+        "and s.hash",
+        f"{GOVERNANCE}named_accounts.py::test_rules_point_at_their_frozen_preview",
     ),
     Mutant(
         "a table within the table of causes is read",
@@ -372,15 +393,15 @@ MUTANTS = [
     ),
     Mutant(
         "an ARR that was made small for the asking counts",
-        "governance/approvals.py",
-        "arr = max(impact.arr, impact.of_late)",
-        "arr = impact.arr",
+        "governance/requirements.py",
+        "arr = max(counted.arr, counted.of_late)",
+        "arr = counted.arr",
         f"{PAST}::test_an_arr_that_was_made_small_for_the_asking_counts_as_it_was",
     ),
     Mutant(
         "who loses a say is not asked",
-        "governance/approvals.py",
-        "dict.fromkeys(impact.roles, 1)",
+        "governance/requirements.py",
+        "dict.fromkeys(counted.roles, 1)",
         "{}",
         f"{PAST}::test_who_loses_a_say_by_another_policy_has_one_about_it",
     ),

@@ -4,7 +4,8 @@ from django.core.management.base import CommandError
 from core import commands
 from core.refusals import Refused
 from governance import people, policies, profiles
-from governance.models import Kind, Profile
+from governance.kinds import KINDS
+from governance.models import Profile
 from governance.roles import ROLES
 
 
@@ -50,7 +51,7 @@ class Command(commands.Command):
     def tell(self):
         self.stdout.write(f"Governance profile: {Profile.objects.get()}")
         for kind, sentences in policies.told().items():
-            self.stdout.write(f"{Kind(kind).label}: {' '.join(sentences)}")
+            self.stdout.write(f"{KINDS[kind].label}: {' '.join(sentences)}")
         for name in ROLES:
             members = User.objects.filter(is_active=True, groups__name=name).order_by("username")
             self.stdout.write(f"{name}: {', '.join(one.username for one in members) or 'nobody'}")

@@ -1,0 +1,23 @@
+"""What only one kind of request has on the request's page: a part of the page, and steps. The kind's admin registers it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Section:
+    """template: the part of the page. context: what it is given, by the request. steps: {name of the button: function of
+    (the HTTP request, the request, what was seen, the reason)}."""
+
+    template: str
+    context: Callable
+    steps: dict = field(default_factory=dict)
+
+
+SECTIONS = {}  # {kind: Section}
+NAMED = 200  # accounts named on a request's page
+
+
+def of(request):
+    """The Section of its kind; None where there is nothing but what all have."""
+    return SECTIONS.get(request.kind)
