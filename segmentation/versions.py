@@ -14,7 +14,16 @@ from accounts import catalogue, gates
 from accounts.history import acting, actor
 from core.refusals import Refused
 from core.status_tables import StatusTable, Step
-from segmentation import causes, checks, comparison, definitions, dependencies, jobs, scopes, treatments
+from segmentation import (
+    causes,
+    checks,
+    comparison,
+    definitions,
+    dependencies,
+    jobs_to_be_done,
+    scopes,
+    treatments,
+)
 from segmentation.definitions import Document, DocumentErrors
 from segmentation.models import Assignment, Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
@@ -441,7 +450,7 @@ def _load_segment(layer, preset, position):
         preset["parent"] = Segment.objects.filter(layer__key=layer_key or layer.key, key=key).first()
     segment = Segment.objects.create(layer=layer, position=position, treatment=treatment, **preset)
     if job:
-        jobs.load(segment, job)
+        jobs_to_be_done.load(segment, job)
 
 
 def _load_treatment(preset):
