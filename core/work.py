@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 WAKE = 8  # messages sent at most: more workers than that are found by the sweep
 PAUSES = (0.05, 1)  # seconds: how long one waits for what others hold, at first and at most
+# How long after each attempt the next one is made where something outside has failed.
+LATER = tuple(timedelta(minutes=minutes) for minutes in (2, 10, 60, 6 * 60, 24 * 60))
 # The server went away, two transactions met, a row was deleted before the commit.
 PASSING = (OperationalError, InterfaceError, IntegrityError)
 
@@ -190,13 +192,12 @@ class Kind:
         else:
             free = free.order_by("pk")
         free = free.select_for_update(skip_locked=True, of=["self"], no_key=True)
-        if self.most == 1:
-            return list(free[:1])
-        first = free.first()
-        if first is None or (first.attempts and not self.apart):
-            return [first] if first else []
-        more = free.filter(lane=first.lane) if self.lanes else free.filter(attempts=0)
-        return list(more[: self.most])
+        parts = list(free[: 1 if self.lanes else self.most])
+        if self.lanes and parts:
+            parts = list(free.filter(lane=parts[0].lane)[: self.most])
+        if not self.apart:
+            parts = [part for part in parts if not part.attempts] or parts[:1]
+        return parts
 
     def _take(self, parts, now):
         until, worker = now + lease(), f"{socket.gethostname()}:{os.getpid()}"[:200]
@@ -241,26 +242,25 @@ class Kind:
             with _session_lock(parts):
                 self.do(parts, *given)
                 with transaction.atomic():
-                    self._settle(self._hold(parts))
+                    self._hold(parts)
+                    self._settle(parts)
         else:
             with transaction.atomic():
-                held = self._hold(parts)
-                self.do(held, *given)
-                self._settle(held)
+                self._hold(parts)
+                self.do(parts, *given)
+                self._settle(parts)
 
     def _hold(self, parts):
-        """The rows, locked until the transaction ends, if they are still this process's."""
-        rows = self._rows(parts).select_for_update(no_key=True).order_by("pk")
-        held = [row for row in rows if row.status == row.Status.CLAIMED]
-        if {row.pk: row.token for row in held} != {part.pk: part.token for part in parts}:
+        """Lock the rows until the transaction ends, if they are still this process's."""
+        rows = self._rows(parts).filter(status="claimed").select_for_update(no_key=True).order_by("pk")
+        if dict(rows.values_list("pk", "token")) != {part.pk: part.token for part in parts}:
             raise Fenced
-        return held
 
-    def _settle(self, held):
+    def _settle(self, parts):
         if not self.kept:
-            self._rows(held).delete()
+            self._rows(parts).delete()
             return
-        for part in held:
+        for part in parts:
             part.status, part.leased_until, part.error = part.Status.DONE, None, ""
             more = ["result"] if isinstance(part, RangePart) else []
             part.save(update_fields=["status", "leased_until", "error", *more])
@@ -379,10 +379,10 @@ class JobKind(Kind):
 
     @transaction.atomic
     def _measure(self, job, parts):
-        held = self._hold(parts)
+        self._hold(parts)
         self.measure(job)
         self.jobs.filter(pk=job.pk).update(measured=True)
-        self._rows(held).update(leased_until=timezone.now() + lease())
+        self._rows(parts).update(leased_until=timezone.now() + lease())
         others = job.parts.count() - 1  # those woken at the start found nothing to do yet
         transaction.on_commit(partial(self.wake, job.pk, others))
 

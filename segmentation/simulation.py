@@ -14,7 +14,6 @@ from functools import partial
 import polars as pl
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Subquery
 from django.utils import timezone
 
 from accounts import catalogue, exports

@@ -6,6 +6,7 @@ import signal
 from datetime import timedelta
 
 import psycopg
+from django.conf import settings
 from django.core import mail as sent
 from django.db import connection, transaction
 from django.utils import timezone
@@ -14,7 +15,7 @@ from waiting import PATIENCE, wait_until
 
 from accounts.history import acting
 from governance import events, mail, notifications
-from governance.models import Notification, Outbox, Preference
+from governance.models import Notification, Outbox
 
 TELL = "import django; django.setup(); from governance import {0}; {0}.{1}()"
 
@@ -30,7 +31,9 @@ def standing_still(table):
 
 
 def waiting_for_lock(other):
-    return other.execute("select count(*) from pg_locks where not granted").fetchone()[0] > 0
+    here = "(select oid from pg_database where datname = current_database())"
+    waiting = f"select count(*) from pg_locks where not granted and database = {here}"
+    return other.execute(waiting).fetchone()[0] > 0
 
 
 def kill(process):
@@ -46,17 +49,18 @@ def tell(user, count, **data):
 
 def test_what_a_killed_process_was_telling_is_told_once(real_db, spawn):
     olga = someone("olga", "CS Ops")
-    Preference.objects.create(user=olga, daily_cap=500)
     tell(olga, 20)
     environment = real_db.environment | {"DJANGO_SETTINGS_MODULE": "config.settings"}
-    # It has written the lines, and waits to delete what it read.
-    with standing_still("governance_outbox") as other:
+    # It has claimed the events, and waits to write the lines.
+    with standing_still("governance_notification") as other:
         process = spawn("-c", TELL.format("notifications", "deliver"), env=environment)
         wait_until(lambda: waiting_for_lock(other))
         assert process.poll() is None
         kill(process)
     assert Notification.objects.count() == 0
-    assert notifications.deliver() == 20
+    assert notifications.deliver() == 0  # they are still claimed
+    later = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+    assert notifications.deliver(now=later) == 20
     assert olga.notifications.count() == 20
     assert not Outbox.objects.exists()
 
@@ -68,13 +72,13 @@ def test_what_a_killed_process_was_mailing_is_mailed_later(real_db, spawn):
     line = Notification.objects.get()
     # It has claimed the message, and is killed before the server has it.
     code = TELL.format("mail", "send_due").replace(
-        "mail.send_due", "mail._send = lambda address, rows: os.kill(os.getpid(), 9); mail.send_due"
+        "mail.send_due", "mail.message = lambda *rows, **to: os.kill(os.getpid(), 9); mail.send_due"
     )
     environment = real_db.environment | {"DJANGO_SETTINGS_MODULE": "config.settings"}
     process = spawn("-c", "import os; " + code, env=environment)
     assert process.wait(timeout=PATIENCE) == -signal.SIGKILL
     line.refresh_from_db()
-    assert line.mail_attempts == 1
-    assert mail.send_due(now=timezone.now()) == 0  # it is still claimed
-    assert mail.send_due(now=line.mail_after + timedelta(seconds=1)) == 1
+    assert line.mail.attempts == 1
+    assert mail.send_due(now=line.mail.leased_until) == 0  # it is still claimed
+    assert mail.send_due(now=line.mail.leased_until + timedelta(seconds=1)) == 1
     assert [message.to for message in sent.outbox] == [["olga@example.com"]]
