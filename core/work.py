@@ -225,8 +225,7 @@ class Kind:
         try:
             deed()
         except KeyboardInterrupt:
-            for part in parts:
-                self._mine(part).update(status="pending", error="Interrupted.")
+            self.leave(parts, "Interrupted.")
             raise
         except Fenced as error:
             log.info("%s %s was taken over", self.parts._meta.verbose_name, parts[0].pk)
@@ -236,6 +235,11 @@ class Kind:
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
             return error
+
+    def leave(self, parts, error=""):
+        """Give claimed parts back."""
+        for part in parts:
+            self._mine(part).update(status="pending", error=error)
 
     def _work(self, parts, given):
         if self.apart:
@@ -358,6 +362,7 @@ class JobKind(Kind):
                 time.sleep(pause)
                 pause = min(pause * 2, PAUSES[1])
             else:
+                self.close(job_id)  # the last one may have been given up just now
                 break
         return self.jobs.get(pk=job_id)
 
@@ -388,7 +393,7 @@ class JobKind(Kind):
 
     def _give_up(self, rows, part, error):
         """Without a part that is needed for all the others they are given up as well."""
-        if super()._give_up(rows, part, error) and (self.whole or not part.job.measured):
+        if super()._give_up(rows, part, error) and (self.whole or (self.measure and not part.job.measured)):
             self.fail(part.job, error, at_work=False)
 
     @transaction.atomic

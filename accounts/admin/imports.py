@@ -19,7 +19,7 @@ from accounts import gates, history, imports
 from accounts.catalogue import FACTS
 from accounts.imports import recipe as recipes
 from accounts.models import ImportBatch
-from core import wording, workers
+from core import wording
 from core.refusals import Refused
 
 from .governed import ByVerbs, PlainAdmin, page
@@ -164,7 +164,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
             batch = imports.create(
                 given["recipe"], given["files"], by=request.user, name=name, as_of=given["as_of"]
             )
-            transaction.on_commit(partial(workers.wake, "accounts.tasks.work", batch.pk))
+            transaction.on_commit(partial(imports.wake, batch.pk))
             return HttpResponseRedirect(reverse(PAGE, args=[batch.pk]))
         return page(
             request,
