@@ -244,6 +244,8 @@ class Kind:
     def _work(self, parts, given):
         if self.apart:
             with _session_lock(parts):
+                with transaction.atomic():
+                    self._hold(parts)  # whoever comes late begins nothing
                 self.do(parts, *given)
                 with transaction.atomic():
                     self._hold(parts)

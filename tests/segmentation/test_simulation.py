@@ -26,6 +26,7 @@ from segmenting import (
     account,
     answered,
     change,
+    draft_of,
     granted,
     layer_with,
     person,
@@ -55,12 +56,6 @@ def rules(*thresholds):
     for rule, threshold in zip(document["rules"], thresholds, strict=False):
         rule["when"] = f"composite >= {threshold}"
     return document
-
-
-def draft_of(layer, document):
-    by = person()
-    draft = versions.create_draft(layer, by=by)
-    return versions.save_draft(draft, document, by=by, seen=draft.hash)
 
 
 def previewer():
