@@ -156,31 +156,23 @@ class Kind:
 
         but: lanes that are left out. which: a filter.
         """
-        now = at or timezone.now()
-        while parts := self._looked_at(now, but, which):
-            if claimed := [part for part in parts if part.status == part.Status.CLAIMED]:
-                return claimed
-        return []
+        now, claimed, parts = at or timezone.now(), [], [None]
+        while parts and not claimed:
+            with transaction.atomic():
+                parts = self._free(now, but, which)
+                claimed = self._take([part for part in parts if self._is_to_do(part, now)], now)
+        return claimed
 
-    @transaction.atomic
-    def _looked_at(self, now, but, which):
-        """Parts that were free, now claimed; or given up, or left to the process that is still at them."""
-        parts = self._free(now, but, which)
-        at_work = [
-            part
-            for part in parts
-            if self.apart and part.status == part.Status.CLAIMED and not _unlocked(part)
-        ]
-        self._rows(at_work).update(leased_until=now + lease())
-        rest = [part for part in parts if part not in at_work]
-        lost = [part for part in rest if part.attempts >= self.attempts]
-        for part in lost:
-            error = part.error or f"Given up: {self.attempts} workers were lost at it."
-            self._give_up(self._rows([part]), part, error)
-        self._take([part for part in rest if part not in lost], now)
-        for part in at_work + lost:
-            part.status = part.Status.FAILED
-        return parts
+    def _is_to_do(self, part, now):
+        """False where a process is at it still, and where so many were lost at it that it is given up."""
+        if self.apart and part.status == part.Status.CLAIMED and not _unlocked(part):
+            self._rows([part]).update(leased_until=now + lease())
+            return False
+        if part.attempts >= self.attempts:
+            lost = part.error or f"Given up: {self.attempts} workers were lost at it."
+            self._give_up(self._rows([part]), part, lost)
+            return False
+        return True
 
     def _free(self, now, but, which):
         """The rows of the next ones, locked. At what a process was lost with before, each is worked by itself."""
@@ -207,6 +199,7 @@ class Kind:
         for part in parts:
             part.status, part.leased_until, part.worker = part.Status.CLAIMED, until, worker
             part.token, part.attempts = part.token + 1, part.attempts + 1
+        return parts
 
     def attempt(self, parts, *given, at=None):
         """Work claimed parts; what goes wrong is kept on them. Returns how many are done."""
@@ -440,17 +433,13 @@ class JobKind(Kind):
             return len(parts.select_for_update(skip_locked=True, no_key=True)) < parts.count()
 
     def progress(self, job):
-        """How far it is: {"status", "done", "failed", "of" (parts), "share"}."""
-        job = self.jobs.get(pk=job.pk)
-        parts = list(job.parts.values_list("status", flat=True))
-        done, failed = parts.count("done"), parts.count("failed")
-        over = job.status not in self.running
+        """How far it is: {"status", "done", "failed", "of" (parts)}."""
+        statuses = list(job.parts.values_list("status", flat=True))
         return {
-            "status": job.status,
-            "done": done,
-            "failed": failed,
-            "of": len(parts),
-            "share": 1.0 if over else ((done + failed) / len(parts) if parts else 0.0),
+            "status": self.jobs.values_list("status", flat=True).get(pk=job.pk),
+            "done": statuses.count("done"),
+            "failed": statuses.count("failed"),
+            "of": len(statuses),
         }
 
 
