@@ -9,6 +9,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from core.history import actor_channel, actor_id, actor_label, tracked
+from core.work import Part
 
 from . import catalogue, parents
 
@@ -414,7 +415,6 @@ class ImportBatch(models.Model):
     skip_rejected = models.BooleanField(default=False)  # import the good rows, leave the others out
     committed_by = models.IntegerField(null=True)
     committed_by_label = models.CharField(max_length=200, blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0)  # how often background work was begun on it
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -423,6 +423,25 @@ class ImportBatch(models.Model):
 
     def __str__(self):
         return self.name
+
+
+class ImportPart(Part):
+    """What there is to do about an import: check it, or commit it, as its status says."""
+
+    job = models.ForeignKey(ImportBatch, on_delete=models.CASCADE, related_name="parts")
+
+    class Meta:
+        default_permissions = []
+        constraints = [
+            models.UniqueConstraint(
+                name="one_open_part_per_import",
+                fields=["job"],
+                condition=Q(status__in=["pending", "claimed"]),
+            )
+        ]
+
+    def __str__(self):
+        return str(self.job)
 
 
 class ImportFile(models.Model):

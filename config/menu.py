@@ -58,7 +58,12 @@ RULES = [
     ("Segmentations", "layers", "admin:segmentation_layer_changelist", "segmentation.view_layer"),
     ("Segments", "category", "admin:segmentation_segment_changelist", "segmentation.view_segment"),
     ("Rules", "rule", "admin:segmentation_definition_changelist", "segmentation.view_definition"),
-    ("Jobs to be done", "task_alt", "admin:segmentation_job_changelist", "segmentation.view_job"),
+    (
+        "Jobs to be done",
+        "task_alt",
+        "admin:segmentation_jobtobedone_changelist",
+        "segmentation.view_jobtobedone",
+    ),
     (
         "How we serve",
         "volunteer_activism",

@@ -1,20 +1,15 @@
 """A day's work: each step once a day, however many schedulers ask for it, and again where it failed."""
 
-import logging
 from datetime import timedelta
 
-from django.db import connection
-from django.db.models import F, Max, Q
+from django.db.models import Max
 from django.utils import timezone
 
+from core.work import Kind
 from governance.models import Chore
-
-log = logging.getLogger(__name__)
 
 MORNING = 6  # o'clock, in the organisation's zone
 TIER_CHANGES = "tier changes"  # the step that looks at what goes by dates
-LEASE = timedelta(minutes=10)  # a step whose process was lost, or which failed, is tried again after this
-ATTEMPTS = 6  # a day
 
 
 def work(steps, *, now=None):
@@ -22,41 +17,27 @@ def work(steps, *, now=None):
 
     Before MORNING nothing is done. A step that fails keeps its error and is tried again; the others go on.
     """
-    now = now or timezone.now()
+    now, done = now or timezone.now(), []
     local = timezone.localtime(now)
     if local.hour < MORNING:
-        return []
-    day = local.date()
-    todo = set(steps) - set(Chore.objects.filter(day=day).exclude(_open(now)).values_list("step", flat=True))
-    return [name for name in steps if name in todo and _claim(day, name, now) and _do(day, name, steps[name])]
+        return done
+    of_today = Chore.objects.filter(day=local.date())
+    begun = set(of_today.values_list("step", flat=True))
+    missing = [Chore(day=local.date(), step=name) for name in steps if name not in begun]
+    Chore.objects.bulk_create(missing, ignore_conflicts=True)
+    KIND.turns(steps, done, at=now, day=local.date(), step__in=list(steps))
+    return done
+
+
+def _do(chores, steps, done):
+    for chore in chores:
+        steps[chore.step]()
+        done.append(chore.step)
+
+
+KIND = Kind(parts=Chore, do=_do, apart=True, attempts=6, pauses=(timedelta(minutes=10),))
 
 
 def last(step):
     """The last day on which a step was done, or None."""
-    return Chore.objects.filter(step=step).exclude(done_at=None).aggregate(last=Max("day"))["last"]
-
-
-def _open(now):
-    free = Q(leased_until=None) | Q(leased_until__lt=now)
-    return Q(done_at=None, attempts__lt=ATTEMPTS) & free
-
-
-def _claim(day, name, now):
-    """True for the one process that may do it now."""
-    Chore.objects.bulk_create([Chore(day=day, step=name)], ignore_conflicts=True)
-    mine = Chore.objects.filter(_open(now), day=day, step=name)
-    return mine.update(attempts=F("attempts") + 1, leased_until=now + LEASE) == 1
-
-
-def _do(day, name, step):
-    chore = Chore.objects.filter(day=day, step=name)
-    try:
-        step()
-    except Exception as error:
-        log.exception("%s of %s: failed", name, day)
-        if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
-        chore.update(error=f"{type(error).__name__}: {error}"[:2000])
-        return False
-    chore.update(done_at=timezone.now(), leased_until=None, error="")
-    return True
+    return Chore.objects.filter(step=step, status="done").aggregate(last=Max("day"))["last"]

@@ -1,89 +1,45 @@
 """E-mail of what people are told: at once for what waits on them, the rest as one message a day.
 
-A message is claimed, sent outside of any transaction, and marked as sent. A worker that is lost in between leaves a claim
-that ends, so a message may come twice in the worst case, and is never forgotten. What fails is tried again, later each
-time, and its error is kept with what was to be told.
+A message is work (Mail), done outside of any transaction: a worker that is lost between the mail server and the database
+may send it twice in the worst case, and it is never forgotten. What fails is tried again, later each time, and its error
+is kept with what was to be told.
 """
-
-import logging
-from collections import defaultdict
-from datetime import timedelta
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
-from django.db import transaction
 from django.template.loader import render_to_string
-from django.utils import timezone
 
+from core.work import LATER, Kind
 from governance import notifications
-from governance.models import Notification
+from governance.models import Mail, Notification
 
-log = logging.getLogger(__name__)
-
-# How long after each attempt the next one is made, should it have failed.
-PAUSES = [timedelta(minutes=minutes) for minutes in (2, 10, 60, 6 * 60, 24 * 60)]
 SUBJECT = 150  # characters
 
 
 def send_due(*, now=None):
     """Send every message that is due, one a person and address; returns how many were sent."""
-    now = now or timezone.now()
-    people = _due(now).order_by().values_list("user", flat=True).distinct()
-    return sum(_send(address, rows) for user in list(people) for address, rows in _claim(user, now).items())
+    sent = []
+    KIND.turns(sent, at=now)
+    return len(sent)
 
 
-def _due(now):
-    return Notification.objects.filter(mail_after__lte=now)
+def _send(mails, sent):
+    """Tell a person what these mails, of one address, are about: all in one message."""
+    lines = Notification.objects.filter(mail__in=mails)
+    lines.exclude(group="").update(group="")  # what happens from now on is another line
+    rows = lines.select_related("user", "event").order_by("-urgent", "pk")
+    if rows := [row for row in rows if _wanted(row)]:
+        message(rows[0].user, rows, to=mails[0].to).send()
+        sent.append(mails[0])
 
 
-def _claim(user, now):
-    """{address: what this person is to be told there now}, for this process alone.
-
-    What was read in the application is not mailed, except that somebody may have taken over their login.
-    """
-    with transaction.atomic():
-        rows = _due(now).filter(user=user).select_related("user", "event").order_by("-urgent", "pk")
-        rows = list(rows.select_for_update(skip_locked=True, of=["self"]))
-        for row in rows:
-            unwanted = row.read_at or not row.user.is_active or not row.user.email
-            if unwanted and not notifications.told_anyway(row.event, row.user):
-                row.mail_after = None
-                continue
-            row.mail_after = now + PAUSES[min(row.mail_attempts, len(PAUSES) - 1)]
-            row.mail_attempts += 1
-            row.group = ""  # what happens from now on is another line
-        Notification.objects.bulk_update(rows, ["mail_after", "mail_attempts", "group"])
-    claimed = defaultdict(list)
-    for row in rows:
-        if row.mail_after:
-            claimed[_address(row)].append(row)
-    return claimed
+def _wanted(row):
+    """What was read in the application is not mailed, except that somebody may have taken over their login."""
+    user = row.user
+    return notifications.told_anyway(row.event, user) or (user.is_active and user.email and not row.read_at)
 
 
-def _address(row):
-    """The address of the person; of a change of it the one before, which its owner reads."""
-    return row.event.data["mail_to"] if notifications.told_anyway(row.event, row.user) else row.user.email
-
-
-def _send(address, rows):
-    """Send what was claimed for an address; returns how many messages that were."""
-    try:
-        message(rows[0].user, rows, to=address).send()
-    except Exception as error:  # whatever the mail server or its library answers
-        log.warning("%s could not be mailed: %s", rows[0].user, error)
-        _keep(rows, f"{type(error).__name__}: {error}"[:1000])
-        return 0
-    sent = Notification.objects.filter(pk__in=[row.pk for row in rows])
-    sent.update(mailed_at=timezone.now(), mail_after=None, mail_error="")
-    return 1
-
-
-def _keep(rows, error):
-    """What went wrong; after the last attempt it is only in the inbox, with this beside it."""
-    for row in rows:
-        row.mail_error = error
-        row.mail_after = None if row.mail_attempts > len(PAUSES) else row.mail_after
-    Notification.objects.bulk_update(rows, ["mail_error", "mail_after"])
+KIND = Kind(parts=Mail, do=_send, apart=True, lanes=True, most=1_000, attempts=6, pauses=LATER)
 
 
 def message(user, rows, *, to=None):

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.models import Account, Csm
 from core.history import actor_channel, actor_id, actor_label, tracked
+from core.work import Part
 from governance import kinds
 from segmentation.models import Layer, Segment, Simulation
 
@@ -715,8 +716,8 @@ class Event(models.Model):
         return self.text or self.kind
 
 
-class Outbox(models.Model):
-    """An event of which nobody has been told yet. Written by a trigger with the event; read with SKIP LOCKED."""
+class Outbox(Part):
+    """An event of which nobody has been told yet; a trigger writes it with the event."""
 
     event = models.OneToOneField(
         Event, primary_key=True, on_delete=models.DO_NOTHING, related_name="outbox", db_constraint=False
@@ -729,6 +730,22 @@ class Outbox(models.Model):
         return str(self.event_id)
 
 
+class Mail(Part):
+    """An e-mail to a person: what it tells are its lines (Notification). All that are due to an address go out as one."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mails")
+    to = models.CharField(max_length=254, blank=True)  # blank: the address the person has by then
+
+    class Meta:
+        default_permissions = []
+        indexes = [
+            models.Index(name="mail_open", fields=["due"], condition=~Q(status__in=["done", "failed"]))
+        ]
+
+    def __str__(self):
+        return f"E-mail to {self.to or self.user}"
+
+
 class NotificationQuerySet(models.QuerySet):
     def unread(self):
         return self.filter(read_at=None)
@@ -738,7 +755,7 @@ class Notification(models.Model):
     """That one person is told of one event, in the application and by mail; or of many alike, in one line.
 
     `group` tells which are alike (one recalculation, one segmentation): the row is about `count` events, the first of
-    them `event`; up to notifications.LISTED of them are in `events`. `mail_after`: when it is to be mailed, null when not.
+    them `event`; up to notifications.LISTED of them are in `events`. `mail`: null where it is not to be mailed.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notifications")
@@ -752,10 +769,7 @@ class Notification(models.Model):
     urgent = models.BooleanField(default=False)  # mailed at once, else with the day's digest
     created_at = models.DateTimeField(auto_now_add=True)
     read_at = models.DateTimeField(null=True)
-    mail_after = models.DateTimeField(null=True)
-    mailed_at = models.DateTimeField(null=True)
-    mail_attempts = models.PositiveSmallIntegerField(default=0)
-    mail_error = models.TextField(blank=True)
+    mail = models.ForeignKey(Mail, null=True, on_delete=models.SET_NULL, related_name="lines")
     objects = NotificationQuerySet.as_manager()
 
     class Meta:
@@ -770,9 +784,6 @@ class Notification(models.Model):
         indexes = [
             models.Index(name="notification_of", fields=["user", "-id"]),
             models.Index(name="notification_unread", fields=["user"], condition=Q(read_at=None)),
-            models.Index(
-                name="notification_to_mail", fields=["mail_after"], condition=Q(mail_after__isnull=False)
-            ),
         ]
 
     def __str__(self):
@@ -791,11 +802,6 @@ class Preference(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="preference", primary_key=True
     )
     mail = models.CharField("e-mail", max_length=10, choices=Mail, default=Mail.DIGEST)
-    daily_cap = models.PositiveSmallIntegerField(
-        "messages a day, at most",
-        default=20,
-        help_text="More are counted in one line; what waits for you is always told.",
-    )
 
     class Meta:
         default_permissions = []
@@ -804,15 +810,11 @@ class Preference(models.Model):
         return str(self.user)
 
 
-class Chore(models.Model):
+class Chore(Part):
     """One step of a day's work (governance.tasks.DAILY): done once a day, however many schedulers ask for it."""
 
     day = models.DateField()
     step = models.CharField(max_length=60)
-    attempts = models.PositiveSmallIntegerField(default=0)
-    leased_until = models.DateTimeField(null=True)  # another process does it until then
-    done_at = models.DateTimeField(null=True)
-    error = models.TextField(blank=True)
 
     class Meta:
         ordering = ["-day", "id"]

@@ -1,24 +1,24 @@
 """Who is told of what has happened, why, and with which link: KINDS says it for each kind of event.
 
-Every event leaves an Outbox row (a trigger). `deliver` takes them in batches with SKIP LOCKED and writes Notification
-rows in the transaction that deletes them, so that each event is told once whatever dies in between. What comes in masses
-(a recalculation that moves thousands) is one line a person.
+Every event leaves an Outbox row (a trigger), which is work. `deliver` takes many at a time and writes Notification rows in
+the transaction that deletes them, so that each event is told once whatever dies in between. What comes in masses (a
+recalculation that moves thousands) is one line a person.
 """
 
-import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Count
+from django.db import connection
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.text import Truncator
 
 from core import pages
-from core.wording import day, plural
+from core.wording import plural
+from core.work import LATER, Kind
 from governance.audiences import (
     Known,
     Why,
@@ -39,9 +39,7 @@ from governance.audiences import (
     segment_owners,
     stewards,
 )
-from governance.models import Event, Notification, Outbox, Preference
-
-log = logging.getLogger(__name__)
+from governance.models import Event, Mail, Notification, Outbox, Preference
 
 BATCH = 1_000  # events worked in one transaction
 LISTED = 1_000  # events that one line remembers
@@ -147,31 +145,20 @@ class Line:
 def deliver(*, now=None):
     """Tell people of everything nobody was told of yet; returns how many events that were.
 
-    An event that cannot be told keeps its Outbox row, is logged, and holds up no other.
+    An event that cannot be told is logged, tried again later, and holds up no other.
     """
-    done, stuck = 0, []
-    while worked := _batch(now or timezone.now(), stuck):
-        done += worked
-    return done - len(stuck)
+    now = now or timezone.now()
+    return KIND.turns(now, at=now)
 
 
-def _batch(now, stuck):
-    with transaction.atomic():
-        waiting = Outbox.objects.select_for_update(skip_locked=True).exclude(pk__in=stuck).order_by("pk")
-        ids = list(waiting.values_list("pk", flat=True)[:BATCH])
-        events = Event.objects.filter(pk__in=ids).select_related("account__csm__user", "layer").order_by("pk")
-        known = Known(list(events))
-        lines, failed = [], []
-        for event in known.events:
-            try:
-                lines += _lines(event, known)
-            except Exception:
-                log.exception("Nobody could be told of event %s (%s)", event.pk, event.kind)
-                failed.append(event.pk)
-        _write(lines, now)
-        Outbox.objects.filter(pk__in=set(ids) - set(failed)).delete()
-        stuck += failed
-    return len(ids)
+def _tell(outbox, now):
+    ids = [row.pk for row in outbox]
+    events = Event.objects.filter(pk__in=ids).select_related("account__csm__user", "layer").order_by("pk")
+    known = Known(list(events))
+    _write([line for event in known.events for line in _lines(event, known)], now)
+
+
+KIND = Kind(parts=Outbox, do=_tell, most=BATCH, attempts=6, pauses=LATER, kept=False)
 
 
 def _lines(event, known):
@@ -250,8 +237,8 @@ def address(event, user, known):
 
 _INSERT = """
     insert into governance_notification as n (user_id, event_id, "group", count, events, text, why, link, urgent, created_at,
-                                              mail_after, mail_error, mail_attempts)
-    values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0)
+                                              mail_id)
+    values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 _ONE = _INSERT + "on conflict (user_id, event_id) do nothing"
 # More of the same. A line that was read or mailed has no group any more: what comes then is a new one.
@@ -260,51 +247,48 @@ _MANY = (
     + f"""
     on conflict (user_id, "group") where "group" <> '' do update
        set count = n.count + excluded.count, events = (n.events || excluded.events)[1:{LISTED}],
-           urgent = n.urgent or excluded.urgent, mail_after = least(n.mail_after, excluded.mail_after)
+           urgent = n.urgent or excluded.urgent, mail_id = (
+               select id from governance_mail where id in (n.mail_id, excluded.mail_id) order by due, id limit 1)
     returning n.id, n.count
 """
 )
 
 
 def _write(lines, now):
-    if not lines:
-        return
     users = {line.user.pk: line.user for line in lines}
     wishes = {one.pk: one for one in Preference.objects.filter(pk__in=users)}
     wishes |= {user: Preference(pk=user) for user in users if user not in wishes}
-    together = _together(lines, _Room(lines, wishes, now))
+    together = _together(lines)
+    mails = _mails({key: _wanted(some, wishes[key[0]], now) for key, some in together.items()})
     grown = {}
     with connection.cursor() as cursor:
-        for (user, group, _), (many, some) in sorted(together.items()):  # in order: two processes may meet
-            row = _row(group, some, wishes[user], now)
-            if not group:
+        for key, some in sorted(together.items()):  # in order: two processes may meet
+            row = _row(key[1], some, mails.get(key), now)
+            if not key[1]:
                 cursor.execute(_ONE, row)
                 continue
             cursor.execute(_MANY, row)
             id, count = cursor.fetchone()
-            if count > 1 or group != some[0].group:
-                grown[id] = (count, many, some[0].why)
+            if count > 1:
+                grown[id] = (count, some[0])
     _tell_how_many(grown)
 
 
-def _together(lines, room):
-    """{(user, group, event where it is alone): (what is said of many, [Line])}."""
-    found = {}
+def _together(lines):
+    """{(user, group, event where it is alone): [Line]}."""
+    together = defaultdict(list)
     for line in lines:
-        group, many = room.place(line)
-        key = (line.user.pk, group, 0 if group else line.event.pk)
-        found.setdefault(key, (many, []))[1].append(line)
-    return found
+        together[line.user.pk, line.group, 0 if line.group else line.event.pk].append(line)
+    return together
 
 
-def _row(group, some, wish, now):
-    """The parameters of _INSERT; some: the lines it is about."""
+def _row(group, some, mail, now):
+    """The parameters of _INSERT; some: the lines it is about; mail: the id of the Mail it goes out with."""
     first, urgent = some[0], any(line.urgent for line in some)
-    after, error = _mail_after(first, wish, urgent, now)
     events = [line.event.pk for line in some[:LISTED]]
     why = _said(first.why, str(first.event.account))
     told = [first.user.pk, first.event.pk, group, len(some), events, first.text, why, first.link]
-    return [*told, urgent, now, after, error]
+    return [*told, urgent, now, mail]
 
 
 def _said(why, it):
@@ -313,61 +297,51 @@ def _said(why, it):
 
 
 def _tell_how_many(grown):
-    """Say of the lines ({id: (count, what is said of many, why)}) about how many they are, and link to the list of them."""
+    """Say of the rows ({id: (count, a Line of it)}) about how many they are, and link to the list of them."""
     rows = list(Notification.objects.filter(pk__in=grown).select_related("event__layer"))
     for row in rows:
-        count, many, why = grown[row.pk]
-        row.why = _said(why, "them")
-        mine = count > 1 and why.code == "csm"
+        count, line = grown[row.pk]
+        row.why = _said(line.why, "them")
+        mine = line.why.code == "csm"
         accounts = f"{count:,} of your accounts" if mine else plural(count, "account,accounts")
-        of = f" ({row.event.layer})" if row.event.layer and "{count}" in many else ""
-        said = many.format(
-            count=accounts, things=plural(count, "thing,things"), what=row.event.text.rstrip(".")
-        )
+        of = f" ({row.event.layer})" if row.event.layer else ""
+        said = line.many.format(count=accounts, what=row.event.text.rstrip("."))
         row.text = f"{said}{of}."
         row.link = pages.address("inbox_line", row.pk)
     Notification.objects.bulk_update(rows, ["text", "why", "link"])
 
 
-class _Room:
-    """How many lines each person may still get today; what is beyond is counted in one line of the day."""
+# -- mail
 
-    def __init__(self, lines, wishes, now):
-        today = timezone.localtime(now).date()
-        began = timezone.make_aware(datetime.combine(today, time.min))
-        users = list(wishes)
-        told = Notification.objects.filter(user__in=users, urgent=False, created_at__gte=began)
-        told = told.exclude(group__startswith="more, ").order_by()
-        self.told = Counter(dict(told.values_list("user").annotate(Count("pk"))))
-        groups = {line.group for line in lines} - {""}
-        mine = Notification.objects.filter(user__in=users, group__in=groups)
-        self.begun = set(mine.values_list("user", "group"))
-        self.wishes = wishes
-        self.rest = f"more, {today}", f"{{things}} more happened on {day(today)}"
-
-    def place(self, line):
-        """(the group of the line, what is said of many)."""
-        user = line.user.pk
-        if line.urgent or (user, line.group) in self.begun:
-            return line.group, line.many
-        if self.told[user] >= self.wishes[user].daily_cap:
-            return self.rest
-        self.told[user] += 1
-        if line.group:
-            self.begun.add((user, line.group))
-        return line.group, line.many
+NO_ADDRESS = "No e-mail address is known."
 
 
-def _mail_after(line, wish, urgent, now):
-    """(when it is mailed, or None; why it is not)."""
-    anyway = told_anyway(line.event, line.user)
+def _wanted(some, wish, now):
+    """The Mail that lines are to go out with, not saved, or None."""
+    user, anyway = some[0].user, told_anyway(some[0].event, some[0].user)
     if not settings.MAILED or (wish.mail == Preference.Mail.NONE and not anyway):
-        return None, ""
-    if not (line.user.email or anyway):
-        return None, "No e-mail address is known."
-    if urgent or wish.mail == Preference.Mail.AT_ONCE:
-        return now, ""
-    return next_digest(now), ""
+        return None
+    to = some[0].event.data["mail_to"] if anyway else ""
+    mail = Mail(user=user, to=to, lane=f"{user.pk} {to}")
+    if not (user.email or anyway):
+        mail.status, mail.error = Mail.Status.FAILED, NO_ADDRESS
+    elif wish.mail == Preference.Mail.AT_ONCE or any(line.urgent for line in some):
+        mail.due = now
+    else:
+        mail.due = next_digest(now)
+    return mail
+
+
+def _mails(wanted):
+    """{key: the id of a Mail} for {key: the Mail wanted, or None}: one that is there and nobody has claimed, else a new one."""
+    wanted = {key: mail for key, mail in wanted.items() if mail}
+    lanes, dues = {mail.lane for mail in wanted.values()}, {mail.due for mail in wanted.values()}
+    waiting = Q(status="pending", attempts=0, due__in=dues - {None}) | Q(status="failed", error=NO_ADDRESS)
+    there = Mail.objects.filter(waiting, lane__in=lanes).select_for_update(skip_locked=True, no_key=True)
+    mails = {(mail.lane, mail.due): mail for mail in there}
+    new = {(mail.lane, mail.due): mail for mail in wanted.values() if (mail.lane, mail.due) not in mails}
+    Mail.objects.bulk_create(new.values())
+    return {key: (mails | new)[mail.lane, mail.due].pk for key, mail in wanted.items()}
 
 
 def next_digest(now):

@@ -41,7 +41,7 @@ MANAGE = tuple(
     f"{app}.{verb}_{model}"
     for app, models in {
         "accounts": ("csm", "product", "sourcesystem", "systemofrecord"),
-        "segmentation": ("layer", "segment", "servicemodel", "treatment", "job", "interview"),
+        "segmentation": ("layer", "segment", "servicemodel", "treatment", "jobtobedone", "interview"),
         "governance": ("alertrule",),
     }.items()
     for model in models

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts.models import Account, Product
 from core.history import actor_channel, actor_id, actor_label, tracked
+from core.work import Job, RangePart
 from segmentation import scopes, treatments
 
 
@@ -379,14 +380,8 @@ class Cause(models.Model):
         return f"{self.get_kind_display()} by {self.actor_label}"
 
 
-class Run(models.Model):
+class Run(Job):
     """One recalculation: its trigger, rules, clock, counts and errors."""
-
-    class Status(models.TextChoices):
-        RUNNING = "running", "Running"
-        FINISHED = "finished", "Finished"
-        FAILED = "failed", "Failed"
-        CANCELLED = "cancelled", "Cancelled"
 
     class Trigger(models.TextChoices):
         MANUAL = "manual", "By hand"
@@ -395,15 +390,11 @@ class Run(models.Model):
         ACTIVATION = "activation", "Rules activated"
 
     trigger = models.CharField(max_length=10, choices=Trigger, default=Trigger.MANUAL)
-    status = models.CharField(max_length=10, choices=Status, default=Status.RUNNING)
     as_of = models.DateField()
-    started_at = models.DateTimeField(auto_now_add=True)
-    finished_at = models.DateTimeField(null=True)
     started_by = models.IntegerField(null=True, default=actor_id)
     started_by_label = models.CharField(max_length=200, default=actor_label)
     channel = models.CharField(max_length=20, default=actor_channel)
     reason = models.TextField(blank=True)
-    error = models.TextField(blank=True)
     accounts = models.BigIntegerField(default=0)  # to evaluate, counted at the start
 
     class Meta:
@@ -424,7 +415,7 @@ class RunLayer(models.Model):
     left_out = models.JSONField(default=list)  # keys of dimensions for which no account has a fact
     # Measured on the whole portfolio before the first account is evaluated; null until then. As Document.population.
     cutoffs = models.JSONField(null=True)
-    counts = models.JSONField(default=dict)  # summed over the chunks when the run ends
+    counts = models.JSONField(default=dict)  # summed over the parts when the run ends
     warnings = models.JSONField(default=list)
 
     class Meta:
@@ -442,48 +433,25 @@ class RunLayer(models.Model):
         return f"{self.run}: {self.layer}"
 
 
-class Chunk(models.Model):
-    """A range of accounts of a run, claimed by one worker at a time: lease, and a token that fences a late one."""
+class RunPart(RangePart):
+    """A range of accounts of a run; its result is {layer key: {"scanned", "changed", "moved", ...}}."""
 
-    class Status(models.TextChoices):
-        PENDING = "pending", "Pending"
-        CLAIMED = "claimed", "Claimed"
-        DONE = "done", "Done"
-        FAILED = "failed", "Failed"
-
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="chunks")
-    first_id = models.BigIntegerField()
-    last_id = models.BigIntegerField()
-    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
-    token = models.BigIntegerField(default=0)  # raised by each claim
-    attempts = models.PositiveIntegerField(default=0)
-    worker = models.CharField(max_length=200, blank=True)
-    leased_until = models.DateTimeField(null=True)
-    counts = models.JSONField(default=dict)  # {layer key: {"scanned", "changed", "moved", ...}}
-    error = models.TextField(blank=True)
+    job = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="parts")
 
     class Meta:
-        constraints = [models.UniqueConstraint(name="chunk_once", fields=["run", "first_id"])]
-        indexes = [
-            models.Index(name="chunk_open", fields=["run", "id"], condition=~Q(status__in=["done", "failed"]))
-        ]
+        default_permissions = []
+        constraints = [models.UniqueConstraint(name="run_part_once", fields=["job", "first"])]
 
     def __str__(self):
-        return f"{self.run}: accounts {self.first_id} to {self.last_id}"
+        return f"{self.job}: accounts {self.first} to {self.last}"
 
 
-class Simulation(models.Model):
+class Simulation(Job):
     """An impact preview: what a version of the rules, as it said then, would change on the accounts as of a date.
 
     It belongs to what it was made of, not to the version's row: a draft is edited and discarded. What it is of never
     changes, and a frozen one is kept as it is (triggers).
     """
-
-    class Status(models.TextChoices):
-        RUNNING = "running", "Running"
-        FINISHED = "finished", "Finished"
-        FAILED = "failed", "Failed"
-        CANCELLED = "cancelled", "Cancelled"
 
     layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="simulations")
     definition = models.ForeignKey(
@@ -493,17 +461,13 @@ class Simulation(models.Model):
     document = models.JSONField()
     hash = models.CharField(max_length=64)  # of the document in its canonical form, as it would be activated
     as_of = models.DateField()
-    status = models.CharField(max_length=10, choices=Status, default=Status.RUNNING)
     accounts = models.BigIntegerField(default=0)  # to evaluate, counted at the start
     left_out = models.JSONField(default=list)  # as of a RunLayer
     cutoffs = models.JSONField(null=True)
     warnings = models.JSONField(default=list)
     result = models.JSONField(default=dict)  # see impact.result
-    error = models.TextField(blank=True)
-    started_at = models.DateTimeField(auto_now_add=True)
     started_by = models.IntegerField(null=True, default=actor_id)
     started_by_label = models.CharField(max_length=200, default=actor_label)
-    finished_at = models.DateTimeField(null=True)
     frozen_at = models.DateTimeField(null=True)
     frozen_by = models.IntegerField(null=True)
     frozen_by_label = models.CharField(max_length=200, blank=True)
@@ -526,24 +490,13 @@ class Simulation(models.Model):
         return f"Impact preview {self.pk}"
 
 
-class SimulationPart(models.Model):
-    """A range of accounts of an impact preview, and what came out; who works it holds its row locked.
+class SimulationPart(RangePart):
+    """A range of accounts of an impact preview; its result is as impact.Figures.
 
     Those whose segment would change are kept as arrays side by side: a million of them are forty rows.
     """
 
-    class Status(models.TextChoices):
-        PENDING = "pending", "Pending"
-        DONE = "done", "Done"
-        FAILED = "failed", "Failed"
-
-    simulation = models.ForeignKey(Simulation, on_delete=models.CASCADE, related_name="parts")
-    first_id = models.BigIntegerField()
-    last_id = models.BigIntegerField()
-    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
-    attempts = models.PositiveIntegerField(default=0)
-    figures = models.JSONField(default=dict)  # see impact.Figures
-    error = models.TextField(blank=True)
+    job = models.ForeignKey(Simulation, on_delete=models.CASCADE, related_name="parts")
     movers = ArrayField(models.BigIntegerField(), default=list)  # ids of accounts
     products = ArrayField(models.BigIntegerField(null=True), default=list)
     from_segments = ArrayField(models.BigIntegerField(null=True), default=list)
@@ -552,12 +505,10 @@ class SimulationPart(models.Model):
 
     class Meta:
         default_permissions = []
-        constraints = [
-            models.UniqueConstraint(name="simulation_part_once", fields=["simulation", "first_id"])
-        ]
+        constraints = [models.UniqueConstraint(name="simulation_part_once", fields=["job", "first"])]
 
     def __str__(self):
-        return f"{self.simulation}: accounts {self.first_id} to {self.last_id}"
+        return f"{self.job}: accounts {self.first} to {self.last}"
 
 
 class Quarantined(models.Model):
@@ -824,7 +775,7 @@ class Declaration(models.Model):
         return f"{self.account}: {self.layer} {self.segment}"
 
 
-class Job(models.Model):
+class JobToBeDone(models.Model):
     """What customers of a declared segment hire the product for, and what is known about it from interviews."""
 
     segment = models.OneToOneField(Segment, on_delete=models.PROTECT, related_name="job")
@@ -856,7 +807,7 @@ class Job(models.Model):
 class Interview(models.Model):
     """A conversation a job to be done was learned from."""
 
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="interviews")
+    job = models.ForeignKey(JobToBeDone, on_delete=models.CASCADE, related_name="interviews")
     held_on = models.DateField("date")
     account = models.ForeignKey(
         Account, null=True, blank=True, on_delete=models.SET_NULL, related_name="interviews"

@@ -1,44 +1,36 @@
 """Impact previews: what a version of the rules would change on the accounts there are, before anybody activates it.
 
 A simulation is a row that keeps what it is of: the document, its hash, the date. Like a recalculation it is cut into
-ranges of accounts that any process works; nothing of an assignment is written. Who works a range holds its row locked in
-the transaction that stores what came out: where a process is lost, PostgreSQL frees the row and the next one takes it, so
-that no lease is needed. Whoever looks at the page carries it on where no worker does.
+ranges of accounts that any process works (core.work); nothing of an assignment is written. Whoever looks at the page
+carries it on where no worker does.
 
 Who would move is kept, as arrays by range, and not worked out again for the list and the file: they have to say the
 same as the matrix, when facts have changed and after the preview was frozen.
 """
 
-import json
-import logging
-import time
 from datetime import timedelta
 from functools import partial
 
 import polars as pl
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Subquery
 from django.utils import timezone
 
 from accounts import catalogue, exports
-from core import workers
 from core.history import actor
 from core.organisation import organisation
 from core.refusals import Refused
+from core.work import Fenced, JobKind, divided, error_text
 from segmentation import definitions, impact, measuring, run_rules, runs, versions
 from segmentation.document import DocumentErrors
 from segmentation.models import Definition, RunLayer, Simulation, SimulationPart
 
-log = logging.getLogger(__name__)
-
 PERMISSION = "segmentation.preview_rules"
-ATTEMPTS = 5
 KEPT = 10  # previews of a segmentation that are not frozen: the newest ones that have ended
 PATIENCE = timedelta(seconds=4)  # a worker that was told has begun by then
 CSV_ROWS = 2_000
 ANY = object()  # of movers: from, or to, whatever segment
 
-_STATUS, _PART = Simulation.Status, SimulationPart.Status
+_STATUS = Simulation.Status
 
 
 # -- starting
@@ -56,6 +48,7 @@ def start(definition, *, as_of=None, by=None):
     with transaction.atomic():
         total, ranges = runs.cut(_which(layer, document))
         left_out = runs.without_facts(document, as_of, layer.scoped)
+        cutoffs = None if document.population and ranges else {}
         made = Simulation.objects.create(
             layer=layer,
             definition_id=definition.pk,
@@ -65,16 +58,17 @@ def start(definition, *, as_of=None, by=None):
             as_of=as_of,
             accounts=total,
             left_out=left_out,
-            cutoffs=None if document.population and ranges else {},
+            cutoffs=cutoffs,
+            measured=cutoffs is not None,
             warnings=[*(runs.left_out_text(document, key) for key in left_out), *_warnings(layer, as_of)],
             started_by=by.pk if by else actor().id,
             started_by_label=by.get_username() if by else actor().label,
         )
         SimulationPart.objects.bulk_create(
-            SimulationPart(simulation=made, first_id=first, last_id=last) for first, last in ranges
+            SimulationPart(job=made, first=first, last=last) for first, last in ranges
         )
         _forget_old(layer)
-        transaction.on_commit(partial(_wake, made.pk, min(len(ranges), runs.WAKE)))
+        transaction.on_commit(partial(KIND.wake, made.pk, len(ranges)))
     return made
 
 
@@ -136,36 +130,12 @@ def _forget_old(layer):
     Simulation.objects.filter(pk__in=list(free.values_list("pk", flat=True))).delete()
 
 
-def _wake(simulation, number):
-    """Tell workers of a preview; its page carries it on too."""
-    workers.wake("segmentation.tasks.simulate", simulation, times=number)
-
-
 # -- working
 
 
 def work(simulation_id, *, wait=False, most=None, on_part=None):
-    """Work ranges until none is free, and close the preview when all are done; returns the Simulation.
-
-    wait: return only when it has ended. most: ranges to work at most. on_part(simulation): called after each. May be
-    called any number of times, by any number of processes.
-    """
-    pinned, pause, worked = None, 0.05, 0
-    while not close(simulation_id) and (most is None or worked < most):
-        part = _claim(simulation_id) if _settle(simulation_id) else None
-        if part is None:
-            if not wait:
-                break
-            time.sleep(pause)
-            pause = min(pause * 2, 1)
-            continue
-        pause, worked = 0.05, worked + 1
-        pinned = pinned or _pin(Simulation.objects.get(pk=simulation_id))
-        _attempt(part, pinned)
-        if on_part:
-            on_part(pinned.simulation)
-    close(simulation_id)
-    return Simulation.objects.get(pk=simulation_id)
+    """Work ranges until none is free, and close the preview when all have ended; returns the Simulation. See JobKind."""
+    return KIND.work(simulation_id, wait=wait, most=most, on_part=on_part)
 
 
 class _Pinned:
@@ -186,106 +156,52 @@ def _pin(simulation):
     return _Pinned(simulation, simulation.cutoffs or {})
 
 
-def _settle(simulation_id):
-    """Measure the cut-offs the rules need of the whole portfolio; False while another process does, or where it cannot."""
-    simulation = Simulation.objects.get(pk=simulation_id)
-    if simulation.cutoffs is not None:
-        return True
-    first = simulation.parts.order_by("id").values_list("pk", flat=True).first()
-    try:
-        with transaction.atomic():  # who holds the first range measures
-            mine = SimulationPart.objects.select_for_update(skip_locked=True).filter(pk=first).first()
-            if mine is None or Simulation.objects.get(pk=simulation_id).cutoffs is not None:
-                return mine is not None
-            found = measuring.measure(_pin(simulation).layer, partial(_values, simulation))
-            Simulation.objects.filter(pk=simulation_id).update(cutoffs=found)
-        return True
-    except _Ended:
-        return False
-    except runs.PASSING:
-        raise
-    except Exception as error:  # the same again next time: no use in trying
-        log.exception("The cut-offs of impact preview %s cannot be measured", simulation_id)
-        _end(simulation_id, _STATUS.FAILED, runs.told(error))
-        return False
+def _open(simulation_id):
+    return _pin(Simulation.objects.get(pk=simulation_id))
 
 
-class _Ended(Exception):
-    """Cancelled meanwhile."""
+def _measure(simulation):
+    """The cut-offs the rules need of the whole portfolio."""
+    cutoffs = measuring.measure(_pin(simulation).layer, partial(_values, simulation))
+    Simulation.objects.filter(pk=simulation.pk).update(cutoffs=cutoffs)
 
 
 def _values(simulation, document):
-    parts, pinned = [], _pin(simulation)
-
-    def work(first, last):
-        return measuring.values(pinned.layer, document, [], at=simulation.as_of, first=first, last=last)
-
-    for first, last in simulation.parts.order_by("first_id").values_list("first_id", "last_id"):
+    values, pinned = [], _pin(simulation)
+    work = partial(_term_values, pinned.layer, document, simulation.as_of)
+    for part in simulation.parts.order_by("first").only("first", "last"):
         if Simulation.objects.get(pk=simulation.pk).status != _STATUS.RUNNING:
-            raise _Ended
-        runs.divided(work, first, last, pinned.which, parts, lambda account, error: None)
-    return parts
+            raise Fenced  # cancelled meanwhile
+        values += divided(work, part.first, part.last, runs.ids_of(pinned.which), limited=False)[0]
+    return values
 
 
-def _claim(simulation_id):
-    """The next range that nobody holds, its attempt counted; None when there is none."""
-    with transaction.atomic():
-        free = SimulationPart.objects.select_for_update(skip_locked=True, of=["self"])
-        free = free.filter(simulation=simulation_id, simulation__status=_STATUS.RUNNING, status=_PART.PENDING)
-        part = free.order_by("id").first()
-        if part is None:
-            return None
-        part.attempts += 1
-        if part.attempts > ATTEMPTS:
-            part.status, part.error = _PART.FAILED, f"Given up: {ATTEMPTS} processes were lost at it."
-        part.save(update_fields=["attempts", "status", "error"])
-    return part if part.status == _PART.PENDING else _claim(simulation_id)
-
-
-def _attempt(part, pinned):
-    """Work a claimed range in one transaction, unless another process, which claimed it too, was first."""
-    try:
-        with transaction.atomic():
-            mine = SimulationPart.objects.select_for_update(skip_locked=True)
-            if mine.filter(pk=part.pk, status=_PART.PENDING).exists():
-                _keep(part, *_look(part, pinned))
-    except runs.PASSING:
-        log.warning("A range of impact preview %s is tried again", part.simulation_id, exc_info=True)
-        connection.close_if_unusable_or_obsolete()
-    except Exception as error:  # the same again next time: no use in trying
-        log.exception("A range of impact preview %s failed", part.simulation_id)
-        SimulationPart.objects.filter(pk=part.pk).update(status=_PART.FAILED, error=runs.told(error))
-
-
-def _look(part, pinned):
-    """(figures, frames of movers) of a range; accounts that cannot be evaluated are set aside, with the reason."""
-    seen, bad = [], []
-
-    def set_aside(account, error):
-        if len(bad) >= (runs.QUARANTINE_LIMIT if seen else runs.ALL_BAD):
-            raise error
-        bad.append([account, runs.told(error)])
-
-    runs.divided(pinned.look, part.first_id, part.last_id, pinned.which, seen, set_aside)
-    return impact.add(one.figures for one in seen) | {"set_aside": bad}, [one.movers for one in seen]
+def _look(parts, opened):
+    """Keep figures and movers of ranges; accounts that cannot be evaluated are set aside, with the reason."""
+    pinned = opened()
+    for part in parts:
+        seen, bad = divided(pinned.look, part.first, part.last, runs.ids_of(pinned.which))
+        part.result = impact.add(one.figures for one in seen)
+        part.result["set_aside"] = [[account, error_text(error)] for account, error in bad]
+        _keep(part, [one.movers for one in seen])
 
 
 _KEEP = """
     update segmentation_simulationpart
-       set status = 'done', error = '', figures = %s::jsonb, movers = %s::bigint[], products = %s::bigint[],
-           from_segments = %s::bigint[], to_segments = %s::bigint[], arr = %s::numeric[]
+       set movers = %s::bigint[], products = %s::bigint[], from_segments = %s::bigint[], to_segments = %s::bigint[],
+           arr = %s::numeric[]
      where id = %s
 """
 
 
-def _keep(part, figures, frames):
+def _keep(part, frames):
     movers = pl.concat(frames) if frames else pl.DataFrame()
     columns = [
         _array(movers[name]) if name in movers.columns else "{}"
         for name in ("id", "product", "source", "target", "arr")
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_KEEP, [json.dumps(figures), *columns, part.pk])
+        cursor.execute(_KEEP, [*columns, part.pk])
 
 
 def _array(series):
@@ -310,10 +226,10 @@ def count(definition, as_of):
     pinned = _pin(unsaved)
 
     def over(work):
-        parts = []
+        pieces = []
         for first, last in ranges:
-            runs.divided(work, first, last, pinned.which, parts, lambda account, error: None)
-        return parts
+            pieces += divided(work, first, last, runs.ids_of(pinned.which), limited=False)[0]
+        return pieces
 
     def values(document):
         return over(partial(_term_values, pinned.layer, document, as_of))
@@ -332,41 +248,27 @@ def _term_values(layer, document, as_of, first, last):
 # -- ending
 
 
-def close(simulation_id):
-    """Close the preview if every range has ended, or one has failed; True when it is over. One caller closes it."""
-    parts = SimulationPart.objects.filter(simulation=OuterRef("pk"))
-    found = Simulation.objects.annotate(
-        failed=Subquery(parts.filter(status=_PART.FAILED).order_by("id").values("error")[:1]),
-        open=Exists(parts.filter(status=_PART.PENDING)),
-    )
-    status, failed, is_open = found.values_list("status", "failed", "open").get(pk=simulation_id)
-    if status != _STATUS.RUNNING:
-        return True
-    if failed is not None:
-        _end(simulation_id, _STATUS.FAILED, failed)
-        return True
-    if is_open:
-        return False
-    with transaction.atomic():
-        simulation = Simulation.objects.select_for_update().get(pk=simulation_id)
-        if simulation.status == _STATUS.RUNNING:
-            _finish(simulation)
-    return True
-
-
-def _end(simulation_id, status, error):
-    running = Simulation.objects.filter(pk=simulation_id, status=_STATUS.RUNNING)
-    running.update(status=status, error=error, finished_at=timezone.now())
-
-
-def _finish(simulation):
-    found = list(simulation.parts.order_by("first_id").values_list("figures", flat=True))
-    figures = impact.add(found)
-    pinned = _pin(simulation)
-    simulation.result = impact.result(simulation.layer, pinned.layer.document, figures)
-    simulation.result["set_aside"] = impact.named(row for part in found for row in part["set_aside"])
-    simulation.status, simulation.finished_at = _STATUS.FINISHED, timezone.now()
+def _finish(simulation, errors):
+    simulation.end(errors)
+    if not errors:
+        results = list(simulation.parts.order_by("first").values_list("result", flat=True))
+        document = _pin(simulation).layer.document
+        simulation.result = impact.result(simulation.layer, document, impact.add(results))
+        simulation.result["set_aside"] = impact.named(
+            row for result in results for row in result["set_aside"]
+        )
     simulation.save()
+
+
+KIND = JobKind(
+    parts=SimulationPart,
+    do=_look,
+    open=_open,
+    measure=_measure,
+    finish=_finish,
+    whole=True,
+    task="segmentation.tasks.simulate",
+)
 
 
 def cancel(simulation, *, by):
@@ -376,8 +278,11 @@ def cancel(simulation, *, by):
         simulation = _locked(simulation)
         if simulation.status != _STATUS.RUNNING:
             raise Refused("preview_ended_already")
-        _end(simulation.pk, _STATUS.CANCELLED, f"Cancelled by {by.get_username() if by else actor().label}.")
-    return Simulation.objects.get(pk=simulation.pk)
+        simulation.end()
+        simulation.status = _STATUS.CANCELLED
+        simulation.error = f"Cancelled by {by.get_username() if by else actor().label}."
+        simulation.save()
+    return simulation
 
 
 def freeze(simulation, *, by, note):
@@ -399,7 +304,7 @@ def freeze(simulation, *, by, note):
 
 
 def _locked(simulation):
-    found = Simulation.objects.select_for_update().filter(pk=simulation.pk).first()
+    found = Simulation.objects.select_for_update(no_key=True).filter(pk=simulation.pk).first()
     if found is None:
         raise Refused("preview_gone")
     return found
@@ -407,42 +312,22 @@ def _locked(simulation):
 
 def sweep():
     """Work every preview that no message told of; returns how many were looked at."""
-    running = list(
-        Simulation.objects.filter(status=_STATUS.RUNNING).order_by("pk").values_list("pk", flat=True)
-    )
-    for simulation in running:
-        work(simulation)
-    return len(running)
+    return KIND.sweep()
 
 
 def carry(simulation):
     """Work one range where no worker has begun, or none goes on: for the page that waits for it."""
-    if simulation.started_at < timezone.now() - PATIENCE and not _busy(simulation):
+    if simulation.started_at < timezone.now() - PATIENCE and not KIND.busy(simulation):
         work(simulation.pk, most=1)
-
-
-def _busy(simulation):
-    """Somebody is at a range: it is claimed, and its row locked."""
-    claimed = simulation.parts.filter(status=_PART.PENDING, attempts__gt=0)
-    with transaction.atomic():
-        free = len(claimed.select_for_update(skip_locked=True))
-        return free < claimed.count()
 
 
 # -- telling
 
 
 def progress(simulation):
-    """How far it is: {"status", "done", "of" (ranges), "accounts", "accounts_done"}."""
-    simulation = Simulation.objects.get(pk=simulation.pk)
-    parts = list(simulation.parts.values_list("status", "figures__counts__scanned"))
-    return {
-        "status": simulation.status,
-        "done": sum(status == _PART.DONE for status, _ in parts),
-        "of": len(parts),
-        "accounts": simulation.accounts,
-        "accounts_done": sum(scanned or 0 for _, scanned in parts),
-    }
+    """How far it is: as JobKind says, with "accounts" and "accounts_done"."""
+    scanned = simulation.parts.filter(status="done").values_list("result__counts__scanned", flat=True)
+    return KIND.progress(simulation) | {"accounts": simulation.accounts, "accounts_done": sum(scanned)}
 
 
 def changed(simulation):
@@ -484,7 +369,7 @@ _MOVERS = """
       left join accounts_account a on a.id = m.account
       left join accounts_product x on x.id = m.product
       left join accounts_csm c on c.id = a.csm_id
-     where p.simulation_id = %(simulation)s
+     where p.job_id = %(simulation)s
        and (%(any_source)s or m.source is not distinct from %(source)s)
        and (%(any_target)s or m.target is not distinct from %(target)s)
 """
@@ -521,7 +406,7 @@ def movers_csv(simulation, *, source=ANY, target=ANY):
     header += ["segmentation", "rules", "as_of"]
     of = [simulation.layer.key, rules(simulation), simulation.as_of.isoformat()]
     query = f"""select a.external_id, a.name, x.key, m.source, m.target, m.arr, c.email {_MOVERS}
-                 order by p.first_id, m.account, m.product"""
+                 order by p.first, m.account, m.product"""
 
     def rows():
         with connection.chunked_cursor() as cursor:

@@ -20,7 +20,7 @@ from segmentation import (
     definitions,
     dependencies,
     document_text,
-    jobs,
+    jobs_to_be_done,
     scopes,
     terms,
     treatments,
@@ -451,7 +451,7 @@ def _load_segment(layer, preset, position):
         preset["parent"] = Segment.objects.filter(layer__key=layer_key or layer.key, key=key).first()
     segment = Segment.objects.create(layer=layer, position=position, treatment=treatment, **preset)
     if job:
-        jobs.load(segment, job)
+        jobs_to_be_done.load(segment, job)
 
 
 def _load_treatment(preset):

@@ -115,6 +115,13 @@ def activate(layer, document, *, reason="First rules"):
         return versions.activate(answered(draft), by=olga, reason=reason, seen=draft.hash)
 
 
+def draft_of(layer, document):
+    """A draft of these rules, not activated."""
+    by = person()
+    draft = versions.create_draft(layer, by=by)
+    return versions.save_draft(draft, document, by=by, seen=draft.hash)
+
+
 def answered(draft):
     """The draft, after somebody has acknowledged all that the checks warn of."""
     warnings = versions.examine(draft).unacknowledged

@@ -31,7 +31,7 @@ LISTS = [
     f"{S}treatment/",
     f"{S}servicemodel/",
     f"{S}run/",
-    f"{S}job/",
+    f"{S}jobtobedone/",
     f"{S}simulation/",
     "/admin/auth/user/",
     "/admin/auth/group/",

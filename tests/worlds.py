@@ -18,7 +18,7 @@ from governance import delegations, people
 from governance.models import Alert, AlertRule, ApprovalPolicy, Event, Notification, Override, Transition
 from governance.roles import ROLES
 from segmentation import causes, versions
-from segmentation.models import Cause, Declaration, Job, Simulation
+from segmentation.models import Cause, Declaration, JobToBeDone, Simulation
 
 DAY = timezone.localdate
 LEFT_OUT = {"view_on_site"}  # Django's own way to a page; nothing here has one
@@ -69,7 +69,7 @@ def made():
                 account=acme, fact="industry", proposed_source="crm", proposed_observed=DAY()
             ),
             "importbatch": ImportBatch.objects.create(name="June", status="previewed"),
-            "job": Job.objects.create(segment=tech),
+            "job": JobToBeDone.objects.create(segment=tech),
             "declaration": Declaration.objects.create(
                 **said, segment=high, reason="So they say", from_date=DAY(), proposed_by_label="olga"
             ),

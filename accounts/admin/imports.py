@@ -18,7 +18,7 @@ from accounts import gates, imports
 from accounts.catalogue import FACTS
 from accounts.imports import recipe as recipes
 from accounts.models import ImportBatch
-from core import history, wording, workers
+from core import history, wording
 from core.organisation import organisation
 from core.refusals import Refused
 
@@ -165,7 +165,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
             batch = imports.create(
                 given["recipe"], given["files"], by=request.user, name=name, as_of=given["as_of"]
             )
-            transaction.on_commit(partial(workers.wake, "accounts.tasks.work", batch.pk))
+            transaction.on_commit(partial(imports.wake, batch.pk))
             return HttpResponseRedirect(reverse(PAGE, args=[batch.pk]))
         return page(
             request,

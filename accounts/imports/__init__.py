@@ -7,7 +7,7 @@ from importlib import import_module
 
 from core.refusals import Refused as Refused
 
-VERBS = ("ask_commit", "commit", "create", "give_up", "preview", "rejected_csv", "sweep", "work")
+VERBS = ("ask_commit", "commit", "create", "give_up", "preview", "rejected_csv", "sweep", "wake", "work")
 
 
 def __getattr__(name):

@@ -1,7 +1,6 @@
 """An import's life: created, previewed, committed or given up. A preview is the commit, rolled back."""
 
 import contextlib
-import datetime
 import json
 import time
 from dataclasses import dataclass, field
@@ -14,11 +13,11 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from accounts import exports, gates, records
-from accounts.models import ImportBatch, ImportFile, RejectedRow, SourceSystem
-from core import workers
+from accounts.models import ImportBatch, ImportFile, ImportPart, RejectedRow, SourceSystem
 from core.history import acting
 from core.organisation import organisation
 from core.refusals import Refused
+from core.work import JobKind
 
 from . import confinement, facts
 from . import recipe as recipes
@@ -28,8 +27,7 @@ from .structure import LONGEST_VALUE, Rejection, shortened
 log = structlog.get_logger(__name__)
 Status = ImportBatch.Status
 
-LOCK = 0x1147047  # advisory lock: (LOCK, batch) while it is worked on, LOCK alone while facts are written
-MOST_ATTEMPTS = 3
+LOCK = 0x1147047  # advisory lock while facts are written
 ACCOUNT_REJECTED = "its account is rejected"
 UPSERTS = {
     "accounts": records.upsert_accounts,
@@ -61,24 +59,26 @@ def create(recipe, files, *, by=None, label="", name="", as_of=None):
         for file, content in files.items():
             if not isinstance(content, Path):
                 ImportFile.objects.create(batch=batch, name=PurePath(file).name, content=content)
+        if batch.uploads.exists():  # else the command that makes it works it
+            ImportPart.objects.create(job=batch)
     batch.paths = {file: content for file, content in files.items() if isinstance(content, Path)}
     return batch
 
 
 def preview(batch):
     """Check the files and count what a commit would do; `previewed`, or `failed` with the reason in `error`."""
-    with _held(batch):
-        _move(batch, CHECK, Status.CHECKING)
-        _work_on(batch, commit=False)
+    _work_here(batch, partial(_move, batch, CHECK, Status.CHECKING))
     return batch
 
 
 def commit(batch, *, by=None, skip_rejected=False):
     """Import all, or nothing: Refused if the status does not allow it, or rows are rejected and not to be skipped."""
-    with _held(batch):
+
+    def begin():
         gates.ask("import", batch, by=by)
         _move(batch, COMMIT, Status.COMMITTING, skip_rejected=skip_rejected, **_committer(by))
-        _work_on(batch, commit=True)
+
+    _work_here(batch, begin)
     if batch.status == Status.PREVIEWED:
         count = sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
         raise Refused("import_has_rejected_rows", rejected=count)
@@ -99,12 +99,12 @@ def ask_commit(batch, *, by, skip_rejected=False, again=False):
             {Status.PREVIEWED, Status.FAILED} if again else {Status.PREVIEWED},
             Status.COMMITTING,
             skip_rejected=skip_rejected,
-            attempts=0,
             error="",
             finished_at=None,
             **_committer(by),
         )
-        transaction.on_commit(partial(workers.wake, "accounts.tasks.work", batch.pk))
+        ImportPart.objects.bulk_create([ImportPart(job=batch)], ignore_conflicts=True)
+        transaction.on_commit(partial(KIND.wake, batch.pk))
 
 
 def give_up(batch, *, by=None):
@@ -120,63 +120,74 @@ def rejected_csv(batch):
     return exports.lines(names, batch.rejected.values_list(*names).iterator())
 
 
+def wake(batch_id):
+    """Tell a worker of an uploaded import."""
+    KIND.wake(batch_id)
+
+
 def work(batch_id):
     """What a worker does with an uploaded import: check it, or commit it. Twice does no harm."""
-    batch = ImportBatch.objects.get(pk=batch_id)
-    with contextlib.suppress(_Busy), _held(batch):
-        batch.refresh_from_db()
-        if batch.status in WORKING:
-            _take_on(batch)
+    batch = KIND.work(batch_id)
     if batch.status not in WORKING:
         gates.ask("imported", batch)
 
 
-def _take_on(batch):
-    """Check it, or commit it; given up where the files are gone, or where it has cost several workers their life."""
-    if not batch.uploads.exists() and batch.status != Status.WAITING:
+def sweep():
+    """Go on with every import whose worker died or whose message was lost; returns how many were looked at."""
+    waiting = list(ImportBatch.objects.filter(status__in=WORKING).values_list("pk", flat=True))
+    for batch_id in waiting:
+        work(batch_id)
+    return len(waiting)
+
+
+def _work_here(batch, begin):
+    """Work an import in this process, once begin() has moved its status; Refused where another process is at it."""
+    ImportPart.objects.bulk_create([ImportPart(job=batch)], ignore_conflicts=True)
+    parts = KIND.claim(job=batch)
+    if not parts:
+        raise Refused("import_busy")
+    try:
+        begin()
+    except Refused:
+        KIND.leave(parts)
+        raise
+    KIND.attempt(parts, lambda: batch)
+
+
+def _do(parts, opened):
+    """Check it, or commit it; given up where the files are gone."""
+    batch = opened()
+    if batch.status not in WORKING:
+        return
+    if not (batch.uploads.exists() or hasattr(batch, "paths")):
         return _fail(
             batch, "The command that ran this import ended before it was done. Nothing was imported."
         )
-    if batch.attempts >= MOST_ATTEMPTS:
-        return _fail(batch, f"The worker died {batch.attempts} times over this import. Nothing was imported.")
-    _save(batch, attempts=batch.attempts + 1)
     committing = batch.status == Status.COMMITTING
     if not committing:
         _move(batch, CHECK, Status.CHECKING)
     _work_on(batch, commit=committing)
 
 
-def sweep():
-    """Go on with every import whose worker died or whose message was lost; returns how many were looked at."""
-    lately = timezone.now() - datetime.timedelta(minutes=1)
-    waiting = ImportBatch.objects.filter(status=Status.WAITING, created_at__lt=lately)
-    begun = ImportBatch.objects.filter(status__in=[Status.CHECKING, Status.COMMITTING])
-    found = [batch.pk for batch in [*waiting, *begun]]
-    for batch_id in found:
-        work(batch_id)
-    return len(found)
+def _finish(batch, errors):
+    """Say so where its workers were lost; else its status tells already what came of it."""
+    if errors:
+        _fail(batch, f"{errors[-1]} Nothing was imported.")
+
+
+KIND = JobKind(
+    parts=ImportPart,
+    do=_do,
+    open=lambda pk: ImportBatch.objects.get(pk=pk),
+    finish=_finish,
+    task="accounts.tasks.work",
+    running=tuple(WORKING),
+    apart=True,  # its progress is seen on the way, and a preview is a transaction that is rolled back
+    attempts=3,
+)
 
 
 # -- states -------------------------------------------------------------------------------------------------
-
-
-class _Busy(Refused):
-    pass
-
-
-@contextlib.contextmanager
-def _held(batch):
-    """The batch belongs to this connection until it is done, or dies: then PostgreSQL lets go of it."""
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_try_advisory_lock(%s, %s)", [LOCK, batch.pk])
-        if not cursor.fetchone()[0]:
-            raise _Busy("import_busy")
-    try:
-        yield
-    finally:
-        if connection.is_usable():
-            with connection.cursor() as cursor:
-                cursor.execute("select pg_advisory_unlock(%s, %s)", [LOCK, batch.pk])
 
 
 def _move(batch, allowed, status, **values):
@@ -282,7 +293,7 @@ def _as(person, label, batch):
 
 def _process(batch, commit, progress, found):
     _save(batch, error="")
-    computed = confinement.compute(_job(batch), progress)
+    computed = confinement.compute(_computation(batch), progress)
     found.files, found.warnings, found.rejected = computed.files, computed.warnings, computed.rejected
     if computed.as_of and computed.as_of > timezone.localdate():
         raise ImportFault(
@@ -312,9 +323,9 @@ def _process(batch, commit, progress, found):
             _conclude(batch, Status.PREVIEWED, found)
 
 
-def _job(batch):
+def _computation(batch):
     paths = getattr(batch, "paths", {})
-    return confinement.Job(
+    return confinement.Computation(
         recipe=batch.recipe,
         as_of=batch.as_of,
         zone=organisation().time_zone,

@@ -50,7 +50,7 @@ _REJECTION = dict.fromkeys(("origin", "column", "value", "reason", "external_id"
 
 
 @dataclass(frozen=True)
-class Job:
+class Computation:
     """What is to be computed. paths: {file as the recipe writes it: where it lies}; uploads: (name, bytes) of the others."""
 
     recipe: str
@@ -62,18 +62,18 @@ class Job:
     seconds: int
 
 
-def compute(job, progress):
-    """The Computed of a job, by a child process; a `fault` says where it needs more than it may have.
+def compute(wanted, progress):
+    """The Computed of a Computation, by a child process; a `fault` says where it needs more than it may have.
 
     progress(step, done, of) is called on the way.
     """
     with contextlib.ExitStack() as stack:
         results = {name: stack.enter_context(tempfile.TemporaryFile()) for name in (*QUERIES, REJECTED)}
-        uploads = {name: stack.enter_context(_unnamed(content)) for name, content in job.uploads}
+        uploads = {name: stack.enter_context(_unnamed(content)) for name, content in wanted.uploads}
         complaints = stack.enter_context(tempfile.TemporaryFile())
         child = stack.enter_context(_started([*results.values(), *uploads.values()], complaints))
         stack.callback(child.kill)  # whatever happens here
-        _send(child, job, uploads, results)
+        _send(child, wanted, uploads, results)
         at, outcome = {"step": "Reading the recipe"}, None
         for line in child.stdout:
             said = json.loads(line)
@@ -84,7 +84,7 @@ def compute(job, progress):
                 progress(said["step"], said["done"], said["of"])
         code = child.wait()
         if outcome is None:
-            return Computed(fault=_why(code, _end_of(complaints), at, job))
+            return Computed(fault=_why(code, _end_of(complaints), at, wanted))
         return _received(outcome, results)
 
 
@@ -107,15 +107,15 @@ def _started(files, complaints):
     )
 
 
-def _send(child, job, uploads, results):
+def _send(child, wanted, uploads, results):
     """What to do, and which open file is which. A child that is gone already says why by its exit code."""
     told = {
-        "recipe": job.recipe,
-        "as_of": str(job.as_of) if job.as_of else None,
-        "zone": job.zone,
-        "memory_mb": job.memory_mb,
-        "seconds": job.seconds,
-        "paths": job.paths,
+        "recipe": wanted.recipe,
+        "as_of": str(wanted.as_of) if wanted.as_of else None,
+        "zone": wanted.zone,
+        "memory_mb": wanted.memory_mb,
+        "seconds": wanted.seconds,
+        "paths": wanted.paths,
         "uploads": {name: file.fileno() for name, file in uploads.items()},
         "results": {name: file.fileno() for name, file in results.items()},
     }
@@ -142,13 +142,15 @@ def _end_of(file):
     return file.read().decode(errors="replace").strip()
 
 
-def _why(code, complaints, at, job):
+def _why(code, complaints, at, wanted):
     """The sentence about a child that ended without an outcome. Raises RuntimeError where it is a fault of ours."""
     what = at.get("query") or at["step"]
     if code == -signal.SIGALRM:
-        return _needs(f"{what} takes longer than {job.seconds:,} seconds", at, "DEMARC_IMPORT_SECONDS")
+        return _needs(f"{what} takes longer than {wanted.seconds:,} seconds", at, "DEMARC_IMPORT_SECONDS")
     if code in (OUT_OF_MEMORY, -signal.SIGKILL) or "memory allocation of" in complaints:
-        return _needs(f"{what} needs more than {job.memory_mb:,} MB of memory", at, "DEMARC_IMPORT_MEMORY_MB")
+        return _needs(
+            f"{what} needs more than {wanted.memory_mb:,} MB of memory", at, "DEMARC_IMPORT_MEMORY_MB"
+        )
     last = complaints.rpartition("\n")[2][:300]
     if code > 0:
         raise RuntimeError(last)
@@ -169,19 +171,19 @@ def _needs(too_much, at, variable):
 
 def main():
     """Read what to do, do it, tell how it goes: a JSON object a line."""
-    job = json.load(sys.stdin)
+    wanted = json.load(sys.stdin)
     teller = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whoever else writes there
-    _confine(job["memory_mb"], job["seconds"])
+    _confine(wanted["memory_mb"], wanted["seconds"])
     try:
         computed = compute_here(
-            job["recipe"],
-            as_of=job["as_of"] and datetime.date.fromisoformat(job["as_of"]),
-            zone=job["zone"],
-            open_file=lambda source: _open(source, job["paths"], job["uploads"]),
+            wanted["recipe"],
+            as_of=wanted["as_of"] and datetime.date.fromisoformat(wanted["as_of"]),
+            zone=wanted["zone"],
+            open_file=lambda source: _open(source, wanted["paths"], wanted["uploads"]),
             tell=lambda step, done, of, query="": _tell(teller, step=step, done=done, of=of, query=query),
         )
-        _write(computed, job["results"])
+        _write(computed, wanted["results"])
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
     _tell(teller, outcome=_small_parts(computed))

@@ -38,7 +38,6 @@ class Migration(migrations.Migration):
                 ('skip_rejected', models.BooleanField(default=False)),
                 ('committed_by', models.IntegerField(null=True)),
                 ('committed_by_label', models.CharField(blank=True, max_length=200)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
                 ('finished_at', models.DateTimeField(null=True)),
             ],
             options={
@@ -276,6 +275,25 @@ class Migration(migrations.Migration):
                 'get_latest_by': ('history_date', 'history_id'),
             },
             bases=(simple_history.models.HistoricalChanges, models.Model),
+        ),
+        migrations.CreateModel(
+            name='ImportPart',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('lane', models.CharField(blank=True, db_default='', default='', max_length=400)),
+                ('due', models.DateTimeField(null=True)),
+                ('status', models.CharField(choices=[('pending', 'Pending'), ('claimed', 'Claimed'), ('done', 'Done'), ('failed', 'Failed')], db_default='pending', default='pending', max_length=10)),
+                ('attempts', models.PositiveIntegerField(db_default=0, default=0)),
+                ('token', models.BigIntegerField(db_default=0, default=0)),
+                ('leased_until', models.DateTimeField(null=True)),
+                ('worker', models.CharField(blank=True, db_default='', default='', max_length=200)),
+                ('error', models.TextField(blank=True, db_default='', default='')),
+                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='parts', to='accounts.importbatch')),
+            ],
+            options={
+                'default_permissions': [],
+                'constraints': [models.UniqueConstraint(condition=models.Q(('status__in', ['pending', 'claimed'])), fields=('job',), name='one_open_part_per_import')],
+            },
         ),
         migrations.CreateModel(
             name='ImportFile',

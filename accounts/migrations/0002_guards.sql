@@ -80,6 +80,10 @@ create or replace trigger demarc_not_emptied before truncate on accounts_importb
     for each statement execute function demarc_row_stays();
 create or replace trigger demarc_row_stays before update of id on accounts_importbatch
     for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on accounts_importpart
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on accounts_importpart
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
 create or replace trigger demarc_not_emptied before truncate on accounts_importfile
     for each statement execute function demarc_row_stays();
 create or replace trigger demarc_row_stays before update of id on accounts_importfile

@@ -19,7 +19,7 @@ PER_PAGE = 50
 
 def inbox_view(request):
     """What this person was told, unread first; the POST marks a line as read, and opens it, or all of them."""
-    mine = Notification.objects.filter(user=request.user)
+    mine = Notification.objects.filter(user=request.user).select_related("mail")
     if request.method == "POST":
         return _read(request, mine)
     unread = notifications.unread(request.user)
@@ -69,14 +69,8 @@ def line_view(request, pk):
 class PreferenceForm(forms.ModelForm):
     class Meta:
         model = Preference
-        fields = ["mail", "daily_cap"]
+        fields = ["mail"]
         widgets = {"mail": forms.RadioSelect}
-
-    def clean_daily_cap(self):
-        cap = self.cleaned_data["daily_cap"]
-        if not 1 <= cap <= 500:
-            raise forms.ValidationError("From 1 to 500.")
-        return cap
 
 
 def preferences_view(request):

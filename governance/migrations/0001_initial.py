@@ -148,7 +148,6 @@ class Migration(migrations.Migration):
             fields=[
                 ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='preference', serialize=False, to=settings.AUTH_USER_MODEL)),
                 ('mail', models.CharField(choices=[('digest', 'What waits for me at once, the rest once a day'), ('at_once', 'Everything at once'), ('none', 'No e-mail')], default='digest', max_length=10, verbose_name='e-mail')),
-                ('daily_cap', models.PositiveSmallIntegerField(default=20, help_text='More are counted in one line; what waits for you is always told.', verbose_name='messages a day, at most')),
             ],
             options={
                 'default_permissions': [],
@@ -203,12 +202,16 @@ class Migration(migrations.Migration):
             name='Chore',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('lane', models.CharField(blank=True, db_default='', default='', max_length=400)),
+                ('due', models.DateTimeField(null=True)),
+                ('status', models.CharField(choices=[('pending', 'Pending'), ('claimed', 'Claimed'), ('done', 'Done'), ('failed', 'Failed')], db_default='pending', default='pending', max_length=10)),
+                ('attempts', models.PositiveIntegerField(db_default=0, default=0)),
+                ('token', models.BigIntegerField(db_default=0, default=0)),
+                ('leased_until', models.DateTimeField(null=True)),
+                ('worker', models.CharField(blank=True, db_default='', default='', max_length=200)),
+                ('error', models.TextField(blank=True, db_default='', default='')),
                 ('day', models.DateField()),
                 ('step', models.CharField(max_length=60)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('leased_until', models.DateTimeField(null=True)),
-                ('done_at', models.DateTimeField(null=True)),
-                ('error', models.TextField(blank=True)),
             ],
             options={
                 'verbose_name': 'daily step',
@@ -308,6 +311,14 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Outbox',
             fields=[
+                ('lane', models.CharField(blank=True, db_default='', default='', max_length=400)),
+                ('due', models.DateTimeField(null=True)),
+                ('status', models.CharField(choices=[('pending', 'Pending'), ('claimed', 'Claimed'), ('done', 'Done'), ('failed', 'Failed')], db_default='pending', default='pending', max_length=10)),
+                ('attempts', models.PositiveIntegerField(db_default=0, default=0)),
+                ('token', models.BigIntegerField(db_default=0, default=0)),
+                ('leased_until', models.DateTimeField(null=True)),
+                ('worker', models.CharField(blank=True, db_default='', default='', max_length=200)),
+                ('error', models.TextField(blank=True, db_default='', default='')),
                 ('event', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, primary_key=True, related_name='outbox', serialize=False, to='governance.event')),
             ],
             options={
@@ -531,9 +542,31 @@ class Migration(migrations.Migration):
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
         migrations.CreateModel(
+            name='Mail',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('lane', models.CharField(blank=True, db_default='', default='', max_length=400)),
+                ('due', models.DateTimeField(null=True)),
+                ('status', models.CharField(choices=[('pending', 'Pending'), ('claimed', 'Claimed'), ('done', 'Done'), ('failed', 'Failed')], db_default='pending', default='pending', max_length=10)),
+                ('attempts', models.PositiveIntegerField(db_default=0, default=0)),
+                ('token', models.BigIntegerField(db_default=0, default=0)),
+                ('leased_until', models.DateTimeField(null=True)),
+                ('worker', models.CharField(blank=True, db_default='', default='', max_length=200)),
+                ('error', models.TextField(blank=True, db_default='', default='')),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='mails', to=settings.AUTH_USER_MODEL)),
+                ('to', models.CharField(blank=True, max_length=254)),
+            ],
+            options={
+                'default_permissions': [],
+                'indexes': [models.Index(condition=models.Q(('status__in', ['done', 'failed']), _negated=True), fields=['due'], name='mail_open')],
+            },
+        ),
+        migrations.CreateModel(
             name='Notification',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='notifications', to=settings.AUTH_USER_MODEL)),
+                ('event', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='notifications', to='governance.event')),
                 ('group', models.CharField(blank=True, max_length=120)),
                 ('count', models.PositiveIntegerField(default=1)),
                 ('events', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), default=list, size=None)),
@@ -543,12 +576,7 @@ class Migration(migrations.Migration):
                 ('urgent', models.BooleanField(default=False)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('read_at', models.DateTimeField(null=True)),
-                ('mail_after', models.DateTimeField(null=True)),
-                ('mailed_at', models.DateTimeField(null=True)),
-                ('mail_attempts', models.PositiveSmallIntegerField(default=0)),
-                ('mail_error', models.TextField(blank=True)),
-                ('event', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='notifications', to='governance.event')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='notifications', to=settings.AUTH_USER_MODEL)),
+                ('mail', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='lines', to='governance.mail')),
             ],
             options={
                 'ordering': ['-id'],
@@ -824,10 +852,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='notification',
             index=models.Index(condition=models.Q(('read_at', None)), fields=['user'], name='notification_unread'),
-        ),
-        migrations.AddIndex(
-            model_name='notification',
-            index=models.Index(condition=models.Q(('mail_after__isnull', False)), fields=['mail_after'], name='notification_to_mail'),
         ),
         migrations.AddConstraint(
             model_name='notification',

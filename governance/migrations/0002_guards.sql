@@ -362,6 +362,10 @@ create or replace trigger demarc_not_emptied before truncate on governance_outbo
     for each statement execute function demarc_row_stays();
 create or replace trigger demarc_row_stays before update of event_id on governance_outbox
     for each row when (old.event_id is distinct from new.event_id) execute function demarc_row_stays();
+create or replace trigger demarc_not_emptied before truncate on governance_mail
+    for each statement execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on governance_mail
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
 create or replace trigger demarc_not_emptied before truncate on governance_notification
     for each statement execute function demarc_row_stays();
 create or replace trigger demarc_row_stays before update of id on governance_notification

@@ -18,7 +18,7 @@ from accounts.models import Account
 from core import history
 from core.refusals import Refused
 from core.wording import plural
-from segmentation import declarations, jobs
+from segmentation import declarations, jobs_to_be_done
 from segmentation.models import Declaration, Layer, Segment
 
 LIST = "admin:segmentation_declaration_changelist"
@@ -79,7 +79,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
             waiting=_with_totals(Paginator(_requests(waiting), PER_PAGE).get_page(request.GET.get("w"))),
             in_force=Paginator(in_force, PER_PAGE).get_page(request.GET.get("p")),
             drafts=[one for one in declarations.choices(drafts=True) if one not in choices],
-            unused=_unused() if request.user.has_perm("segmentation.view_job") else [],
+            unused=_unused() if request.user.has_perm("segmentation.view_jobtobedone") else [],
         )
 
     def export_view(self, request):
@@ -293,7 +293,7 @@ def _decision(one, user, found):
 
 def _unused():
     today = timezone.localdate()
-    return [one for one in jobs.listed() if jobs.unused(one, at=today)]
+    return [one for one in jobs_to_be_done.listed() if jobs_to_be_done.unused(one, at=today)]
 
 
 def _asked(request, layers):

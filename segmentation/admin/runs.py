@@ -117,7 +117,7 @@ class RunAdmin(PlainAdmin):
         return JsonResponse(
             {
                 "ended": run.status != Run.Status.RUNNING,
-                "begun": run.chunks.exclude(status="pending").exists(),
+                "begun": run.parts.exclude(status="pending").exists(),
                 "done": state["done"] + state["failed"],
                 "of": state["of"],
                 "step": f"{state['accounts_done']:,} of {state['accounts']:,} accounts",

@@ -29,7 +29,7 @@ create or replace function demarc_guard_simulation_part() returns trigger langua
     set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (select 1 from only {schema}.segmentation_simulation
-                where id in (old.simulation_id, new.simulation_id) and frozen_at is not null) then
+                where id in (old.job_id, new.job_id) and frozen_at is not null) then
         raise exception 'a frozen impact preview is kept as it is' using errcode = 'restrict_violation';
     end if;
     return coalesce(new, old);

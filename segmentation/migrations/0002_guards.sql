@@ -107,9 +107,9 @@ create or replace trigger demarc_not_emptied before truncate on segmentation_run
     for each statement execute function demarc_row_stays();
 create or replace trigger demarc_row_stays before update of id on segmentation_runlayer
     for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
-create or replace trigger demarc_not_emptied before truncate on segmentation_chunk
+create or replace trigger demarc_not_emptied before truncate on segmentation_runpart
     for each statement execute function demarc_row_stays();
-create or replace trigger demarc_row_stays before update of id on segmentation_chunk
+create or replace trigger demarc_row_stays before update of id on segmentation_runpart
     for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
 create or replace trigger demarc_not_emptied before truncate on segmentation_simulation
     for each statement execute function demarc_row_stays();
@@ -147,13 +147,13 @@ create or replace trigger demarc_not_emptied before truncate on segmentation_dec
     for each statement execute function demarc_row_stays();
 create or replace trigger demarc_row_stays before update of id on segmentation_declaration
     for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
-create or replace trigger demarc_not_emptied before truncate on segmentation_historicaljob
+create or replace trigger demarc_not_emptied before truncate on segmentation_historicaljobtobedone
     for each statement execute function demarc_row_stays();
-create or replace trigger demarc_row_stays before update of history_id on segmentation_historicaljob
+create or replace trigger demarc_row_stays before update of history_id on segmentation_historicaljobtobedone
     for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
-create or replace trigger demarc_not_emptied before truncate on segmentation_job
+create or replace trigger demarc_not_emptied before truncate on segmentation_jobtobedone
     for each statement execute function demarc_row_stays();
-create or replace trigger demarc_row_stays before update of id on segmentation_job
+create or replace trigger demarc_row_stays before update of id on segmentation_jobtobedone
     for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
 create or replace trigger demarc_not_emptied before truncate on segmentation_historicalinterview
     for each statement execute function demarc_row_stays();
@@ -173,7 +173,7 @@ create or replace trigger demarc_append_only before update or delete on segmenta
     for each row execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_historicalinterview
     for each row execute function demarc_append_only();
-create or replace trigger demarc_append_only before update or delete on segmentation_historicaljob
+create or replace trigger demarc_append_only before update or delete on segmentation_historicaljobtobedone
     for each row execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on segmentation_historicallayer
     for each row execute function demarc_append_only();
@@ -432,7 +432,7 @@ create or replace function demarc_guard_simulation_part() returns trigger langua
     set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (select 1 from only {schema}.segmentation_simulation
-                where id in (old.simulation_id, new.simulation_id) and frozen_at is not null) then
+                where id in (old.job_id, new.job_id) and frozen_at is not null) then
         raise exception 'a frozen impact preview is kept as it is' using errcode = 'restrict_violation';
     end if;
     return coalesce(new, old);

@@ -195,7 +195,7 @@ def test_the_process_that_computes_has_no_secrets_and_dies_with_whoever_started_
     parent = spawn(
         "-c",
         "from accounts.imports import confinement as c; "
-        f"c.compute(c.Job({GOOD_RECIPE!r}, None, 'UTC', {{'crm.csv': {str(tmp_path / 'crm.csv')!r}}}, [], 1000, 60), print)",
+        f"c.compute(c.Computation({GOOD_RECIPE!r}, None, 'UTC', {{'crm.csv': {str(tmp_path / 'crm.csv')!r}}}, [], 1000, 60), print)",
         env={**os.environ, "DATABASE_URL": "postgres://me:secret@db/x", "SECRET_KEY": "secret"},
     )
     listed = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")

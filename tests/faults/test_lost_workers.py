@@ -20,7 +20,7 @@ from segmenting import BY_ARR, DAY, layer_with, portfolio, recompute, state
 from waiting import PATIENCE, wait_until
 
 from segmentation import runs
-from segmentation.models import Chunk, Run
+from segmentation.models import Run, RunPart
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNTS, CHUNK = 120, 10
@@ -71,7 +71,7 @@ def start(environment):
 
 
 def claimed():
-    return list(Chunk.objects.filter(status="claimed").order_by("id"))
+    return list(RunPart.objects.filter(status="claimed").order_by("id"))
 
 
 def working(count):
@@ -117,7 +117,7 @@ def kill_and_compare(spawn_worker, environment, expected, tmp_path, *, table, wh
     with standing_still(table):
         run = start(environment)
         chunks = working(2)
-        assert Chunk.objects.filter(status="pending").exists()
+        assert RunPart.objects.filter(status="pending").exists()
         # The first worker: the other one has the beat, and stays.
         [lost] = [chunk for chunk in chunks if parent_of(pid_of(chunk)) == workers[0].pid]
         kill(pid_of(lost), workers, whole=whole)
@@ -179,7 +179,7 @@ def test_any_number_of_processes_gives_the_same(undisturbed, environment, spawn_
         working(processes)  # every one of them takes part
     assert ended(run).status == "finished"
     assert state() == undisturbed
-    assert set(run.chunks.values_list("token", flat=True)) == {1}
+    assert set(run.parts.values_list("token", flat=True)) == {1}
 
 
 @pytest.mark.parametrize("undisturbed", [600], indirect=True)  # three chunks of the size it chooses

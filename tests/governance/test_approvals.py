@@ -423,9 +423,7 @@ def test_what_only_the_commit_would_find_fails_too(ops, vera, monkeypatch):
 
     def dangling(request, *, by, at):
         with connection.cursor() as cursor:
-            cursor.execute(
-                "insert into governance_preference (user_id, mail, daily_cap) values (0, 'digest', 1)"
-            )
+            cursor.execute("insert into governance_preference (user_id, mail) values (0, 'digest')")
 
     monkeypatch.setattr(governing, "carry_out", dangling)
     request = approved(request_of(ops), vera)

@@ -52,7 +52,7 @@ def test_a_step_that_fails_is_kept_tried_again_and_holds_up_no_other(db):
     assert chores.work(steps, now=MORNING) == ["two"]
     assert Chore.objects.get(step="one").error == "ValueError: no figures"
     assert chores.work(steps, now=MORNING + timedelta(minutes=1)) == []
-    assert chores.work(steps, now=MORNING + chores.LEASE + timedelta(seconds=1)) == ["one"]
+    assert chores.work(steps, now=MORNING + chores.KIND.pauses[0] + timedelta(seconds=1)) == ["one"]
     assert Chore.objects.get(step="one").error == ""
     assert done == ["two", "one"]
 
@@ -66,7 +66,8 @@ def test_a_step_that_always_fails_is_given_up_for_the_day(db):
 
     for hour in range(18):
         chores.work({"one": fail}, now=MORNING + timedelta(hours=hour))
-    assert len(tries) == chores.ATTEMPTS
+    assert len(tries) == chores.KIND.attempts
+    assert Chore.objects.get().status == "failed"
 
 
 def test_two_schedulers_do_it_once(real_db):

@@ -171,7 +171,7 @@ def test_what_a_day_has_released_is_not_held_again_by_an_older_clock(tier):
     one = look(arr=120_000)
     released = NEXT + timedelta(days=5)
     transitions.daily(released)
-    Chore.objects.create(step=chores.TIER_CHANGES, day=released, done_at=timezone.now())
+    Chore.objects.create(step=chores.TIER_CHANGES, day=released, status="done")
     assert look(NEXT + timedelta(days=1)).held_for == ""
     assert kinds(one) == ["transition_flagged"]
 
@@ -261,7 +261,6 @@ def test_what_was_kept_until_a_day_is_flagged_on_that_day(tier):
     from governing import someone
 
     one = look(arr=120_000)
-    from django.utils import timezone
 
     until = timezone.localdate() + timedelta(days=30)
     transitions.keep([one], by=someone("ops", "CS Ops"), reason="A one-off order", until=until)

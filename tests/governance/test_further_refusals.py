@@ -7,7 +7,7 @@ import pytest
 from crossing import DAY, TODAY, crossed, fresh, make_team
 from django.contrib.admin import site
 from django.contrib.auth.models import User
-from django.db import connection
+from django.utils import timezone
 from governing import approved, away, deactivated, policy, request_of, someone
 from refusing import refused
 from segmenting import account, by_now, recompute
@@ -127,12 +127,10 @@ def test_what_somebody_else_was_faster_with(db, monkeypatch):
         raise runs._busy([of(layer_id=0)])
     with refused("import_rows_rejected_since"):
         raise import_gate._why_not(ImportBatch(status="previewed"))
-    other = connection.copy()
-    with other.cursor() as cursor:
-        cursor.execute("select pg_advisory_lock(%s, 7)", [batches.LOCK])
-        with refused("import_busy"), batches._held(of(pk=7)):
-            pass
-    other.close()
+    batch = batches.create("", {})
+    batch.parts.create(status="claimed", leased_until=timezone.now() + timedelta(minutes=1))
+    with refused("import_busy"):
+        batches.preview(batch)
     gone = of(exists=lambda: True, first=lambda: None)
     requests = of(objects=of(open=lambda: of(filter=lambda **about: gone)))
     monkeypatch.setattr(approvals, "ApprovalRequest", requests)

@@ -133,7 +133,8 @@ def test_everybody_is_mailed_as_they_wish(db, wish, urgent, mailed_at):
     vera = reader()
     Preference.objects.create(user=vera, mail=wish)
     tell(vera, "News", urgent=urgent)
-    assert Notification.objects.get().mail_after == mailed_at
+    line = Notification.objects.get()
+    assert (line.mail and line.mail.due) == mailed_at
     assert mail.send_due(now=NEXT) == (mailed_at is not None)
 
 
@@ -153,7 +154,7 @@ def test_without_an_address_the_inbox_says_why_no_mail_came(db):
     vera = someone("vera", "Approver")
     tell(vera, "News", urgent=True)
     assert mail.send_due(now=NEXT) == 0
-    assert Notification.objects.get().mail_error == "No e-mail address is known."
+    assert Notification.objects.get().mail.error == "No e-mail address is known."
 
 
 def test_who_was_deactivated_is_mailed_nothing_more(db):
@@ -168,7 +169,7 @@ def test_who_was_deactivated_is_mailed_nothing_more(db):
 def test_without_a_mail_server_nothing_piles_up(db, settings):
     settings.MAILED = False
     tell(reader(), "News", urgent=True)
-    assert Notification.objects.get().mail_after is None
+    assert Notification.objects.get().mail is None
 
 
 # -- what goes wrong
@@ -194,13 +195,13 @@ def test_a_message_that_fails_keeps_its_error_and_is_sent_later(db, refusing):
     tell(vera, "News", urgent=True)
     assert mail.send_due(now=NOON) == 0
     line = Notification.objects.get()
-    assert "no route to host" in line.mail_error
-    assert line.mail_attempts == 1
+    assert "no route to host" in line.mail.error
+    assert line.mail.attempts == 1
     refusing.clear()
     assert mail.send_due(now=NOON + timedelta(minutes=1)) == 0
     assert mail.send_due(now=NOON + timedelta(minutes=2)) == 1
     line.refresh_from_db()
-    assert (line.mail_error, line.mail_after) == ("", None)
+    assert (line.mail.error, line.mail.status) == ("", "done")
 
 
 def test_a_message_that_always_fails_is_given_up_and_stays_in_the_inbox(db, refusing):
@@ -209,8 +210,8 @@ def test_a_message_that_always_fails_is_given_up_and_stays_in_the_inbox(db, refu
     for day in range(20):
         mail.send_due(now=NOON + timedelta(days=2 * day))
     line = Notification.objects.get()
-    assert (line.mail_attempts, line.mail_after) == (len(mail.PAUSES) + 1, None)
-    assert "no route to host" in line.mail_error
+    assert (line.mail.attempts, line.mail.status) == (len(mail.KIND.pauses) + 1, "failed")
+    assert "no route to host" in line.mail.error
     web = Client()
     web.force_login(vera)
     assert "The e-mail did not go out" in web.get("/admin/inbox/").content.decode()

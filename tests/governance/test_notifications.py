@@ -286,35 +286,6 @@ def test_every_link_answers_who_was_told(db, noted):
     assert ada.notifications.exists()
 
 
-# -- how much
-
-
-def test_more_than_a_person_wants_is_counted_in_one_line_that_lists_it(db):
-    cleo = csm("cleo")
-    Preference.objects.create(user=cleo.user, daily_cap=3)
-    for number in range(8):
-        record("role_changed", f"No. {number}", data={"user": cleo.user.pk})
-    assert told()["cleo"] == ["No. 0", "No. 1", "No. 2", f"5 things more happened on {_today()}."]
-    rest = cleo.user.notifications.latest("pk")
-    assert [text for _, text, _ in notifications.about(rest)] == [
-        f"No. {number}" for number in (7, 6, 5, 4, 3)
-    ]
-
-
-def test_what_waits_for_a_person_is_told_beyond_the_cap(db, noted):
-    olga, vera = someone("olga", "CS Ops"), someone("vera", "Approver")
-    Preference.objects.create(user=vera, daily_cap=1)
-    for number in range(3):
-        request_of(olga, key=f"override:{number}")
-    assert len(told()["vera"]) == 3
-
-
-def _today():
-    from core.wording import day
-
-    return day(timezone.localdate())
-
-
 # -- once
 
 
@@ -322,17 +293,18 @@ def test_what_a_dying_worker_began_is_told_once(db, monkeypatch):
     olga = someone("olga", "CS Ops")
     record("role_changed", data={"user": olga.pk})
     with monkeypatch.context() as patched:
-        patched.setattr(notifications.Outbox.objects, "filter", _die)
-        with pytest.raises(SystemError), transaction.atomic():
+        patched.setattr(notifications, "_tell_how_many", _die)
+        with pytest.raises(SystemExit):
             notifications.deliver()
     assert (Notification.objects.count(), Outbox.objects.count()) == (0, 1)
+    Outbox.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
     assert notifications.deliver() == 1
     assert notifications.deliver() == 0
     assert Notification.objects.count() == 1
 
 
-def _die(**_):
-    raise SystemError("killed")
+def _die(_):
+    raise SystemExit("killed")
 
 
 def test_an_event_that_cannot_be_told_holds_up_no_other(db, monkeypatch, caplog):
@@ -348,7 +320,6 @@ def test_workers_at_once_tell_everything_once(real_db):
     olga = someone("olga", "CS Ops")
     for number in range(300):
         record("role_changed", str(number), data={"user": olga.pk})
-    Preference.objects.create(user=olga, daily_cap=1000)
     threads = [Thread(target=_deliver) for _ in range(6)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
@@ -431,8 +402,8 @@ def test_no_odd_line_breaks_the_inbox(web, key):
 
 
 def test_a_person_chooses_how_to_be_told(web):
-    assert web.post("/admin/inbox/preferences/", {"mail": "none", "daily_cap": "5"}).status_code == 302
+    assert web.post("/admin/inbox/preferences/", {"mail": "none"}).status_code == 302
     wish = Preference.objects.get()
-    assert (wish.user.username, wish.mail, wish.daily_cap) == ("cleo", "none", 5)
-    assert web.post("/admin/inbox/preferences/", {"mail": "none", "daily_cap": "0"}).status_code == 200
-    assert Preference.objects.get().daily_cap == 5
+    assert (wish.user.username, wish.mail) == ("cleo", "none")
+    assert web.post("/admin/inbox/preferences/", {"mail": "weekly"}).status_code == 200
+    assert Preference.objects.get().mail == "none"

@@ -24,7 +24,7 @@ from accounts.models import Csm, Refusal
 from core.refusals import Refused
 from governance import approvals, due, overrides, transitions
 from governance.models import Event, Override, Transition
-from segmentation import causes, versions
+from segmentation import causes, decisions, versions
 from segmentation.models import Assignment, Cause, Move
 
 LATER = {"rules": [{"segment": "high", "when": "arr >= 1000"}, {"segment": "tech", "when": "arr >= 0"}]}
@@ -462,7 +462,7 @@ def test_what_was_approved_from_another_segment_fails_and_says_so(gated):
     with transaction.atomic(), unsigned():
         causes.take(Cause.Kind.DECISION)
         put = {"why": Move.Why.CORRECTION, "at": gated.today}
-        put.put(gated.beta, gated.layer, gated.segment("high"), **put)
+        decisions.put(gated.beta, gated.layer, gated.segment("high"), **put)
     request = approved(request, gated.vera)
     assert request.status == "failed"
     assert "Beta is High on Tier by now, not Tech" in request.failure

@@ -51,7 +51,7 @@ def test_the_decision_applies_at_once_and_the_csm_hears_of_it_with_a_link(acme):
     line = Notification.objects.get(user__username="cleo")
     assert line.text == "Acme moved from High to Low (Tier): decided after the provisional period."
     assert line.why == "You look after Acme."
-    mail.send_due(now=line.mail_after)
+    mail.send_due(now=line.mail.due)
     [message] = sent.outbox
     assert message.to == ["cleo@example.com"]
     assert line.link in message.body

@@ -13,8 +13,8 @@ from refusing import refused
 from segmenting import BY_ARR, account, answered, layer_with, person, recompute
 
 from core.refusals import Refused
-from segmentation import declarations, document_text, jobs, versions
-from segmentation.models import Assignment, Declaration, Definition, Interview, Job
+from segmentation import declarations, document_text, jobs_to_be_done, versions
+from segmentation.models import Assignment, Declaration, Definition, Interview, JobToBeDone
 
 Status = Declaration.Status
 RULES = {
@@ -498,17 +498,17 @@ def test_a_double_click_at_the_same_moment(real_db):
 
 
 def job(layer, **values):
-    return Job.objects.create(segment=segment(layer), **values)
+    return JobToBeDone.objects.create(segment=segment(layer), **values)
 
 
 def listed(one):
-    return jobs.listed().get(pk=one.pk)
+    return jobs_to_be_done.listed().get(pk=one.pk)
 
 
 def test_a_job_nobody_used_for_30_days_is_flagged(layer):
     one = job(layer)
-    assert jobs.unused(listed(one), at=TODAY + timedelta(days=29)) == ""
-    assert "Not used since" in jobs.unused(listed(one), at=TODAY + timedelta(days=30))
+    assert jobs_to_be_done.unused(listed(one), at=TODAY + timedelta(days=29)) == ""
+    assert "Not used since" in jobs_to_be_done.unused(listed(one), at=TODAY + timedelta(days=30))
 
 
 @pytest.mark.parametrize(
@@ -518,15 +518,15 @@ def test_a_job_nobody_used_for_30_days_is_flagged(layer):
         (lambda one, layer: propose(layer, key="operational"), False),
         (lambda one, layer: Interview.objects.create(job=one, held_on=date(2026, 1, 1)), True),
         (lambda one, layer: one.save(), True),
-        (lambda one, layer: Job.objects.update(decks_updated_on=TODAY), True),
+        (lambda one, layer: JobToBeDone.objects.update(decks_updated_on=TODAY), True),
         (lambda one, layer: None, False),
     ],
 )
 def test_what_counts_as_use(layer, use, used):
     one = job(layer)
-    Job.objects.update(edited_at=timezone.now() - timedelta(days=40))
+    JobToBeDone.objects.update(edited_at=timezone.now() - timedelta(days=40))
     use(one, layer)
-    assert (jobs.unused(listed(one), at=TODAY) == "") is used
+    assert (jobs_to_be_done.unused(listed(one), at=TODAY) == "") is used
 
 
 def test_a_rejected_proposal_counts_from_its_proposal_only(layer):
@@ -540,11 +540,11 @@ def test_a_rejected_proposal_counts_from_its_proposal_only(layer):
     [(3, 14, ["warn", "warn"]), (4, 15, ["ok", "ok"]), (7, 25, ["ok", "ok"]), (8, 26, ["warn", "warn"])],
 )
 def test_jobs_and_interviews_are_counted_with_a_verdict(count, talks, levels):
-    found = [Job() for _ in range(count)]
+    found = [JobToBeDone() for _ in range(count)]
     for one in found:
         one.talks = None
     found[0].talks = talks
-    assert [one.level for one in jobs.verdicts(found)] == levels
+    assert [one.level for one in jobs_to_be_done.verdicts(found)] == levels
 
 
 # -- presets
@@ -575,10 +575,13 @@ def test_a_declared_preset_loads_with_all_it_says(db, key):
 def test_the_jobs_of_the_preset_are_complete(db):
     with transaction.atomic():
         versions._load(document_text.from_yaml(versions._preset("job-to-be-done")), 0)
-    found = list(jobs.listed())
-    assert [verdict.level for verdict in jobs.verdicts(found)] == ["ok", "warn"]  # the interviews are yours
-    assert all(getattr(one, name) for one in found for name in jobs.FIELDS)
+    found = list(jobs_to_be_done.listed())
+    assert [verdict.level for verdict in jobs_to_be_done.verdicts(found)] == [
+        "ok",
+        "warn",
+    ]  # the interviews are yours
+    assert all(getattr(one, name) for one in found for name in jobs_to_be_done.FIELDS)
     one = found[0]
-    Job.objects.filter(pk=one.pk).update(replaced_tool="Ours")
-    jobs.load(one.segment, {"replaced_tool": "Other"})
-    assert Job.objects.get(pk=one.pk).replaced_tool == "Ours"
+    JobToBeDone.objects.filter(pk=one.pk).update(replaced_tool="Ours")
+    jobs_to_be_done.load(one.segment, {"replaced_tool": "Other"})
+    assert JobToBeDone.objects.get(pk=one.pk).replaced_tool == "Ours"

@@ -13,7 +13,7 @@ from django.utils import timezone
 from segmenting import BY_ARR, account, layer_with, person
 
 from segmentation import declarations
-from segmentation.models import Declaration, Interview, Job
+from segmentation.models import Declaration, Interview, JobToBeDone
 
 RULES = {
     "rules": [
@@ -362,26 +362,26 @@ INTERVIEWS = {
 
 
 def test_a_job_is_written_down_with_its_interviews(layer, chief):
-    form = chief.get(f"{S}job/add/")
+    form = chief.get(f"{S}jobtobedone/add/")
     assert "Importance: Strategic" in text(form)
     assert "Tier: High" not in text(form)
     job = {"segment": segment(layer).pk, "success_criteria": "Audit passed", "decks_updated_on": "2026-05-02"}
-    assert chief.post(f"{S}job/add/", job | INTERVIEWS).status_code == 302
-    one = Job.objects.get()
+    assert chief.post(f"{S}jobtobedone/add/", job | INTERVIEWS).status_code == 302
+    one = JobToBeDone.objects.get()
     assert (str(one), one.interviews.get().person) == ("Strategic", "Ada")
-    page = text(chief.get(f"{S}job/"))
+    page = text(chief.get(f"{S}jobtobedone/"))
     assert "1 job; 4 to 7 expected." in page
     assert "1 interview; 15 to 25 expected." in page
     for part in ("change", "history"):
-        assert "Audit passed" in text(chief.get(f"{S}job/{one.pk}/{part}/"))
-    assert "Strategic" not in text(chief.get(f"{S}job/add/")).split("Segment")[-1]
+        assert "Audit passed" in text(chief.get(f"{S}jobtobedone/{one.pk}/{part}/"))
+    assert "Strategic" not in text(chief.get(f"{S}jobtobedone/add/")).split("Segment")[-1]
 
 
 def test_an_unused_job_is_flagged_in_the_list(layer, chief):
-    one = Job.objects.create(segment=segment(layer))
-    assert "Not used since" not in text(chief.get(f"{S}job/"))
-    Job.objects.filter(pk=one.pk).update(edited_at=timezone.now() - timedelta(days=31))
-    assert "Not used since" in text(chief.get(f"{S}job/"))
+    one = JobToBeDone.objects.create(segment=segment(layer))
+    assert "Not used since" not in text(chief.get(f"{S}jobtobedone/"))
+    JobToBeDone.objects.filter(pk=one.pk).update(edited_at=timezone.now() - timedelta(days=31))
+    assert "Not used since" in text(chief.get(f"{S}jobtobedone/"))
     assert "not used for 30 days: Strategic ." in text(chief.get(LIST))
     Interview.objects.create(job=one, held_on="2026-05-01")
-    assert "Not used since" not in text(chief.get(f"{S}job/"))
+    assert "Not used since" not in text(chief.get(f"{S}jobtobedone/"))

@@ -38,7 +38,7 @@ def world(real_db):
     from datetime import date
 
     from accounts.models import Conflict, Csm, Refusal, SourceSystem, Subscription, SystemOfRecord
-    from segmentation.models import Acknowledgement, Declaration, Interview, Job, ServiceModel
+    from segmentation.models import Acknowledgement, Declaration, Interview, JobToBeDone, ServiceModel
 
     Csm.objects.create(email="csm@example.com")
     ServiceModel.objects.create(key="high", name="High")
@@ -50,7 +50,7 @@ def world(real_db):
     draft.delete()
     high = layer.segments.first()
     Declaration.objects.create(account=acme, layer=layer, segment=high, reason="Named", from_date=DAY)
-    job = Job.objects.create(segment=high)
+    job = JobToBeDone.objects.create(segment=high)
     Interview.objects.create(job=job, held_on=DAY)
     crm = SourceSystem.objects.create(key="crm", name="CRM")
     SystemOfRecord.objects.create(fact="industry", source=crm)

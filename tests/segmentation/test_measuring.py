@@ -62,7 +62,8 @@ def test_who_measures_is_killed_and_the_next_one_measures(real_db, spawn):
     tiers(10)
     run = runs.start(as_of=DAY, chunk=3)
     with nothing_can_be_read():
-        process = spawn("manage.py", "shell", "-c", f"from segmentation import runs; runs.work({run.pk})")
+        code = f"from segmentation import runs; runs.work({run.pk})"
+        process = spawn("manage.py", "shell", "-c", code, env=real_db.environment | {"DEMARC_LEASE": "1"})
         wait_until(lambda: waiting(real_db) == 1)
         assert runs.abandoned() == []  # somebody is at it
         process.send_signal(signal.SIGKILL)

@@ -16,7 +16,7 @@ from segmenting import BY_ARR, DAY, RULES, account, layer_with, person, portfoli
 from accounts.models import Account
 from core.refusals import Refused
 from segmentation import assignments, run_rules, runs, tasks
-from segmentation.models import Assignment, Cause, Chunk, Layer, Move, Run
+from segmentation.models import Assignment, Cause, Layer, Move, Run, RunPart
 
 
 def raw(text, *parameters):
@@ -41,11 +41,13 @@ def test_a_run_pins_its_rules_and_is_cut(db):
     assert [(one.layer, one.definition, one.running) for one in run.layers.all()] == [
         (layer, layer.definitions.get(), True)
     ]
-    chunks = list(run.chunks.order_by("id"))
-    assert chunks[0].first_id == accounts[0].pk
-    assert [
-        Account.objects.scored().filter(pk__range=(one.first_id, one.last_id)).count() for one in chunks
-    ] == [10, 10, 6]
+    parts = list(run.parts.order_by("id"))
+    assert parts[0].first == accounts[0].pk
+    assert [Account.objects.scored().filter(pk__range=(one.first, one.last)).count() for one in parts] == [
+        10,
+        10,
+        6,
+    ]
 
 
 def test_one_running_per_layer(db):
@@ -114,16 +116,20 @@ def test_who_started_it_is_behind_every_change(real_db):
 # -- claims
 
 
+def claim(run):
+    return runs.KIND.claim(job=run, job__status="running")
+
+
 def test_a_claim_belongs_to_one_until_its_lease_ends(db):
     layer_with()
     portfolio(4)
     run = runs.start(chunk=2)
-    first, second = runs._claim(run.pk), runs._claim(run.pk)
+    [first], [second] = claim(run), claim(run)
     assert (first.status, first.token, first.attempts) == ("claimed", 1, 1)
     assert second.pk != first.pk
-    assert runs._claim(run.pk) is None
-    Chunk.objects.filter(pk=first.pk).update(leased_until=timezone.now() - timedelta(seconds=1))
-    again = runs._claim(run.pk)
+    assert claim(run) == []
+    RunPart.objects.filter(pk=first.pk).update(leased_until=timezone.now() - timedelta(seconds=1))
+    [again] = claim(run)
     assert (again.pk, again.token, again.attempts) == (first.pk, 2, 2)
 
 
@@ -131,24 +137,21 @@ def test_who_lost_the_chunk_writes_nothing(db):
     layer_with()
     portfolio(4)
     run = runs.start()
-    late = runs._claim(run.pk)
-    Chunk.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
-    runs._claim(run.pk)
-    pinned = run_rules.of_run(run)
-    with pytest.raises(runs.Fenced):
-        runs._evaluate(late, pinned)
-    runs._attempt(late, pinned)  # told, not raised
+    late = claim(run)
+    RunPart.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    claim(run)
+    assert runs.KIND.attempt(late, lambda: run_rules.of_run(run)) == 0
     assert not Assignment.objects.exists()
-    assert Chunk.objects.get().status == "claimed"
+    assert RunPart.objects.get().status == "claimed"
 
 
 def test_a_chunk_that_kills_its_workers_is_given_up(db):
     layer_with(BY_ARR)
     portfolio(4)
     run = runs.start(as_of=DAY, chunk=2)
-    first = run.chunks.order_by("id").first()
-    run.chunks.filter(pk=first.pk).update(
-        status="claimed", attempts=runs.ATTEMPTS, leased_until=timezone.now() - timedelta(hours=1)
+    first = run.parts.order_by("id").first()
+    run.parts.filter(pk=first.pk).update(
+        status="claimed", attempts=runs.KIND.attempts, leased_until=timezone.now() - timedelta(hours=1)
     )
     run = runs.work(run.pk, wait=True)
     assert (run.status, run.error) == ("failed", "Given up: 5 workers were lost at it.")
@@ -195,11 +198,11 @@ def test_cancelled(db):
     run = runs.start(chunk=2)
     with pytest.raises(Refused, match="Say why"):
         runs.cancel(run, by=person(), reason=" ")
-    late = runs._claim(run.pk)
+    late = claim(run)
     run = runs.cancel(run, by=person(), reason="Wrong file")
     assert (run.status, run.error) == ("cancelled", "Cancelled by olga: Wrong file")
-    with pytest.raises(runs.Fenced):
-        runs._evaluate(late, run_rules.of_run(run))
+    assert runs.KIND.attempt(late, lambda: run_rules.of_run(run)) == 0
+    assert not Assignment.objects.exists()
     with pytest.raises(Refused, match="ended"):
         runs.cancel(run, by=person(), reason="Again")
     assert runs.work(run.pk, wait=True).status == "cancelled"
@@ -212,14 +215,14 @@ def test_the_sweep_works_what_nobody_works(db):
     layer_with()
     portfolio(4)
     run = runs.start(chunk=2)
-    runs._claim(run.pk)
-    claimed = runs._claim(run.pk)
+    claim(run)
+    [claimed] = claim(run)
     tasks.sweep()  # both are being worked
     assert Run.objects.get().status == "running"
-    Chunk.objects.filter(pk=claimed.pk).update(leased_until=timezone.now() - timedelta(seconds=1))
+    RunPart.objects.filter(pk=claimed.pk).update(leased_until=timezone.now() - timedelta(seconds=1))
     tasks.sweep()
-    assert sorted(Chunk.objects.values_list("status", flat=True)) == ["claimed", "done"]
-    Chunk.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    assert sorted(RunPart.objects.values_list("status", flat=True)) == ["claimed", "done"]
+    RunPart.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
     tasks.sweep()
     assert Run.objects.get().status == "finished"
 
@@ -228,7 +231,7 @@ def test_the_sweep_closes_what_is_done(db):
     layer_with()
     portfolio(2)
     run = runs.start()
-    Chunk.objects.update(status="done")
+    RunPart.objects.update(status="done")
     tasks.sweep()
     assert Run.objects.get(pk=run.pk).status == "finished"
 

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from collections import Counter
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from io import StringIO
 
@@ -26,6 +26,7 @@ from segmenting import (
     account,
     answered,
     change,
+    draft_of,
     granted,
     layer_with,
     person,
@@ -37,8 +38,10 @@ from waiting import PATIENCE, wait_until
 
 from accounts.catalogue import TYPES
 from accounts.models import Account, Product, Usage
+from core import work
 from core.history import acting
 from core.refusals import Refused
+from core.work import Fenced
 from segmentation import coverage, definitions, impact, runs, simulation, versions
 from segmentation.admin import flow
 from segmentation.models import Assignment, Definition, Move, ServiceModel, Simulation, SimulationPart
@@ -53,12 +56,6 @@ def rules(*thresholds):
     for rule, threshold in zip(document["rules"], thresholds, strict=False):
         rule["when"] = f"composite >= {threshold}"
     return document
-
-
-def draft_of(layer, document):
-    by = person()
-    draft = versions.create_draft(layer, by=by)
-    return versions.save_draft(draft, document, by=by, seen=draft.hash)
 
 
 def previewer():
@@ -385,14 +382,14 @@ def test_a_frozen_preview_is_kept_as_it_is(layer):
     with pytest.raises(Refused, match="frozen already"):
         simulation.freeze(made, by=previewer(), note="Again")
     _raw("set constraints all immediate")  # a table with checks that are still due cannot be emptied at all
-    one, parts = Simulation.objects.filter(pk=made.pk), SimulationPart.objects.filter(simulation=made)
+    one, parts = Simulation.objects.filter(pk=made.pk), SimulationPart.objects.filter(job=made)
     for forbidden in (
         lambda: one.update(note="Something else"),
         lambda: one.update(result={}),
         lambda: one.delete(),
         lambda: parts.update(movers=[]),
         lambda: parts.delete(),
-        lambda: SimulationPart.objects.create(simulation=made, first_id=-1, last_id=-1),
+        lambda: SimulationPart.objects.create(job=made, first=-1, last=-1),
         lambda: _raw("truncate segmentation_simulation cascade"),
     ):
         with pytest.raises(IntegrityError), transaction.atomic():
@@ -446,22 +443,25 @@ def test_it_is_cancelled_between_two_ranges_and_can_be_started_again(layer, monk
 def test_cut_offs_are_not_measured_on_for_one_that_is_cancelled(layer, monkeypatch):
     monkeypatch.setattr(runs, "SMALL_CHUNK", 10)
     made = simulation.start(draft_of(layer, OTHER_RULES["top and quintiles"]), by=previewer())
-    Simulation.objects.filter(pk=made.pk).update(status="cancelled")
-    assert simulation._settle(made.pk) is False
+    simulation.cancel(made, by=previewer())
+    with pytest.raises(Fenced):
+        simulation._measure(made)
+    assert simulation.work(made.pk, wait=True).status == "cancelled"
     assert Simulation.objects.get().cutoffs is None
 
 
 def test_a_range_that_kills_its_workers_is_given_up(layer):
     made = simulation.start(draft_of(layer, rules("3.4")), by=previewer())
-    for _ in range(simulation.ATTEMPTS):
-        assert simulation._claim(made.pk)
+    for _ in range(simulation.KIND.attempts):
+        assert simulation.KIND.claim(job=made)
+        made.parts.update(leased_until=timezone.now() - timedelta(seconds=1))
     ended = simulation.work(made.pk, wait=True)
-    assert (ended.status, ended.error) == ("failed", "Given up: 5 processes were lost at it.")
+    assert (ended.status, ended.error) == ("failed", "Given up: 5 workers were lost at it.")
 
 
 def test_a_failure_is_kept_with_its_reason(layer, monkeypatch):
     made = simulation.start(draft_of(layer, rules("3.4")), by=previewer())
-    monkeypatch.setattr(runs, "ALL_BAD", 0)
+    monkeypatch.setattr(work, "ALL_BAD", 0)
     _raw("alter table accounts_usage rename column nps to gone")
     ended = simulation.work(made.pk, wait=True)
     assert ended.status == "failed"
@@ -482,7 +482,7 @@ def standing_still(table):
         yield
 
 
-def test_the_range_of_a_killed_process_is_taken_over_at_once(real_db, spawn, monkeypatch):
+def test_the_range_of_a_killed_process_is_taken_over(real_db, spawn, monkeypatch):
     monkeypatch.setattr(runs, "SMALL_CHUNK", 10)
     layer = layer_with(policy="automatic")
     portfolio(60)
@@ -491,9 +491,11 @@ def test_the_range_of_a_killed_process_is_taken_over_at_once(real_db, spawn, mon
     expected = preview(draft).result
     made = simulation.start(draft, by=previewer(), as_of=DAY)
     with standing_still("accounts_usage"):
-        process = spawn("manage.py", "shell", "-v0", "-c", WORK.format(made.pk), env=real_db.environment)
-        wait_until(lambda: simulation._busy(made))
-        assert made.parts.get(attempts=1).status == "pending"
+        short = real_db.environment | {"DEMARC_LEASE": "1"}
+        process = spawn("manage.py", "shell", "-v0", "-c", WORK.format(made.pk), env=short)
+        wait_until(lambda: made.parts.filter(leased_until__lt=timezone.now()).exists())
+        assert simulation.KIND.busy(made)  # its row is locked
+        assert made.parts.get(attempts=1).status == "claimed"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     ended = simulation.work(made.pk, wait=True)

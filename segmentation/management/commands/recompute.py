@@ -30,7 +30,7 @@ class Command(commands.Command):
         try:
             self.finish_abandoned(wanted)
             run = runs.start(layers=wanted, as_of=as_of, reason=reason)
-            run = runs.work(run.pk, wait=True, on_chunk=self.tell)
+            run = runs.work(run.pk, wait=True, on_part=self.tell)
         except runs.WrongClock as refusal:
             raise CommandError(f"{refusal} {preview(wanted, as_of)}") from None
         except Refused as refusal:
@@ -47,7 +47,7 @@ class Command(commands.Command):
         """A run whose process was lost would block this one; without a worker nobody else would end it."""
         for run in runs.abandoned(wanted):
             self.stderr.write(f"Finishing run {run.pk} as of {run.as_of}, which was interrupted")
-            runs.work(run.pk, wait=True, on_chunk=self.tell)
+            runs.work(run.pk, wait=True, on_part=self.tell)
 
     def tell(self, run):
         done = runs.progress(run)

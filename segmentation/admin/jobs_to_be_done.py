@@ -9,8 +9,8 @@ from unfold.admin import StackedInline
 from accounts.admin.governed import GovernedAdmin
 from accounts.admin.suggestions import Suggested
 from core.wording import day
-from segmentation import declarations, jobs
-from segmentation.models import Interview, Job, Segment
+from segmentation import declarations, jobs_to_be_done
+from segmentation.models import Interview, JobToBeDone, Segment
 
 ROWS = {"success_criteria": 3, "proof_points": 3, "expansion_path": 3, "notes": 3}
 
@@ -27,17 +27,17 @@ class InterviewInline(Suggested, StackedInline):
         return _rows(found, field.name)
 
 
-@admin.register(Job)
-class JobAdmin(GovernedAdmin):
+@admin.register(JobToBeDone)
+class JobToBeDoneAdmin(GovernedAdmin):
     list_display = ["title", "segmentation", "interviews_shown", "decks", "use"]
     list_before_template = "demarc/job_list_before.html"
     search_fields = ["segment__name", "segment__key", "statement"]
     empty_text = "A job belongs to a segment of a segmentation people declare."
     inlines = [InterviewInline]
-    fields = ["segment", *jobs.FIELDS, "decks_updated_on"]
+    fields = ["segment", *jobs_to_be_done.FIELDS, "decks_updated_on"]
 
     def get_queryset(self, request):
-        return jobs.listed()
+        return jobs_to_be_done.listed()
 
     def get_readonly_fields(self, request, obj=None):
         return ["segment"] if obj else []
@@ -54,7 +54,7 @@ class JobAdmin(GovernedAdmin):
         return _rows(found, field.name)
 
     def changelist_view(self, request, extra_context=None):
-        extra = {"verdicts": _verdicts(), "unused_after": jobs.UNUSED_AFTER}
+        extra = {"verdicts": _verdicts(), "unused_after": jobs_to_be_done.UNUSED_AFTER}
         return super().changelist_view(request, extra | (extra_context or {}))
 
     @admin.display(description="Job", ordering="segment__name")
@@ -71,14 +71,14 @@ class JobAdmin(GovernedAdmin):
 
     @admin.display(description="Decks and talk tracks", ordering="decks_updated_on")
     def decks(self, job):
-        verdict = jobs.decks(job, at=timezone.localdate())
+        verdict = jobs_to_be_done.decks(job, at=timezone.localdate())
         return format_html('<span class="dm-badge {}">{}</span>', verdict.level, verdict.text)
 
     @admin.display(description="Used")
     def use(self, job):
-        if flag := jobs.unused(job, at=timezone.localdate()):
+        if flag := jobs_to_be_done.unused(job, at=timezone.localdate()):
             return format_html('<span class="dm-badge warn" title="{}">{}</span>', flag, flag.split(":")[0])
-        return day(jobs.last_used(job))
+        return day(jobs_to_be_done.last_used(job))
 
 
 class _SegmentChoice(forms.ModelChoiceField):
@@ -93,8 +93,8 @@ def _rows(field, name):
 
 
 def _verdicts():
-    """[(segmentation, its verdicts)] for those with jobs."""
+    """[(segmentation, its verdicts)] for those with jobs_to_be_done."""
     found = {}
-    for one in jobs.listed():
+    for one in jobs_to_be_done.listed():
         found.setdefault(one.segment.layer, []).append(one)
-    return [(layer, jobs.verdicts(of_layer)) for layer, of_layer in found.items()]
+    return [(layer, jobs_to_be_done.verdicts(of_layer)) for layer, of_layer in found.items()]

@@ -11,7 +11,7 @@ from django.db.models import Count, Max, OuterRef, Subquery
 from django.utils import timezone
 
 from core.wording import day
-from segmentation.models import Declaration, Interview, Job
+from segmentation.models import Declaration, Interview, JobToBeDone
 
 UNUSED_AFTER = 30  # days; methodology, other_layers.job_to_be_done
 INTERVIEWS = (15, 25)  # of a segmentation, over all its jobs
@@ -31,7 +31,7 @@ def listed():
     """All jobs with what `last_used` and `unused` read, in three subqueries."""
     declared = Declaration.objects.filter(segment=OuterRef("segment")).order_by().values("segment")
     talks = Interview.objects.filter(job=OuterRef("pk")).order_by().values("job")
-    return Job.objects.select_related("segment__layer").annotate(
+    return JobToBeDone.objects.select_related("segment__layer").annotate(
         proposed_last=Subquery(declared.annotate(last=Max("proposed_at")).values("last")),
         confirmed_last=Subquery(
             declared.exclude(status=Declaration.Status.REJECTED)
@@ -92,4 +92,6 @@ def _counted(number, expected, noun, few, many):
 
 def load(segment, preset):
     """The job a preset says for a segment; one that is there stays as people wrote it."""
-    Job.objects.get_or_create(segment=segment, defaults={name: preset.get(name, "") for name in FIELDS})
+    JobToBeDone.objects.get_or_create(
+        segment=segment, defaults={name: preset.get(name, "") for name in FIELDS}
+    )
