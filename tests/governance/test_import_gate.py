@@ -9,7 +9,7 @@ from governing import approved, policy, someone
 from accounts import imports
 from accounts.models import Account, ImportBatch
 from core.refusals import Refused
-from governance import approvals, due, import_gate
+from governance import approvals, carrying_out, due, import_gate
 from governance.models import ApprovalRequest
 
 pytestmark = pytest.mark.django_db
@@ -95,7 +95,7 @@ def test_what_the_worker_could_not_do_is_said_and_tried_again(batch, ops):
     request.refresh_from_db()
     assert (request.status, request.failure) == ("failed", ImportBatch.objects.get().error)
     assert "Given up: 3 workers were lost at it." in request.failure
-    assert approvals.apply(request, by=ops).status == "approved"
+    assert carrying_out.apply(request, by=ops).status == "approved"
     imports.work(batch.pk)
     request.refresh_from_db()
     assert (Account.objects.count(), request.status, request.failure) == (2, "applied", "")
