@@ -102,7 +102,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
     list_display = ["title", "state", "as_of_shown", "rows", "rejected_rows", "who", "finished"]
     list_filter = ["status"]
     search_fields = ["name"]
-    list_before_template = "demarc/import_list_before.html"
+    list_before_template = "accounts/imports/list_before.html"
     empty_text = "Take an export of your CRM as CSV files, and a recipe that says what the columns mean."
 
     def get_queryset(self, request):
@@ -168,7 +168,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
             return HttpResponseRedirect(reverse(PAGE, args=[batch.pk]))
         return page(
             request,
-            "demarc/import_upload.html",
+            "accounts/imports/upload.html",
             title="Import accounts",
             model_admin=self,
             form=form,
@@ -183,7 +183,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
         batch = self._get(int(key) if key.isdecimal() and len(key) < 19 else 0)
         return page(
             request,
-            "demarc/import.html",
+            "accounts/imports/import.html",
             title=str(batch),
             model_admin=self,
             original=batch,

@@ -49,7 +49,7 @@ def _page(request, one, preview, reason, refusal):
     previous = activations.request_of(one)
     return page(
         request,
-        "demarc/rules_send.html",
+        "governance/approvals/ask_rules.html",
         title="Send for approval",
         model_admin=admin.site._registry[Definition],
         original=one,

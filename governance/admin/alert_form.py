@@ -70,7 +70,7 @@ class ConditionInput(forms.Widget):
             "group": group,
         }
         return render_to_string(
-            "demarc/alert_condition.html", known | {"check": reverse(CHECK), "offered": offered(terms)}
+            "governance/alerts/condition.html", known | {"check": reverse(CHECK), "offered": offered(terms)}
         )
 
 

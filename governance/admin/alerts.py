@@ -129,7 +129,7 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
                 return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
         return page(
             request,
-            "demarc/alert.html",
+            "governance/alerts/alert.html",
             title=str(one),
             model_admin=self,
             one=one,
@@ -228,7 +228,7 @@ class AlertRuleAdmin(GovernedAdmin):
         count, accounts = (0, []) if broken else alerts.holding_now(one)
         return page(
             request,
-            "demarc/alert_rule_holds.html",
+            "governance/alerts/holds.html",
             title=f"Where {one} holds",
             model_admin=self,
             one=one,

@@ -67,7 +67,7 @@ class RequestChanges(Changes):
 @admin.register(ApprovalRequest)
 class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     list_filter = [TabFilter, "kind", "status"]
-    list_before_template = "demarc/approval_tabs.html"
+    list_before_template = "governance/approvals/tabs.html"
     search_fields = ["subject", "why", "requester_label"]
     search_help_text = "Subject, reason or requester"
     about_accounts = True
@@ -186,7 +186,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
         refusals = _refusals(one, request.user, desk)
         return page(
             request,
-            "demarc/approval.html",
+            "governance/approvals/request.html",
             title=one.subject,
             model_admin=self,
             original=one,

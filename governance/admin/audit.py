@@ -36,7 +36,7 @@ def audit_view(request):
     today = timezone.localdate()
     return page(
         request,
-        "demarc/audit.html",
+        "governance/audit/trail.html",
         title="Audit trail",
         asked=asked,
         found=[(entry, BADGES.get(entry.code, "")) for entry in found],
@@ -94,7 +94,7 @@ def account_view(request, pk):
     then, now = audit.labels_on(account, at), audit.labels_on(account, timezone.localdate())
     return page(
         request,
-        "demarc/audit_account.html",
+        "governance/audit/account.html",
         title=f"{account}: then and now",
         account=account,
         at=at,
@@ -132,7 +132,7 @@ def rules_view(request):
     rows = [_rules(layer, at) for layer in Layer.objects.order_by("-primary", "position", "key")]
     return page(
         request,
-        "demarc/audit_rules.html",
+        "governance/audit/rules.html",
         title="Rules: then and now",
         at=at,
         today=timezone.localdate(),

@@ -77,7 +77,7 @@ class ConflictAdmin(ByVerbs, GovernedAdmin):
     list_select_related = ["account"]
     search_fields = ["account__name", "account__external_id", "held_value", "proposed_value"]
     search_help_text = "Account, account ID or value"
-    list_before_template = "demarc/conflict_list_before.html"
+    list_before_template = "governance/conflicts/list_before.html"
     empty_text = "Nothing waits. Values from elsewhere than a data field's system of record come here when they would change a segment."
     actions = ["decide_alike"]
 
@@ -184,7 +184,7 @@ class ConflictAdmin(ByVerbs, GovernedAdmin):
         earlier = Conflict.objects.filter(account=one.account_id, fact=one.fact).exclude(pk=one.pk)
         return page(
             request,
-            "demarc/conflict.html",
+            "governance/conflicts/conflict.html",
             title=str(one) if len(chosen) == 1 else f"{len(chosen)} conflicts",
             model_admin=self,
             original=one if len(chosen) == 1 else None,
@@ -251,7 +251,7 @@ class ConflictAdmin(ByVerbs, GovernedAdmin):
                 refusal = str(refused)
         return page(
             request,
-            "demarc/conflict_report.html",
+            "governance/conflicts/report.html",
             title="Report wrong data",
             model_admin=self,
             account=account,

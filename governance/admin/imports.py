@@ -35,7 +35,7 @@ def ask_view(request, pk):
             refusal = str(refused)
     return page(
         request,
-        "demarc/import_ask.html",
+        "governance/approvals/ask_import.html",
         title="Ask for an import",
         model_admin=admin.site._registry[ImportBatch],
         original=batch,

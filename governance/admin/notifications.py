@@ -26,7 +26,7 @@ def inbox_view(request):
     rows = mine if everything else mine.unread()
     return page(
         request,
-        "demarc/notifications.html",
+        "governance/inbox/inbox.html",
         title="Inbox",
         rows=Paginator(rows.order_by("-urgent", "-pk") if not everything else rows, PER_PAGE).get_page(
             request.GET.get("p")
@@ -57,7 +57,7 @@ def line_view(request, pk):
     about = notifications.about(line)
     return page(
         request,
-        "demarc/notification.html",
+        "governance/inbox/line.html",
         title=line.text.rstrip("."),
         line=line,
         rows=Paginator(about, PER_PAGE).get_page(request.GET.get("p")),
@@ -88,7 +88,7 @@ def preferences_view(request):
         return HttpResponseRedirect(reverse("inbox"))
     return page(
         request,
-        "demarc/notification_preferences.html",
+        "governance/inbox/preferences.html",
         title="How I am told",
         form=form,
         digest=notifications.DIGEST,

@@ -87,7 +87,7 @@ class OverrideAdmin(ByVerbs, GovernedAdmin):
     list_select_related = ["account__csm", "layer", "segment", "from_segment"]
     search_fields = ["account__name", "account__external_id", "text"]
     search_help_text = "Account, account ID or explanation"
-    list_before_template = "demarc/override_list_before.html"
+    list_before_template = "governance/overrides/list_before.html"
     empty_text = "An override is asked for on an account's page, or for several accounts from their list."
 
     def allowed_lookups(self):
@@ -213,7 +213,7 @@ class OverrideAdmin(ByVerbs, GovernedAdmin):
         today = timezone.localdate()
         return page(
             request,
-            "demarc/override_ask.html",
+            "governance/overrides/ask.html",
             title="Change the request" if asked else "Ask for an override",
             model_admin=self,
             original=f"{one.account}: {one.segment}" if one else None,
@@ -266,7 +266,7 @@ class OverrideAdmin(ByVerbs, GovernedAdmin):
         others = Override.objects.filter(account=one.account_id, layer=one.layer_id).exclude(pk=one.pk)
         return page(
             request,
-            "demarc/override.html",
+            "governance/overrides/override.html",
             title=f"Override of {one.account}",
             model_admin=self,
             original=f"{one.account}: {one.segment}",

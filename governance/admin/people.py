@@ -58,7 +58,7 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    change_form_template = "demarc/person.html"
+    change_form_template = "governance/people/person.html"
     actions = None
     filter_horizontal = []
     list_filter = ["is_active", "groups"]
@@ -214,7 +214,7 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
             ]
         return page(
             request,
-            "demarc/person_roles.html",
+            "governance/people/ask_roles.html",
             title=f"Roles of {user.get_username()}",
             model_admin=self,
             original=user,
@@ -264,7 +264,7 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
                 refusal = str(refused)
         return page(
             request,
-            "demarc/person_login.html",
+            "governance/people/login.html",
             title=f"Login of {user.get_username()}",
             model_admin=self,
             original=user,
@@ -324,7 +324,7 @@ class RoleAdmin(ByVerbs, PlainAdmin):
         order = {name: place for place, name in enumerate(ROLES)}
         found = sorted(self.get_queryset(request), key=lambda one: order.get(one.name, len(order)))
         rows = [{"role": one, "does": self.does(one), "members": self.members(one)} for one in found]
-        return page(request, "demarc/roles.html", title="Roles", model_admin=self, rows=rows)
+        return page(request, "governance/people/roles.html", title="Roles", model_admin=self, rows=rows)
 
     @admin.display(description="What it does")
     def does(self, group):
@@ -350,7 +350,7 @@ class RoleAdmin(ByVerbs, PlainAdmin):
         reads = [one.name.removeprefix("Can view ") for one in held if one.codename.startswith("view_")]
         return page(
             request,
-            "demarc/role.html",
+            "governance/people/role.html",
             title=group.name,
             model_admin=self,
             original=group,
@@ -433,7 +433,7 @@ class DelegationAdmin(GovernedAdmin):
         active = User.objects.filter(is_active=True).order_by("username")
         return page(
             request,
-            "demarc/delegations.html",
+            "governance/people/stand_ins.html",
             title="Stand-ins",
             model_admin=self,
             rows=rows,

@@ -65,7 +65,7 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
         told, needed = policies.told(), policies.roles_needed()
         return page(
             request,
-            "demarc/policies.html",
+            "governance/policies/list.html",
             title="Who decides",
             model_admin=self,
             profile=Profile.objects.get(),
@@ -93,7 +93,7 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
         rows = policies.rows_of(kind)
         return self._form(
             request,
-            template="demarc/policy_kind.html",
+            template="governance/policies/kind.html",
             title=f"Who decides: {Kind(kind).label}",
             key=f"policy:kind:{kind}",
             proposal=lambda: policies.for_kind(kind, _typed_rows(request.POST, kind)),
@@ -108,7 +108,7 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
         rows = {name: [(kind, _said(name, kind)) for kind in Kind] for name in profiles.PROFILES}
         return self._form(
             request,
-            template="demarc/policy_profile.html",
+            template="governance/policies/profile.html",
             title="Governance profile",
             key="policy:profile",
             proposal=lambda: policies.for_profile(request.POST.get("name", "")),
@@ -125,7 +125,7 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
         now = crossings.policies(layer)[direction]
         return self._form(
             request,
-            template="demarc/policy_crossing.html",
+            template="governance/policies/crossing.html",
             title=f"{layer}, changes {direction}",
             key=f"policy:crossing:{layer.pk}:{direction}",
             proposal=lambda: policies.for_crossing(layer, direction, _typed_crossing(request.POST)),
@@ -139,7 +139,7 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
         layer = self._layer(layer)
         return self._form(
             request,
-            template="demarc/policy_layer.html",
+            template="governance/policies/layer.html",
             title=f"{layer}: how it applies",
             key=f"policy:layer:{layer.pk}",
             proposal=lambda: policies.for_layer(layer, _typed_layer(request.POST, layer)),

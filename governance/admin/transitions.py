@@ -134,7 +134,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
         ("origin", ChoicesDropdownFilter),
     ]
     list_select_related = ["account__csm", "layer", "from_segment", "to_segment"]
-    list_before_template = "demarc/transition_list_before.html"
+    list_before_template = "governance/transitions/list_before.html"
     search_fields = ["account__name", "account__external_id"]
     search_help_text = "Account name or ID"
     empty_text = (
@@ -205,7 +205,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
         )
         return page(
             request,
-            "demarc/board.html",
+            "governance/transitions/board.html",
             title="Tier changes",
             model_admin=self,
             board=found,
@@ -236,7 +236,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
         if rounds.one is None:
             return page(
                 request,
-                "demarc/triage_done.html",
+                "governance/transitions/triage_done.html",
                 title="Triage",
                 model_admin=self,
                 rounds=rounds,
@@ -252,7 +252,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
                 one = self._found(request, one.pk)
         return page(
             request,
-            "demarc/triage.html",
+            "governance/transitions/triage.html",
             title=f"Triage: {one.account}",
             model_admin=self,
             original=one,
@@ -285,7 +285,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
         offered = _receivers(rows)
         return page(
             request,
-            "demarc/plan_together.html",
+            "governance/transitions/plan_together.html",
             title="Plan together",
             model_admin=self,
             layer=layer,
@@ -350,7 +350,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
         decided = one.status == Status.AWAITING and not one.request.is_open
         return page(
             request,
-            "demarc/transition.html",
+            "governance/transitions/transition.html",
             title=str(one.account),
             model_admin=self,
             original=one,

@@ -149,7 +149,7 @@ class AccountAdmin(GovernedAdmin):
     search_fields = ["name", "external_id", "domain"]
     empty_text = "They come from a CRM export. You see everything before it is saved."
     search_help_text = "Name, account ID or web domain"
-    list_before_template = "demarc/account_list_before.html"
+    list_before_template = "segmentation/account/list_before.html"
     ordering = ["name"]
     autocomplete_fields = ["csm", "parent"]
     actions = ["declare", "override"]
@@ -317,7 +317,7 @@ class AccountAdmin(GovernedAdmin):
             raise Http404("There is no such account.")
         return page(
             request,
-            "demarc/account.html",
+            "segmentation/account/account.html",
             title=str(found["account"]),
             model_admin=self,
             original=found["account"],

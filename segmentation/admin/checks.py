@@ -36,10 +36,10 @@ def checks_view(request, pk, model_admin):
     definition = get_object_or_404(Definition.objects.select_related("layer"), pk=pk)
     found = _context(request, definition)
     if "HX-Request" in request.headers:
-        return render(request, "demarc/checks.html", found)
+        return render(request, "segmentation/checks/checks.html", found)
     return page(
         request,
-        "demarc/checks_page.html",
+        "segmentation/checks/page.html",
         title="Checks",
         model_admin=model_admin,
         original=definition,

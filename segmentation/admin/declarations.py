@@ -67,7 +67,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
         waiting, in_force = _filtered(layer, text)
         return page(
             request,
-            "demarc/declarations.html",
+            "segmentation/declarations/list.html",
             title="Declared values",
             model_admin=self,
             layers=layers,
@@ -193,7 +193,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
         found = declarations.states(one.layer, [row.account_id for row in rows])
         return page(
             request,
-            "demarc/declaration.html",
+            "segmentation/declarations/declaration.html",
             title=f"{one.layer}: {one.segment}",
             model_admin=self,
             original=one if len(rows) == 1 else f"{one.layer}: {one.segment}",
@@ -223,7 +223,7 @@ def propose_page(request, accounts, *, typed=None, refusal="", model_admin=None)
     state = found[layer][single.pk] if single and layer else None
     return page(
         request,
-        "demarc/declare.html",
+        "segmentation/declarations/declare.html",
         title="Propose a value",
         model_admin=model_admin or admin.site._registry[Declaration],
         accounts=accounts[:NAMED],

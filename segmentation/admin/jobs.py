@@ -30,7 +30,7 @@ class InterviewInline(Suggested, StackedInline):
 @admin.register(Job)
 class JobAdmin(GovernedAdmin):
     list_display = ["title", "segmentation", "interviews_shown", "decks", "use"]
-    list_before_template = "demarc/job_list_before.html"
+    list_before_template = "segmentation/jobs/list_before.html"
     search_fields = ["segment__name", "segment__key", "statement"]
     empty_text = "A job belongs to a segment of a segmentation people declare."
     inlines = [InterviewInline]

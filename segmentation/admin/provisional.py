@@ -40,7 +40,7 @@ def provisional_view(request):
     soon = rows.filter(provisional_until__lte=today + timezone.timedelta(days=SOON)).count()
     return page(
         request,
-        "demarc/provisional.html",
+        "segmentation/provisional/provisional.html",
         title="Provisional accounts",
         asked=asked,
         rows=pages,

@@ -59,7 +59,7 @@ class DefinitionAdmin(GovernedAdmin):
             versions_of.setdefault(one.layer_id, []).append(one)
         return page(
             request,
-            "demarc/rules.html",
+            "segmentation/rules/list.html",
             title="Rules",
             model_admin=self,
             layers=[_layer(layer, versions_of.get(layer.pk, [])) for layer in layers],
@@ -112,7 +112,7 @@ class DefinitionAdmin(GovernedAdmin):
         offered = fields(document, one.layer, _others(one.layer)) if draft else []
         return page(
             request,
-            "demarc/scoring.html",
+            "segmentation/rules/scoring.html",
             title=str(one),
             model_admin=self,
             original=one,
@@ -177,7 +177,7 @@ class DefinitionAdmin(GovernedAdmin):
             return HttpResponseRedirect(reverse(LIST))
         return page(
             request,
-            "demarc/rules_discard.html",
+            "segmentation/rules/discard.html",
             title="Discard",
             model_admin=self,
             original=draft,
@@ -195,7 +195,7 @@ class DefinitionAdmin(GovernedAdmin):
             return HttpResponseRedirect(reverse(LIST))
         return page(
             request,
-            "demarc/rules_compare.html",
+            "segmentation/rules/compare.html",
             title="Compare",
             model_admin=self,
             layer=new.layer,
@@ -238,7 +238,7 @@ class DefinitionAdmin(GovernedAdmin):
                 return HttpResponseRedirect(reverse(PAGE, args=[draft.pk]))
         return page(
             request,
-            "demarc/rules_import.html",
+            "segmentation/rules/import.html",
             title="Import rules",
             model_admin=self,
             problems=problems,

@@ -26,7 +26,7 @@ BADGES = {"running": "brand", "finished": "ok", "failed": "bad", "cancelled": ""
 class RunAdmin(PlainAdmin):
     list_display = ["number", "state", "trigger", "as_of_shown", "started", "took", "what", "accounts_shown"]
     list_filter = ["status", "trigger"]
-    list_before_template = "demarc/run_list_before.html"
+    list_before_template = "segmentation/runs/list_before.html"
     empty_text = "The first one gives every customer its segments; it needs accounts and active rules."
 
     def has_add_permission(self, request):
@@ -93,7 +93,7 @@ class RunAdmin(PlainAdmin):
         quarantined = run.quarantined.select_related("account", "layer").order_by("pk")
         return page(
             request,
-            "demarc/run.html",
+            "segmentation/runs/run.html",
             title=str(run),
             model_admin=self,
             original=run,
@@ -144,7 +144,7 @@ class RunAdmin(PlainAdmin):
             return HttpResponseRedirect(reverse("admin:segmentation_run_change", args=[run.pk]))
         return page(
             request,
-            "demarc/run_start.html",
+            "segmentation/runs/start.html",
             title="Recalculate",
             model_admin=self,
             layers=active,

@@ -119,7 +119,7 @@ class SimulationAdmin(PlainAdmin):
                 return HttpResponseRedirect(reverse(PAGE, args=[made.pk]))
         return page(
             request,
-            "demarc/simulation_start.html",
+            "segmentation/previews/start.html",
             title="Impact preview",
             model_admin=self,
             definition=definition,
@@ -139,7 +139,7 @@ class SimulationAdmin(PlainAdmin):
         found = _read(one, report) if one.result else {}
         return page(
             request,
-            "demarc/simulation.html",
+            "segmentation/previews/preview.html",
             title=str(one),
             model_admin=self,
             original=one,
@@ -204,7 +204,7 @@ class SimulationAdmin(PlainAdmin):
         kept.pop("p", None)
         return page(
             request,
-            "demarc/simulation_movers.html",
+            "segmentation/previews/movers.html",
             title="Segment changes",
             model_admin=self,
             original=one,
