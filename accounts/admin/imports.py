@@ -12,20 +12,18 @@ from django.db import transaction
 from django.db.models.functions import Left, Length
 from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 from django.urls import path, reverse
-from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from accounts import gates, history, imports
 from accounts.catalogue import FACTS
 from accounts.imports import recipe as recipes
 from accounts.models import ImportBatch
-from core import wording, workers
+from core import badges, wording, workers
 from core.refusals import Refused
 
 from .governed import ByVerbs, PlainAdmin, page
 
 PAGE = "admin:accounts_importbatch_change"
-BADGES = {"committed": "ok", "failed": "bad", "previewed": "warn", "waiting": "brand", "checking": "brand"}
 WORKING = ("waiting", "checking", "committing")
 MOST_FILES = 50
 REJECTED_SHOWN = 20
@@ -127,9 +125,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, batch):
-        return format_html(
-            '<span class="dm-badge {}">{}</span>', BADGES.get(batch.status, ""), batch.get_status_display()
-        )
+        return badges.status(batch)
 
     @admin.display(description="As of", ordering="as_of")
     def as_of_shown(self, batch):
@@ -188,7 +184,6 @@ class ImportAdmin(ByVerbs, PlainAdmin):
             model_admin=self,
             original=batch,
             batch=batch,
-            badge=BADGES.get(batch.status, ""),
             working=batch.status in WORKING,
             recipe_rest=batch.recipe_length - len(batch.recipe_start),
             rejected_count=rejected(batch),

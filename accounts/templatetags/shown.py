@@ -3,7 +3,7 @@
 from django import template
 
 from accounts import history
-from core import wording
+from core import badges, wording
 
 register = template.Library()
 for name in (
@@ -11,6 +11,15 @@ for name in (
     "moment", "money", "percent", "plural", "shortmoney", "signs", "since", "timeuntil_days",
 ):  # fmt: skip
     register.filter(name, getattr(wording, name))
+
+
+register.filter("status", badges.status)
+
+
+@register.simple_block_tag
+def badge(content, of="", **about):
+    """`{% badge "warn" %}Thin data{% endbadge %}`: see core.badges."""
+    return badges.badge(content.strip(), of, **about)
 
 
 @register.filter

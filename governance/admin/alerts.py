@@ -15,6 +15,7 @@ from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 
 from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
+from core import badges
 from core.refusals import Refused
 from core.wording import day, plural
 from governance import alerts, permissions
@@ -27,7 +28,6 @@ PAGE = "admin:governance_alert_change"
 RULE = "admin:governance_alertrule_change"
 HOLDS = "admin:governance_alertrule_holds"
 ACCOUNT = "admin:accounts_account_change"
-BADGES = {"open": "warn", "acknowledged": "brand", "resolved": ""}
 MOST = 500  # acknowledged at a time
 ENDED = 10  # resolved alerts in an account's timeline
 UNRESOLVED = Q(status__in=["open", "acknowledged"])
@@ -93,9 +93,7 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, one):
-        return format_html(
-            '<span class="dm-badge {}">{}</span>', BADGES[one.status], one.get_status_display()
-        )
+        return badges.status(one)
 
     @admin.display(description="Since", ordering="opened_on")
     def opened(self, one):
@@ -133,7 +131,6 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
             title=str(one),
             model_admin=self,
             one=one,
-            badge=BADGES[one.status],
             evidence=[(term, _rounded(value)) for term, value in alerts.told(one.evidence)],
             may=one.status == "open" and permissions.may(permissions.acknowledge_alert(one, by=request.user)),
             may_not=permissions.acknowledge_alert(one, by=request.user) if one.status == "open" else "",
@@ -254,7 +251,7 @@ class AlertRuleAdmin(GovernedAdmin):
     @admin.display(description="")
     def works(self, one):
         if one.error:
-            return format_html('<span class="dm-badge bad" title="{}">cannot be used</span>', one.error)
+            return badges.badge("cannot be used", "bad", title=one.error)
         return ""
 
     @admin.display(description="Holds on")

@@ -16,7 +16,7 @@ from accounts import history
 from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
 from accounts.models import Account
 from accounts.revenue import with_arr
-from core import wording
+from core import badges, wording
 from core.refusals import Refused
 from governance import approvals, circumstances, deciders, kinds, permissions, transitions
 from governance.models import ApprovalRequest
@@ -27,9 +27,7 @@ from . import triage
 LIST = "admin:governance_approvalrequest_changelist"
 PAGE = "admin:governance_approvalrequest_change"
 TABS = {"mine": "For me", "requested": "Requested by me", "all": "All", "decided": "Decided"}
-BADGES = {"pending": "warn", "changes_asked": "warn", "approved": "brand", "applied": "ok", "rejected": "bad",
-          "withdrawn": "", "expired": "", "failed": "bad"}  # fmt: skip
-VERDICTS = {"approve": "ok", "ask": "warn", "reject": "bad"}
+VERDICTS = ("approve", "ask", "reject")
 NAMED = 200  # accounts named on a request's page
 
 Status = ApprovalRequest.Status
@@ -122,9 +120,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, one):
-        return format_html(
-            '<span class="dm-badge {}">{}</span>', BADGES[one.status], one.get_status_display()
-        )
+        return badges.status(one)
 
     @admin.display(description="Requested by", ordering="requester_label")
     def asked_by(self, one):
@@ -138,8 +134,8 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     def due(self, one):
         if not _waits(one):
             return "–"
-        late = '<span class="dm-badge bad">overdue</span> ' if one.due_at < timezone.now() else ""
-        return format_html(late + '<span style="white-space:nowrap">{}</span>', wording.day(one.due_at))
+        late = badges.badge("overdue", "bad") if one.due_at < timezone.now() else ""
+        return format_html('{} <span style="white-space:nowrap">{}</span>', late, wording.day(one.due_at))
 
     @admin.display(description="Ended", ordering="ended_at")
     def ended(self, one):
@@ -191,14 +187,11 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             model_admin=self,
             original=one,
             one=one,
-            badge=BADGES[one.status],
             overdue=_waits(one) and one.due_at < timezone.now(),
             seen=approvals.token(one),
             parts=parts(one, desk),
             nobody=approvals.nobody_can(one, desk=desk),
-            decisions=[
-                (said, VERDICTS[said.verdict]) for said in one.decided if said.revision == one.revision
-            ],
+            decisions=[said for said in one.decided if said.revision == one.revision],
             revisions=_revisions(one),
             comments=one.comments.all(),
             measured=_measured(one),

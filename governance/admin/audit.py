@@ -19,7 +19,6 @@ from segmentation import comparison, versions
 from segmentation.models import Layer
 
 HEADER = ["When", "Kind", "Who", "Person", "Channel", "What", "About", "Changes", "Reason", "As of", "Filter"]
-BADGES = {"refusal": "bad", "decision": "brand", "event": "ok"}
 
 
 def audit_view(request):
@@ -39,7 +38,7 @@ def audit_view(request):
         "governance/audit/trail.html",
         title="Audit trail",
         asked=asked,
-        found=[(entry, BADGES.get(entry.code, "")) for entry in found],
+        found=found,
         filtered=bool(kept),
         later=bool(request.GET.get("after")),
         newest=f"?{urlencode(kept)}",

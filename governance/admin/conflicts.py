@@ -14,6 +14,7 @@ from accounts import corrections, history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.catalogue import label
 from accounts.models import Account, Conflict
+from core import badges
 from core.refusals import Refused
 from core.wording import ago, count, plural
 from governance import conflicts, permissions
@@ -23,7 +24,6 @@ PAGE = "admin:accounts_conflict_change"
 DECIDE = "admin:accounts_conflict_decide"
 REPORT = "admin:accounts_conflict_report"
 ACCOUNT = "admin:accounts_account_change"
-BADGES = {"open": "warn", "taken": "ok"}
 VERBS = {"keep": conflicts.keep, "take": conflicts.take}
 BY_PEOPLE = (corrections.MANUAL, conflicts.REPORTED)
 LAST = 10  # earlier ones of the same data field, and decided ones in an account's timeline
@@ -133,8 +133,7 @@ class ConflictAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, one):
-        badge = BADGES.get(one.status, "")
-        return format_html('<span class="dm-badge {}">{}</span>', badge, one.get_status_display())
+        return badges.status(one)
 
     @admin.action(description="Decide these alike", permissions=["decide"])
     def decide_alike(self, request, queryset):
@@ -193,7 +192,6 @@ class ConflictAdmin(ByVerbs, GovernedAdmin):
             ids=",".join(str(each.pk) for each in chosen),
             seen=" ".join(conflicts.token(each) for each in chosen),
             open=[each for each in chosen if each.status == Status.OPEN],
-            badge=BADGES.get(one.status, ""),
             asks=any(conflicts.asks(each) for each in chosen if each.status == Status.OPEN),
             questions=_questions(one, request.POST),
             earlier=[_row(each) for each in earlier[:LAST]] if len(chosen) == 1 else [],
@@ -275,7 +273,6 @@ def _row(one):
         "proposed": value(one.fact, one.proposed_value),
         "proposed_source": source(one.proposed_source),
         "person": history.who(one, "opened_by") if one.proposed_source in BY_PEOPLE else "",
-        "badge": BADGES.get(one.status, ""),
         "effects": [_effect(effect) for effect in one.effects],
     }
 

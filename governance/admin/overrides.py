@@ -9,13 +9,13 @@ from django.db.models import Q
 from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
 from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.admin.people import CsmFilter
 from accounts.models import Account, Csm
+from core import badges
 from core.refusals import Refused
 from core.wording import day, plural
 from governance import approvals, overrides, permissions
@@ -34,7 +34,6 @@ ACCOUNT = "admin:accounts_account_change"
 ACCOUNTS = "admin:accounts_account_changelist"
 NAMED = 20  # accounts named on a page about many
 LAST = 10  # ended overrides in an account's timeline
-BADGES = {"requested": "warn", "active": "brand", "rejected": "bad"}
 TYPED = ("segment", "reason_code", "text", "evidence", "expires_on", *overrides.ANSWERS, "receiver", "success_plan", "notice")  # fmt: skip
 
 Status = Override.Status
@@ -121,8 +120,7 @@ class OverrideAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, one):
-        badge = BADGES.get(one.status, "")
-        return format_html('<span class="dm-badge {}">{}</span>', badge, one.get_status_display())
+        return badges.status(one)
 
     @admin.display(description="Ends", ordering="expires_on")
     def ends(self, one):
@@ -271,7 +269,6 @@ class OverrideAdmin(ByVerbs, GovernedAdmin):
             model_admin=self,
             original=f"{one.account}: {one.segment}",
             one=one,
-            badge=BADGES.get(one.status, ""),
             disagreement=disagreement(one),
             answers=[
                 (field.verbose_name, getattr(one, field.name))

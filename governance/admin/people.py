@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts.admin.governed import ByVerbs, GovernedAdmin, PlainAdmin, page
-from core import wording
+from core import badges, wording
 from core.refusals import Refused
 from governance import approvals, deciders, delegations, logins, people, permissions
 from governance.models import ApprovalRequest, Delegation, Event
@@ -154,8 +154,7 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
 
     @admin.display(description="Login", ordering="is_active")
     def open(self, user):
-        kind, said = ("ok", "open") if user.is_active else ("bad", "closed")
-        return format_html('<span class="dm-badge {}">{}</span>', kind, said)
+        return badges.badge("open", "ok") if user.is_active else badges.badge("closed", "bad")
 
     @admin.display(description="Last login", ordering="last_login")
     def last_login_shown(self, user):

@@ -17,7 +17,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, 
 from accounts import history
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Csm
-from core import wording
+from core import badges, wording
 from core.refusals import Refused
 from governance import approvals, board, crossings, loads, permissions, plans, together, transitions
 from governance.models import ApprovalRequest, CrossingPolicy, Event, Kind, Transition
@@ -36,10 +36,6 @@ EVENTS = 50
 LAST = 12  # tier changes on the account's page
 TIMELINE = 30
 
-BADGES = {
-    "flagged": "warn", "planned": "brand", "awaiting": "warn", "joint": "brand", "done": "ok", "rejected": "bad",
-    "withdrawn": "", "closed": "", "kept": "",
-}  # fmt: skip
 Status = Transition.Status
 NEXT = (Status.FLAGGED, Status.PLANNED, Status.JOINT)  # somebody who plans has something to do
 BINDING = (*Transition.OPEN, Status.KEPT, Status.REJECTED)  # says what becomes of the account
@@ -166,9 +162,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, one):
-        return format_html(
-            '<span class="dm-badge {}">{}</span>', BADGES[one.status], one.get_status_display()
-        )
+        return badges.status(one)
 
     @admin.display(description="What it waits for")
     def waits(self, one):
@@ -354,7 +348,6 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
             title=str(one.account),
             model_admin=self,
             original=one,
-            badge=BADGES[one.status],
             waits=waiting(one),
             may_plan=may_plan,
             why_not="" if may_plan else permissions.plan_transition(by=user),

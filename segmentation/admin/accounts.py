@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef, Prefetch
 from django.http import Http404, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.module_loading import import_string
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -20,7 +20,7 @@ from accounts.admin.people import CsmFilter
 from accounts.catalogue import ACCOUNT_FACTS
 from accounts.models import Account
 from accounts.revenue import with_arr
-from core import wording
+from core import badges, wording
 from segmentation import declarations
 from segmentation.models import Assignment, Layer, Segment, ServiceModel
 
@@ -212,7 +212,7 @@ class AccountAdmin(GovernedAdmin):
     def segment(self, account):
         state = account.primary_state[0] if account.primary_state else None
         if state is None:
-            return format_html('<span class="dm-badge">{}</span>', "not evaluated")
+            return badges.badge("not evaluated")
         parts = [("brand", state.effective.name)] if state.effective else []
         if state.computed is None:
             parts.append(("bad", "Needs data"))
@@ -220,7 +220,7 @@ class AccountAdmin(GovernedAdmin):
             parts.append(("warn", f"rules say {state.computed.name}"))
         if state.provisional:
             parts.append(("", "Provisional"))
-        return format_html_join(" ", '<span class="dm-badge {}">{}</span>', parts)
+        return format_html_join(" ", "{}", ([badges.badge(text, colour)] for colour, text in parts))
 
     @admin.display(description="ARR", ordering="arr_now")
     def arr_shown(self, account):

@@ -26,7 +26,6 @@ PROPOSE = "admin:segmentation_declaration_propose"
 ACCOUNT = "admin:accounts_account_change"
 PER_PAGE = 50
 NAMED = 20  # accounts named on a page about many
-BADGES = {"proposed": "warn", "confirmed": "ok", "rejected": "bad", "withdrawn": "", "replaced": ""}
 
 EXPORT_ROWS = 2_000
 EXPORTED = ["Account ID", "Account", "Segmentation", "Value", "Status", "Holds from", "Why", "Evidence"]
@@ -198,7 +197,6 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
             model_admin=self,
             original=one if len(rows) == 1 else f"{one.layer}: {one.segment}",
             one=one,
-            badge=BADGES[one.status],
             alone=alone,
             count=len(rows),
             rows=[{"one": row, "now": found[row.account_id].confirmed} for row in rows[:NAMED]],

@@ -3,11 +3,11 @@
 from django import forms
 from django.contrib import admin
 from django.utils import timezone
-from django.utils.html import format_html
 from unfold.admin import StackedInline
 
 from accounts.admin.governed import GovernedAdmin
 from accounts.admin.suggestions import Suggested
+from core import badges
 from core.wording import day
 from segmentation import declarations, jobs
 from segmentation.models import Interview, Job, Segment
@@ -72,12 +72,12 @@ class JobAdmin(GovernedAdmin):
     @admin.display(description="Decks and talk tracks", ordering="decks_updated_on")
     def decks(self, job):
         verdict = jobs.decks(job, at=timezone.localdate())
-        return format_html('<span class="dm-badge {}">{}</span>', verdict.level, verdict.text)
+        return badges.badge(verdict.text, verdict.level)
 
     @admin.display(description="Used")
     def use(self, job):
         if flag := jobs.unused(job, at=timezone.localdate()):
-            return format_html('<span class="dm-badge warn" title="{}">{}</span>', flag, flag.split(":")[0])
+            return badges.badge(flag.split(":")[0], "warn", title=flag)
         return day(jobs.last_used(job))
 
 

@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from core import badges
 from segmentation import causes, coverage, nesting, treatments
 from segmentation.admin.reasons import ReasonedAdmin
 from segmentation.models import Cause, Layer, Segment, ServiceModel, Treatment
@@ -93,7 +94,7 @@ class LayerAdmin(ReasonedAdmin):
 
     @admin.display(description="Primary", ordering="primary")
     def main(self, layer):
-        return format_html('<span class="dm-badge brand">{}</span>', "primary") if layer.primary else ""
+        return badges.badge("primary", "brand") if layer.primary else ""
 
     @admin.display(description="Segments")
     def labels(self, layer):
@@ -233,7 +234,7 @@ class SegmentAdmin(ReasonedAdmin):
 
     @admin.display(description="How we serve", ordering="treatment")
     def serves(self, segment):
-        return segment.treatment or format_html('<span class="dm-badge warn">{}</span>', "not said yet")
+        return segment.treatment or badges.badge("not said yet", "warn")
 
 
 @admin.register(ServiceModel)

@@ -8,18 +8,16 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.module_loading import import_string
 
 from accounts import history
 from accounts.admin.governed import PlainAdmin, page
-from core import wording
+from core import badges, wording
 from core.refusals import Refused
 from segmentation import runs
 from segmentation.models import Assignment, Layer, Move, Run
 
 ACCOUNTS = "admin:accounts_account_changelist"
-BADGES = {"running": "brand", "finished": "ok", "failed": "bad", "cancelled": ""}
 
 
 @admin.register(Run)
@@ -55,9 +53,7 @@ class RunAdmin(PlainAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, run):
-        return format_html(
-            '<span class="dm-badge {}">{}</span>', BADGES[run.status], run.get_status_display()
-        )
+        return badges.status(run)
 
     @admin.display(description="As of", ordering="as_of")
     def as_of_shown(self, run):
@@ -99,7 +95,6 @@ class RunAdmin(PlainAdmin):
             original=run,
             run=run,
             took=duration(run),
-            badge=BADGES[run.status],
             layers=[
                 _layer(one) for one in run.layers.select_related("layer", "definition").order_by("layer")
             ],

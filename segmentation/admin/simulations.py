@@ -8,18 +8,16 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 from django.urls import path, reverse
-from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from accounts import history
 from accounts.admin.governed import PlainAdmin, page
-from core import wording
+from core import badges, wording
 from core.refusals import Refused
 from segmentation import portfolio, reasons, simulation
 from segmentation.models import Definition, Simulation
 
 from . import flow
-from .runs import BADGES
 
 PAGE = "admin:segmentation_simulation_change"
 NOBODY = "none"  # in an address: no segment
@@ -78,9 +76,7 @@ class SimulationAdmin(PlainAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, one):
-        return format_html(
-            '<span class="dm-badge {}">{}</span>', BADGES[one.status], one.get_status_display()
-        )
+        return badges.status(one)
 
     @admin.display(description="Rules", ordering="layer")
     def of(self, one):
@@ -126,7 +122,6 @@ class SimulationAdmin(PlainAdmin):
             as_of=typed or simulation.default_date(definition.layer).isoformat(),
             refusal=refusal,
             before=definition.layer.simulations.defer("document")[:5],
-            badges=BADGES,
             status=409 if refusal else 200,
         )
 
@@ -146,7 +141,6 @@ class SimulationAdmin(PlainAdmin):
             one=one,
             of=_of(one),
             definition=Definition.objects.filter(pk=one.definition_id).first(),
-            badge=BADGES[one.status],
             changed=simulation.changed(one),
             progress=simulation.progress(one) if one.status == Simulation.Status.RUNNING else None,
             may_start=simulation.may(request.user),
