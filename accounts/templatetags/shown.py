@@ -22,6 +22,12 @@ def badge(content, of="", **about):
     return badges.badge(content.strip(), of, **about)
 
 
+@register.inclusion_tag("core/field.html")
+def field(field):
+    """`{% field form.reason %}`."""
+    return {"field": field}
+
+
 @register.filter
 def who(row, column):
     """`{{ request|who:"requester" }}`: how a row names a person, told from others of the same name."""

@@ -34,8 +34,6 @@ from governance import (
 )
 from governance.admin import approvals as approval_pages
 from governance.admin import overrides as override_pages
-from governance.admin import people as people_pages
-from governance.admin import policies as policy_pages
 from governance.admin import transitions as transition_pages
 from governance.models import AlertRule, Override, Profile, Transition
 from governance.profiles import Row
@@ -52,12 +50,6 @@ SENT = of(method="POST", POST={"verb": "dance"})
 @pytest.mark.parametrize(
     ("code", "read"),
     [
-        ("person_not_chosen", lambda: people_pages._person("x")),
-        ("absence_day_missing", lambda: people_pages._date("soon", "first")),
-        ("number_too_large", lambda: policy_pages._whole("21", "Approvals needed", most=20)),
-        ("number_unreadable", lambda: policy_pages._whole("many", "Approvals needed", most=20)),
-        ("number_negative", lambda: policies.number("-1", "ARR", decimal=True)),
-        ("crossing_number_unreadable", lambda: policy_pages._typed_crossing({"hold_days": "20000"})),
         ("joint_days_unreadable", lambda: transition_pages._number("many")),
         ("csm_gone", lambda: transition_pages._csm("9999999")),
         ("not_a_date", lambda: transition_pages._day("soon")),
