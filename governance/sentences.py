@@ -146,7 +146,6 @@ register({
     "conflict_decided_already": _conflict_decided_already,
     "conflict_note_missing": "Say why: the note is kept for everybody who asks later.",
     "conflict_stale": "{conflict} has changed since you opened the page. Look at what is there now.",
-    "conflict_text_too_long": "The note and each answer may have {most:,} characters.",
     "conflicts_not_allowed": "You are not allowed to decide which value counts: CS Ops or RevOps does.",
     "declaration_for_another_account": "You propose values for the accounts you look after; {account} is looked after by somebody else: ask CS Ops.",
     "definition_awaits_approval": "Version {version} waits for approval, which {requester} has asked for. Decide that request, or withdraw it.",
@@ -165,7 +164,6 @@ register({
     "report_value_missing": "Say what is right.",
     "reporting_not_allowed": "You are not allowed to report wrong data: tell CS Ops.",
     "too_many_conflicts": "At most {most} values at a time; these are {count:,}.",
-    "value_not_chosen": "Choose one of the two: keep what we have, or take the proposed value.",
     # tier changes
     "account_being_handed_over": "{account} is being handed over ({from_segment} → {to_segment}, joint coverage until {joint_until:day}): complete that first.",
     "account_missing": "Choose at least one account.",
@@ -223,7 +221,6 @@ register({
     "override_reason_not_chosen": "Choose a reason.",
     "override_requested_already": "{account}: {requester} asked for {segment} on {requested_at:day}, and that is not decided yet. Decide or withdraw it first.",
     "override_segment_moved": _override_segment_moved,
-    "override_text_too_long": "Explanation, evidence and answers may have {most:,} characters each.",
     "override_unexplained": "Say why: the explanation is kept for everybody who asks later.",
     "override_without_segment": "{account} has no {layer} any more: recalculate first.",
     "overrides_impossible": _overrides_impossible,

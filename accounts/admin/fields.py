@@ -3,10 +3,12 @@
 from datetime import date
 
 from django import forms
+from django.forms.models import ModelChoiceIterator
 
 from core import texts
 
 LARGEST = 2**63 - 1  # an id
+OFFERED = 500  # rows to choose from
 
 
 class _Field:
@@ -107,13 +109,20 @@ class Choice(_Field, forms.ChoiceField):
         return True
 
 
+class _Offered(ModelChoiceIterator):
+    def __init__(self, field):
+        super().__init__(field)
+        self.queryset = field.queryset[:OFFERED]
+
+
 class Row(_Field, forms.ModelChoiceField):
-    """One row of a table. gone: what is said of an id that is none of them."""
+    """One row of a table, of which the first OFFERED are offered. gone: what is said of an id that is none of them."""
+
+    iterator = _Offered
 
     def __init__(self, label="", *, gone, rows, empty="Choose …", **options):
-        super().__init__(
-            label, queryset=rows, empty_label=empty, error_messages={"invalid_choice": gone}, **options
-        )
+        wrong = {"invalid_choice": gone}
+        super().__init__(label, queryset=rows, empty_label=empty, error_messages=wrong, **options)
 
 
 def ids(text):

@@ -32,15 +32,16 @@ class VerbForm(forms.Form):
     """What a verb is told. part: of the page, where several verbs share what is typed; else each has its own.
 
     at: {code of a refusal: the field it is about}. seen: the token of the thing as it was when the page was opened.
+    It may be shown on another page too, where `page` is None and `auto_id` tells it from others there.
     """
 
     part = ""
     at = {}
 
-    def __init__(self, page, sent=None, files=None):
-        self.page, self.thing, self.by = page, page.thing, page.request.user
+    def __init__(self, thing, by, sent=None, files=None, *, page=None, auto_id="%s"):
+        self.thing, self.by, self.page = thing, by, page
         self.seen = sent.get("seen", "") if sent else ""
-        super().__init__(sent, files, auto_id="%s", initial={})
+        super().__init__(sent, files, auto_id=auto_id, initial={})
         self.prepare()
         if sent is None:
             self.initial = self.start()
@@ -109,7 +110,7 @@ class VerbPage(View):
         kind = self.verbs.get(self.asked())
         if kind is None:
             return self.show(refused=Refused("step_not_chosen"))
-        form = kind(self, request.POST, request.FILES)
+        form = self.form(kind, request.POST, request.FILES)
         if form.is_valid():
             try:
                 return HttpResponseRedirect(form.carry_out())
@@ -123,10 +124,13 @@ class VerbPage(View):
         only = next(iter(self.verbs)) if len(self.verbs) == 1 else ""
         return self.verb or only or self.request.POST.get("verb")
 
+    def form(self, kind, *sent):
+        return kind(self.thing, self.request.user, *sent, page=self)
+
     def show(self, form=None, refused=""):
         """The page; `form`: the one that is shown again as it was typed."""
         forms = {kind.part or name: kind for name, kind in reversed(self.verbs.items())}
-        forms = {part: kind(self) for part, kind in forms.items()}
+        forms = {part: self.form(kind) for part, kind in forms.items()}
         if form is not None:
             forms[form.part or self.asked()] = form
             refused = " ".join(form.non_field_errors()) or MARKED

@@ -15,7 +15,7 @@ from segmenting import account, by_now, recompute
 from accounts import saved_views
 from accounts.admin.suggestions import check_search
 from accounts.imports import batches
-from accounts.models import Account, Conflict, ImportBatch
+from accounts.models import Account, ImportBatch
 from config import schema
 from core import guards
 from governance import (
@@ -33,15 +33,13 @@ from governance import (
     transitions,
 )
 from governance.admin import approvals as approval_pages
-from governance.admin import overrides as override_pages
 from governance.admin import transitions as transition_pages
 from governance.models import AlertRule, Override, Profile, Transition
 from governance.profiles import Row
 from segmentation import assignments, explain, exports, runs, simulation
-from segmentation.admin import declarations as declaration_pages
 from segmentation.admin import simulations as simulation_pages
 from segmentation.definitions import DocumentErrors, Problem
-from segmentation.models import Declaration, Definition, Layer, Segment
+from segmentation.models import Definition, Layer, Segment
 
 of = SimpleNamespace
 SENT = of(method="POST", POST={"verb": "dance"})
@@ -53,8 +51,6 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("joint_days_unreadable", lambda: transition_pages._number("many")),
         ("csm_gone", lambda: transition_pages._csm("9999999")),
         ("not_a_date", lambda: transition_pages._day("soon")),
-        ("not_a_date", lambda: override_pages._date("soon")),
-        ("not_a_date", lambda: declaration_pages._date("soon")),
         ("preview_day_unreadable", lambda: simulation_pages._day("soon")),
         ("step_not_chosen", lambda: approval_pages._step(SENT, None)),
         ("search_too_long", lambda: check_search("word " * 50)),
@@ -70,8 +66,6 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("crossings_apply_by_themselves", lambda: policies.for_crossing(Layer(policy="automatic"), "up", {})),
         ("product_layer_needs_no_approval", lambda: policies.for_layer(Layer.objects.create(key="new", scope="product"), {"policy": "approval"})),
         ("direction_unknown", lambda: policies.for_crossing(Layer(policy="approval"), "sideways", {})),
-        ("declared_segment_not_chosen", lambda: site._registry[Declaration]._propose(None, [], {"segment": ""})),
-        ("value_not_chosen", lambda: site._registry[Conflict]._decided(SENT, [])),
         ("wrong_data_unexplained", lambda: transition_pages._kept(None, of(POST={"verb": "fix"}))),
         ("wrong_data_undated", lambda: transition_pages._kept(None, of(POST={"verb": "fix", "reason": "x"}))),
         ("import_files_gone", lambda: batches.ask_commit(of(uploads=of(exists=lambda: False)), by=None)),
@@ -297,7 +291,7 @@ def test_what_an_override_cannot_be_of(team):
         overrides.ask([acme], of_products, high, **said)
     with refused("override_reason_not_chosen"):
         overrides.ask([acme], team.layer, high, **said | {"reason_code": "mood"})
-    with refused("override_text_too_long"):
+    with refused("text_too_long"):
         overrides.ask([acme], team.layer, high, **said | {"text": "x" * 9_999})
 
 
@@ -333,7 +327,7 @@ def test_no_override_begins_in_the_middle_of_a_hand_over(monkeypatch):
 
 def test_conflicts_that_are_not_decided(db):
     ops = someone("ops", "CS Ops")
-    with refused("conflict_text_too_long"):
+    with refused("text_too_long"):
         conflicts.keep([], by=ops, note="x" * 9_999)
     with refused("too_many_conflicts"):
         conflicts.keep([None] * 999, by=ops, note="x")
