@@ -28,8 +28,8 @@ class Line(_Field, forms.CharField):
     """A line of text."""
 
     def __init__(self, label="", *, most=400, **options):
-        super().__init__(label, **options)
-        self.widget.attrs |= {"maxlength": most}
+        super().__init__(label, max_length=most, **options)
+        self.error_messages |= {"max_length": f"At most {most:,} characters."}
 
 
 class Text(Line):
@@ -72,8 +72,6 @@ class _Number(_Field):
             options["widget"] = forms.TextInput(attrs={"inputmode": "decimal"})
         super().__init__(label, min_value=least, max_value=most, width=width, **options)
         self.error_messages |= {"min_value": bounds, "max_value": bounds, "invalid": "This is not a number."}
-        for validator in self.validators:
-            validator.message = bounds
 
     def to_python(self, value):
         try:

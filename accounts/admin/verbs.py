@@ -146,6 +146,18 @@ class VerbPage(View):
         )
 
 
+def pressed(request, verb, *, said="", to):
+    """Carry out a verb that is told nothing, from a button; `to` is the page that says what came of it."""
+    try:
+        verb()
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+    else:
+        if said:
+            messages.success(request, said)
+    return HttpResponseRedirect(to)
+
+
 def row(rows, key, called=""):
     """The row of this id, as an address has it. called: what it is, for whoever looks for one that is not there."""
     try:

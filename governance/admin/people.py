@@ -17,7 +17,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from accounts.admin.fields import Day, Line, Row, Text
 from accounts.admin.governed import ByVerbs, GovernedAdmin, PlainAdmin, page
-from accounts.admin.verbs import VerbForm, VerbPage, row
+from accounts.admin.verbs import VerbForm, VerbPage, pressed, row
 from core import badges, wording
 from core.refusals import Refused
 from governance import approvals, deciders, delegations, logins, people, permissions
@@ -297,13 +297,11 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
         user = row(User.objects.all(), pk, "person")
         if permissions.lift_lock(user, by=request.user):
             raise PermissionDenied
-        if request.method == "POST":
-            try:
-                logins.lift(user, by=request.user)
-                messages.success(request, f"{user.get_username()} can log in again.")
-            except Refused as refused:
-                messages.warning(request, str(refused))
-        return HttpResponseRedirect(reverse(PAGE, args=[user.pk]))
+        page_of = reverse(PAGE, args=[user.pk])
+        if request.method != "POST":
+            return HttpResponseRedirect(page_of)
+        said = f"{user.get_username()} can log in again."
+        return pressed(request, lambda: logins.lift(user, by=request.user), said=said, to=page_of)
 
 
 def _open_request(user):
@@ -487,16 +485,14 @@ class DelegationAdmin(GovernedAdmin):
         there = Delegation.objects.filter(pk=pk).first()
         if request.method != "POST":
             return HttpResponseRedirect(self._address("changelist"))
-        try:
-            if there is None:
-                raise Refused("absence_ended_already")
-            if permissions.end_absence(there, by=request.user):
-                raise PermissionDenied
-            delegations.end(there, by=request.user)
-            messages.success(request, "Ended: nobody stands in any more.")
-        except Refused as refusal:
-            messages.error(request, str(refusal))
-        return HttpResponseRedirect(self._address("changelist"))
+        if there and permissions.end_absence(there, by=request.user):
+            raise PermissionDenied
+        return pressed(
+            request,
+            lambda: delegations.end(there or Delegation(pk=pk), by=request.user),
+            said="Ended: nobody stands in any more.",
+            to=self._address("changelist"),
+        )
 
 
 def _decides(user):

@@ -396,8 +396,8 @@ def _with_totals(rows):
         tuple(one[name] for name in action): one["total"]
         for one in whole.order_by().values(*action).annotate(total=Count("pk"))
     }
-    for row in rows:
-        row["all"] = totals.get(tuple(row[name] for name in action), row["accounts"])
+    for shown in rows:
+        shown["all"] = totals.get(tuple(shown[name] for name in action), shown["accounts"])
     return rows
 
 

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 from crossing import DAY, TODAY, crossed, fresh, make_team
-from django.contrib.admin import site
 from django.contrib.auth.models import User
 from django.db import connection
 from governing import approved, away, deactivated, policy, request_of, someone
@@ -37,9 +36,9 @@ from governance.admin import transitions as transition_pages
 from governance.models import AlertRule, Override, Profile, Transition
 from governance.profiles import Row
 from segmentation import assignments, explain, exports, runs, simulation
-from segmentation.admin import simulations as simulation_pages
+from segmentation.admin import rules as rules_pages
 from segmentation.definitions import DocumentErrors, Problem
-from segmentation.models import Definition, Layer, Segment
+from segmentation.models import Layer, Segment
 
 of = SimpleNamespace
 SENT = of(method="POST", POST={"verb": "dance"})
@@ -51,7 +50,6 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("joint_days_unreadable", lambda: transition_pages._number("many")),
         ("csm_gone", lambda: transition_pages._csm("9999999")),
         ("not_a_date", lambda: transition_pages._day("soon")),
-        ("preview_day_unreadable", lambda: simulation_pages._day("soon")),
         ("step_not_chosen", lambda: approval_pages._step(SENT, None)),
         ("search_too_long", lambda: check_search("word " * 50)),
         ("format_unknown", lambda: exports.assignments(format="xls")),
@@ -70,7 +68,7 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("wrong_data_undated", lambda: transition_pages._kept(None, of(POST={"verb": "fix", "reason": "x"}))),
         ("import_files_gone", lambda: batches.ask_commit(of(uploads=of(exists=lambda: False)), by=None)),
         ("import_not_previewed", lambda: import_gate.ask(ImportBatch(status="failed"), by=someone("ops", "CS Ops"), why="x")),
-        ("file_of_unknown_layer", lambda: site._registry[Definition]._import(None, of(key="nope"))),
+        ("file_of_unknown_layer", lambda: rules_pages.ImportForm.layer(of(cleaned_data={"file": of(key="nope")}))),
         ("preview_gone", lambda: simulation._locked(of(pk=10**8))),
         ("import_gone", lambda: import_gate.carry_out(of(content={"import": 10**8}), by=None, at=None)),
         ("never_recalculated", lambda: assignments.known_of([1], Layer.objects.create(key="new"), at=TODAY)),
