@@ -64,20 +64,21 @@ class Day(_Field, forms.DateField):
 
 
 class _Number(_Field):
-    """A number from `least` to `most`. typed: as people type large ones, with commas."""
+    """A number from `least` to `most`. typed: as people type large ones, with commas. wrong: what is said of no number."""
 
-    def __init__(self, label="", *, least=0, most=LARGEST, typed=False, width="110px", **options):
+    def __init__(self, label="", *, least=0, most=LARGEST, typed=False, wrong="", width="110px", **options):
         bounds = f"From {least:,} to {most:,}." if most < LARGEST else f"A number from {least:,}."
         if typed:
             options["widget"] = forms.TextInput(attrs={"inputmode": "decimal"})
         super().__init__(label, min_value=least, max_value=most, width=width, **options)
+        self.wrong = wrong
         self.error_messages |= {"min_value": bounds, "max_value": bounds, "invalid": "This is not a number."}
 
     def to_python(self, value):
         try:
             return super().to_python(value.replace(",", "").strip() if isinstance(value, str) else value)
         except forms.ValidationError:
-            raise forms.ValidationError(f"“{value[:20]}” is not a number.") from None
+            raise forms.ValidationError(self.wrong or f"“{value[:20]}” is not a number.") from None
 
 
 class Whole(_Number, forms.IntegerField):

@@ -116,7 +116,7 @@ class VerbPage(View):
                 return HttpResponseRedirect(form.carry_out())
             except Refused as refusal:
                 form.refuse(refusal)
-                self.thing = self.load(**where)
+                form.thing = self.thing = self.load(**where)
         return self.show(form)
 
     def asked(self):
@@ -125,7 +125,9 @@ class VerbPage(View):
         return self.verb or only or self.request.POST.get("verb")
 
     def form(self, kind, *sent):
-        return kind(self.thing, self.request.user, *sent, page=self)
+        parts = {of.part or name for name, of in self.verbs.items()}
+        own = f"{kind.part}-%s" if kind.part and len(parts) > 1 else "%s"
+        return kind(self.thing, self.request.user, *sent, page=self, auto_id=own)
 
     def show(self, form=None, refused=""):
         """The page; `form`: the one that is shown again as it was typed."""

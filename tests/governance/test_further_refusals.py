@@ -32,7 +32,6 @@ from governance import (
     transitions,
 )
 from governance.admin import approvals as approval_pages
-from governance.admin import transitions as transition_pages
 from governance.models import AlertRule, Override, Profile, Transition
 from governance.profiles import Row
 from segmentation import assignments, explain, exports, runs, simulation
@@ -47,9 +46,6 @@ SENT = of(method="POST", POST={"verb": "dance"})
 @pytest.mark.parametrize(
     ("code", "read"),
     [
-        ("joint_days_unreadable", lambda: transition_pages._number("many")),
-        ("csm_gone", lambda: transition_pages._csm("9999999")),
-        ("not_a_date", lambda: transition_pages._day("soon")),
         ("step_not_chosen", lambda: approval_pages._step(SENT, None)),
         ("search_too_long", lambda: check_search("word " * 50)),
         ("format_unknown", lambda: exports.assignments(format="xls")),
@@ -64,8 +60,6 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("crossings_apply_by_themselves", lambda: policies.for_crossing(Layer(policy="automatic"), "up", {})),
         ("product_layer_needs_no_approval", lambda: policies.for_layer(Layer.objects.create(key="new", scope="product"), {"policy": "approval"})),
         ("direction_unknown", lambda: policies.for_crossing(Layer(policy="approval"), "sideways", {})),
-        ("wrong_data_unexplained", lambda: transition_pages._kept(None, of(POST={"verb": "fix"}))),
-        ("wrong_data_undated", lambda: transition_pages._kept(None, of(POST={"verb": "fix", "reason": "x"}))),
         ("import_files_gone", lambda: batches.ask_commit(of(uploads=of(exists=lambda: False)), by=None)),
         ("import_not_previewed", lambda: import_gate.ask(ImportBatch(status="failed"), by=someone("ops", "CS Ops"), why="x")),
         ("file_of_unknown_layer", lambda: rules_pages.ImportForm.layer(of(cleaned_data={"file": of(key="nope")}))),
