@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models.functions import Left, Length
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import JsonResponse
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
 
@@ -21,6 +21,7 @@ from accounts.models import ImportBatch
 from core import badges, wording, workers
 from core.refusals import Refused
 
+from . import downloads
 from .fields import Day, Line
 from .governed import ByVerbs, PlainAdmin, page
 from .verbs import VerbForm, VerbPage, pressed, row
@@ -200,18 +201,14 @@ class ImportAdmin(ByVerbs, PlainAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         batch = self._get(pk)
-        answer = HttpResponse(batch.recipe, content_type="application/yaml; charset=utf-8")
-        answer["Content-Disposition"] = f'attachment; filename="recipe-{batch.pk}.yaml"'
-        return answer
+        return downloads.yaml(f"recipe-{batch.pk}.yaml", batch.recipe)
 
     def rejected_view(self, request, pk):
         """The rejected rows as a file."""
         if not (_may_take_out(request.user) and self.has_view_permission(request)):
             raise PermissionDenied
         batch = self._get(pk)
-        answer = StreamingHttpResponse(imports.rejected_csv(batch), content_type="text/csv; charset=utf-8")
-        answer["Content-Disposition"] = f'attachment; filename="rejected-{batch.pk}.csv"'
-        return answer
+        return downloads.csv(f"rejected-{batch.pk}.csv", imports.rejected_csv(batch))
 
     def commit_view(self, request, pk):
         self._may_import(request)

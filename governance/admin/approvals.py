@@ -6,13 +6,15 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, Q
-from django.http import Http404, HttpResponseRedirect
+from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 
 from accounts import history
+from accounts.admin import verbs
+from accounts.admin.fields import number
 from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
 from accounts.models import Account
 from accounts.revenue import with_arr
@@ -299,10 +301,7 @@ def _decided(one):
 def _get(key):
     decided = Prefetch("decisions", to_attr="decided")
     known = ApprovalRequest.objects.select_related("simulation").prefetch_related(decided)
-    found = known.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
-    if found is None:
-        raise Http404("There is no such request.")
-    return found
+    return verbs.row(known, key, "request")
 
 
 def _page_of(one):
@@ -356,8 +355,7 @@ def _again(request, one, seen, reason):
 
 
 def _take_out(request, one, seen, reason):
-    key = request.POST.get("transition", "")
-    found = one.transitions.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
+    found = one.transitions.filter(pk=number(request.POST.get("transition"))).first()
     if found is None:
         raise Refused("account_not_chosen")
     transitions.take_out(one, found, by=request.user, reason=reason, seen=seen)

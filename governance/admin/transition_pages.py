@@ -491,7 +491,7 @@ def asked_for(request):
     layer = wanted.get("layer") and Layer.objects.filter(key=wanted["layer"][:50]).first()
     direction = wanted.get("direction") if wanted.get("direction") in CrossingPolicy.Direction.values else ""
     csm = wanted.get("csm", "")
-    if csm != "none" and not (csm.isdecimal() and len(csm) < 19):
+    if csm != "none" and number(csm) is None:
         csm = ""
     asked = board.Asked(layer or None, direction, csm, request.user if wanted.get("mine") else None)
     said = {"layer": layer and layer.key, "direction": direction, "csm": csm, "mine": asked.user and "1"}

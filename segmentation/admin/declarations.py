@@ -5,12 +5,13 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, Min, Q
-from django.http import Http404, StreamingHttpResponse
+from django.http import Http404
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from accounts import exports, history
+from accounts import history
+from accounts.admin import downloads
 from accounts.admin.fields import Day, Row, Text, ids
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.admin.verbs import VerbForm, VerbPage, row
@@ -26,7 +27,6 @@ ACCOUNT = "admin:accounts_account_change"
 PER_PAGE = 50
 NAMED = 20  # accounts named on a page about many
 
-EXPORT_ROWS = 2_000
 EXPORTED = ["Account ID", "Account", "Segmentation", "Value", "Status", "Holds from", "Why", "Evidence"]
 EXPORTED += ["Proposed by", "Proposed at", "Confirmed by", "Confirmed at"]
 
@@ -84,21 +84,17 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
         if not self.may_export(request):
             raise PermissionDenied
         layer, text = _asked(request, Layer.objects.all())
-        today = timezone.localdate().isoformat()
         said = " & ".join(
             filter(None, [f"search: {text}" if text else "", f"layer={layer.key}" if layer else ""])
         )
         waiting, in_force = _filtered(layer, text)
         waiting = waiting.select_related("account", "layer", "segment").order_by("proposed_at", "pk")
         rows = (
-            [*_exported(one), today, said or "everything"]
+            _exported(one)
             for found in (waiting, in_force)
-            for one in found.iterator(chunk_size=EXPORT_ROWS)
+            for one in found.iterator(chunk_size=downloads.ROWS)
         )
-        lines = exports.lines([*EXPORTED, "As of", "Filter"], rows)
-        answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-        answer["Content-Disposition"] = f'attachment; filename="declared-values-{today}.csv"'
-        return answer
+        return downloads.csv_list("declared-values", EXPORTED, rows, said=said or "everything")
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         return DeclarationPage.as_view(admin=self)(request, pk=unquote(object_id))

@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from accounts.admin.fields import number
 from core import badges
 from segmentation import causes, coverage, nesting, treatments
 from segmentation.admin.reasons import ReasonedAdmin
@@ -214,7 +215,7 @@ class SegmentAdmin(ReasonedAdmin):
     def get_changeform_initial_data(self, request):
         """A new segment of a segmentation comes after those it has."""
         given = super().get_changeform_initial_data(request)
-        if not given.get("layer", "").isdecimal():
+        if number(given.get("layer")) is None:
             given.pop("layer", None)
         siblings = (
             Segment.objects.filter(layer=given["layer"]) if "layer" in given else Segment.objects.none()

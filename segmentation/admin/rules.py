@@ -7,12 +7,13 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
-from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from accounts import gates
+from accounts.admin import downloads
 from accounts.admin.fields import number
 from accounts.admin.governed import GovernedAdmin, page
 from accounts.admin.verbs import VerbForm, VerbPage, row
@@ -192,11 +193,7 @@ class DefinitionAdmin(GovernedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         one = self._get(pk)
-        answer = HttpResponse(
-            files.write(one.layer.key, one.document), content_type="application/yaml; charset=utf-8"
-        )
-        answer["Content-Disposition"] = f'attachment; filename="{one.layer.key}-{one.version}.yaml"'
-        return answer
+        return downloads.yaml(f"{one.layer.key}-{one.version}.yaml", files.write(one.layer.key, one.document))
 
     def _may_change(self, request):
         if not self.has_change_permission(request):

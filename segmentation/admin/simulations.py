@@ -5,11 +5,12 @@ from decimal import Decimal
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import JsonResponse, StreamingHttpResponse
+from django.http import JsonResponse
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
 
 from accounts import history
+from accounts.admin import downloads
 from accounts.admin.fields import Day, Line, number
 from accounts.admin.governed import PlainAdmin, page
 from accounts.admin.verbs import VerbForm, VerbPage, row
@@ -154,10 +155,7 @@ class SimulationAdmin(PlainAdmin):
             raise PermissionDenied
         one = self._get(request, pk)
         narrowed, _ = _narrowed(one, request.GET)
-        lines = simulation.movers_csv(one, **narrowed)
-        answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-        answer["Content-Disposition"] = f'attachment; filename="{simulation.file_name(one)}"'
-        return answer
+        return downloads.csv(simulation.file_name(one), simulation.movers_csv(one, **narrowed))
 
     def _get(self, request, pk):
         if not self.has_view_permission(request):
