@@ -894,8 +894,8 @@ def _days(number):
 def _lines(given, before):
     """A checklist out of texts or lines; what was ticked off stays ticked off."""
     known = {line["text"]: line for line in before if line.get("done")}
-    texts = [texts.text(line if isinstance(line, str) else line.get("text")) for line in given]
-    texts = list(dict.fromkeys(filter(None, texts)))
-    if len(texts) > MOST_LINES:
+    wanted = [texts.text(line if isinstance(line, str) else line.get("text")) for line in given]
+    wanted = list(dict.fromkeys(filter(None, wanted)))
+    if len(wanted) > MOST_LINES:
         raise Refused("checklist_too_long", most=MOST_LINES)
-    return [known.get(text, {"text": text, "done": False}) for text in texts]
+    return [known.get(text, {"text": text, "done": False}) for text in wanted]

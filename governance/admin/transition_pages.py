@@ -501,6 +501,9 @@ def asked_for(request):
 # -- many as one request
 
 
+RECEIVER = Row(gone=CSM_GONE, rows=Csm.objects.all())
+
+
 class TogetherForm(_Form):
     at = {"request_reason_missing": "why", "joint_days_out_of_range": "joint_days"}
     one = forms.MultipleChoiceField(required=False)
@@ -510,8 +513,6 @@ class TogetherForm(_Form):
     notice = Text("What the customers are told", rows=3, help="Empty: the usual text, with the name of each account and of its CSM.")  # fmt: skip
     success_plan = Text("Success plan")
     why = Text("Why now", needed=True)
-
-    CSM = Row(gone=CSM_GONE, rows=Csm.objects.all())
 
     def prepare(self):
         self.fields["one"].valid_value = lambda key: True
@@ -524,7 +525,7 @@ class TogetherForm(_Form):
     def clean_one(self):
         keys = [number(key) for key in self.cleaned_data["one"]][: transitions.MOST + 1]
         chosen = list(Transition.objects.filter(pk__in=[key for key in keys if key]))
-        self.receivers = {one.pk: self.CSM.clean(self.data.get(f"receiver-{one.pk}", "")) for one in chosen}
+        self.receivers = {one.pk: RECEIVER.clean(self.data.get(f"receiver-{one.pk}", "")) for one in chosen}
         return chosen
 
     def receiver(self, one, otherwise):

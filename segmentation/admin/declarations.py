@@ -227,6 +227,8 @@ class DecideForm(VerbForm):
     def carry_out(self):
         _, verb, verb_for_all, done = DECIDE[self.verb]
         one, said = self.thing, self.cleaned_data | {"by": self.by, "seen": self.seen}
+        if self.verb != "withdraw":
+            said.pop("on", None)
         if not self.page.alone and declarations.together(one).count() > 1:
             outcome = verb_for_all(one, **said)
             _tell(self.page.request, outcome, f"{one.layer} {one.segment}", done)
