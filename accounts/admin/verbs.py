@@ -109,7 +109,7 @@ class VerbPage(View):
     def post(self, request, **where):
         kind = self.verbs.get(self.asked())
         if kind is None:
-            return self.show(refused=Refused("step_not_chosen"))
+            return self.show(refused=str(Refused("step_not_chosen")))
         form = self.form(kind, request.POST, request.FILES)
         if form.is_valid():
             try:
