@@ -94,7 +94,7 @@ class Tick(_Field, forms.BooleanField):
 
 
 class Choice(_Field, forms.ChoiceField):
-    """One of some; whether what is sent is one of them is for the verb to say. empty: what the first entry says, if any."""
+    """One of some; whether what is sent is one of them is for the verb to say. empty: what the first entry says; None: there is none."""
 
     def __init__(self, label="", *, choices=(), empty="Choose …", **options):
         self.empty = empty
@@ -102,7 +102,7 @@ class Choice(_Field, forms.ChoiceField):
         self.offer(choices)
 
     def offer(self, choices):
-        self.choices = [*([("", self.empty)] if self.empty else []), *choices]
+        self.choices = [*([] if self.empty is None else [("", self.empty)]), *choices]
 
     def valid_value(self, value):
         return True

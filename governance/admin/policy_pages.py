@@ -160,7 +160,7 @@ class KindPage(PolicyPage):
 
 
 class ProfileForm(PolicyForm):
-    name = Choice(choices=Profile.Name.choices, empty="", needed=True, widget=forms.RadioSelect)
+    name = Choice(choices=Profile.Name.choices, empty=None, needed=True, widget=forms.RadioSelect)
 
     def asked(self, content):
         return {"name": content["name"]}
@@ -259,7 +259,7 @@ class CrossingPage(PolicyPage):
 
 
 class LayerForm(PolicyForm):
-    policy = Choice("A change of segment", choices=Layer.Policy.choices, empty="")
+    policy = Choice("A change of segment", choices=Layer.Policy.choices, empty=None)
     plan_provisional_downgrades = Tick("An account that goes down after its provisional period needs a plan")
     primary = Tick("It is the primary segmentation, and drives coverage")
 

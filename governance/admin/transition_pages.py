@@ -96,6 +96,7 @@ class PlanForm(_Form):
     def prepare(self):
         one = self.thing
         if self.is_bound:
+            self.checklist(self.data.get("lines", "").splitlines())
             self.offer(Csm.objects.filter(pk=number(self.data.get("receiver"))).first())
         self.fields[
             "lines"
@@ -116,8 +117,13 @@ class PlanForm(_Form):
             "notice_on": one.notice_on,
             "notice_by": one.notice_by or (str(receiver or "") if fresh else ""),
             "notes": one.notes,
-            "lines": "\n".join(line["text"] for line in begun["checklist"]),
+            "lines": self.checklist(line["text"] for line in begun["checklist"]),
         }
+
+    def checklist(self, lines):
+        lines = list(lines)
+        self.fields["lines"].widget.attrs["rows"] = len(lines) + 1
+        return "\n".join(lines)
 
     def offer(self, chosen=None):
         """The CSMs with their load after the move."""

@@ -2,7 +2,7 @@
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -16,6 +16,7 @@ from accounts.admin.fields import Line
 from accounts.admin.governed import PlainAdmin, page
 from accounts.admin.verbs import VerbForm, VerbPage, row
 from core import badges, wording
+from core.refusals import Refused
 from segmentation import runs
 from segmentation.models import Assignment, Layer, Move, Run
 
@@ -135,7 +136,13 @@ class StartForm(VerbForm):
 
     def carry_out(self):
         chosen = [layer for layer in self.thing if layer.key in self.cleaned_data["layer"]]
-        run = runs.start(layers=chosen, by=self.by, reason=self.cleaned_data["reason"])
+        try:
+            run = runs.start(layers=chosen, by=self.by, reason=self.cleaned_data["reason"])
+        except Refused as refusal:  # a second click leads to what the first one did
+            run = Run.objects.filter(status=Run.Status.RUNNING).first()
+            if run is None:
+                raise
+            self.say(str(refusal), messages.ERROR)
         return reverse(PAGE, args=[run.pk])
 
 
@@ -152,8 +159,7 @@ class StartPage(VerbPage):
         return Layer.objects.filter(definitions__status="active").distinct()
 
     def context(self):
-        running = Run.objects.filter(status=Run.Status.RUNNING).first()
-        return {"layers": self.thing, "running": running, "today": timezone.localdate()}
+        return {"layers": self.thing, "today": timezone.localdate()}
 
 
 def duration(run):

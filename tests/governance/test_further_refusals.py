@@ -16,7 +16,7 @@ from accounts.admin.suggestions import check_search
 from accounts.imports import batches
 from accounts.models import Account, ImportBatch
 from config import schema
-from core import guards
+from core import guards, texts
 from governance import (
     activations,
     alerts,
@@ -71,7 +71,7 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("transition_applies_later", lambda: transitions._edit_request(of(request=of(is_open=False), applies_on=TODAY), by=None)),
         ("transition_account_left", lambda: transitions._check_approved(of(status="awaiting", request_id=1, account_id=0, account="Acme"), of(pk=1), None)),
         ("override_in_force_already", lambda: overrides._go(Override(status="active", account=Account(name="Acme")), "requested")),
-        ("taking_back_unexplained", lambda: transitions._needed(" ", "taking_back_unexplained")),
+        ("taking_back_unexplained", lambda: texts.needed(" ", "taking_back_unexplained")),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused(code, read, db):

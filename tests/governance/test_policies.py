@@ -296,6 +296,11 @@ def test_the_page_says_who_decides_and_its_forms_ask(ops, vera):
     assert asked.content["rows"][1]["min_arr"] == "50000"
     refused = client.post("/admin/governance/approvalpolicy/kind/override/", form | {"line-0-approvals": "x"})
     assert (refused.status_code, "“x” is not a number" in refused.content.decode()) == (409, True)
+    lines = client.get("/admin/governance/approvalpolicy/kind/role/").content.decode().split("<tr>")[2:]
+    assert "selected" in lines[0].partition("</select>")[0]
+    assert lines[-1].index('<option value=""') < lines[-1].index(
+        '<option value="CS Ops'
+    )  # an empty line begins empty
     assert 'value="50,000"' in refused.content.decode()  # what was typed beside it is still there
     client.post("/admin/governance/approvalpolicy/profile/", {"name": "strict", "why": "Grown"})
     client.post(
