@@ -27,7 +27,6 @@ from .alert_form import ConditionInput, RuleForm, checked
 
 LIST = "admin:governance_alert_changelist"
 PAGE = "admin:governance_alert_change"
-RULE = "admin:governance_alertrule_change"
 HOLDS = "admin:governance_alertrule_holds"
 ACCOUNT = "admin:accounts_account_change"
 MOST = 500  # acknowledged at a time

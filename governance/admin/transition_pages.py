@@ -1,12 +1,11 @@
 """The pages about tier changes: the plan of one and what comes of it, triage, and many as one request."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, Min
+from django.db.models import Min
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -59,7 +58,7 @@ def find(request, model_admin, pk):
 # -- the plan
 
 
-class _Form(VerbForm):
+class TransitionForm(VerbForm):
     @property
     def said(self):
         return self.cleaned_data | {"by": self.by, "seen": self.seen}
@@ -78,7 +77,7 @@ class _Form(VerbForm):
         return reverse(REQUEST, args=[asked.pk])
 
 
-class PlanForm(_Form):
+class PlanForm(TransitionForm):
     """The plan: what was typed, else what is planned, else what a plan starts from."""
 
     part = "plan"
@@ -129,7 +128,7 @@ class PlanForm(_Form):
         """The CSMs with their load after the move."""
         one, csm = self.thing, self.thing.account.csm
         planned = one.status in (Status.PLANNED, Status.AWAITING)
-        groups = _offered(_model(one), {chosen, csm}, counted=one.receiver_id if planned else None)
+        groups = _offered(model_of(one), {chosen, csm}, counted=one.receiver_id if planned else None)
         stays = f"{csm} stays" if csm else "Nobody, as now"
         now = {csm.pk: " (as now)"} if csm else {}
         self.fields["receiver"].choices = [("", stays)] + [
@@ -161,7 +160,7 @@ class AskForm(PlanForm):
         return triage.back(self.page.request) or address
 
 
-class UnplanForm(_Form):
+class UnplanForm(TransitionForm):
     part = "unplan"
     at = {"taking_back_unexplained": "reason"}
     reason = Text("Why (may be left empty)", help="The plan is kept for the next time.")
@@ -178,7 +177,7 @@ class UnplanForm(_Form):
         return self.here()
 
 
-class TakeOutForm(_Form):
+class TakeOutForm(TransitionForm):
     part = "take_out"
     at = {"taking_out_unexplained": "reason"}
     reason = Text(needed=True, help="This account goes back to planning; you may still approve the others.")
@@ -193,7 +192,7 @@ class TakeOutForm(_Form):
 # -- what is done
 
 
-class TickForm(_Form):
+class TickForm(TransitionForm):
     """What is done already. The lines ticked are said by their texts, which stay right when the checklist has changed."""
 
     part = "tick"
@@ -222,7 +221,7 @@ class TickForm(_Form):
         return self.here()
 
 
-class CompleteForm(_Form):
+class CompleteForm(TransitionForm):
     part = "complete"
     at = {"handover_unfinished": "reason"}
     reason = Text("Why it is completed all the same")
@@ -237,7 +236,7 @@ class CompleteForm(_Form):
 # -- not to change it
 
 
-class KeepForm(_Form):
+class KeepForm(TransitionForm):
     part = "keep"
     at = {"keeping_unexplained": "reason", "transition_kept_into_the_past": "until"}
     reason = Text("Why it is kept", needed=True, help="Remembered, and shown when this comes up again.")
@@ -322,7 +321,7 @@ class TransitionPage(VerbPage):
             "approved": approved,
             "takes_effect": takes_effect(one) if approved else "",
             "unfinished": transitions.unfinished(one) if one.status == Status.JOINT else [],
-            "at_once": may_plan and plannable and not decided and _at_once([one], user),
+            "at_once": may_plan and plannable and not decided and at_once([one], user),
             "happened": happened(events[:EVENTS]),
             "back": triage.back(self.request),
         }
@@ -378,7 +377,7 @@ def about(one, user):
         earlier.exclude(status__in=Transition.OPEN).select_related("from_segment", "to_segment")[:EARLIER]
     )
     renewal = _renewal(one.account, today)
-    model = _model(one)
+    model = model_of(one)
     return {
         "one": one,
         "card": card,
@@ -410,7 +409,7 @@ def _renewal(account, today):
     return running.aggregate(end=Min("end_date"))["end"]
 
 
-def _model(one):
+def model_of(one):
     treatment = one.to_segment.treatment
     return treatment and treatment.service_model
 
@@ -448,7 +447,7 @@ def _may_take_out(one, user):
     return approvals.token(one.request)
 
 
-def _at_once(rows, user):
+def at_once(rows, user):
     """Nobody has to approve these: what is asked for is carried out at once."""
     needed, *_ = approvals.requirement(Kind.TIER_CHANGE, plans.impact(rows), by=user)
     return not needed
@@ -502,122 +501,3 @@ def asked_for(request):
     asked = board.Asked(layer or None, direction, csm, request.user if wanted.get("mine") else None)
     said = {"layer": layer and layer.key, "direction": direction, "csm": csm, "mine": asked.user and "1"}
     return asked, urlencode({name: value for name, value in said.items() if value})
-
-
-# -- many as one request
-
-
-RECEIVER = Row(gone=CSM_GONE, rows=Csm.objects.all())
-
-
-class TogetherForm(_Form):
-    at = {"request_reason_missing": "why", "joint_days_out_of_range": "joint_days"}
-    one = forms.MultipleChoiceField(required=False)
-    joint_days = Whole("Joint coverage, days", missing=NO_DAYS, wrong=NO_DAYS, most=9_999)
-    notice_on = Day("Customers to be told on")
-    notice_by = Line("Told by", most=200)
-    notice = Text("What the customers are told", rows=3, help="Empty: the usual text, with the name of each account and of its CSM.")  # fmt: skip
-    success_plan = Text("Success plan")
-    why = Text("Why now", needed=True)
-
-    def prepare(self):
-        self.fields["one"].valid_value = lambda key: True
-
-    def start(self):
-        cards = self.thing
-        joint_days = cards[0].one.joint_days if cards else 30
-        return {"one": [card.one.pk for card in cards], "joint_days": joint_days}
-
-    def clean_one(self):
-        keys = [number(key) for key in self.cleaned_data["one"]][: transitions.MOST + 1]
-        chosen = list(Transition.objects.filter(pk__in=[key for key in keys if key]))
-        self.receivers = {one.pk: RECEIVER.clean(self.data.get(f"receiver-{one.pk}", "")) for one in chosen}
-        return chosen
-
-    def receiver(self, one, otherwise):
-        """The CSM chosen for one of them, where the form is shown again."""
-        typed = self.data.get(f"receiver-{one.pk}") if self.is_bound else None
-        return Csm.objects.filter(pk=number(typed)).first() if typed is not None else otherwise
-
-    def ticked(self, one):
-        return str(one.pk) in {str(key) for key in self["one"].value()}
-
-    def carry_out(self):
-        said = self.cleaned_data | {"by": self.by}
-        chosen = said.pop("one")
-        seen = {one.pk: self.data.get(f"seen-{one.pk}") for one in chosen}
-        return self.told(together.ask(chosen, receivers=self.receivers, seen=seen, **said))
-
-
-class TogetherPage(VerbPage):
-    """Flagged and planned ones of one segmentation, to be asked for as one request."""
-
-    title = "Plan together"
-    template = "governance/transitions/plan_together.html"
-    verbs = {"ask": TogetherForm}
-
-    def load(self):
-        user = self.request.user
-        if not self.admin.has_view_permission(self.request):
-            raise PermissionDenied
-        if not permissions.may(permissions.plan_transition(by=user)):
-            raise PermissionDenied
-        asked, self.query = asked_for(self.request)
-        self.layer = asked.layer or _only_layer()
-        cards, self.more = _candidates(asked, self.layer, self.request.GET)
-        return cards
-
-    def show(self, form=None, **shown):
-        self.shown = form or self.form(TogetherForm)
-        return super().show(form, **shown)
-
-    def context(self):
-        cards, flagged = self.thing, [card.one for card in self.thing if card.one.status == Status.FLAGGED]
-        fit, offered = loads.propose_receivers(flagged), _receivers(cards)
-        return {
-            "layer": self.layer,
-            "query": self.query,
-            "rows": [
-                {
-                    "card": card,
-                    "seen": transitions.token(card.one),
-                    "on": self.shown.ticked(card.one),
-                    "chosen": self.shown.receiver(card.one, fit.get(card.one.pk)),
-                    "offered": offered.get(_model(card.one), []),
-                }
-                for card in cards
-            ],
-            "more": self.more,
-            "most": transitions.MOST,
-            "flagged": bool(flagged),
-            "at_once": bool(cards) and _at_once([card.one for card in cards], self.request.user),
-        }
-
-
-def _only_layer():
-    return Layer.objects.filter(policy=Layer.Policy.APPROVAL).order_by("-primary", "position", "key").first()
-
-
-def _candidates(asked, layer, wanted):
-    """([Card], how many more there are): what may be asked for together, planned ones first, the most revenue first."""
-    found = replace(asked, layer=layer).of(Transition.objects.filter(held_for=""))
-    found = (
-        found.filter(status=Status.PLANNED)
-        if wanted.get("status") == "planned"
-        else found.filter(status__in=[Status.FLAGGED, Status.PLANNED])
-    )
-    if wanted.get("to"):
-        found = found.filter(to_segment__key=wanted["to"][:50])
-    count = found.count()
-    rows = board.cards(
-        found.order_by("-status", F("arr").desc(nulls_last=True), "pk")[: transitions.MOST],
-        today=timezone.localdate(),
-    )
-    return rows, count - len(rows)
-
-
-def _receivers(rows):
-    """{service model: [Csm]} to choose from, of the kind each needs."""
-    models = {_model(card.one) for card in rows} - {None}
-    people = list(Csm.objects.order_by("name", "pk")[:CSMS])
-    return {model: [one for one in people if one.kind == loads.KINDS[model.csm_kind]] for model in models}

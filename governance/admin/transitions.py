@@ -16,11 +16,11 @@ from governance import board, permissions
 from governance.models import ApprovalRequest, CrossingPolicy, Event, Transition
 from segmentation.models import Layer
 
+from .together_page import TogetherPage
 from .transition_pages import (
     CSMS,
     PAGE,
     Status,
-    TogetherPage,
     TransitionPage,
     TriagePage,
     asked_for,
