@@ -25,7 +25,7 @@ from core.refusals import Refused
 
 from .governed import page
 
-MARKED = "Nothing was done yet: look at what is marked below."
+MARKED = "Look at what is marked below."
 
 
 class VerbForm(forms.Form):
