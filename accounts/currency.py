@@ -1,4 +1,4 @@
-"""Currencies: the codes of ISO 4217 that money is held in."""
+"""Currencies: the codes of ISO 4217 that money is held in. Kept here: what an import accepts must not change with a package."""
 
 CODES = frozenset(
     [

@@ -46,7 +46,7 @@ def _drawn(allowed, here, prefix):
         for title, entries in GROUPS
     ]
     # Safe: a template has escaped it; what is kept for many pages is marked once.
-    return mark_safe(render_to_string("demarc/menu.html", {"groups": groups}))
+    return mark_safe(render_to_string("core/menu.html", {"groups": groups}))
 
 
 HOME = "admin:index"

@@ -23,7 +23,7 @@ urlpatterns = [
     path(
         "admin/provisional/export/", admin.site.admin_view(provisional.export_view), name="provisional_export"
     ),
-    path("admin/inbox/", admin.site.admin_view(notifications.inbox_view), name="inbox"),
+    path("admin/inbox/", admin.site.admin_view(notifications.InboxPage.as_view()), name="inbox"),
     path("admin/inbox/<int:pk>/", admin.site.admin_view(notifications.line_view), name="inbox_line"),
     path(
         "admin/inbox/preferences/",

@@ -8,7 +8,6 @@ _FASTER = (
 register({
     "changed_in_the_same_moment": _FASTER,
     "guarded_by_the_database": "The database does not accept it: {said}. Nothing of this was saved: look at it again.",
-    "not_a_date": "“{typed}” is not a date.",
     "not_logged_in": "Nobody is logged in.",
     "reason_missing": "Say why: the reason is kept for everybody who asks later.",
     "reference_gone": "Something it refers to is not there any more. Nothing of this was saved: look at it again.",

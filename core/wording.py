@@ -1,13 +1,26 @@
-"""How values are written for people: days, money, counts, shares, lists; on pages, in mails and in refusals."""
+"""How values are written for people: days, money, counts, shares, lists; on pages, in mails and in refusals.
+
+Symbols, decimals and names of months are Babel's. Files, JSON and typed cells are not written by this.
+"""
 
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from math import floor
 
+from babel.dates import format_date, format_datetime
+from babel.numbers import (
+    format_compact_currency,
+    format_compact_decimal,
+    format_currency,
+    format_decimal,
+    get_currency_precision,
+    get_currency_symbol,
+)
 from django.utils import timezone
 
-SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "INR": "₹", "JPY": "¥"}
+LOCALE = "en"  # as the texts are
+DAY = "d MMM y"
 
 
 def day(value):
@@ -18,14 +31,14 @@ def day(value):
         value = date.fromisoformat(value[:10])
     if isinstance(value, datetime):
         value = timezone.localtime(value).date()
-    return f"{value.day} {value:%b %Y}"
+    return format_date(value, DAY, locale=LOCALE)
 
 
 def moment(value):
     """22 Nov 2026, 14:05, in the organisation's time zone."""
     if not value:
         return ""
-    return f"{day(value)}, {timezone.localtime(value):%H:%M}"
+    return format_datetime(timezone.localtime(value), f"{DAY}, HH:mm", locale=LOCALE)
 
 
 def ago(value):
@@ -46,13 +59,21 @@ def since(value):
 
 
 def money(value, currency=""):
-    """$130,000; $99.50; 1,200 CHF."""
+    """$130,000; $99.50; 1,200 CHF. Decimals only where there are some, as many as the currency has."""
     if value in (None, ""):
         return "–"
-    value = Decimal(value)
-    shown = f"{value:,.0f}" if value == value.to_integral_value() else f"{value:,.2f}"
-    currency = currency or _currency()
-    return SYMBOLS[currency] + shown if currency in SYMBOLS else f"{shown} {currency}"
+    value, currency = Decimal(value), currency or _currency()
+    whole = value == value.to_integral_value()
+    decimals = 0 if whole else get_currency_precision(currency)
+    pattern = f"#,##0.{'0' * decimals}".rstrip(".")
+    if _by_letters(currency):
+        return f"{format_decimal(value, pattern, LOCALE)} {currency}"
+    return format_currency(value, currency, f"¤{pattern}", LOCALE, currency_digits=False)
+
+
+def _by_letters(currency):
+    """Whether a currency is told by letters alone, which stand behind the number."""
+    return get_currency_symbol(currency, LOCALE)[-1:].isalpha()
 
 
 def _currency():
@@ -63,7 +84,7 @@ def _currency():
 
 def count(value):
     """1,234."""
-    return "–" if value in (None, "") else f"{value:,}"
+    return "–" if value in (None, "") else format_decimal(value, locale=LOCALE)
 
 
 def percent(share):
@@ -77,7 +98,7 @@ def percent(share):
 def plural(number, words):
     """`plural(3, "account,accounts")` is 3 accounts."""
     one, many = words.split(",")
-    return f"{number:,} {one if number == 1 else many}"
+    return f"{count(number)} {one if number == 1 else many}"
 
 
 def listed(names):
@@ -98,14 +119,13 @@ def localday(value):
 
 def shortmoney(value, currency=""):
     """$4.44M; $12.3K; for tables where the exact amount is one click away."""
-    value = Decimal(value or 0)
-    currency = currency or _currency()
-    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if value >= size:
-            digits = Decimal("0.01") if value < 10 * size else Decimal("0.1")
-            short = f"{(value / size).quantize(digits).normalize():f}{letter}"
-            return SYMBOLS[currency] + short if currency in SYMBOLS else f"{short} {currency}"
-    return money(value, currency)
+    value, currency = Decimal(value or 0), currency or _currency()
+    if value < 1000:
+        return money(value, currency)
+    digits = 2 if value.adjusted() % 3 == 0 else 1
+    if _by_letters(currency):
+        return f"{format_compact_decimal(value, locale=LOCALE, fraction_digits=digits)} {currency}"
+    return format_compact_currency(value, currency, locale=LOCALE, fraction_digits=digits)
 
 
 def anything(cell):

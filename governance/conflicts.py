@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts import catalogue, corrections
 from accounts.models import Account, Conflict
-from core import history
+from core import history, texts
 from core.history import acting
 from core.refusals import Refused, verb
 from governance import events, permissions
@@ -27,7 +27,6 @@ SLICE = 5_000  # candidates evaluated at once
 ANSWERS = ("buying_centre", "use_case", "contract")
 ACQUIRED = ("industry", "parent")  # changes that may be an acquisition
 MOST = 200  # decided in one action
-LONGEST = 2_000  # characters of a note or an answer
 NOTHING = "not known"
 POINTS, SEGMENT = "points", "segment"  # what a value would change
 
@@ -236,9 +235,8 @@ def take(chosen, *, by, note, answers=None, seen=None):
 
 def _decide(chosen, status, *, by, note, answers, seen):
     permissions.check(permissions.resolve_conflict(by=by))
-    note, answers = _text(note), {name: _text((answers or {}).get(name)) for name in ANSWERS}
-    if not note:
-        raise Refused("conflict_note_missing")
+    note = texts.needed(note, "conflict_note_missing")
+    answers = {name: texts.text((answers or {}).get(name)) for name in ANSWERS}
     if len(chosen) > MOST:
         raise Refused("too_many_conflicts", most=MOST, count=len(chosen))
     with transaction.atomic(), acting(by=by, reason=note):
@@ -305,15 +303,6 @@ def _end(conflict, status, by, note, answers):
     )
 
 
-def _text(typed):
-    typed = (typed or "").strip()
-    if len(typed) > LONGEST:
-        raise Refused("conflict_text_too_long", most=LONGEST)
-    if "\x00" in typed:
-        raise Refused("text_unstorable")
-    return typed
-
-
 # -- reporting
 
 
@@ -328,9 +317,7 @@ def report(account, fact, value, *, by, reason):
     value: text; an account ID for the parent.
     """
     permissions.check(permissions.report_conflict(by=by))
-    reason, value = _text(reason), _text(value)
-    if not reason:
-        raise Refused("report_unexplained")
+    reason, value = texts.needed(reason, "report_unexplained"), texts.text(value)
     if fact not in REPORTABLE:
         raise Refused("fact_not_reportable")
     if not value:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts.locking import locked
 from accounts.models import Account, Csm
 from accounts.revenue import with_arr
-from core import history, pages
+from core import history, pages, texts
 from core.history import acting, actor
 from core.organisation import organisation
 from core.refusals import Refused, verb
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 Status = Override.Status
 KIND = "override"
 MOST = 200  # accounts in one request
-LONGEST = 2_000  # characters of an explanation
 ANSWERS = ("buying_centre", "use_case", "contract")  # the three questions after an acquisition
 
 
@@ -288,29 +287,18 @@ def _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, pl
     latest = today + timedelta(days=organisation().override_days_at_most)
     if not today < expires_on <= latest:
         raise Refused("override_end_impossible", latest=latest)
-    answers = {name: _text(answer, needed=False) for name, answer in answers.items()}
+    answers = {name: texts.text(answer) for name, answer in answers.items()}
     if reason_code == Override.Reason.ACQUISITION and not all(answers.values()):
         raise Refused("override_acquisition_unanswered")
     return Wanted(
         segment=segment,
         reason_code=reason_code,
-        text=_text(text),
-        evidence=_text(evidence, needed=False),
+        text=texts.needed(text, "override_unexplained"),
+        evidence=texts.text(evidence),
         expires_on=expires_on,
         plan=plan or Plan(),
         **answers,
     )
-
-
-def _text(typed, *, needed=True):
-    typed = (typed or "").strip()
-    if needed and not typed:
-        raise Refused("override_unexplained")
-    if len(typed) > LONGEST:
-        raise Refused("override_text_too_long", most=LONGEST)
-    if "\x00" in typed:
-        raise Refused("text_unstorable")
-    return typed
 
 
 def _refuse(cases):
@@ -498,7 +486,7 @@ def _plan(content):
 def end(override, *, by, reason, at=None):
     """End an override before its date; from then on the segmentation's policy decides. Returns it."""
     permissions.check(permissions.end_override(override, by=by))
-    reason = _text(reason)
+    reason = texts.needed(reason, "override_unexplained")
     with _acting(by, reason):
         _end(override, Status.ENDED, reason, kind="override_ended", at=at or timezone.localdate())
     override.refresh_from_db()

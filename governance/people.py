@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 
-from core import pages
+from core import pages, texts
 from core.history import acting, actor
 from core.refusals import Refused, verb
 from governance import approvals, events, permissions
@@ -331,9 +331,7 @@ def _check_stays_administered(user, loses):
 @contextmanager
 def _acting_on(user, by, reason, *, kind=Cause.Kind.DECISION):
     """The person, locked, in one transaction with a cause, in the name of who acts."""
-    reason = (reason or "").strip()
-    if not reason:
-        raise Refused("reason_missing")
+    reason = texts.needed(reason)
     with (
         transaction.atomic(),
         acting(by=by, label="" if by else actor().label, reason=reason),

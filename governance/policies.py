@@ -5,7 +5,7 @@ everything else, and carried out by the request. Open requests keep the stricter
 """
 
 from dataclasses import asdict, dataclass, fields
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
@@ -180,10 +180,10 @@ def _checked(row):
 
 
 def _plain(rows):
-    return [asdict(row) | {"min_arr": _text(row.min_arr)} for row in rows]
+    return [asdict(row) | {"min_arr": shown_number(row.min_arr)} for row in rows]
 
 
-def _text(number):
+def shown_number(number):
     """A decimal as the database gives it back, whatever zeros were typed."""
     return None if number is None else f"{Decimal(number).normalize():f}"
 
@@ -279,7 +279,7 @@ def crossing_values(policy):
     for name in CROSSING:
         decimal = CrossingPolicy._meta.get_field(name).get_internal_type() == "DecimalField"
         value = getattr(policy, name)
-        found[name] = _text(value) if decimal else value
+        found[name] = shown_number(value) if decimal else value
     return found
 
 
@@ -563,17 +563,3 @@ _PUT = {
 def _check_same(now, then):
     if now != then:
         raise Refused("policy_stale")
-
-
-def number(text, what, *, decimal=False):
-    """What somebody typed as a number from 0; None where nothing was typed."""
-    text = (text or "").replace(",", "").strip()
-    if not text:
-        return None
-    try:
-        value = Decimal(text) if decimal else int(text)
-    except (ValueError, InvalidOperation):
-        raise Refused("number_unreadable", what=what, typed=text[:20]) from None
-    if not Decimal(value).is_finite() or not 0 <= value < 10**12:
-        raise Refused("number_negative", what=what)
-    return value

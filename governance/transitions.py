@@ -19,7 +19,7 @@ from accounts import catalogue, corrections
 from accounts.locking import locked
 from accounts.models import Account
 from accounts.revenue import with_arr
-from core import history, pages
+from core import history, pages, texts
 from core.history import acting, actor
 from core.refusals import Refused, verb
 from core.status_tables import StatusTable, Step
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 Status, Hold, Origin = Transition.Status, Transition.Hold, Transition.Origin
 KIND = "tier_change"
 MOST = 200  # tier changes in one request
-LONGEST = 4_000  # characters of a text
 MOST_LINES = 50  # of a checklist
 MOST_DAYS = 365  # of joint coverage
 _RELATED = ("account__csm", "layer", "from_segment__treatment", "to_segment__treatment__service_model", "giver", "receiver",
@@ -113,8 +112,12 @@ def plan(
         causes.take(Cause.Kind.DECISION, reason=f"Plan of {one}")
         one.receiver = receiver
         one.joint_days = _days(one.joint_days if joint_days is None else joint_days)
-        one.success_plan, one.notice, one.notes = _text(success_plan), _text(notice), _text(notes)
-        one.notice_on, one.notice_by = notice_on, _text(notice_by)[:200]
+        one.success_plan, one.notice, one.notes = (
+            texts.text(success_plan),
+            texts.text(notice),
+            texts.text(notes),
+        )
+        one.notice_on, one.notice_by = notice_on, texts.text(notice_by)[:200]
         one.giver = one.account.csm
         one.checklist = _lines(plans.checklist(one) if checklist is None else checklist, one.checklist)
         one.planned_by, one.planned_by_label, one.planned_at = by.pk, by.get_username(), timezone.now()
@@ -155,7 +158,7 @@ def unplan(transition, *, by, reason="", seen=None):
         if one.status == Status.AWAITING:
             if one.request.is_open:
                 raise Refused("transition_awaits_approval")
-            _back_to_plan(one, _needed(reason, "taking_back_unexplained"))
+            _back_to_plan(one, texts.needed(reason, "taking_back_unexplained"))
         else:
             _go(one, Status.FLAGGED)
             one.save()
@@ -170,7 +173,7 @@ def keep(transitions, *, by, reason, until=None, seen=None):
     seen: {id: token} of the page, of each of them; None where there was no page.
     """
     permissions.check(permissions.plan_transition(by=by))
-    reason = _needed(reason, "keeping_unexplained")
+    reason = texts.needed(reason, "keeping_unexplained")
     if until is not None and until <= timezone.localdate():
         raise Refused("transition_kept_into_the_past")
     with _acting(by, reason):
@@ -197,7 +200,7 @@ def ask(transitions, *, by, why):
     Where nobody has to approve, they are carried out at once.
     """
     permissions.check(permissions.plan_transition(by=by))
-    why = _needed(why, "request_reason_missing")
+    why = texts.needed(why, "request_reason_missing")
     with _acting(by, why):
         rows = _locked(transitions)
         _check_ready(rows)
@@ -258,7 +261,7 @@ def take_out(request, transition, *, by, reason, seen):
 
     seen: what approvals.token gave for the request.
     """
-    reason = _needed(reason, "taking_out_unexplained")
+    reason = texts.needed(reason, "taking_out_unexplained")
     with _acting(by, reason):
         [one] = _locked([transition])
         if one.status != Status.AWAITING or one.request_id != request.pk:
@@ -424,7 +427,7 @@ def tick(transition, *, by, done=None, noticed_on=None, notes=None, seen=None):
                 raise Refused("notice_in_the_future")
             one.noticed_on = noticed_on
         if notes is not None:
-            one.notes = _text(notes)
+            one.notes = texts.text(notes)
         one.save()
     return one
 
@@ -465,7 +468,7 @@ def complete(transition, *, by, reason="", at=None, seen=None):
             raise Refused("transition_not_approved")
         if one.status != Status.JOINT:
             raise _ended(one)
-        reason = _text(reason)
+        reason = texts.text(reason)
         if (lacking := unfinished(one, at=on)) and not reason:
             raise Refused("handover_unfinished", lacking=lacking)
         causes.take(Cause.Kind.DECISION, reason=reason or f"Hand-over of {one.account}")
@@ -889,23 +892,6 @@ def _date(at):
     return timezone.localdate(at) if isinstance(at, datetime) else at
 
 
-def _text(typed):
-    typed = (typed or "").strip()
-    if len(typed) > LONGEST:
-        raise Refused("text_too_long", most=LONGEST)
-    if "\x00" in typed:
-        raise Refused("text_unstorable")
-    return typed
-
-
-def _needed(typed, otherwise):
-    """A text somebody has to write; `otherwise`: the code of the refusal where they did not."""
-    typed = _text(typed)
-    if not typed:
-        raise Refused(otherwise)
-    return typed
-
-
 def _days(number):
     if not 0 <= number <= MOST_DAYS:
         raise Refused("joint_days_out_of_range", most=MOST_DAYS)
@@ -915,8 +901,8 @@ def _days(number):
 def _lines(given, before):
     """A checklist out of texts or lines; what was ticked off stays ticked off."""
     known = {line["text"]: line for line in before if line.get("done")}
-    texts = [_text(line if isinstance(line, str) else line.get("text")) for line in given]
-    texts = list(dict.fromkeys(filter(None, texts)))
-    if len(texts) > MOST_LINES:
+    wanted = [texts.text(line if isinstance(line, str) else line.get("text")) for line in given]
+    wanted = list(dict.fromkeys(filter(None, wanted)))
+    if len(wanted) > MOST_LINES:
         raise Refused("checklist_too_long", most=MOST_LINES)
-    return [known.get(text, {"text": text, "done": False}) for text in texts]
+    return [known.get(text, {"text": text, "done": False}) for text in wanted]

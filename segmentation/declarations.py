@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import gates
-from core import history
+from core import history, texts
 from core.history import acting, actor
 from core.refusals import Refused, check
 from core.status_tables import StatusTable, Step
@@ -25,7 +25,6 @@ Status = Declaration.Status
 PROPOSE = "segmentation.propose_declaration"
 CONFIRM = "segmentation.confirm_declaration"
 MOST = 1_000  # accounts in one action
-LONGEST = 2_000  # characters of a reason
 
 
 # -- who may send a declaration where: each answers with the Refused, or None; its first line tells who
@@ -263,24 +262,13 @@ def _said(by, reason, evidence, from_date):
     if from_date > timezone.localdate():
         raise Refused("declaration_in_the_future")
     return {
-        "reason": _text(reason),
-        "evidence": _text(evidence, needed=False),
+        "reason": texts.needed(reason),
+        "evidence": texts.text(evidence),
         "from_date": from_date,
         "proposed_by": by.pk,
         "proposed_by_label": by.get_username(),
         "proposed_at": timezone.now(),
     }
-
-
-def _text(typed, *, needed=True):
-    typed = (typed or "").strip()
-    if needed and not typed:
-        raise Refused("reason_missing")
-    if len(typed) > LONGEST:
-        raise Refused("declaration_text_too_long", most=LONGEST)
-    if "\x00" in typed:
-        raise Refused("text_unstorable")
-    return typed
 
 
 def _repeats(before, segment, said):
@@ -333,7 +321,7 @@ def confirm(declaration, *, by, reason="", seen=None):
         check(refusal(one, Status.CONFIRMED, by=by))
         _check_seen(found, seen)
         _check_declarable(one.segment)
-        check(_confirm(one, found[one.account_id], _text(reason, needed=False)))
+        check(_confirm(one, found[one.account_id], texts.text(reason)))
         return one
 
 
@@ -345,7 +333,7 @@ def reject(declaration, *, by, reason, seen=None):
             return one
         check(refusal(one, Status.REJECTED, by=by))
         _check_seen(states(one.layer, [one.account_id]), seen)
-        _decide(one, Status.REJECTED, _text(reason))
+        _decide(one, Status.REJECTED, texts.needed(reason))
         return one
 
 
@@ -360,23 +348,23 @@ def withdraw(declaration, *, by, reason, on=None, seen=None):
         on = on or timezone.localdate()
         if one.status == Status.CONFIRMED and not one.from_date <= on <= timezone.localdate():
             raise Refused("declaration_end_out_of_range", from_date=one.from_date)
-        _end(one, Status.WITHDRAWN, _text(reason), until=on)
+        _end(one, Status.WITHDRAWN, texts.needed(reason), until=on)
         return one
 
 
 def confirm_all(declaration, *, by, reason="", seen=None):
     """Confirm every open proposal made in the same action as this one. Returns an Outcome."""
-    return _decide_all(declaration, Status.CONFIRMED, by=by, reason=_text(reason, needed=False), seen=seen)
+    return _decide_all(declaration, Status.CONFIRMED, by=by, reason=texts.text(reason), seen=seen)
 
 
 def reject_all(declaration, *, by, reason, seen=None):
     """Reject every open proposal made in the same action as this one. Returns an Outcome."""
-    return _decide_all(declaration, Status.REJECTED, by=by, reason=_text(reason), seen=seen)
+    return _decide_all(declaration, Status.REJECTED, by=by, reason=texts.needed(reason), seen=seen)
 
 
 def withdraw_all(declaration, *, by, reason, seen=None):
     """Take back every open proposal made in the same action as this one. Returns an Outcome."""
-    return _decide_all(declaration, Status.WITHDRAWN, by=by, reason=_text(reason), seen=seen)
+    return _decide_all(declaration, Status.WITHDRAWN, by=by, reason=texts.needed(reason), seen=seen)
 
 
 def _decide_all(declaration, to, *, by, reason, seen):

@@ -35,7 +35,7 @@ def dictionary_view(request):
     ]
     return page(
         request,
-        "demarc/dictionary.html",
+        "accounts/data/dictionary.html",
         title="Data dictionary",
         families=families,
         events=_events(found),

@@ -209,7 +209,7 @@ class GovernedAdmin(PlainAdmin):
         rows = pages.get_page(request.GET.get("p"))
         return page(
             request,
-            "demarc/history.html",
+            "core/history.html",
             title="History",
             model_admin=self,
             object=shown,

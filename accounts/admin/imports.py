@@ -3,29 +3,30 @@
 from functools import partial
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models.functions import Left, Length
-from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
+from django.http import JsonResponse
 from django.urls import path, reverse
-from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from accounts import gates, imports
 from accounts.catalogue import FACTS
 from accounts.imports import recipe as recipes
 from accounts.models import ImportBatch
-from core import history, wording
+from core import badges, history, wording, workers
 from core.organisation import organisation
 from core.refusals import Refused
 
+from . import downloads
+from .fields import Day, Line
 from .governed import ByVerbs, PlainAdmin, page
+from .verbs import VerbForm, VerbPage, pressed, row
 
 PAGE = "admin:accounts_importbatch_change"
-BADGES = {"committed": "ok", "failed": "bad", "previewed": "warn", "waiting": "brand", "checking": "brand"}
 WORKING = ("waiting", "checking", "committing")
 MOST_FILES = 50
 REJECTED_SHOWN = 20
@@ -46,27 +47,15 @@ class _SeveralFilesInput(forms.ClearableFileInput):
     allow_multiple_selected = True
 
 
-class UploadForm(forms.Form):
-    recipe = forms.FileField(
-        label="Recipe", help_text="The YAML file that says what each column means.", required=True
-    )
+class UploadForm(VerbForm):
+    recipe = forms.FileField(label="Recipe", help_text="The YAML file that says what each column means.")
     files = SeveralFiles(
-        label="Data files",
-        help_text="All CSV files the recipe names; the names must be the same.",
-        required=True,
+        label="Data files", help_text="All CSV files the recipe names; the names must be the same."
     )
-    as_of = forms.DateField(
-        label="As of",
-        required=False,
-        widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="The day the data is from. Leave empty to use the one in the recipe.",
+    as_of = Day(
+        "As of (optional)", help="The day the data is from. Leave empty to use the one in the recipe."
     )
-    name = forms.CharField(
-        label="Name",
-        required=False,
-        max_length=400,
-        help_text="For the list of imports; else the names of the files.",
-    )
+    name = Line("Name (optional)", help="For the list of imports; else the names of the files.")
 
     def clean_recipe(self):
         try:
@@ -92,6 +81,25 @@ class UploadForm(forms.Form):
             )
         return {one.name: one.read() for one in files}
 
+    def carry_out(self):
+        given = self.cleaned_data
+        name = given["name"] or ", ".join(given["files"])[:400]
+        batch = imports.create(given["recipe"], given["files"], by=self.by, name=name, as_of=given["as_of"])
+        transaction.on_commit(partial(workers.wake, "accounts.tasks.work", batch.pk))
+        return reverse(PAGE, args=[batch.pk])
+
+
+class UploadPage(VerbPage):
+    title = "Import accounts"
+    template = "accounts/imports/upload.html"
+    verbs = {"upload": UploadForm}
+
+    def load(self):
+        self.admin._may_import(self.request)
+
+    def context(self):
+        return {"facts": FACTS.values()}
+
 
 def _may_take_out(user):
     """Rejected rows tell of accounts: for who imports and mends them, and who may take accounts out."""
@@ -103,7 +111,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
     list_display = ["title", "state", "as_of_shown", "rows", "rejected_rows", "who", "finished"]
     list_filter = ["status"]
     search_fields = ["name"]
-    list_before_template = "demarc/import_list_before.html"
+    list_before_template = "accounts/imports/list_before.html"
     empty_text = "Take an export of your CRM as CSV files, and a recipe that says what the columns mean."
 
     def get_queryset(self, request):
@@ -113,7 +121,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
         wrap = self.admin_site.admin_view
         name = "accounts_importbatch_{}".format
         return [
-            path("upload/", wrap(self.upload_view), name=name("upload")),
+            path("upload/", wrap(UploadPage.as_view(admin=self)), name=name("upload")),
             path("<int:pk>/progress/", wrap(self.progress_view), name=name("progress")),
             path("<int:pk>/recipe/", wrap(self.recipe_view), name=name("recipe")),
             path("<int:pk>/rejected/", wrap(self.rejected_view), name=name("rejected")),
@@ -128,9 +136,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, batch):
-        return format_html(
-            '<span class="dm-badge {}">{}</span>', BADGES.get(batch.status, ""), batch.get_status_display()
-        )
+        return badges.status(batch)
 
     @admin.display(description="As of", ordering="as_of")
     def as_of_shown(self, batch):
@@ -156,40 +162,17 @@ class ImportAdmin(ByVerbs, PlainAdmin):
         extra = {"may_import": request.user.has_perm("accounts.import_accounts")}
         return super().changelist_view(request, extra | (extra_context or {}))
 
-    def upload_view(self, request):
-        self._may_import(request)
-        form = UploadForm(request.POST or None, request.FILES or None)
-        if request.method == "POST" and form.is_valid():
-            given = form.cleaned_data
-            name = given["name"] or ", ".join(given["files"])[:400]
-            batch = imports.create(
-                given["recipe"], given["files"], by=request.user, name=name, as_of=given["as_of"]
-            )
-            transaction.on_commit(partial(imports.wake, batch.pk))
-            return HttpResponseRedirect(reverse(PAGE, args=[batch.pk]))
-        return page(
-            request,
-            "demarc/import_upload.html",
-            title="Import accounts",
-            model_admin=self,
-            form=form,
-            facts=FACTS.values(),
-            status=400 if form.is_bound else 200,
-        )
-
     def change_view(self, request, object_id, form_url="", extra_context=None):
         if not self.has_view_permission(request):
             raise PermissionDenied
-        key = unquote(object_id)
-        batch = self._get(int(key) if key.isdecimal() and len(key) < 19 else 0)
+        batch = self._get(unquote(object_id))
         return page(
             request,
-            "demarc/import.html",
+            "accounts/imports/import.html",
             title=str(batch),
             model_admin=self,
             original=batch,
             batch=batch,
-            badge=BADGES.get(batch.status, ""),
             working=batch.status in WORKING,
             recipe_rest=batch.recipe_length - len(batch.recipe_start),
             rejected_count=rejected(batch),
@@ -219,36 +202,27 @@ class ImportAdmin(ByVerbs, PlainAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         batch = self._get(pk)
-        answer = HttpResponse(batch.recipe, content_type="application/yaml; charset=utf-8")
-        answer["Content-Disposition"] = f'attachment; filename="recipe-{batch.pk}.yaml"'
-        return answer
+        return downloads.yaml(f"recipe-{batch.pk}.yaml", batch.recipe)
 
     def rejected_view(self, request, pk):
         """The rejected rows as a file."""
         if not (_may_take_out(request.user) and self.has_view_permission(request)):
             raise PermissionDenied
         batch = self._get(pk)
-        answer = StreamingHttpResponse(imports.rejected_csv(batch), content_type="text/csv; charset=utf-8")
-        answer["Content-Disposition"] = f'attachment; filename="rejected-{batch.pk}.csv"'
-        return answer
+        return downloads.csv(f"rejected-{batch.pk}.csv", imports.rejected_csv(batch))
 
     def commit_view(self, request, pk):
         self._may_import(request)
-        batch = self._get(pk)
-        try:
-            imports.ask_commit(batch, by=request.user, skip_rejected="skip_rejected" in request.POST)
-        except Refused as refusal:
-            messages.error(request, str(refusal))
-        return HttpResponseRedirect(reverse(PAGE, args=[batch.pk]))
+        batch, skip = self._get(pk), "skip_rejected" in request.POST
+        commit = partial(imports.ask_commit, batch, by=request.user, skip_rejected=skip)
+        return pressed(request, commit, to=reverse(PAGE, args=[batch.pk]))
 
     def give_up_view(self, request, pk):
         self._may_import(request)
         batch = self._get(pk)
-        try:
-            imports.give_up(batch, by=request.user)
-        except Refused as refusal:
-            messages.error(request, str(refusal))
-        return HttpResponseRedirect(reverse(PAGE, args=[batch.pk]))
+        return pressed(
+            request, partial(imports.give_up, batch, by=request.user), to=reverse(PAGE, args=[batch.pk])
+        )
 
     def _may_import(self, request):
         if not request.user.has_perm("accounts.import_accounts"):
@@ -256,10 +230,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
 
     def _get(self, pk):
         parts = {"recipe_start": Left("recipe", RECIPE_SHOWN), "recipe_length": Length("recipe")}
-        batch = ImportBatch.objects.filter(pk=pk).defer("recipe").annotate(**parts).first()
-        if batch is None:
-            raise Http404("There is no such import.")
-        return batch
+        return row(ImportBatch.objects.defer("recipe").annotate(**parts), pk, "import")
 
 
 def rejected(batch):

@@ -4,16 +4,14 @@ import html
 from datetime import date, datetime
 
 from django.contrib.admin.utils import label_for_field, lookup_field
-from django.http import StreamingHttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 from django.utils.text import slugify
 
-from accounts import exports
 from core.wording import heading
 
-ROWS = 2_000
+from . import downloads
 
 
 def address(changes, request):
@@ -28,19 +26,14 @@ def address(changes, request):
 
 def answer(changes):
     """The whole list, all of its pages, a portion at a time."""
-    today = timezone.localdate().isoformat()
-    said = filters(changes)
     columns = changes.list_display
     header = [label_for_field(name, changes.model, changes.model_admin) for name in columns]
     rows = (
-        [*[_cell(name, shown, changes.model_admin) for name in columns], today, said]
-        for shown in changes.queryset.iterator(chunk_size=ROWS)
+        [_cell(name, shown, changes.model_admin) for name in columns]
+        for shown in changes.queryset.iterator(chunk_size=downloads.ROWS)
     )
-    lines = exports.lines([*map(_first_large, header), "As of", "Filter"], rows)
-    file = f"{slugify(heading(changes.opts.verbose_name_plural))}-{today}.csv"
-    response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{file}"'
-    return response
+    name = slugify(heading(changes.opts.verbose_name_plural))
+    return downloads.csv_list(name, map(_first_large, header), rows, said=filters(changes))
 
 
 def filters(changes):

@@ -5,6 +5,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 
 from accounts.models import Account, Csm, Product, SourceSystem
 
+from .fields import number
 from .governed import GovernedAdmin, PlainAdmin
 
 CSMS = 500  # offered to choose from
@@ -25,8 +26,8 @@ class CsmFilter(DropdownFilter):
         wanted = self.value() or ""
         if wanted == "none":
             return queryset.filter(**{csm: None})
-        known = wanted.isdecimal() and len(wanted) < 19 and Csm.objects.filter(pk=int(wanted)).exists()
-        return queryset.filter(**{csm: int(wanted)}) if known else queryset
+        found = Csm.objects.filter(pk=number(wanted)).first()
+        return queryset.filter(**{csm: found}) if found else queryset
 
 
 @admin.register(Csm)

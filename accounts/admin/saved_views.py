@@ -64,7 +64,7 @@ def views_view(request):
     ]
     title = f"Saved views: {heading(model_admin.opts.verbose_name_plural)}"
     found = {"title": title, "model_admin": model_admin, "views": views, "address": address}
-    return page(request, "demarc/saved_views.html", **found)
+    return page(request, "accounts/views/saved_views.html", **found)
 
 
 def _save(request, listing, model_admin):

@@ -6,6 +6,8 @@ from django.http import JsonResponse
 
 from core.refusals import Refused
 
+from .fields import number
+
 # A search of 1,800 words takes half a minute: each is looked for in each column.
 WORDS, LENGTH = 10, 200
 
@@ -31,7 +33,7 @@ class KnownOnly(AutocompleteSelect):
     """Django's field of suggestions; an address or a form may name anything as chosen, and only numbers are looked up."""
 
     def optgroups(self, name, value, attr=None):
-        numbers = [one for one in value if str(one).isdecimal() and len(str(one)) < 19]
+        numbers = [key for key in map(number, value) if key is not None]
         return super().optgroups(name, numbers, attr)
 
 

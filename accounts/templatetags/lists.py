@@ -17,7 +17,7 @@ register = template.Library()
 LINK = " ".join(LINK_CLASSES)
 
 
-@register.inclusion_tag("demarc/above_list.html", takes_context=True)
+@register.inclusion_tag("core/lists/above_list.html", takes_context=True)
 def above_list(context, changes):
     from accounts.admin import list_exports, saved_views  # they need template tags while they are imported
 
@@ -26,7 +26,7 @@ def above_list(context, changes):
     return found | {"export_url": list_exports.address(changes, request)}
 
 
-@register.inclusion_tag("demarc/list_rows.html")
+@register.inclusion_tag("core/lists/list_rows.html")
 def list_rows(changes):
     """What unfold's own tag shows of a list that is only read; that one works out all headers for every row, twice the rest."""
     headers = list(result_headers(changes))

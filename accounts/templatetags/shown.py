@@ -2,7 +2,7 @@
 
 from django import template
 
-from core import history, wording
+from core import badges, history, wording
 
 register = template.Library()
 for name in (
@@ -10,6 +10,21 @@ for name in (
     "moment", "money", "percent", "plural", "shortmoney", "signs", "since", "timeuntil_days",
 ):  # fmt: skip
     register.filter(name, getattr(wording, name))
+
+
+register.filter("status", badges.status)
+
+
+@register.simple_block_tag
+def badge(content, of="", **about):
+    """`{% badge "warn" %}Thin data{% endbadge %}`: see core.badges."""
+    return badges.badge(content.strip(), of, **about)
+
+
+@register.inclusion_tag("core/field.html")
+def field(field):
+    """`{% field form.reason %}`."""
+    return {"field": field}
 
 
 @register.filter

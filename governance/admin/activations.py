@@ -4,13 +4,12 @@ from decimal import Decimal
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from accounts.admin.governed import page
+from accounts.admin.fields import Text, number
+from accounts.admin.verbs import VerbForm, VerbPage, row
 from core import history, wording
-from core.refusals import Refused
 from governance import activations, inbox, permissions
 from governance.impact import Impact
 from governance.models import ApprovalRequest
@@ -22,84 +21,84 @@ REQUEST = "admin:governance_approvalrequest_change"
 RULES = "admin:segmentation_definition_change"
 
 
+class AskForm(VerbForm):
+    reason = Text(rows=4, needed=True, help="Whoever decides reads it. It is kept with the version, for everybody who asks later.")  # fmt: skip
+
+    def start(self):
+        before = activations.request_of(self.thing)
+        return {"reason": before.why if before and before.is_open else ""}
+
+    def carry_out(self):
+        said = {"why": self.cleaned_data["reason"], "simulation": self.page.chosen, "seen": self.seen}
+        return _told(self.page.request, self.thing, activations.ask(self.thing, by=self.by, **said))
+
+
+class AskPage(VerbPage):
+    """What would be asked for. Rules that wait already lead to their request."""
+
+    title = "Send for approval"
+    template = "governance/approvals/ask_rules.html"
+    verbs = {"ask": AskForm}
+
+    def load(self, pk):
+        if not self.request.user.has_perm("segmentation.change_definition"):
+            raise PermissionDenied
+        one = row(Definition.objects.select_related("layer"), pk, "version")
+        finished = Simulation.objects.filter(layer=one.layer_id, status=Simulation.Status.FINISHED)
+        self.chosen = finished.filter(pk=number(self.sent("simulation"))).first()
+        return one
+
+    def elsewhere(self):
+        """To the request where one is open, else to the rules, which are no draft any more."""
+        one = self.thing
+        if one.status == Definition.Status.DRAFT:
+            return ""
+        asked = activations.request_of(one)
+        if asked and asked.is_open:
+            return reverse(REQUEST, args=[asked.pk])
+        said = f"{one} is {one.get_status_display().lower()} already, no draft any more."
+        messages.warning(self.request, said)
+        return reverse(RULES, args=[one.pk])
+
+    def token(self):
+        return self.thing.hash
+
+    def context(self):
+        one, user = self.thing, self.request.user
+        problems, previous = versions.problems(one), activations.request_of(one)
+        preview = self.chosen or activations.preview_of(one)
+        running = one.layer.simulations.filter(definition_id=one.pk, status="running")
+        return {
+            "original": one,
+            "definition": one,
+            "active": one.layer.definitions.filter(status=Definition.Status.ACTIVE).first(),
+            "changes": () if problems else activations.changes(one),
+            "problems": problems,
+            "preview": preview,
+            "told": impact.told(preview.result) if preview else None,
+            "running": None if preview else running.first(),
+            "may_preview": simulation.may(user),
+            "asked_before": previous if previous and previous.is_open else None,
+            "deciders": "" if problems else _deciders(one, user),
+        }
+
+
 def ask_view(request, pk):
-    """What would be asked for; the POST asks. Rules that wait already lead to their request."""
-    if not request.user.has_perm("segmentation.change_definition"):
-        raise PermissionDenied
-    one = Definition.objects.select_related("layer").filter(pk=pk).first()
-    if one is None:
-        raise Http404("There is no such version.")
-    if one.status != Definition.Status.DRAFT:
-        return _elsewhere(request, one)
-    chosen, reason, refusal = _chosen(request, one), request.POST.get("reason", "").strip(), ""
-    if request.method == "POST":
-        try:
-            seen = request.POST.get("seen", "")
-            asked = activations.ask(one, by=request.user, why=reason, simulation=chosen, seen=seen)
-        except Refused as refused:
-            refusal = str(refused)
-            one.refresh_from_db()
-        else:
-            return _told(request, one, asked)
-    return _page(request, one, chosen or activations.preview_of(one), reason, refusal)
-
-
-def _page(request, one, preview, reason, refusal):
-    problems = versions.problems(one)
-    active = one.layer.definitions.filter(status=Definition.Status.ACTIVE).first()
-    previous = activations.request_of(one)
-    return page(
-        request,
-        "demarc/rules_send.html",
-        title="Send for approval",
-        model_admin=admin.site._registry[Definition],
-        original=one,
-        definition=one,
-        active=active,
-        changes=() if problems else activations.changes(one),
-        problems=problems,
-        preview=preview,
-        told=impact.told(preview.result) if preview else None,
-        running=None
-        if preview
-        else one.layer.simulations.filter(definition_id=one.pk, status="running").first(),
-        may_preview=simulation.may(request.user),
-        asked_before=previous if previous and previous.is_open else None,
-        deciders="" if problems else _deciders(one, request.user),
-        reason=reason or (previous.why if previous and previous.is_open else ""),
-        refusal=refusal,
-        status=409 if refusal else 200,
-    )
-
-
-def _chosen(request, one):
-    """The impact preview of the address or the form; None where it names none of this segmentation."""
-    key = request.POST.get("simulation") or request.GET.get("simulation", "")
-    known = Simulation.objects.filter(layer=one.layer_id, status=Simulation.Status.FINISHED)
-    return known.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
-
-
-def _elsewhere(request, one):
-    """To the request where one is open, else to the rules, which are no draft any more."""
-    asked = activations.request_of(one)
-    if asked and asked.is_open:
-        return HttpResponseRedirect(reverse(REQUEST, args=[asked.pk]))
-    messages.warning(request, f"{one} is {one.get_status_display().lower()} already, no draft any more.")
-    return HttpResponseRedirect(reverse(RULES, args=[one.pk]))
+    return AskPage.as_view(admin=admin.site._registry[Definition])(request, pk=pk)
 
 
 def _told(request, one, asked):
-    """After asking: what came of it, and the page of the next step."""
+    """Say what came of it; the address of the next step."""
     if asked.status == ApprovalRequest.Status.APPLIED:
         messages.success(request, _activated(request.user, one))
-        return HttpResponseRedirect(reverse("admin:segmentation_definition_changelist"))
+        return reverse("admin:segmentation_definition_changelist")
     if asked.status == ApprovalRequest.Status.FAILED:
         messages.error(request, f"It could not be carried out: {asked.failure}")
     else:
         messages.success(
             request, f"Sent for approval to {_needed(asked.needed)}. Nothing changes until then."
         )
-    return HttpResponseRedirect(reverse(REQUEST, args=[asked.pk]))
+    return reverse(REQUEST, args=[asked.pk])
 
 
 def _activated(user, one):

@@ -5,6 +5,7 @@ from django.core.exceptions import ValidationError
 from django.template.loader import render_to_string
 from django.urls import reverse
 
+from accounts.admin.fields import number
 from governance import alerts
 from segmentation.admin.scoring_form import UNFINISHED, operators
 from segmentation.condition_rows import RowErrors, kind_of, read_rows, to_rows, to_text
@@ -35,11 +36,8 @@ def typed(data, name="condition"):
 def checked(data):
     """What is to be said of the condition as it is typed now, and the same as text and as rows; nothing is saved."""
     text, wrong = typed(data)
-    days = data.get("days", "")
     problems = wrong or (
-        alerts.problems(text, days=int(days) if days.isdecimal() else None)
-        if text
-        else ["Say when people are alerted."]
+        alerts.problems(text, days=number(data.get("days"))) if text else ["Say when people are alerted."]
     )
     return {
         "problems": [{"path": "condition.rows", "message": message} for message in wrong],
@@ -70,7 +68,7 @@ class ConditionInput(forms.Widget):
             "group": group,
         }
         return render_to_string(
-            "demarc/alert_condition.html", known | {"check": reverse(CHECK), "offered": offered(terms)}
+            "governance/alerts/condition.html", known | {"check": reverse(CHECK), "offered": offered(terms)}
         )
 
 

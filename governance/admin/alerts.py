@@ -6,15 +6,17 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
-from django.http import Http404, HttpResponseRedirect, JsonResponse
+from django.http import JsonResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 
+from accounts.admin.fields import Text
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
-from core import history
+from accounts.admin.verbs import VerbForm, VerbPage, row
+from core import badges, history
 from core.refusals import Refused
 from core.wording import day, plural
 from governance import alerts, permissions
@@ -24,10 +26,8 @@ from .alert_form import ConditionInput, RuleForm, checked
 
 LIST = "admin:governance_alert_changelist"
 PAGE = "admin:governance_alert_change"
-RULE = "admin:governance_alertrule_change"
 HOLDS = "admin:governance_alertrule_holds"
 ACCOUNT = "admin:accounts_account_change"
-BADGES = {"open": "warn", "acknowledged": "brand", "resolved": ""}
 MOST = 500  # acknowledged at a time
 ENDED = 10  # resolved alerts in an account's timeline
 UNRESOLVED = Q(status__in=["open", "acknowledged"])
@@ -93,9 +93,7 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, one):
-        return format_html(
-            '<span class="dm-badge {}">{}</span>', BADGES[one.status], one.get_status_display()
-        )
+        return badges.status(one)
 
     @admin.display(description="Since", ordering="opened_on")
     def opened(self, one):
@@ -110,38 +108,40 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
         return history.who(one, "acknowledged_by") or "–"
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        """What holds, since when; the POST acknowledges."""
-        if not self.has_view_permission(request):
+        return AlertPage.as_view(admin=self)(request, pk=unquote(object_id))
+
+
+class AcknowledgeForm(VerbForm):
+    note = Text("What you do about it (optional)", rows=3)
+
+    def carry_out(self):
+        alerts.acknowledge(self.thing, by=self.by, **self.cleaned_data)
+        self.say(f"{self.thing.rule} for {self.thing.account} is acknowledged.")
+        return reverse(PAGE, args=[self.thing.pk])
+
+
+class AlertPage(VerbPage):
+    """What holds, and since when."""
+
+    template = "governance/alerts/alert.html"
+    verbs = {"acknowledge": AcknowledgeForm}
+
+    def load(self, pk):
+        if not self.admin.has_view_permission(self.request):
             raise PermissionDenied
-        key = unquote(object_id)
-        found = Alert.objects.select_related("rule", "account__csm")
-        one = found.filter(pk=int(key) if key.isdecimal() and len(key) < 19 else 0).first()
-        if one is None:
-            raise Http404
-        refusal, note = "", request.POST.get("note", "")
-        if request.method == "POST":
-            try:
-                alerts.acknowledge(one, by=request.user, note=note)
-            except Refused as error:
-                refusal = str(error)
-            else:
-                messages.success(request, f"{one.rule} for {one.account} is acknowledged.")
-                return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
-        return page(
-            request,
-            "demarc/alert.html",
-            title=str(one),
-            model_admin=self,
-            one=one,
-            badge=BADGES[one.status],
-            evidence=[(term, _rounded(value)) for term, value in alerts.told(one.evidence)],
-            may=one.status == "open" and permissions.may(permissions.acknowledge_alert(one, by=request.user)),
-            may_not=permissions.acknowledge_alert(one, by=request.user) if one.status == "open" else "",
-            others=one.account.alerts.filter(UNRESOLVED).exclude(pk=one.pk).select_related("rule")[:10],
-            refusal=refusal,
-            note=note,
-            status=409 if refusal else 200,
-        )
+        return row(Alert.objects.select_related("rule", "account__csm"), pk)
+
+    def context(self):
+        one = self.thing
+        refusal = permissions.acknowledge_alert(one, by=self.request.user)
+        return {
+            "title": str(one),
+            "one": one,
+            "evidence": [(term, _rounded(value)) for term, value in alerts.told(one.evidence)],
+            "may": one.status == "open" and permissions.may(refusal),
+            "may_not": refusal if one.status == "open" else "",
+            "others": one.account.alerts.filter(UNRESOLVED).exclude(pk=one.pk).select_related("rule")[:10],
+        }
 
 
 def _rounded(value):
@@ -221,14 +221,12 @@ class AlertRuleAdmin(GovernedAdmin):
         """On which accounts the rule holds today, before or after it is active."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        one = AlertRule.objects.filter(pk=pk).first()
-        if one is None:
-            raise Http404
+        one = row(AlertRule.objects.all(), pk)
         broken = alerts.problems(one.condition, days=one.days)
         count, accounts = (0, []) if broken else alerts.holding_now(one)
         return page(
             request,
-            "demarc/alert_rule_holds.html",
+            "governance/alerts/holds.html",
             title=f"Where {one} holds",
             model_admin=self,
             one=one,
@@ -254,7 +252,7 @@ class AlertRuleAdmin(GovernedAdmin):
     @admin.display(description="")
     def works(self, one):
         if one.error:
-            return format_html('<span class="dm-badge bad" title="{}">cannot be used</span>', one.error)
+            return badges.badge("cannot be used", "bad", title=one.error)
         return ""
 
     @admin.display(description="Holds on")

@@ -6,14 +6,15 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, Q
-from django.http import Http404, HttpResponseRedirect
+from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 
+from accounts.admin import verbs
 from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
-from core import history, wording
+from core import badges, history, wording
 from core.refusals import Refused
 from governance import approvals, circumstances, deciders, inbox, kinds, permissions
 from governance.carrying_out import apply
@@ -26,9 +27,8 @@ from . import sections, triage
 LIST = "admin:governance_approvalrequest_changelist"
 PAGE = "admin:governance_approvalrequest_change"
 TABS = {"mine": "For me", "requested": "Requested by me", "all": "All", "decided": "Decided"}
-BADGES = {"pending": "warn", "changes_asked": "warn", "approved": "brand", "applied": "ok", "rejected": "bad",
-          "withdrawn": "", "expired": "", "failed": "bad"}  # fmt: skip
-VERDICTS = {"approve": "ok", "ask": "warn", "reject": "bad"}
+VERDICTS = ("approve", "ask", "reject")
+NAMED = 200  # accounts named on a request's page
 
 Status = ApprovalRequest.Status
 
@@ -69,7 +69,7 @@ class RequestChanges(Changes):
 @admin.register(ApprovalRequest)
 class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     list_filter = [TabFilter, "kind", "status"]
-    list_before_template = "demarc/approval_tabs.html"
+    list_before_template = "governance/approvals/tabs.html"
     search_fields = ["subject", "why", "requester_label"]
     search_help_text = "Subject, reason or requester"
     about_accounts = True
@@ -122,9 +122,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, one):
-        return format_html(
-            '<span class="dm-badge {}">{}</span>', BADGES[one.status], one.get_status_display()
-        )
+        return badges.status(one)
 
     @admin.display(description="Requested by", ordering="requester_label")
     def asked_by(self, one):
@@ -138,8 +136,8 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     def due(self, one):
         if not _waits(one):
             return "–"
-        late = '<span class="dm-badge bad">overdue</span> ' if one.due_at < timezone.now() else ""
-        return format_html(late + '<span style="white-space:nowrap">{}</span>', wording.day(one.due_at))
+        late = badges.badge("overdue", "bad") if one.due_at < timezone.now() else ""
+        return format_html('{} <span style="white-space:nowrap">{}</span>', late, wording.day(one.due_at))
 
     @admin.display(description="Ended", ordering="ended_at")
     def ended(self, one):
@@ -186,19 +184,16 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
         refusals, section = _refusals(one, request.user, desk), sections.of(one)
         return page(
             request,
-            "demarc/approval.html",
+            "governance/approvals/request.html",
             title=one.subject,
             model_admin=self,
             original=one,
             one=one,
-            badge=BADGES[one.status],
             overdue=_waits(one) and one.due_at < timezone.now(),
             seen=approvals.token(one),
             parts=parts(one, desk),
-            nobody=inbox.nobody_can(one, desk=desk),
-            decisions=[
-                (said, VERDICTS[said.verdict]) for said in one.decided if said.revision == one.revision
-            ],
+            nobody=approvals.nobody_can(one, desk=desk),
+            decisions=[said for said in one.decided if said.revision == one.revision],
             revisions=_revisions(one),
             comments=one.comments.all(),
             measured=_measured(one),
@@ -306,11 +301,8 @@ def _decided(one):
 
 def _get(key):
     decided = Prefetch("decisions", to_attr="decided")
-    known = ApprovalRequest.objects.select_related("simulation").prefetch_related(decided, "named")
-    found = known.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
-    if found is None:
-        raise Http404("There is no such request.")
-    return found
+    known = ApprovalRequest.objects.select_related("simulation").prefetch_related(decided)
+    return verbs.row(known, key, "request")
 
 
 def _page_of(one):

@@ -6,11 +6,11 @@ from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import exports
+from accounts.admin import downloads
 from accounts.admin.governed import page
 from accounts.models import Account
 from core.refusals import Refused
@@ -18,8 +18,7 @@ from governance import audit
 from segmentation import comparison, versions
 from segmentation.models import Layer
 
-HEADER = ["When", "Kind", "Who", "Person", "Channel", "What", "About", "Changes", "Reason", "As of", "Filter"]
-BADGES = {"refusal": "bad", "decision": "brand", "event": "ok"}
+HEADER = ["When", "Kind", "Who", "Person", "Channel", "What", "About", "Changes", "Reason"]
 
 
 def audit_view(request):
@@ -36,10 +35,10 @@ def audit_view(request):
     today = timezone.localdate()
     return page(
         request,
-        "demarc/audit.html",
+        "governance/audit/trail.html",
         title="Audit trail",
         asked=asked,
-        found=[(entry, BADGES.get(entry.code, "")) for entry in found],
+        found=found,
         filtered=bool(kept),
         later=bool(request.GET.get("after")),
         newest=f"?{urlencode(kept)}",
@@ -76,11 +75,8 @@ def export_view(request):
     except Refused as refusal:
         messages.error(request, str(refusal))
         return HttpResponseRedirect(f"{reverse('audit')}?{request.GET.urlencode()}")
-    today = timezone.localdate().isoformat()
-    lines = exports.lines(HEADER, (_exported(one, today, asked) for one in audit.all_entries(asked)))
-    answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="audit-trail-{today}.csv"'
-    return answer
+    rows = (_exported(one) for one in audit.all_entries(asked))
+    return downloads.csv_list("audit-trail", HEADER, rows, said=asked.words())
 
 
 def account_view(request, pk):
@@ -94,7 +90,7 @@ def account_view(request, pk):
     then, now = audit.labels_on(account, at), audit.labels_on(account, timezone.localdate())
     return page(
         request,
-        "demarc/audit_account.html",
+        "governance/audit/account.html",
         title=f"{account}: then and now",
         account=account,
         at=at,
@@ -132,7 +128,7 @@ def rules_view(request):
     rows = [_rules(layer, at) for layer in Layer.objects.order_by("-primary", "position", "key")]
     return page(
         request,
-        "demarc/audit_rules.html",
+        "governance/audit/rules.html",
         title="Rules: then and now",
         at=at,
         today=timezone.localdate(),
@@ -186,7 +182,7 @@ def _date(text):
     return found or today, f"“{text[:20]}” is not a date; today is shown." if warning else ""
 
 
-def _exported(one, today, asked):
+def _exported(one):
     changes = "; ".join(
         f"{name}: {before} → {after}" if before else f"{name}: {after}" for name, before, after in one.changes
     )
@@ -201,6 +197,4 @@ def _exported(one, today, asked):
         one.text,
         changes,
         one.reason,
-        today,
-        asked.words(),
     ]

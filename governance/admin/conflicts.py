@@ -4,18 +4,19 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Case, Value, When
-from django.http import Http404, HttpResponseRedirect
+from django.http import HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 
 from accounts import corrections
-from accounts.admin.governed import ByVerbs, GovernedAdmin, page
+from accounts.admin.fields import Choice, Line, Text, ids, number
+from accounts.admin.governed import ByVerbs, GovernedAdmin
+from accounts.admin.verbs import VerbForm, VerbPage, row
 from accounts.catalogue import label
 from accounts.models import Account, Conflict
-from core import history
-from core.refusals import Refused
+from core import badges, history
 from core.wording import ago, count, plural
 from governance import conflicts, permissions
 
@@ -24,8 +25,6 @@ PAGE = "admin:accounts_conflict_change"
 DECIDE = "admin:accounts_conflict_decide"
 REPORT = "admin:accounts_conflict_report"
 ACCOUNT = "admin:accounts_account_change"
-BADGES = {"open": "warn", "taken": "ok"}
-VERBS = {"keep": conflicts.keep, "take": conflicts.take}
 BY_PEOPLE = (corrections.MANUAL, conflicts.REPORTED)
 LAST = 10  # earlier ones of the same data field, and decided ones in an account's timeline
 
@@ -62,12 +61,130 @@ class ImportFilter(DropdownFilter):
 
     def lookups(self, request, model_admin):
         wanted = request.GET.get("import", "")
-        return [(wanted, f"No. {wanted}")] if wanted.isdecimal() and len(wanted) < 19 else []
+        return [(wanted, f"No. {wanted}")] if number(wanted) else []
 
     def queryset(self, request, queryset):
-        wanted = self.value() or ""
-        known = wanted.isdecimal() and len(wanted) < 19
-        return queryset.filter(batch=int(wanted)) if known else queryset
+        wanted = number(self.value())
+        return queryset.filter(batch=wanted) if wanted else queryset
+
+
+class DecideForm(VerbForm):
+    """One decision about one conflict, or about several alike."""
+
+    part = "decide"
+    at = {"conflict_note_missing": "note"}
+    buying_centre = Text(needed=True)
+    use_case = Text(needed=True)
+    contract = Text(needed=True)
+    note = Text("Why you decide so", needed=True, help="Kept with the decision. A value that is kept is not asked about again until its source says something else.")  # fmt: skip
+
+    def prepare(self):
+        for name in conflicts.ANSWERS:
+            self.fields[name].label = Conflict._meta.get_field(name).verbose_name
+
+    def start(self):
+        return {name: getattr(self.thing[0], name) for name in conflicts.ANSWERS}
+
+    def questions(self):
+        return [self[name] for name in conflicts.ANSWERS]
+
+    def decide(self, verb, said):
+        note = self.cleaned_data.pop("note")
+        tokens = {token.partition(":")[0]: token for token in self.seen.split()}
+        seen = {conflict.pk: tokens.get(str(conflict.pk), "") for conflict in self.thing}
+        verb(self.thing, by=self.by, note=note, answers=self.cleaned_data, seen=seen)
+        self.say(f"{plural(len(self.thing), 'value,values')} {said}")
+        return reverse(LIST)
+
+
+class KeepForm(DecideForm):
+    def carry_out(self):
+        return self.decide(conflicts.keep, "kept.")
+
+
+class TakeForm(DecideForm):
+    def carry_out(self):
+        return self.decide(conflicts.take, "taken over. Segments follow with the next recalculation.")
+
+
+class ConflictPage(VerbPage):
+    """Both values of one conflict side by side."""
+
+    template = "governance/conflicts/conflict.html"
+    verbs = {"keep": KeepForm, "take": TakeForm}
+
+    def load(self, pk):
+        if not self.admin.has_view_permission(self.request):
+            raise PermissionDenied
+        return [row(Conflict.objects.select_related("account"), pk)]
+
+    def token(self):
+        return " ".join(conflicts.token(conflict) for conflict in self.thing)
+
+    def context(self):
+        first, single = self.thing[0], len(self.thing) == 1
+        waiting = [conflict for conflict in self.thing if conflict.status == Status.OPEN]
+        earlier = Conflict.objects.filter(account=first.account_id, fact=first.fact).exclude(pk=first.pk)
+        return {
+            "title": str(first) if single else f"{len(self.thing)} conflicts",
+            "original": first if single else None,
+            "one": first if single else None,
+            "rows": [_row(conflict) for conflict in self.thing],
+            "open": waiting,
+            "asks": any(conflicts.asks(conflict) for conflict in waiting),
+            "earlier": [_row(conflict) for conflict in earlier[:LAST]] if single else [],
+            "why_not": permissions.resolve_conflict(by=self.request.user),
+        }
+
+
+class ConflictsPage(ConflictPage):
+    """Several conflicts, decided alike."""
+
+    def load(self):
+        if not self.admin.has_view_permission(self.request):
+            raise PermissionDenied
+        return _chosen(ids(self.sent("ids")))
+
+    def elsewhere(self):
+        if self.thing:
+            return ""
+        messages.warning(self.request, "Choose the conflicts first.")
+        return reverse(LIST)
+
+
+class ReportForm(VerbForm):
+    at = {"report_value_missing": "value", "report_unexplained": "reason", "fact_not_reportable": "fact", "value_unreadable": "value"}  # fmt: skip
+    fact = Choice("What is wrong", needed=True, help="Other data fields are corrected by those who may.")
+    value = Line("What is right", needed=True, help="For the parent account its account ID.")
+    reason = Text("How you know", rows=3, needed=True, help="A call, a press release, a link: whoever decides was not there.")  # fmt: skip
+
+    def prepare(self):
+        account = self.thing
+        self.fields["fact"].offer(
+            (fact, f"{label(fact)}: {value(fact, _now(account, fact))}") for fact in conflicts.REPORTABLE
+        )
+
+    def carry_out(self):
+        said = self.cleaned_data
+        conflicts.report(self.thing, said["fact"], said["value"], by=self.by, reason=said["reason"])
+        self.say("Thank you. CS Ops decides, and nothing changes before that.")
+        return reverse(ACCOUNT, args=[self.thing.pk])
+
+
+class ReportPage(VerbPage):
+    """Somebody says that a value is wrong; it waits for a decision."""
+
+    title = "Report wrong data"
+    template = "governance/conflicts/report.html"
+    verbs = {"report": ReportForm}
+
+    def load(self):
+        if not permissions.may(permissions.report_conflict(by=self.request.user)):
+            raise PermissionDenied
+        return row(Account.objects.select_related("parent"), self.sent("account"))
+
+    def context(self):
+        return {"account": self.thing}
 
 
 @admin.register(Conflict)
@@ -78,7 +195,7 @@ class ConflictAdmin(ByVerbs, GovernedAdmin):
     list_select_related = ["account"]
     search_fields = ["account__name", "account__external_id", "held_value", "proposed_value"]
     search_help_text = "Account, account ID or value"
-    list_before_template = "demarc/conflict_list_before.html"
+    list_before_template = "governance/conflicts/list_before.html"
     empty_text = "Nothing waits. Values from elsewhere than a data field's system of record come here when they would change a segment."
     actions = ["decide_alike"]
 
@@ -100,8 +217,8 @@ class ConflictAdmin(ByVerbs, GovernedAdmin):
     def get_urls(self):
         wrap = self.admin_site.admin_view
         return [
-            path("decide/", wrap(self.decide_view), name="accounts_conflict_decide"),
-            path("report/", wrap(self.report_view), name="accounts_conflict_report"),
+            path("decide/", wrap(ConflictsPage.as_view(admin=self)), name="accounts_conflict_decide"),
+            path("report/", wrap(ReportPage.as_view(admin=self)), name="accounts_conflict_report"),
             *super().get_urls(),
         ]
 
@@ -134,133 +251,19 @@ class ConflictAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, one):
-        badge = BADGES.get(one.status, "")
-        return format_html('<span class="dm-badge {}">{}</span>', badge, one.get_status_display())
+        return badges.status(one)
 
     @admin.action(description="Decide these alike", permissions=["decide"])
     def decide_alike(self, request, queryset):
         """The page that asks; what is sent from there decides."""
-        ids = ",".join(
-            str(pk)
-            for pk in queryset.open().order_by("pk").values_list("pk", flat=True)[: conflicts.MOST + 1]
-        )
-        if not ids:
+        waiting = queryset.open().order_by("pk").values_list("pk", flat=True)[: conflicts.MOST + 1]
+        if not waiting:
             messages.warning(request, "None of these waits for a decision.")
             return None
-        return HttpResponseRedirect(f"{reverse(DECIDE)}?ids={ids}")
-
-    # -- deciding
+        return HttpResponseRedirect(f"{reverse(DECIDE)}?ids={','.join(map(str, waiting))}")
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        """Both values of one conflict side by side; the POST decides."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        key = unquote(object_id)
-        chosen = _chosen([int(key)] if key.isdecimal() and len(key) < 19 else [])
-        if not chosen:
-            raise Http404("There is no such conflict.")
-        return self._decide(request, chosen)
-
-    def decide_view(self, request):
-        """Several conflicts, decided alike."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        sent = request.POST if request.method == "POST" else request.GET
-        ids = [int(one) for one in sent.get("ids", "").split(",") if one.isdecimal() and len(one) < 19]
-        chosen = _chosen(ids)
-        if not chosen:
-            messages.warning(request, "Choose the conflicts first.")
-            return HttpResponseRedirect(reverse(LIST))
-        return self._decide(request, chosen)
-
-    def _decide(self, request, chosen):
-        refusal = ""
-        if request.method == "POST":
-            try:
-                return self._decided(request, chosen)
-            except Refused as refused:
-                refusal = str(refused)
-                chosen = _chosen([one.pk for one in chosen])
-        one = chosen[0]
-        earlier = Conflict.objects.filter(account=one.account_id, fact=one.fact).exclude(pk=one.pk)
-        return page(
-            request,
-            "demarc/conflict.html",
-            title=str(one) if len(chosen) == 1 else f"{len(chosen)} conflicts",
-            model_admin=self,
-            original=one if len(chosen) == 1 else None,
-            one=one if len(chosen) == 1 else None,
-            rows=[_row(each) for each in chosen],
-            ids=",".join(str(each.pk) for each in chosen),
-            seen=" ".join(conflicts.token(each) for each in chosen),
-            open=[each for each in chosen if each.status == Status.OPEN],
-            badge=BADGES.get(one.status, ""),
-            asks=any(conflicts.asks(each) for each in chosen if each.status == Status.OPEN),
-            questions=_questions(one, request.POST),
-            earlier=[_row(each) for each in earlier[:LAST]] if len(chosen) == 1 else [],
-            why_not=permissions.resolve_conflict(by=request.user),
-            note=request.POST.get("note", ""),
-            refusal=refusal,
-            status=409 if refusal else 200,
-        )
-
-    def _decided(self, request, chosen):
-        verb = request.POST.get("verb")
-        if verb not in VERBS:
-            raise Refused("value_not_chosen")
-        answers = {name: request.POST.get(name, "") for name in conflicts.ANSWERS}
-        tokens = request.POST.get("seen", "").split()
-        seen = {
-            one.pk: next((token for token in tokens if token.startswith(f"{one.pk}:")), "") for one in chosen
-        }
-        note = request.POST.get("note", "")
-        VERBS[verb](chosen, by=request.user, note=note, answers=answers, seen=seen)
-        many = plural(len(chosen), "value,values")
-        said = (
-            f"{many} taken over. Segments follow with the next recalculation."
-            if verb == "take"
-            else f"{many} kept."
-        )
-        messages.success(request, said)
-        return HttpResponseRedirect(reverse(LIST))
-
-    # -- reporting
-
-    def report_view(self, request):
-        """The form in which somebody says that a value is wrong; the POST makes it wait for a decision."""
-        if not permissions.may(permissions.report_conflict(by=request.user)):
-            raise PermissionDenied
-        sent = request.POST if request.method == "POST" else request.GET
-        key = sent.get("account", "")
-        account = (
-            Account.objects.select_related("parent").filter(pk=int(key)).first()
-            if key.isdecimal() and len(key) < 19
-            else None
-        )
-        if account is None:
-            raise Http404("There is no such account.")
-        typed = {name: sent.get(name, "") for name in ("fact", "value", "reason")}
-        refusal = ""
-        if request.method == "POST":
-            try:
-                conflicts.report(
-                    account, typed["fact"], typed["value"], by=request.user, reason=typed["reason"]
-                )
-                messages.success(request, "Thank you. CS Ops decides, and nothing changes before that.")
-                return HttpResponseRedirect(reverse(ACCOUNT, args=[account.pk]))
-            except Refused as refused:
-                refusal = str(refused)
-        return page(
-            request,
-            "demarc/conflict_report.html",
-            title="Report wrong data",
-            model_admin=self,
-            account=account,
-            facts=[(fact, label(fact), value(fact, _now(account, fact))) for fact in conflicts.REPORTABLE],
-            typed=typed,
-            refusal=refusal,
-            status=409 if refusal else 200,
-        )
+        return ConflictPage.as_view(admin=self)(request, pk=unquote(object_id))
 
 
 def _chosen(ids):
@@ -276,7 +279,6 @@ def _row(one):
         "proposed": value(one.fact, one.proposed_value),
         "proposed_source": source(one.proposed_source),
         "person": history.who(one, "opened_by") if one.proposed_source in BY_PEOPLE else "",
-        "badge": BADGES.get(one.status, ""),
         "effects": [_effect(effect) for effect in one.effects],
     }
 
@@ -288,13 +290,6 @@ def _effect(effect):
         return f"{effect['layer']} by the rules: {was or 'needs data'} → {then or 'needs data'}"
     was, then = ("no" if points is None else points for points in (was, then))
     return f"{effect['layer']}: {effect['measure']} {was} → {then} points"
-
-
-def _questions(one, sent):
-    fields = (Conflict._meta.get_field(name) for name in conflicts.ANSWERS)
-    return [
-        (field.name, field.verbose_name, sent.get(field.name, getattr(one, field.name))) for field in fields
-    ]
 
 
 def _now(account, fact):

@@ -16,7 +16,7 @@ def part(request):
     waiting = home.waiting(user, at=now)
     csm = getattr(user, "csm", None)
     return {
-        "template": "demarc/home_waiting.html",
+        "template": "governance/home/waiting.html",
         "step": home.step(waiting),
         "waiting": waiting,
         "own": home.own(csm, at=now) if csm else None,

@@ -2,12 +2,12 @@
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpResponseRedirect
 from django.urls import reverse
 
-from accounts.admin.governed import page
+from accounts.admin.fields import Text, Tick
+from accounts.admin.imports import rejected
+from accounts.admin.verbs import VerbForm, VerbPage, row
 from accounts.models import ImportBatch
-from core.refusals import Refused
 from governance import import_gate, permissions
 
 from .people import answered
@@ -15,34 +15,40 @@ from .people import answered
 PAGE = "admin:accounts_importbatch_change"
 
 
+class AskForm(VerbForm):
+    at = {"request_reason_missing": "why", "rejected_rows_unanswered": "skip_rejected"}
+    skip_rejected = Tick()
+    why = Text(rows=3, needed=True, help="Those who decide read it, and it is kept.")
+
+    def carry_out(self):
+        asked = import_gate.ask(self.thing, by=self.by, **self.cleaned_data)
+        return answered(self.page.request, asked, reverse(PAGE, args=[self.thing.pk]))
+
+
+class AskPage(VerbPage):
+    title = "Ask for an import"
+    template = "governance/approvals/ask_import.html"
+    verbs = {"ask": AskForm}
+
+    def load(self, pk):
+        if permissions.ask_import(by=self.request.user):
+            raise PermissionDenied
+        return row(ImportBatch.objects.all(), pk, "import")
+
+    def elsewhere(self):
+        offered = import_gate.on_import_page(self.thing, by=self.request.user)
+        if self.request.method == "POST" or (offered and not offered["request"]):
+            return ""
+        return offered["request_url"] if offered else reverse(PAGE, args=[self.thing.pk])
+
+    def context(self):
+        return {
+            "original": self.thing,
+            "batch": self.thing,
+            "sentences": import_gate.sentences(self.thing),
+            "rejected": rejected(self.thing),
+        }
+
+
 def ask_view(request, pk):
-    if permissions.ask_import(by=request.user):
-        raise PermissionDenied
-    batch = ImportBatch.objects.filter(pk=pk).first()
-    if batch is None:
-        raise Http404("There is no such import.")
-    offered = import_gate.on_import_page(batch, by=request.user)
-    if request.method != "POST" and (offered is None or offered["request"]):
-        return HttpResponseRedirect(offered["request_url"] if offered else reverse(PAGE, args=[pk]))
-    refusal = ""
-    if request.method == "POST":
-        try:
-            asked = import_gate.ask(
-                batch, by=request.user, why=request.POST.get("why", ""), skip_rejected="skip_rejected" in request.POST
-            )  # fmt: skip
-            return answered(request, asked, reverse(PAGE, args=[pk]))
-        except Refused as refused:
-            refusal = str(refused)
-    return page(
-        request,
-        "demarc/import_ask.html",
-        title="Ask for an import",
-        model_admin=admin.site._registry[ImportBatch],
-        original=batch,
-        batch=batch,
-        sentences=import_gate.sentences(batch),
-        rejected=sum(one["rejected"] for one in [*batch.files, *batch.queries]),
-        why=request.POST.get("why", ""),
-        refusal=refusal,
-        status=409 if refusal else 200,
-    )
+    return AskPage.as_view(admin=admin.site._registry[ImportBatch])(request, pk=pk)

@@ -4,11 +4,13 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import Http404, HttpResponseRedirect
+from django.http import HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
+from accounts.admin.fields import Tick
 from accounts.admin.governed import page
+from accounts.admin.verbs import VerbForm, VerbPage, row
 from core.organisation import organisation
 from core.wording import plural
 from governance import notifications
@@ -17,39 +19,44 @@ from governance.models import Notification, Preference
 PER_PAGE = 50
 
 
-def inbox_view(request):
-    """What this person was told, unread first; the POST marks a line as read, and opens it, or all of them."""
-    mine = Notification.objects.filter(user=request.user).select_related("mail")
-    if request.method == "POST":
-        return _read(request, mine)
-    unread = notifications.unread(request.user)
-    everything = "all" in request.GET or not unread
-    rows = mine if everything else mine.unread()
-    return page(
-        request,
-        "demarc/notifications.html",
-        title="Inbox",
-        rows=Paginator(rows.order_by("-urgent", "-pk") if not everything else rows, PER_PAGE).get_page(
-            request.GET.get("p")
-        ),
-        unread=unread,
-        everything=everything,
-        wish=_wish(request.user),
-        mailed=settings.MAILED,
-    )
+class ReadForm(VerbForm):
+    """Marks a line as read, and opens it, or all of them."""
+
+    open = Tick()
+
+    def carry_out(self):
+        key = self.page.sent("line")
+        if not key:
+            count = notifications.read(self.thing)
+            self.say(f"{plural(count, 'line is,lines are')} marked as read.")
+            return reverse("inbox")
+        line = row(self.thing, key, "line")
+        notifications.read(self.thing.filter(pk=line.pk))
+        return line.link if self.cleaned_data["open"] else reverse("inbox")
 
 
-def _read(request, mine):
-    key = request.POST.get("line", "")
-    if not key:
-        count = notifications.read(mine)
-        messages.success(request, f"{plural(count, 'line is,lines are')} marked as read.")
-        return HttpResponseRedirect(reverse("inbox"))
-    if not (key.isdecimal() and len(key) < 19):
-        raise Http404
-    line = get_object_or_404(mine, pk=key)
-    notifications.read(mine.filter(pk=line.pk))
-    return HttpResponseRedirect(line.link if "open" in request.POST else reverse("inbox"))
+class InboxPage(VerbPage):
+    """What this person was told, unread first."""
+
+    title = "Inbox"
+    template = "governance/inbox/inbox.html"
+    verbs = {"read": ReadForm}
+
+    def load(self):
+        return Notification.objects.filter(user=self.request.user)
+
+    def context(self):
+        request, mine = self.request, self.thing
+        unread = notifications.unread(request.user)
+        everything = "all" in request.GET or not unread
+        rows = mine if everything else mine.unread().order_by("-urgent", "-pk")
+        return {
+            "rows": Paginator(rows, PER_PAGE).get_page(request.GET.get("p")),
+            "unread": unread,
+            "everything": everything,
+            "wish": _wish(request.user),
+            "mailed": settings.MAILED,
+        }
 
 
 def line_view(request, pk):
@@ -58,7 +65,7 @@ def line_view(request, pk):
     about = notifications.about(line)
     return page(
         request,
-        "demarc/notification.html",
+        "governance/inbox/line.html",
         title=line.text.rstrip("."),
         line=line,
         rows=Paginator(about, PER_PAGE).get_page(request.GET.get("p")),
@@ -83,7 +90,7 @@ def preferences_view(request):
         return HttpResponseRedirect(reverse("inbox"))
     return page(
         request,
-        "demarc/notification_preferences.html",
+        "governance/inbox/preferences.html",
         title="How I am told",
         form=form,
         digest=notifications.DIGEST,

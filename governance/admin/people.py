@@ -1,7 +1,6 @@
 """People and their roles: who may log in, which roles they have and ask for, and who decides for whom while away."""
 
-from datetime import date
-
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -16,8 +15,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from accounts.admin.fields import Day, Line, Row, Text
 from accounts.admin.governed import ByVerbs, GovernedAdmin, PlainAdmin, page
-from core import wording
+from accounts.admin.verbs import VerbForm, VerbPage, pressed, row
+from core import badges, wording
 from core.refusals import Refused
 from governance import approvals, deciders, delegations, logins, people, permissions
 from governance.models import ApprovalRequest, Delegation, Event
@@ -51,6 +52,108 @@ def _own_name(user):
     return check
 
 
+class _PersonForm(VerbForm):
+    def done(self, text):
+        self.say(text)
+        return reverse(PAGE, args=[self.thing.pk])
+
+
+class RolesForm(_PersonForm):
+    """The roles somebody shall have, and why: a request, or at set-up done at once."""
+
+    at = {"request_reason_missing": "why"}
+    role = forms.MultipleChoiceField(
+        required=False, choices=[(name, name) for name in ROLES], widget=forms.CheckboxSelectMultiple
+    )
+    why = Text(rows=3, needed=True, help="Those who decide read it, and it is kept.")
+
+    def start(self):
+        wanted, waiting = set(self.page.held), self.page.waiting
+        if waiting:
+            wanted = (wanted | set(waiting.content["add"])) - set(waiting.content["remove"])
+        return {"role": list(wanted), "why": waiting.why if waiting else ""}
+
+    def carry_out(self):
+        wanted, held = set(self.cleaned_data["role"]), set(self.page.held)
+        said = {"add": wanted - held, "remove": (held - wanted) & set(ROLES), "by": self.by}
+        if self.page.setting_up:
+            people.set_up(self.thing, add=said["add"], by=self.by)
+            return self.done(f"{self.thing.get_username()} has the role now.")
+        said["why"] = self.cleaned_data["why"]
+        if self.page.waiting:
+            asked = people.change(self.page.waiting, seen=self.seen, **said)
+        else:
+            asked = people.ask(self.thing, **said)
+        return answered(self.page.request, asked, reverse(PAGE, args=[self.thing.pk]))
+
+
+class RolesPage(VerbPage):
+    template = "governance/people/ask_roles.html"
+    verbs = {"ask": RolesForm}
+
+    def load(self, pk):
+        user, by = row(User.objects.all(), pk, "person"), self.request.user
+        self.setting_up = not people.set_up_refusal(by=by)
+        if permissions.ask_role(user, by=by) and not self.setting_up:
+            raise PermissionDenied
+        self.held, self.waiting = people.roles_of(user), _open_request(user)
+        return user
+
+    def token(self):
+        return approvals.token(self.waiting) if self.waiting else ""
+
+    def context(self):
+        return {
+            "title": f"Roles of {self.thing.get_username()}",
+            "original": self.thing,
+            "person": self.thing,
+            "held": self.held,
+            "roles": ROLES,
+            "waiting": self.waiting,
+            "setting_up": self.setting_up,
+        }
+
+
+class _LoginForm(_PersonForm):
+    part = "login"
+    at = {"reason_missing": "reason"}
+    reason = Text(needed=True)
+
+
+class CloseForm(_LoginForm):
+    def carry_out(self):
+        people.deactivate(self.thing, by=self.by, **self.cleaned_data)
+        return self.done(f"The login of {self.thing.get_username()} is closed.")
+
+
+class OpenForm(_LoginForm):
+    def carry_out(self):
+        people.reactivate(self.thing, by=self.by, **self.cleaned_data)
+        return self.done(f"The login of {self.thing.get_username()} is open again.")
+
+
+class LoginPage(VerbPage):
+    """Closes somebody's login, or opens it again."""
+
+    template = "governance/people/login.html"
+    verbs = {"close": CloseForm, "open": OpenForm}
+
+    def load(self, pk):
+        if permissions.manage_people(by=self.request.user):
+            raise PermissionDenied
+        return row(User.objects.all(), pk, "person")
+
+    def context(self):
+        check = permissions.deactivate if self.thing.is_active else permissions.reactivate
+        return {
+            "title": f"Login of {self.thing.get_username()}",
+            "original": self.thing,
+            "person": self.thing,
+            "roles": people.roles_of(self.thing),
+            "why_not": check(self.thing, by=self.request.user),
+        }
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, PlainAdmin):
     """People who log in. Roles, and whether the login is open, are changed on pages of their own: with a reason."""
@@ -58,7 +161,7 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    change_form_template = "demarc/person.html"
+    change_form_template = "governance/people/person.html"
     actions = None
     filter_horizontal = []
     list_filter = ["is_active", "groups"]
@@ -154,8 +257,7 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
 
     @admin.display(description="Login", ordering="is_active")
     def open(self, user):
-        kind, said = ("ok", "open") if user.is_active else ("bad", "closed")
-        return format_html('<span class="dm-badge {}">{}</span>', kind, said)
+        return badges.badge("open", "ok") if user.is_active else badges.badge("closed", "bad")
 
     @admin.display(description="Last login", ordering="last_login")
     def last_login_shown(self, user):
@@ -166,15 +268,14 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
     def get_urls(self):
         wrap = self.admin_site.admin_view
         return [
-            path("<int:pk>/roles/", wrap(self.roles_view), name="auth_user_roles"),
-            path("<int:pk>/login/", wrap(self.login_view), name="auth_user_login"),
+            path("<int:pk>/roles/", wrap(RolesPage.as_view(admin=self)), name="auth_user_roles"),
+            path("<int:pk>/login/", wrap(LoginPage.as_view(admin=self)), name="auth_user_login"),
             path("<int:pk>/lift/", wrap(self.lift_view), name="auth_user_lift"),
             *super().get_urls(),
         ]
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        key = unquote(object_id)
-        user = self._get(int(key)) if key.isdecimal() and len(key) < 10 else None
+        user = self.get_object(request, unquote(object_id))
         extra = {}
         if user is not None:
             about = Event.objects.filter(kind__in=HAPPENS, data__user=user.pk)
@@ -191,108 +292,16 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
             }
         return super().change_view(request, object_id, form_url, extra | (extra_context or {}))
 
-    def roles_view(self, request, pk):
-        """Which roles somebody gets and loses, and why: a request, or at set-up done at once."""
-        user = self._get(pk) or self._missing()
-        permissions_refusal = permissions.ask_role(user, by=request.user)
-        setting_up = not people.set_up_refusal(by=request.user)
-        if permissions_refusal and not setting_up:
-            raise PermissionDenied
-        waiting, refusal = _open_request(user), permissions_refusal
-        if request.method == "POST" and not refusal:
-            try:
-                return self._ask(request, user, waiting, setting_up)
-            except Refused as refused:
-                refusal, waiting = str(refused), _open_request(user)
-        held = people.roles_of(user)
-        wanted = request.POST.getlist("role") if request.method == "POST" else held
-        if waiting and request.method != "POST":
-            wanted = [
-                one
-                for one in ROLES
-                if one in {*held, *waiting.content["add"]} - set(waiting.content["remove"])
-            ]
-        return page(
-            request,
-            "demarc/person_roles.html",
-            title=f"Roles of {user.get_username()}",
-            model_admin=self,
-            original=user,
-            person=user,
-            roles=[{"name": name, "does": role.does, "held": name in held, "on": name in wanted} for name, role in ROLES.items()],
-            waiting=waiting,
-            seen=approvals.token(waiting) if waiting else "",
-            why=request.POST.get("why", waiting.why if waiting else ""),
-            setting_up=setting_up,
-            refusal=refusal,
-            status=409 if refusal else 200,
-        )  # fmt: skip
-
-    def _ask(self, request, user, waiting, setting_up):
-        wanted, held = set(request.POST.getlist("role")), set(people.roles_of(user))
-        said = {"add": wanted - held, "remove": (held - wanted) & set(ROLES)}
-        if setting_up:
-            people.set_up(user, by=request.user, add=said["add"])
-            messages.success(request, f"{user.get_username()} has the role now.")
-            return HttpResponseRedirect(reverse(PAGE, args=[user.pk]))
-        why = request.POST.get("why", "")
-        if waiting:
-            seen = request.POST.get("seen", "")
-            asked = people.change(waiting, by=request.user, seen=seen, why=why, **said)
-        else:
-            asked = people.ask(user, by=request.user, why=why, **said)
-        return answered(request, asked, reverse(PAGE, args=[user.pk]))
-
-    def login_view(self, request, pk):
-        """Close somebody's login, or open it again; with a reason."""
-        user = self._get(pk) or self._missing()
-        check, verb = (
-            (permissions.deactivate, people.deactivate)
-            if user.is_active
-            else (permissions.reactivate, people.reactivate)
-        )
-        if permissions.manage_people(by=request.user):
-            raise PermissionDenied
-        refusal = check(user, by=request.user)
-        if request.method == "POST":
-            try:
-                verb(user, by=request.user, reason=request.POST.get("reason", ""))
-                said = "closed" if user.is_active else "open again"
-                messages.success(request, f"The login of {user.get_username()} is {said}.")
-                return HttpResponseRedirect(reverse(PAGE, args=[user.pk]))
-            except Refused as refused:
-                refusal = str(refused)
-        return page(
-            request,
-            "demarc/person_login.html",
-            title=f"Login of {user.get_username()}",
-            model_admin=self,
-            original=user,
-            person=user,
-            roles=people.roles_of(user),
-            reason=request.POST.get("reason", ""),
-            refusal=refusal,
-            status=409 if refusal and request.method == "POST" else 200,
-        )
-
     def lift_view(self, request, pk):
         """Let somebody log in again whom wrong passwords have locked out."""
-        user = self._get(pk) or self._missing()
+        user = row(User.objects.all(), pk, "person")
         if permissions.lift_lock(user, by=request.user):
             raise PermissionDenied
-        if request.method == "POST":
-            try:
-                logins.lift(user, by=request.user)
-                messages.success(request, f"{user.get_username()} can log in again.")
-            except Refused as refused:
-                messages.warning(request, str(refused))
-        return HttpResponseRedirect(reverse(PAGE, args=[user.pk]))
-
-    def _get(self, pk):
-        return User.objects.filter(pk=pk).first()
-
-    def _missing(self):
-        raise Http404("There is no such person.")
+        page_of = reverse(PAGE, args=[user.pk])
+        if request.method != "POST":
+            return HttpResponseRedirect(page_of)
+        said = f"{user.get_username()} can log in again."
+        return pressed(request, lambda: logins.lift(user, by=request.user), said=said, to=page_of)
 
 
 def _open_request(user):
@@ -300,12 +309,12 @@ def _open_request(user):
 
 
 def answered(request, asked, otherwise):
-    """After something was asked for: to the request, or back with the news where it is done already."""
+    """The address after something was asked for: of the request, or `otherwise` where it is done already."""
     if asked.status == ApprovalRequest.Status.APPLIED:
         messages.success(request, f"Done, and logged: {asked.subject}.")
-        return HttpResponseRedirect(otherwise)
+        return otherwise
     messages.success(request, "Sent for approval. It takes effect once the right people have approved it.")
-    return HttpResponseRedirect(reverse(REQUEST, args=[asked.pk]))
+    return reverse(REQUEST, args=[asked.pk])
 
 
 @admin.register(Group)
@@ -324,7 +333,7 @@ class RoleAdmin(ByVerbs, PlainAdmin):
         order = {name: place for place, name in enumerate(ROLES)}
         found = sorted(self.get_queryset(request), key=lambda one: order.get(one.name, len(order)))
         rows = [{"role": one, "does": self.does(one), "members": self.members(one)} for one in found]
-        return page(request, "demarc/roles.html", title="Roles", model_admin=self, rows=rows)
+        return page(request, "governance/people/roles.html", title="Roles", model_admin=self, rows=rows)
 
     @admin.display(description="What it does")
     def does(self, group):
@@ -350,7 +359,7 @@ class RoleAdmin(ByVerbs, PlainAdmin):
         reads = [one.name.removeprefix("Can view ") for one in held if one.codename.startswith("view_")]
         return page(
             request,
-            "demarc/role.html",
+            "governance/people/role.html",
             title=group.name,
             model_admin=self,
             original=group,
@@ -381,6 +390,65 @@ def _together(sentences):
     return sorted(rest) + sorted(found, key=lambda one: one.rpartition(" ")[2].lower())
 
 
+class AbsenceForm(VerbForm):
+    absent = Row("Who is away", gone="Choose who.", rows=User.objects.none(), empty=None)
+    delegate = Row("Who decides instead", gone="Choose who.", missing="Choose who.", rows=User.objects.none())
+    from_date = Day("First day", missing="Say which day is the first one.")
+    until_date = Day("Last day", missing="Say which day is the last one.")
+    reason = Line("Why (optional)")
+
+    def prepare(self):
+        active = User.objects.filter(is_active=True).order_by("username")
+        delegates = active.exclude(groups__name__in=deciders.NEVER)
+        self.fields["absent"].queryset = active
+        self.fields["delegate"].queryset = (
+            delegates if self.page.may_others else delegates.exclude(pk=self.by.pk)
+        )
+        self.fields["until_date"].between(timezone.localdate())
+
+    def start(self):
+        return {"absent": self.by.pk, "from_date": timezone.localdate()}
+
+    def carry_out(self):
+        absent = self.cleaned_data.pop("absent") or self.by
+        made = delegations.enter(absent, by=self.by, **self.cleaned_data)
+        self.say(f"{made.delegate.get_username()} decides for {made.absent.get_username()}.")
+        return self.page.request.path
+
+
+class StandInsPage(VerbPage):
+    """Those away now and later, and the form in which an absence is entered."""
+
+    title = "Stand-ins"
+    template = "governance/people/stand_ins.html"
+    verbs = {"enter": AbsenceForm}
+
+    def load(self):
+        user = self.request.user
+        self.may_others = user.has_perm("governance.add_delegation")
+        self.may_enter = self.may_others or _decides(user)
+        if not self.admin.has_view_permission(self.request):
+            raise PermissionDenied
+        if self.request.method == "POST" and not self.may_enter:
+            raise PermissionDenied
+
+    def context(self):
+        today = timezone.localdate()
+        found = Delegation.objects.select_related("absent", "delegate").filter(until_date__gte=today)
+        return {
+            "rows": [
+                {
+                    "one": absence,
+                    "now": absence.from_date <= today,
+                    "may_end": permissions.may(permissions.end_absence(absence, by=self.request.user)),
+                }
+                for absence in found.order_by("from_date", "pk")
+            ],
+            "may_enter": self.may_enter,
+            "may_others": self.may_others,
+        }
+
+
 @admin.register(Delegation)
 class DelegationAdmin(GovernedAdmin):
     """Who decides for whom while they are away. Everybody enters their own absence."""
@@ -403,96 +471,29 @@ class DelegationAdmin(GovernedAdmin):
         return False
 
     def get_urls(self):
-        end = path(
-            "<int:pk>/end/", self.admin_site.admin_view(self.end_view), name="governance_delegation_end"
-        )
+        wrap = self.admin_site.admin_view
+        end = path("<int:pk>/end/", wrap(self.end_view), name="governance_delegation_end")
         return [end, *super().get_urls()]
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         return HttpResponseRedirect(self._address("changelist"))
 
     def changelist_view(self, request, extra_context=None):
-        """Those away now and later, and the form; the POST enters an absence."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        may_others = request.user.has_perm("governance.add_delegation")
-        if not may_others and not _decides(request.user) and request.method == "POST":
-            raise PermissionDenied
-        refusal = ""
-        if request.method == "POST":
-            try:
-                return self._enter(request)
-            except Refused as refused:
-                refusal = str(refused)
-        today = timezone.localdate()
-        rows = Delegation.objects.select_related("absent", "delegate").order_by("from_date", "pk")
-        rows = [
-            {"one": one, "now": one.from_date <= today, "may_end": permissions.may(permissions.end_absence(one, by=request.user))}
-            for one in rows.filter(until_date__gte=today)
-        ]  # fmt: skip
-        active = User.objects.filter(is_active=True).order_by("username")
-        return page(
-            request,
-            "demarc/delegations.html",
-            title="Stand-ins",
-            model_admin=self,
-            rows=rows,
-            may_enter=may_others or _decides(request.user),
-            may_others=may_others,
-            people=active,
-            delegates=active.exclude(groups__name__in=deciders.NEVER),
-            typed={name: request.POST.get(name, "") for name in ("absent", "delegate", "from_date", "until_date", "reason")},
-            today=today,
-            refusal=refusal,
-            status=409 if refusal else 200,
-        )  # fmt: skip
-
-    def _enter(self, request):
-        sent = request.POST
-        absent = _person(sent.get("absent")) if sent.get("absent") else request.user
-        made = delegations.enter(
-            absent,
-            by=request.user,
-            delegate=_person(sent.get("delegate")),
-            from_date=_date(sent.get("from_date"), "first"),
-            until_date=_date(sent.get("until_date"), "last"),
-            reason=sent.get("reason", "")[:400],
-        )
-        messages.success(request, f"{made.delegate.get_username()} decides for {made.absent.get_username()}.")
-        return HttpResponseRedirect(self._address("changelist"))
+        return StandInsPage.as_view(admin=self)(request)
 
     def end_view(self, request, pk):
+        there = Delegation.objects.filter(pk=pk).first()
         if request.method != "POST":
             return HttpResponseRedirect(self._address("changelist"))
-        one = Delegation.objects.filter(pk=pk).first()
-        if one is None:
-            messages.warning(request, "This was ended already.")
-            return HttpResponseRedirect(self._address("changelist"))
-        if permissions.end_absence(one, by=request.user):
+        if there and permissions.end_absence(there, by=request.user):
             raise PermissionDenied
-        try:
-            delegations.end(one, by=request.user)
-            messages.success(request, "Ended: nobody stands in any more.")
-        except Refused as refusal:
-            messages.error(request, str(refusal))
-        return HttpResponseRedirect(self._address("changelist"))
+        return pressed(
+            request,
+            lambda: delegations.end(there or Delegation(pk=pk), by=request.user),
+            said="Ended: nobody stands in any more.",
+            to=self._address("changelist"),
+        )
 
 
 def _decides(user):
     return user.has_perm("governance.decide_request")
-
-
-def _person(text):
-    found = (
-        User.objects.filter(pk=int(text)).first() if text and text.isdecimal() and len(text) < 10 else None
-    )
-    if found is None:
-        raise Refused("person_not_chosen")
-    return found
-
-
-def _date(text, which):
-    try:
-        return date.fromisoformat(text or "")
-    except ValueError:
-        raise Refused("absence_day_missing", which=which) from None

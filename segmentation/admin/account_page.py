@@ -311,10 +311,10 @@ def _why(account, layer, product, at, standing):
 
 
 def _stale(why):
-    """Data fields of the explanation that are older than they should be."""
+    """Names of data fields of the explanation that are older than they should be."""
     rows = [row for group in why["dimensions"] for row in group["criteria"]] + why.get("requires", [])
     return [
-        row
+        row["name"]
         for row in rows
         if row.get("observed")
         and row.get("age_days") is not None

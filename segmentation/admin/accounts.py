@@ -6,28 +6,29 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, Prefetch
-from django.http import Http404, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.module_loading import import_string
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from accounts import catalogue, corrections, exports
+from accounts import catalogue, corrections
+from accounts.admin import downloads
+from accounts.admin.fields import number
 from accounts.admin.governed import Changes, GovernedAdmin, page
 from accounts.admin.people import CsmFilter
 from accounts.catalogue import ACCOUNT_FACTS
 from accounts.models import Account
 from accounts.revenue import with_arr
-from core import wording
+from core import badges, wording
 from segmentation import declarations
 from segmentation.models import Assignment, Layer, Segment, ServiceModel
 
 from . import account_page
 from .declarations import of_account, propose_page
 
-EXPORT_ROWS = 2_000
 FEW_FOUND = 500  # accounts found by a search that are put in order by themselves
 _FIRST = ["name", "domain", "parent", "kind", "status", "excluded", "exclusion_reason", "csm"]
 CORRECTABLE = _FIRST + [name for name in ACCOUNT_FACTS if name not in (*_FIRST, "external_id")]
@@ -149,7 +150,7 @@ class AccountAdmin(GovernedAdmin):
     search_fields = ["name", "external_id", "domain"]
     empty_text = "They come from a CRM export. You see everything before it is saved."
     search_help_text = "Name, account ID or web domain"
-    list_before_template = "demarc/account_list_before.html"
+    list_before_template = "segmentation/account/list_before.html"
     ordering = ["name"]
     autocomplete_fields = ["csm", "parent"]
     actions = ["declare", "override"]
@@ -212,7 +213,7 @@ class AccountAdmin(GovernedAdmin):
     def segment(self, account):
         state = account.primary_state[0] if account.primary_state else None
         if state is None:
-            return format_html('<span class="dm-badge">{}</span>', "not evaluated")
+            return badges.badge("not evaluated")
         parts = [("brand", state.effective.name)] if state.effective else []
         if state.computed is None:
             parts.append(("bad", "Needs data"))
@@ -220,7 +221,7 @@ class AccountAdmin(GovernedAdmin):
             parts.append(("warn", f"rules say {state.computed.name}"))
         if state.provisional:
             parts.append(("", "Provisional"))
-        return format_html_join(" ", '<span class="dm-badge {}">{}</span>', parts)
+        return format_html_join(" ", "{}", ([badges.badge(text, colour)] for colour, text in parts))
 
     @admin.display(description="ARR", ordering="arr_now")
     def arr_shown(self, account):
@@ -261,15 +262,15 @@ class AccountAdmin(GovernedAdmin):
             "provisional",
             "arr",
         ]
-        header += ["currency", "csm", "kind", "status", "as_of", "filter"]
-        today = timezone.localdate().isoformat()
+        header += ["currency", "csm", "kind", "status"]
         rows = (
-            _export_row(account, today, filters or "all accounts")
-            for account in with_arr(changes.queryset, timezone.localdate()).iterator(chunk_size=EXPORT_ROWS)
+            _export_row(account)
+            for account in with_arr(changes.queryset, timezone.localdate()).iterator(
+                chunk_size=downloads.ROWS
+            )
         )
-        answer = StreamingHttpResponse(exports.lines(header, rows), content_type="text/csv; charset=utf-8")
-        answer["Content-Disposition"] = f'attachment; filename="accounts-{today}.csv"'
-        return answer
+        said = filters or "all accounts"
+        return downloads.csv_list("accounts", header, rows, said=said, ends=("as_of", "filter"))
 
     def has_declare_permission(self, request):
         return declarations.may_propose(request.user)
@@ -299,25 +300,20 @@ class AccountAdmin(GovernedAdmin):
     def change_view(self, request, object_id, form_url="", extra_context=None):
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
-        key = unquote(object_id)
-        found = (
-            key.isdecimal()
-            and len(key) < 19
-            and account_page.context(
-                request,
-                int(key),
-                Account.objects.all(),
-                layer_key=request.GET.get("layer", ""),
-                product_key=request.GET.get("product", ""),
-                at_text=request.GET.get("at", ""),
-                show=request.GET.get("show", ""),
-            )
+        found = account_page.context(
+            request,
+            number(unquote(object_id)),
+            Account.objects.all(),
+            layer_key=request.GET.get("layer", ""),
+            product_key=request.GET.get("product", ""),
+            at_text=request.GET.get("at", ""),
+            show=request.GET.get("show", ""),
         )
         if not found:
             raise Http404("There is no such account.")
         return page(
             request,
-            "demarc/account.html",
+            "segmentation/account/account.html",
             title=str(found["account"]),
             model_admin=self,
             original=found["account"],
@@ -359,7 +355,7 @@ def _further_filters():
     return [import_string(path) for path in settings.ACCOUNT_LIST_FILTERS]
 
 
-def _export_row(account, today, filters):
+def _export_row(account):
     state = account.primary_state[0] if account.primary_state else None
     return [
         account.external_id,
@@ -373,6 +369,4 @@ def _export_row(account, today, filters):
         account.csm.email if account.csm else "",
         account.kind,
         account.status,
-        today,
-        filters,
     ]

@@ -1,13 +1,13 @@
 """Checks on the page of a version: what to mend, what to answer for, what passed, and the four tests of its segments."""
 
-from django.contrib import messages
+from django import forms
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponseRedirect
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
 
-from accounts.admin.governed import page
+from accounts.admin.fields import Text, Tick
+from accounts.admin.verbs import VerbForm, VerbPage, row
 from core.refusals import Refused
 from segmentation import checks, portfolio, versions
 from segmentation.checks import accounts, acknowledgements, segments
@@ -26,47 +26,61 @@ def urls(model_admin, wrap):
             f"<int:pk>/{name}/", wrap(view), {"model_admin": model_admin}, f"segmentation_definition_{name}"
         )
 
-    return [address("checks", checks_view), address("acknowledge", require_POST(acknowledge_view))]
+    return [address("checks", checks_view), address("acknowledge", require_POST(checks_view))]
 
 
 def checks_view(request, pk, model_admin):
     """The checks of a version: as part of its page, or as a page of their own."""
-    if not model_admin.has_view_permission(request):
-        raise PermissionDenied
-    definition = get_object_or_404(Definition.objects.select_related("layer"), pk=pk)
-    found = _context(request, definition)
-    if "HX-Request" in request.headers:
-        return render(request, "demarc/checks.html", found)
-    return page(
-        request,
-        "demarc/checks_page.html",
-        title="Checks",
-        model_admin=model_admin,
-        original=definition,
-        **found,
-    )
+    view = ChecksPage(admin=model_admin)
+    view.setup(request, pk=pk)
+    if "HX-Request" not in request.headers:
+        return view.dispatch(request, pk=pk)
+    definition = view.load(pk)
+    form = AcknowledgeForm(definition, request.user, page=view)
+    return render(request, "segmentation/checks/checks.html", {"form": form, **_context(request, definition)})
 
 
-def acknowledge_view(request, pk, model_admin):
-    """Answers for the chosen warnings, all with one reason."""
-    definition = get_object_or_404(Definition.objects.select_related("layer"), pk=pk)
-    chosen = set(request.POST.getlist("warning"))
-    activating = request.POST.get("activating") == "1"
-    page_name = "ask_activation" if activating else PAGE
-    back = f"{reverse(page_name, args=[pk])}{'' if activating else '#checks'}"
-    try:
-        if not acknowledgements.may_acknowledge(request.user):
-            raise PermissionDenied
-        warnings = [one for one in _report(request, definition)[0].warnings if _name(one) in chosen]
+class AcknowledgeForm(VerbForm):
+    """Answers for the chosen warnings, all with one reason. Those that are gone meanwhile need no answer."""
+
+    at = {"warnings_unexplained": "reason"}
+    warning = forms.MultipleChoiceField(required=False)
+    reason = Text("Why these rules are used all the same", needed=True, help="For the warnings you ticked. It is kept with the version, for everybody who asks later.")  # fmt: skip
+    activating = Tick()  # whoever acknowledges goes back there
+
+    def prepare(self):
+        self.fields["reason"].widget.attrs["id"] = "answer"
+        self.fields["warning"].valid_value = lambda value: True
+
+    def carry_out(self):
+        chosen = self.cleaned_data["warning"]
+        report, _ = _report(self.page.request, self.thing)
+        warnings = [one for one in report.warnings if _name(one) in chosen]
         if not warnings:
             raise Refused("warnings_not_chosen")
-        reason = request.POST.get("reason", "")
-        acknowledgements.acknowledge(definition, warnings, reason=reason, by=request.user)
-    except Refused as refusal:
-        messages.error(request, str(refusal))
-    else:
-        messages.success(request, "Acknowledged. It is kept with this version.")
-    return HttpResponseRedirect(back)
+        acknowledgements.acknowledge(self.thing, warnings, reason=self.cleaned_data["reason"], by=self.by)
+        self.say("Acknowledged. It is kept with this version.")
+        if self.cleaned_data["activating"]:
+            return reverse("ask_activation", args=[self.thing.pk])
+        return f"{reverse(PAGE, args=[self.thing.pk])}#checks"
+
+
+class ChecksPage(VerbPage):
+    """The checks of a version as a page of their own, where warnings are answered for."""
+
+    title = "Checks"
+    template = "segmentation/checks/page.html"
+    verbs = {"acknowledge": AcknowledgeForm}
+
+    def load(self, pk):
+        if self.request.method == "POST" and not acknowledgements.may_acknowledge(self.request.user):
+            raise PermissionDenied
+        if not self.admin.has_view_permission(self.request):
+            raise PermissionDenied
+        return row(Definition.objects.select_related("layer"), pk, "version")
+
+    def context(self):
+        return {"original": self.thing, **_context(self.request, self.thing)}
 
 
 def _name(finding):
@@ -98,7 +112,7 @@ def _context(request, definition):
     found = {
         "definition": definition,
         "acknowledged": definition.acknowledgements.all(),
-        "activating": request.GET.get("activating") == "1",  # whoever acknowledges goes back there
+        "activating": "activating" in request.GET or "activating" in request.POST,
         "may_acknowledge": definition.status in acknowledgements.OPEN
         and acknowledgements.may_acknowledge(request.user),
     }

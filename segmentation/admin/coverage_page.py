@@ -21,7 +21,7 @@ def coverage_view(request):
     csms = load.csms if "all" in request.GET else load.csms[:CSMS]
     return page(
         request,
-        "demarc/coverage.html",
+        "segmentation/coverage/coverage.html",
         title="Coverage model",
         offers=coverage.offers(),
         load=load,
@@ -38,7 +38,7 @@ def customers_view(request):
     _may(request)
     return page(
         request,
-        "demarc/coverage_customers.html",
+        "segmentation/coverage/customers.html",
         title="How we serve our customers",
         offers=coverage.offers(for_customers=True),
         today=timezone.localdate(),

@@ -1,22 +1,21 @@
 """Declared values: what people proposed and confirmed, for one account or many; proposals that wait come first."""
 
-from datetime import date
-
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, Min, Q
-from django.http import Http404, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from accounts import exports
+from accounts.admin import downloads
+from accounts.admin.fields import Day, Row, Text, ids
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
+from accounts.admin.verbs import VerbForm, VerbPage, row
 from accounts.models import Account
 from core import history
-from core.refusals import Refused
 from core.wording import plural
 from segmentation import declarations, jobs_to_be_done
 from segmentation.models import Declaration, Layer, Segment
@@ -27,9 +26,7 @@ PROPOSE = "admin:segmentation_declaration_propose"
 ACCOUNT = "admin:accounts_account_change"
 PER_PAGE = 50
 NAMED = 20  # accounts named on a page about many
-BADGES = {"proposed": "warn", "confirmed": "ok", "rejected": "bad", "withdrawn": "", "replaced": ""}
 
-EXPORT_ROWS = 2_000
 EXPORTED = ["Account ID", "Account", "Segmentation", "Value", "Status", "Holds from", "Why", "Evidence"]
 EXPORTED += ["Proposed by", "Proposed at", "Confirmed by", "Confirmed at"]
 
@@ -52,7 +49,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
     def get_urls(self):
         wrap = self.admin_site.admin_view
         return [
-            path("propose/", wrap(self.propose_view), name="segmentation_declaration_propose"),
+            path("propose/", wrap(ProposePage.as_view(admin=self)), name="segmentation_declaration_propose"),
             *super().get_urls(),
         ]
 
@@ -68,7 +65,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
         waiting, in_force = _filtered(layer, text)
         return page(
             request,
-            "demarc/declarations.html",
+            "segmentation/declarations/list.html",
             title="Declared values",
             model_admin=self,
             layers=layers,
@@ -87,181 +84,234 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
         if not self.may_export(request):
             raise PermissionDenied
         layer, text = _asked(request, Layer.objects.all())
-        today = timezone.localdate().isoformat()
         said = " & ".join(
             filter(None, [f"search: {text}" if text else "", f"layer={layer.key}" if layer else ""])
         )
         waiting, in_force = _filtered(layer, text)
         waiting = waiting.select_related("account", "layer", "segment").order_by("proposed_at", "pk")
         rows = (
-            [*_exported(one), today, said or "everything"]
+            _exported(one)
             for found in (waiting, in_force)
-            for one in found.iterator(chunk_size=EXPORT_ROWS)
+            for one in found.iterator(chunk_size=downloads.ROWS)
         )
-        lines = exports.lines([*EXPORTED, "As of", "Filter"], rows)
-        answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-        answer["Content-Disposition"] = f'attachment; filename="declared-values-{today}.csv"'
-        return answer
-
-    # -- proposing
-
-    def propose_view(self, request):
-        """The form, for the accounts of the address or of the selection; the POST proposes."""
-        if not declarations.may_propose(request.user):
-            raise PermissionDenied
-        sent = request.POST if request.method == "POST" else request.GET
-        accounts = _accounts(sent.get("accounts", ""))
-        if not accounts:
-            raise Http404("There is no such account.")
-        typed, refusal = _typed(sent), ""
-        if request.method == "POST":
-            try:
-                return self._propose(request, accounts, typed)
-            except Refused as refused:
-                refusal = str(refused)
-        return propose_page(request, accounts, typed=typed, refusal=refusal, model_admin=self)
-
-    def _propose(self, request, accounts, typed):
-        segment = Segment.objects.select_related("layer").filter(pk=typed["segment"] or 0).first()
-        if segment is None:
-            raise Refused("declared_segment_not_chosen")
-        said = {
-            "reason": typed["reason"],
-            "evidence": typed["evidence"],
-            "from_date": _date(typed["from_date"]),
-        }
-        if len(accounts) > 1:
-            outcome = declarations.propose_for(accounts, segment, by=request.user, **said)
-            _tell(request, outcome, f"{segment.layer} {segment} is proposed for", "proposed")
-            return HttpResponseRedirect(reverse(LIST))
-        [account] = accounts
-        before = declarations.states(segment.layer, [account.pk])[account.pk].proposed
-        seen = typed["seen"] or None  # no segmentation was chosen yet: the page showed none
-        if before and typed["replaces"] == str(before.pk):
-            declarations.replace(before, segment, by=request.user, seen=seen, **said)
-        else:
-            declarations.propose(account, segment, by=request.user, seen=seen, **said)
-        messages.success(
-            request, f"{segment} is proposed for {account}. Somebody who confirms declared values decides."
-        )
-        return HttpResponseRedirect(_account_page(account))
-
-    # -- one of them, or all of one action
+        return downloads.csv_list("declared-values", EXPORTED, rows, said=said or "everything")
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        """What was declared, by whom and why; the POST confirms, rejects or withdraws."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        key = unquote(object_id)
-        one = _declaration(int(key)) if key.isdecimal() and len(key) < 19 else None
-        if one is None:
-            raise Http404("There is no such declared value.")
-        alone = "one" in request.POST or "one" in request.GET
-        refusal = ""
-        if request.method == "POST":
-            try:
-                return self._decide(request, one, alone)
-            except Refused as refused:
-                refusal, one = str(refused), _declaration(one.pk)
-        return self._page(request, one, alone, refusal)
+        return DeclarationPage.as_view(admin=self)(request, pk=unquote(object_id))
 
-    def _decide(self, request, one, alone):
-        wanted = DECIDE.get(request.POST.get("verb"))
-        if wanted is None:
-            raise Refused("step_not_chosen")
-        _, verb, verb_for_all, done = wanted
-        said = {"by": request.user, "reason": request.POST.get("reason", "")}
-        said["seen"] = request.POST.get("seen", "")
-        if verb is declarations.withdraw and "on" in request.POST:
-            said["on"] = _date(request.POST["on"])
-        if not alone and declarations.together(one).count() > 1:
+
+# -- proposing
+
+
+class ProposeForm(VerbForm):
+    at = {"reason_missing": "reason", "declaration_too_early": "from_date"}
+    segment = Row(
+        "Value",
+        gone="Choose a value.",
+        missing="Choose a value.",
+        rows=Segment.objects.select_related("layer"),
+    )
+    from_date = Day("Holds from", needed=True)
+    reason = Text(rows=3, needed=True, help="Kept with the value, for everybody who asks later.")
+    evidence = Text("Evidence (optional)", help="Where it can be looked up: a call, a contract, a link.")
+
+    def prepare(self):
+        self.fields["from_date"].between(None, timezone.localdate())
+
+    def start(self):
+        return {"from_date": timezone.localdate()}
+
+    def offer(self, choices):
+        """Only these: {segmentation: its segments}."""
+        groups = [
+            (layer.name, [(one.pk, str(one)) for one in segments]) for layer, segments in choices.items()
+        ]
+        offered = groups[0][1] if len(groups) == 1 else groups
+        self.fields["segment"].choices = [("", "Choose …"), *offered]
+        return self
+
+    def carry_out(self):
+        segment, said = self.cleaned_data.pop("segment"), self.cleaned_data | {"by": self.by}
+        if len(self.thing) > 1:
+            outcome = declarations.propose_for(self.thing, segment, **said)
+            _tell(self.page.request, outcome, f"{segment.layer} {segment} is proposed for", "proposed")
+            return reverse(LIST)
+        [account] = self.thing
+        before = declarations.states(segment.layer, [account.pk])[account.pk].proposed
+        seen = self.seen or None  # no segmentation was chosen yet: the page showed none
+        if before and self.page.sent("replaces") == str(before.pk):
+            declarations.replace(before, segment, seen=seen, **said)
+        else:
+            declarations.propose(account, segment, seen=seen, **said)
+        self.say(f"{segment} is proposed for {account}. Somebody who confirms declared values decides.")
+        return _account_page(account)
+
+
+class ProposePage(VerbPage):
+    """The form for the accounts of the address or of the selection."""
+
+    title = "Propose a value"
+    template = "segmentation/declarations/declare.html"
+    verbs = {"propose": ProposeForm}
+
+    def load(self):
+        if not declarations.may_propose(self.request.user):
+            raise PermissionDenied
+        accounts = Account.objects.filter(pk__in=ids(self.sent("accounts")))
+        return self.about(list(accounts.order_by("name", "pk")[: declarations.MOST + 1]))
+
+    def about(self, accounts):
+        if not accounts:
+            raise Http404("There is no such account.")
+        choices = declarations.choices()
+        self.layer = next((layer for layer in choices if layer.key == self.sent("layer")), None)
+        self.choices = {self.layer: choices[self.layer]} if self.layer else choices
+        self.states = (
+            declarations.states(self.layer, [accounts[0].pk]) if self.layer and len(accounts) == 1 else {}
+        )
+        return accounts
+
+    def token(self):
+        return declarations.token(self.states) if self.states else ""
+
+    def form(self, *sent):
+        return super().form(*sent).offer(self.choices)
+
+    def context(self):
+        accounts = self.thing
+        single = accounts[0] if len(accounts) == 1 else None
+        state = self.states.get(accounts[0].pk)
+        return {
+            "accounts": accounts[:NAMED],
+            "ids": ",".join(str(account.pk) for account in accounts),
+            "count": len(accounts),
+            "more": len(accounts) - NAMED,
+            "single": single,
+            "choices": self.choices,
+            "layer": self.layer,
+            "state": state,
+            "replace_refusal": _replace_refusal(state, self.request.user),
+        }
+
+
+def propose_page(request, accounts):
+    """The form that proposes a value for these accounts, which were chosen in a list."""
+    view = ProposePage(admin=admin.site._registry[Declaration])
+    view.setup(request)
+    view.thing = view.about(accounts)
+    return view.show()
+
+
+# -- one of them, or all of one action
+
+
+class DecideForm(VerbForm):
+    """Confirms, rejects or withdraws: `verb` is a key of DECIDE."""
+
+    part = "decide"
+    at = {"reason_missing": "reason"}
+    reason = Text("Why you decide so")
+    on = Day("Ends on", needed=True, help="It holds until the day before. Evaluations as of an earlier day still see it.")  # fmt: skip
+
+    def prepare(self):
+        if self.thing.status == Status.CONFIRMED:
+            self.fields["reason"].label = "Why it ends"
+            self.fields["on"].between(self.thing.from_date, timezone.localdate())
+        else:
+            self.fields["reason"].help_text = "Needed to reject or withdraw; may be left empty to confirm."
+            del self.fields["on"]
+
+    def start(self):
+        return {"on": timezone.localdate()}
+
+    def carry_out(self):
+        _, verb, verb_for_all, done = DECIDE[self.verb]
+        one, said = self.thing, self.cleaned_data | {"by": self.by, "seen": self.seen}
+        if self.verb != "withdraw":
+            said.pop("on", None)
+        if not self.page.alone and declarations.together(one).count() > 1:
             outcome = verb_for_all(one, **said)
-            _tell(request, outcome, f"{one.layer} {one.segment}", done)
-            return HttpResponseRedirect(reverse(LIST))
+            _tell(self.page.request, outcome, f"{one.layer} {one.segment}", done)
+            return reverse(LIST)
         one = verb(one, **said)
         text = f"{one.segment} for {one.account} is {done}."
         if one.status == Status.CONFIRMED or one.until_date:
-            text = _applied(request.user, text)
-        messages.success(request, text)
-        return HttpResponseRedirect(_account_page(one.account))
-
-    def _page(self, request, one, alone, refusal):
-        rows = [one]
-        if one.status == Status.PROPOSED and not alone:
-            rows = list(
-                declarations.together(one).select_related("account", "layer", "segment").order_by("pk")
-            )
-        found = declarations.states(one.layer, [row.account_id for row in rows])
-        return page(
-            request,
-            "demarc/declaration.html",
-            title=f"{one.layer}: {one.segment}",
-            model_admin=self,
-            original=one if len(rows) == 1 else f"{one.layer}: {one.segment}",
-            one=one,
-            badge=BADGES[one.status],
-            alone=alone,
-            count=len(rows),
-            rows=[{"one": row, "now": found[row.account_id].confirmed} for row in rows[:NAMED]],
-            more=len(rows) - NAMED,
-            replaced=sum(found[row.account_id].confirmed is not None for row in rows),
-            form=_decision(one, request.user, found),
-            reason=request.POST.get("reason", ""),
-            on=request.POST.get("on", ""),
-            today=timezone.localdate(),
-            refusal=refusal,
-            status=409 if refusal else 200,
-        )
+            text = _applied(self.by, text)
+        self.say(text)
+        return _account_page(one.account)
 
 
-def propose_page(request, accounts, *, typed=None, refusal="", model_admin=None):
-    """The form that proposes a value for these accounts; `typed` is shown again."""
-    typed = typed or _typed({})
-    choices = declarations.choices()
-    layer = next((one for one in choices if one.key == typed["layer"]), None)
-    single = accounts[0] if len(accounts) == 1 else None
-    found = {one: declarations.states(one, [single.pk]) for one in choices} if single else {}
-    state = found[layer][single.pk] if single and layer else None
-    return page(
-        request,
-        "demarc/declare.html",
-        title="Propose a value",
-        model_admin=model_admin or admin.site._registry[Declaration],
-        accounts=accounts[:NAMED],
-        ids=",".join(str(one.pk) for one in accounts),
-        count=len(accounts),
-        more=len(accounts) - NAMED,
-        single=single,
-        choices={layer: choices[layer]} if layer else choices,
-        layer=layer,
-        state=state,
-        replace_refusal=_replace_refusal(state, request.user),
-        seen=declarations.token(found[layer]) if layer and single else "",
-        typed=typed,
-        today=timezone.localdate(),
-        refusal=refusal,
-        status=409 if refusal else 200,
-    )
+class ConfirmForm(DecideForm):
+    verb = "confirm"
+
+
+class RejectForm(DecideForm):
+    verb = "reject"
+
+
+class WithdrawForm(DecideForm):
+    verb = "withdraw"
+
+
+class DeclarationPage(VerbPage):
+    """What was declared, by whom and why."""
+
+    template = "segmentation/declarations/declaration.html"
+    verbs = {"confirm": ConfirmForm, "reject": RejectForm, "withdraw": WithdrawForm}
+
+    def load(self, pk):
+        if not self.admin.has_view_permission(self.request):
+            raise PermissionDenied
+        found = Declaration.objects.select_related("account", "layer", "segment")
+        one, self.alone = row(found, pk, "declared value"), bool(self.sent("one"))
+        self.rows = [one]
+        if one.status == Status.PROPOSED and not self.alone:
+            made = declarations.together(one).select_related("account", "layer", "segment")
+            self.rows = list(made.order_by("pk"))
+        self.states = declarations.states(one.layer, [declared.account_id for declared in self.rows])
+        return one
+
+    def token(self):
+        return declarations.token(self.states)
+
+    def context(self):
+        one, rows = self.thing, self.rows
+        in_force = {declared.pk: self.states[declared.account_id].confirmed for declared in rows}
+        return {
+            "title": f"{one.layer}: {one.segment}",
+            "original": one if len(rows) == 1 else f"{one.layer}: {one.segment}",
+            "one": one,
+            "alone": self.alone,
+            "count": len(rows),
+            "rows": [{"one": declared, "now": in_force[declared.pk]} for declared in rows[:NAMED]],
+            "more": len(rows) - NAMED,
+            "replaced": sum(now is not None for now in in_force.values()),
+            "decision": _decision(one, self.request.user, self.states),
+        }
 
 
 def of_account(account, user):
     """The declared layers for the account page: what is proposed and in force, and what this person may do."""
     parts = []
     may_view = _may_view(user)
-    for layer, segments in declarations.choices().items():
+    for number, (layer, segments) in enumerate(declarations.choices().items(), start=1):
         found = declarations.states(layer, [account.pk])
         state = found[account.pk]
         parts.append(
             {
                 "layer": layer,
                 "state": state,
-                "choices": {layer: segments},
                 "seen": declarations.token(found),
+                "form": ProposeForm([account], user, auto_id=f"%s-p{number}").offer({layer: segments}),
                 "may_view": may_view,
                 "may_propose": declarations.may_propose(user),
                 "replace_refusal": _replace_refusal(state, user),
-                "decision": _decision(state.proposed, user, found) if state.proposed else None,
-                "ending": _decision(state.confirmed, user, found) if state.confirmed else None,
+                "decision": _decision(state.proposed, user, found, f"%s-d{number}")
+                if state.proposed
+                else None,
+                "ending": _decision(state.confirmed, user, found, f"%s-e{number}")
+                if state.confirmed
+                else None,
             }
         )
     return parts
@@ -278,13 +328,14 @@ def _replace_refusal(state, user):
     return declarations.refusal(state.proposed, Status.REPLACED, by=user)
 
 
-def _decision(one, user, found):
-    """What this person may do about a declaration: the buttons, and why not otherwise."""
+def _decision(one, user, found, auto_id="%s"):
+    """What this person may do about a declaration: the form and its buttons, and why not otherwise."""
     refusals = {verb: declarations.refusal(one, to, by=user) for verb, (to, *_) in DECIDE.items()}
     allowed = [verb for verb, refusal in refusals.items() if not refusal]
     why_not = refusals["confirm"] if one.status == Status.PROPOSED else refusals["withdraw"]
     return {
         "one": one,
+        "form": DecideForm(one, user, auto_id=auto_id),
         "allowed": allowed,
         "why_not": why_not if one.status in (Status.PROPOSED, Status.CONFIRMED) else "",
         "seen": declarations.token(found),
@@ -343,34 +394,9 @@ def _with_totals(rows):
         tuple(one[name] for name in action): one["total"]
         for one in whole.order_by().values(*action).annotate(total=Count("pk"))
     }
-    for row in rows:
-        row["all"] = totals.get(tuple(row[name] for name in action), row["accounts"])
+    for shown in rows:
+        shown["all"] = totals.get(tuple(shown[name] for name in action), shown["accounts"])
     return rows
-
-
-def _declaration(pk):
-    return Declaration.objects.select_related("account", "layer", "segment").filter(pk=pk).first()
-
-
-def _accounts(text):
-    """The accounts of a list of ids separated by commas, by name; what is no id is left out."""
-    ids = {int(one) for one in text.split(",") if one.isdecimal() and len(one) < 19}
-    return list(Account.objects.filter(pk__in=ids).order_by("name", "pk")[: declarations.MOST + 1])
-
-
-def _typed(sent):
-    names = ("layer", "segment", "reason", "evidence", "from_date", "seen", "replaces")
-    typed = {name: sent.get(name, "") for name in names}
-    if not (typed["segment"].isdecimal() and len(typed["segment"]) < 19):
-        typed["segment"] = ""
-    return typed
-
-
-def _date(text):
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:
-        raise Refused("not_a_date", typed=text[:20]) from None
 
 
 def _account_page(account):

@@ -52,7 +52,7 @@ def completeness_view(request):
     share = sum(row["share"] for row in rows) / len(rows) if rows else None
     verdict = portfolio.completeness_verdict(share)
     found = {"rows": rows, "share": share, "verdict": verdict, "counted_at": counted_at}
-    return render(request, "demarc/completeness.html", found)
+    return render(request, "segmentation/coverage/completeness.html", found)
 
 
 def _last_act(request):

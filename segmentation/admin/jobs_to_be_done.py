@@ -3,11 +3,11 @@
 from django import forms
 from django.contrib import admin
 from django.utils import timezone
-from django.utils.html import format_html
 from unfold.admin import StackedInline
 
 from accounts.admin.governed import GovernedAdmin
 from accounts.admin.suggestions import Suggested
+from core import badges
 from core.wording import day
 from segmentation import declarations, jobs_to_be_done
 from segmentation.models import Interview, JobToBeDone, Segment
@@ -30,7 +30,7 @@ class InterviewInline(Suggested, StackedInline):
 @admin.register(JobToBeDone)
 class JobToBeDoneAdmin(GovernedAdmin):
     list_display = ["title", "segmentation", "interviews_shown", "decks", "use"]
-    list_before_template = "demarc/job_list_before.html"
+    list_before_template = "segmentation/jobs/list_before.html"
     search_fields = ["segment__name", "segment__key", "statement"]
     empty_text = "A job belongs to a segment of a segmentation people declare."
     inlines = [InterviewInline]
@@ -72,12 +72,12 @@ class JobToBeDoneAdmin(GovernedAdmin):
     @admin.display(description="Decks and talk tracks", ordering="decks_updated_on")
     def decks(self, job):
         verdict = jobs_to_be_done.decks(job, at=timezone.localdate())
-        return format_html('<span class="dm-badge {}">{}</span>', verdict.level, verdict.text)
+        return badges.badge(verdict.text, verdict.level)
 
     @admin.display(description="Used")
     def use(self, job):
         if flag := jobs_to_be_done.unused(job, at=timezone.localdate()):
-            return format_html('<span class="dm-badge warn" title="{}">{}</span>', flag, flag.split(":")[0])
+            return badges.badge(flag.split(":")[0], "warn", title=flag)
         return day(jobs_to_be_done.last_used(job))
 
 

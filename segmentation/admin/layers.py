@@ -7,6 +7,8 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from accounts.admin.fields import number
+from core import badges
 from core.organisation import organisation
 from segmentation import causes, coverage, nesting, treatments
 from segmentation.admin.reasons import ReasonedAdmin
@@ -93,7 +95,7 @@ class LayerAdmin(ReasonedAdmin):
 
     @admin.display(description="Primary", ordering="primary")
     def main(self, layer):
-        return format_html('<span class="dm-badge brand">{}</span>', "primary") if layer.primary else ""
+        return badges.badge("primary", "brand") if layer.primary else ""
 
     @admin.display(description="Segments")
     def labels(self, layer):
@@ -213,7 +215,7 @@ class SegmentAdmin(ReasonedAdmin):
     def get_changeform_initial_data(self, request):
         """A new segment of a segmentation comes after those it has."""
         given = super().get_changeform_initial_data(request)
-        if not given.get("layer", "").isdecimal():
+        if number(given.get("layer")) is None:
             given.pop("layer", None)
         siblings = (
             Segment.objects.filter(layer=given["layer"]) if "layer" in given else Segment.objects.none()
@@ -233,7 +235,7 @@ class SegmentAdmin(ReasonedAdmin):
 
     @admin.display(description="How we serve", ordering="treatment")
     def serves(self, segment):
-        return segment.treatment or format_html('<span class="dm-badge warn">{}</span>', "not said yet")
+        return segment.treatment or badges.badge("not said yet", "warn")
 
 
 @admin.register(ServiceModel)

@@ -5,10 +5,10 @@ from itertools import islice
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, Q
-from django.http import StreamingHttpResponse
 from django.utils import timezone
 
-from accounts import exports
+from accounts.admin import downloads
+from accounts.admin.fields import number
 from accounts.admin.governed import page
 from accounts.models import Csm
 from segmentation import provisional
@@ -16,7 +16,6 @@ from segmentation.models import Layer
 
 PER_PAGE = 50
 SOON = 7  # days
-EXPORT_ROWS = 2_000
 EXPORTED = [
     "Account ID",
     "Account",
@@ -28,7 +27,7 @@ EXPORTED = [
     "Due",
     "Days left",
 ]
-EXPORTED += ["What is missing", "Then", "As of", "Filter"]
+EXPORTED += ["What is missing", "Then"]
 
 
 def provisional_view(request):
@@ -40,7 +39,7 @@ def provisional_view(request):
     soon = rows.filter(provisional_until__lte=today + timezone.timedelta(days=SOON)).count()
     return page(
         request,
-        "demarc/provisional.html",
+        "segmentation/provisional/provisional.html",
         title="Provisional accounts",
         asked=asked,
         rows=pages,
@@ -56,14 +55,12 @@ def export_view(request):
     if not request.user.has_perm("accounts.export_accounts"):
         raise PermissionDenied
     asked, today = _Asked(request), timezone.localdate()
-    lines = exports.lines(EXPORTED, (_exported(one, asked, today) for one in _all(asked.rows(), today)))
-    answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="provisional-accounts-{today}.csv"'
-    return answer
+    rows = (_exported(one) for one in _all(asked.rows(), today))
+    return downloads.csv_list("provisional-accounts", EXPORTED, rows, said=asked.said)
 
 
 def _all(rows, today):
-    portions = _portions(rows.iterator(chunk_size=EXPORT_ROWS), EXPORT_ROWS)
+    portions = _portions(rows.iterator(chunk_size=downloads.ROWS), downloads.ROWS)
     return (told for portion in portions for told in provisional.told(portion, today))
 
 
@@ -73,11 +70,11 @@ def _portions(rows, size):
         yield portion
 
 
-def _exported(one, asked, today):
+def _exported(one):
     row, account = one.assignment, one.assignment.account
     known = [account.external_id, account.name, account.csm or "", row.layer, row.effective or ""]
     known += [row.effective_since or "", one.started or "", one.due]
-    return [*map(str, known), one.days_left, one.missing, one.then, str(today), asked.said]
+    return [*map(str, known), one.days_left, one.missing, one.then]
 
 
 class _Asked:
@@ -100,8 +97,7 @@ class _Asked:
     def _csm(self, wanted):
         if wanted == "none" or (wanted == "me" and self.me):
             return wanted
-        known = wanted.isdecimal() and len(wanted) < 19 and Csm.objects.filter(pk=int(wanted)).exists()
-        return wanted if known else ""
+        return wanted if Csm.objects.filter(pk=number(wanted)).exists() else ""
 
     def rows(self):
         rows = provisional.waiting()

@@ -2,17 +2,21 @@
 
 from difflib import get_close_matches
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
-from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from accounts import gates
+from accounts.admin import downloads
+from accounts.admin.fields import number
 from accounts.admin.governed import GovernedAdmin, page
+from accounts.admin.verbs import VerbForm, VerbPage, row
 from accounts.catalogue import FACTS, TYPES
 from core import wording
 from core.refusals import Refused
@@ -24,6 +28,7 @@ from .scoring_form import fields, operators, read, row_problems, rows
 
 LIST = "admin:segmentation_definition_changelist"
 PAGE = "admin:segmentation_definition_change"
+SHOWN = 20  # problems of a file
 SEND = "ask_activation"  # of governance: how rules become active
 
 
@@ -41,11 +46,11 @@ class DefinitionAdmin(GovernedAdmin):
         return [
             path("draft/", wrap(require_POST(self.draft_view)), name=name("draft")),
             path("compare/", wrap(self.compare_view), name=name("compare")),
-            path("import/", wrap(self.import_view), name=name("import")),
+            path("import/", wrap(ImportPage.as_view(admin=self)), name=name("import")),
             path("<int:pk>/export/", wrap(self.file_view), name=name("export")),
             path("<int:pk>/check/", wrap(require_POST(self.check_view)), name=name("check")),
             path("<int:pk>/counts/", wrap(require_POST(self.counts_view)), name=name("counts")),
-            path("<int:pk>/discard/", wrap(self.discard_view), name=name("discard")),
+            path("<int:pk>/discard/", wrap(DiscardPage.as_view(admin=self)), name=name("discard")),
             *checks.urls(self, wrap),
             *super().get_urls(),
         ]
@@ -59,7 +64,7 @@ class DefinitionAdmin(GovernedAdmin):
             versions_of.setdefault(one.layer_id, []).append(one)
         return page(
             request,
-            "demarc/rules.html",
+            "segmentation/rules/list.html",
             title="Rules",
             model_admin=self,
             layers=[_layer(layer, versions_of.get(layer.pk, [])) for layer in layers],
@@ -86,8 +91,7 @@ class DefinitionAdmin(GovernedAdmin):
         """The scoring table. A POST saves the draft; what was typed is shown again if it cannot be saved."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        key = unquote(object_id)
-        one = self._get(int(key) if key.isdecimal() and len(key) < 19 else 0)
+        one = self._get(unquote(object_id))
         seen, document, refusal = one.hash, one.document, ""
         if request.method == "POST":
             self._may_change(request)
@@ -112,7 +116,7 @@ class DefinitionAdmin(GovernedAdmin):
         offered = fields(document, one.layer, _others(one.layer)) if draft else []
         return page(
             request,
-            "demarc/scoring.html",
+            "segmentation/rules/scoring.html",
             title=str(one),
             model_admin=self,
             original=one,
@@ -160,30 +164,6 @@ class DefinitionAdmin(GovernedAdmin):
         pairs = zip(document["rules"], found.rules, strict=True)
         return JsonResponse({"said": _counted(found, at), "rules": [_said(found, *pair) for pair in pairs]})
 
-    def discard_view(self, request, pk):
-        self._may_change(request)
-        draft = self._get(pk)
-        if draft.status != Definition.Status.DRAFT:
-            return self._no_draft(request, draft)
-        if request.method == "POST":
-            try:
-                versions.discard_draft(draft, by=request.user, seen=request.POST.get("seen", ""))
-            except Refused as refusal:
-                messages.error(request, str(refusal))
-                return HttpResponseRedirect(request.path)
-            messages.success(
-                request, f"The draft of {draft.layer} is discarded; the active rules are as before."
-            )
-            return HttpResponseRedirect(reverse(LIST))
-        return page(
-            request,
-            "demarc/rules_discard.html",
-            title="Discard",
-            model_admin=self,
-            original=draft,
-            draft=draft,
-        )
-
     def compare_view(self, request):
         """What is different between two versions of a segmentation: sentences first, rows second."""
         if not self.has_view_permission(request):
@@ -195,7 +175,7 @@ class DefinitionAdmin(GovernedAdmin):
             return HttpResponseRedirect(reverse(LIST))
         return page(
             request,
-            "demarc/rules_compare.html",
+            "segmentation/rules/compare.html",
             title="Compare",
             model_admin=self,
             layer=new.layer,
@@ -206,78 +186,101 @@ class DefinitionAdmin(GovernedAdmin):
         )
 
     def _named(self, request, name):
-        number = request.GET.get(name, "")
-        return self._get(int(number) if number.isdecimal() and len(number) < 10 else 0)
+        return self._get(number(request.GET.get(name)))
 
     def file_view(self, request, pk):
         """The version as a file."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         one = self._get(pk)
-        answer = HttpResponse(
-            files.write(one.layer.key, one.document), content_type="application/yaml; charset=utf-8"
-        )
-        answer["Content-Disposition"] = f'attachment; filename="{one.layer.key}-{one.version}.yaml"'
-        return answer
-
-    def import_view(self, request):
-        """A file becomes a draft."""
-        self._may_change(request)
-        problems = []
-        if request.method == "POST":
-            upload = request.FILES.get("file")
-            try:
-                if upload is None:
-                    raise Refused("file_not_chosen")
-                draft = self._import(request, files.read(upload.read(files.MAX_BYTES + 1)))
-            except files.FileErrors as errors:
-                problems = [{"line": line, "message": message} for line, _, message in errors.problems]
-            except Refused as refusal:
-                problems = [{"line": None, "message": str(refusal)}]
-            else:
-                return HttpResponseRedirect(reverse(PAGE, args=[draft.pk]))
-        return page(
-            request,
-            "demarc/rules_import.html",
-            title="Import rules",
-            model_admin=self,
-            problems=problems,
-            status=409 if problems else 200,
-        )
-
-    def _import(self, request, file):
-        layer = Layer.objects.filter(key=file.key).first()
-        if layer is None:
-            keys = list(Layer.objects.values_list("key", flat=True))
-            near = get_close_matches(file.key, keys, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            there = ", ".join(keys) or "none"
-            raise Refused("file_of_unknown_layer", key=file.key, hint=hint, layers=there)
-        made, done = versions.put_draft(layer, file.document, by=request.user)
-        if done == "equal":
-            status = made.get_status_display().lower()
-            messages.info(
-                request, f"Nothing to do: version {made.version} of {layer} ({status}) says the same."
-            )
-        else:
-            what = "a new draft" if done == "created" else "the draft, in place of what it said before"
-            messages.success(request, f"The file is version {made.version} of {layer} now, {what}.")
-        return made
+        return downloads.yaml(f"{one.layer.key}-{one.version}.yaml", files.write(one.layer.key, one.document))
 
     def _may_change(self, request):
         if not self.has_change_permission(request):
             raise PermissionDenied
 
     def _get(self, pk):
-        one = Definition.objects.select_related("layer").filter(pk=pk).first()
-        if one is None:
-            raise Http404("There is no such version.")
-        return one
+        return row(Definition.objects.select_related("layer"), pk, "version")
 
-    def _no_draft(self, request, one):
+
+class DiscardForm(VerbForm):
+    def carry_out(self):
+        versions.discard_draft(self.thing, by=self.by, seen=self.seen)
+        self.say(f"The draft of {self.thing.layer} is discarded; the active rules are as before.")
+        return reverse(LIST)
+
+
+class DiscardPage(VerbPage):
+    title = "Discard"
+    template = "segmentation/rules/discard.html"
+    verbs = {"discard": DiscardForm}
+
+    def load(self, pk):
+        self.admin._may_change(self.request)
+        return self.admin._get(pk)
+
+    def elsewhere(self):
         """Clicked twice, or decided by somebody else meanwhile."""
-        messages.warning(request, f"{one} is {one.get_status_display().lower()} already, no draft any more.")
-        return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
+        if self.thing.status == Definition.Status.DRAFT:
+            return ""
+        status = self.thing.get_status_display().lower()
+        messages.warning(self.request, f"{self.thing} is {status} already, no draft any more.")
+        return reverse(PAGE, args=[self.thing.pk])
+
+    def token(self):
+        return self.thing.hash
+
+    def context(self):
+        return {"original": self.thing, "draft": self.thing}
+
+
+class ImportForm(VerbForm):
+    file = forms.FileField(
+        label="File (YAML)",
+        error_messages={"required": "Choose a file first."},
+        widget=forms.FileInput(attrs={"accept": ".yaml,.yml,text/yaml,application/yaml"}),
+    )
+
+    def clean_file(self):
+        try:
+            return files.read(self.cleaned_data["file"].read(files.MAX_BYTES + 1))
+        except files.FileErrors as errors:
+            problems = [(line, message) for line, _, message in errors.problems]
+            raise forms.ValidationError([f"Line {line}: {message}" if line else message for line, message in problems[:SHOWN]]) from None  # fmt: skip
+
+    def carry_out(self):
+        draft, done = versions.put_draft(self.layer(), self.cleaned_data["file"].document, by=self.by)
+        if done == "equal":
+            status = draft.get_status_display().lower()
+            self.say(
+                f"Nothing to do: version {draft.version} of {draft.layer} ({status}) says the same.",
+                messages.INFO,
+            )
+        else:
+            what = "a new draft" if done == "created" else "the draft, in place of what it said before"
+            self.say(f"The file is version {draft.version} of {draft.layer} now, {what}.")
+        return reverse(PAGE, args=[draft.pk])
+
+    def layer(self):
+        key = self.cleaned_data["file"].key
+        found = Layer.objects.filter(key=key).first()
+        if found is None:
+            keys = list(Layer.objects.values_list("key", flat=True))
+            near = get_close_matches(key, keys, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise Refused("file_of_unknown_layer", key=key, hint=hint, layers=", ".join(keys) or "none")
+        return found
+
+
+class ImportPage(VerbPage):
+    """A file becomes a draft."""
+
+    title = "Import rules"
+    template = "segmentation/rules/import.html"
+    verbs = {"import": ImportForm}
+
+    def load(self):
+        self.admin._may_change(self.request)
 
 
 def _compared(old, new):

@@ -1,31 +1,33 @@
 """Recalculations: what ran, what came of it, and the button that starts one."""
 
+from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import Http404, HttpResponseRedirect, JsonResponse
+from django.http import JsonResponse
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.module_loading import import_string
 
+from accounts.admin.fields import Line
 from accounts.admin.governed import PlainAdmin, page
-from core import history, wording
+from accounts.admin.verbs import VerbForm, VerbPage, row
+from core import badges, history, wording
 from core.refusals import Refused
 from segmentation import runs
 from segmentation.models import Assignment, Layer, Move, Run
 
 ACCOUNTS = "admin:accounts_account_changelist"
-BADGES = {"running": "brand", "finished": "ok", "failed": "bad", "cancelled": ""}
+PAGE = "admin:segmentation_run_change"
 
 
 @admin.register(Run)
 class RunAdmin(PlainAdmin):
     list_display = ["number", "state", "trigger", "as_of_shown", "started", "took", "what", "accounts_shown"]
     list_filter = ["status", "trigger"]
-    list_before_template = "demarc/run_list_before.html"
+    list_before_template = "segmentation/runs/list_before.html"
     empty_text = "The first one gives every customer its segments; it needs accounts and active rules."
 
     def has_add_permission(self, request):
@@ -43,7 +45,7 @@ class RunAdmin(PlainAdmin):
     def get_urls(self):
         wrap = self.admin_site.admin_view
         return [
-            path("start/", wrap(self.start_view), name="segmentation_run_start"),
+            path("start/", wrap(StartPage.as_view(admin=self)), name="segmentation_run_start"),
             path("<int:run_id>/progress/", wrap(self.progress_view), name="segmentation_run_progress"),
             *super().get_urls(),
         ]
@@ -54,9 +56,7 @@ class RunAdmin(PlainAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, run):
-        return format_html(
-            '<span class="dm-badge {}">{}</span>', BADGES[run.status], run.get_status_display()
-        )
+        return badges.status(run)
 
     @admin.display(description="As of", ordering="as_of")
     def as_of_shown(self, run):
@@ -85,20 +85,16 @@ class RunAdmin(PlainAdmin):
     def change_view(self, request, object_id, form_url="", extra_context=None):
         if not self.has_view_permission(request):
             raise PermissionDenied
-        key = unquote(object_id)
-        run = Run.objects.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
-        if run is None:
-            raise Http404("There is no such recalculation.")
+        run = row(Run.objects.all(), unquote(object_id))
         quarantined = run.quarantined.select_related("account", "layer").order_by("pk")
         return page(
             request,
-            "demarc/run.html",
+            "segmentation/runs/run.html",
             title=str(run),
             model_admin=self,
             original=run,
             run=run,
             took=duration(run),
-            badge=BADGES[run.status],
             layers=[
                 _layer(one) for one in run.layers.select_related("layer", "definition").order_by("layer")
             ],
@@ -110,9 +106,7 @@ class RunAdmin(PlainAdmin):
     def progress_view(self, request, run_id):
         if not self.has_view_permission(request):
             raise PermissionDenied
-        run = Run.objects.filter(pk=run_id).first()
-        if run is None:
-            raise Http404
+        run = row(Run.objects.all(), run_id)
         state = runs.progress(run)
         return JsonResponse(
             {
@@ -124,31 +118,47 @@ class RunAdmin(PlainAdmin):
             }
         )
 
-    def start_view(self, request):
-        """A page that asks, and the POST that starts: nothing changes by following a link."""
-        if not request.user.has_perm("segmentation.recompute_layer"):
+
+class StartForm(VerbForm):
+    layer = forms.MultipleChoiceField(
+        label="Segmentations", required=False, widget=forms.CheckboxSelectMultiple
+    )
+    reason = Line("Why (optional)")
+
+    def prepare(self):
+        self.fields["layer"].choices = [
+            (layer.key, f"{layer} · {layer.get_policy_display().lower()}") for layer in self.thing
+        ]
+
+    def start(self):
+        return {"layer": [layer.key for layer in self.thing]}
+
+    def carry_out(self):
+        chosen = [layer for layer in self.thing if layer.key in self.cleaned_data["layer"]]
+        try:
+            run = runs.start(layers=chosen, by=self.by, reason=self.cleaned_data["reason"])
+        except Refused as refusal:  # a second click leads to what the first one did
+            run = Run.objects.filter(status=Run.Status.RUNNING).first()
+            if run is None:
+                raise
+            self.say(str(refusal), messages.ERROR)
+        return reverse(PAGE, args=[run.pk])
+
+
+class StartPage(VerbPage):
+    """A page that asks: nothing changes by following a link."""
+
+    title = "Recalculate"
+    template = "segmentation/runs/start.html"
+    verbs = {"start": StartForm}
+
+    def load(self):
+        if not self.request.user.has_perm("segmentation.recompute_layer"):
             raise PermissionDenied
-        active = Layer.objects.filter(definitions__status="active").distinct()
-        if request.method == "POST":
-            wanted = request.POST.getlist("layer")
-            chosen = [one for one in active if one.key in wanted]
-            try:
-                run = runs.start(layers=chosen, by=request.user, reason=request.POST.get("reason", "")[:400])
-            except Refused as refusal:
-                messages.error(request, str(refusal))
-                running = Run.objects.filter(status=Run.Status.RUNNING).first()
-                return HttpResponseRedirect(
-                    reverse("admin:segmentation_run_change", args=[running.pk]) if running else request.path
-                )
-            return HttpResponseRedirect(reverse("admin:segmentation_run_change", args=[run.pk]))
-        return page(
-            request,
-            "demarc/run_start.html",
-            title="Recalculate",
-            model_admin=self,
-            layers=active,
-            today=timezone.localdate(),
-        )
+        return Layer.objects.filter(definitions__status="active").distinct()
+
+    def context(self):
+        return {"layers": self.thing, "today": timezone.localdate()}
 
 
 def duration(run):

@@ -1,24 +1,23 @@
 """Impact previews: started from a version of the rules, followed while they are worked, read, frozen, taken as a file."""
 
-from datetime import date
 from decimal import Decimal
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
+from django.http import JsonResponse
 from django.urls import path, reverse
-from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
+from accounts.admin import downloads
+from accounts.admin.fields import Day, Line, number
 from accounts.admin.governed import PlainAdmin, page
-from core import history, wording
-from core.refusals import Refused
+from accounts.admin.verbs import VerbForm, VerbPage, row
+from core import badges, history, wording
 from segmentation import portfolio, reasons, simulation
 from segmentation.models import Definition, Simulation
 
 from . import flow
-from .runs import BADGES
 
 PAGE = "admin:segmentation_simulation_change"
 NOBODY = "none"  # in an address: no segment
@@ -60,10 +59,18 @@ class SimulationAdmin(PlainAdmin):
         wrap = self.admin_site.admin_view
         name = "segmentation_simulation_{}".format
         return [
-            path("start/", wrap(self.start_view), name=name("start")),
+            path("start/", wrap(StartPage.as_view(admin=self)), name=name("start")),
             path("<int:pk>/progress/", wrap(self.progress_view), name=name("progress")),
-            path("<int:pk>/cancel/", wrap(require_POST(self.cancel_view)), name=name("cancel")),
-            path("<int:pk>/freeze/", wrap(require_POST(self.freeze_view)), name=name("freeze")),
+            path(
+                "<int:pk>/cancel/",
+                wrap(require_POST(PreviewPage.as_view(admin=self, verb="cancel"))),
+                name=name("cancel"),
+            ),
+            path(
+                "<int:pk>/freeze/",
+                wrap(require_POST(PreviewPage.as_view(admin=self, verb="freeze"))),
+                name=name("freeze"),
+            ),
             path("<int:pk>/movers/", wrap(self.movers_view), name=name("movers")),
             path("<int:pk>/movers.csv", wrap(self.csv_view), name=name("csv")),
             *super().get_urls(),
@@ -77,9 +84,7 @@ class SimulationAdmin(PlainAdmin):
 
     @admin.display(description="Status", ordering="status")
     def state(self, one):
-        return format_html(
-            '<span class="dm-badge {}">{}</span>', BADGES[one.status], one.get_status_display()
-        )
+        return badges.status(one)
 
     @admin.display(description="Rules", ordering="layer")
     def of(self, one):
@@ -101,60 +106,8 @@ class SimulationAdmin(PlainAdmin):
     def kept(self, one):
         return one.note or "–"
 
-    # -- starting
-
-    def start_view(self, request):
-        """A page that asks, and the POST that starts: nothing is worked by following a link."""
-        if not simulation.may(request.user):
-            raise PermissionDenied
-        definition = _definition(request.POST.get("definition") or request.GET.get("definition", ""))
-        typed, refusal = request.POST.get("as_of", ""), ""
-        if request.method == "POST":
-            try:
-                made = simulation.start(definition, as_of=_day(typed), by=request.user)
-            except Refused as error:
-                refusal = str(error)
-            else:
-                return HttpResponseRedirect(reverse(PAGE, args=[made.pk]))
-        return page(
-            request,
-            "demarc/simulation_start.html",
-            title="Impact preview",
-            model_admin=self,
-            definition=definition,
-            as_of=typed or simulation.default_date(definition.layer).isoformat(),
-            refusal=refusal,
-            before=definition.layer.simulations.defer("document")[:5],
-            badges=BADGES,
-            status=409 if refusal else 200,
-        )
-
-    # -- one preview
-
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        key = unquote(object_id)
-        one = self._get(request, int(key) if key.isdecimal() and len(key) < 19 else 0)
-        report = simulation.report(one)
-        found = _read(one, report) if one.result else {}
-        return page(
-            request,
-            "demarc/simulation.html",
-            title=str(one),
-            model_admin=self,
-            original=one,
-            one=one,
-            of=_of(one),
-            definition=Definition.objects.filter(pk=one.definition_id).first(),
-            badge=BADGES[one.status],
-            changed=simulation.changed(one),
-            progress=simulation.progress(one) if one.status == Simulation.Status.RUNNING else None,
-            may_start=simulation.may(request.user),
-            may_export=request.user.has_perm("accounts.export_accounts"),
-            report=report,
-            active=one.layer.scoped.active,
-            movers=_named(one, simulation.movers(one, limit=FIRST)) if one.result else [],
-            **found,
-        )
+        return PreviewPage.as_view(admin=self)(request, pk=unquote(object_id))
 
     def progress_view(self, request, pk):
         """How far it is. What somebody has started goes on here too where no worker is: it is the same whoever works it."""
@@ -172,38 +125,17 @@ class SimulationAdmin(PlainAdmin):
             }
         )
 
-    def cancel_view(self, request, pk):
-        return self._act(request, pk, lambda one: simulation.cancel(one, by=request.user), "Cancelled.")
-
-    def freeze_view(self, request, pk):
-        note = request.POST.get("note", "")[:1000]
-        said = "Frozen: from now on nobody can change it."
-        return self._act(request, pk, lambda one: simulation.freeze(one, by=request.user, note=note), said)
-
-    def _act(self, request, pk, verb, said):
-        one = self._get(request, pk)
-        if not simulation.may(request.user):
-            raise PermissionDenied
-        try:
-            verb(one)
-        except Refused as refusal:
-            messages.error(request, str(refusal))
-        else:
-            messages.success(request, said)
-        return HttpResponseRedirect(reverse(PAGE, args=[pk]))
-
     def movers_view(self, request, pk):
         """Everybody who would change the segment, or those of one cell of the matrix; the most ARR first."""
         one = self._get(request, pk)
         narrowed, said = _narrowed(one, request.GET)
-        number = request.GET.get("p", "")
-        number = max(1, int(number)) if number.isdecimal() and len(number) < 7 else 1
-        found = simulation.movers(one, **narrowed, offset=(number - 1) * PAGED, limit=PAGED + 1)
+        place = number(request.GET.get("p"), most=999_999) or 1
+        found = simulation.movers(one, **narrowed, offset=(place - 1) * PAGED, limit=PAGED + 1)
         kept = request.GET.copy()
         kept.pop("p", None)
         return page(
             request,
-            "demarc/simulation_movers.html",
+            "segmentation/previews/movers.html",
             title="Segment changes",
             model_admin=self,
             original=one,
@@ -212,7 +144,7 @@ class SimulationAdmin(PlainAdmin):
             said=said,
             query=kept.urlencode(),
             movers=_named(one, found[:PAGED]),
-            number=number,
+            number=place,
             more=len(found) > PAGED,
             may_export=request.user.has_perm("accounts.export_accounts"),
         )
@@ -222,33 +154,94 @@ class SimulationAdmin(PlainAdmin):
             raise PermissionDenied
         one = self._get(request, pk)
         narrowed, _ = _narrowed(one, request.GET)
-        lines = simulation.movers_csv(one, **narrowed)
-        answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-        answer["Content-Disposition"] = f'attachment; filename="{simulation.file_name(one)}"'
-        return answer
+        return downloads.csv(simulation.file_name(one), simulation.movers_csv(one, **narrowed))
 
     def _get(self, request, pk):
         if not self.has_view_permission(request):
             raise PermissionDenied
-        one = Simulation.objects.select_related("layer").filter(pk=pk).first()
-        if one is None:
-            raise Http404("There is no such impact preview.")
-        return one
+        return row(Simulation.objects.select_related("layer"), pk, "impact preview")
 
 
-def _definition(key):
-    known = Definition.objects.select_related("layer")
-    found = known.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
-    if found is None:
-        raise Http404("There is no such version.")
-    return found
+# -- starting
 
 
-def _day(text):
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:
-        raise Refused("preview_day_unreadable") from None
+class StartForm(VerbForm):
+    as_of = Day(
+        "As of", needed=True, help="The date of the last recalculation, unless you choose another one."
+    )
+
+    def start(self):
+        return {"as_of": simulation.default_date(self.thing.layer)}
+
+    def carry_out(self):
+        made = simulation.start(self.thing, by=self.by, **self.cleaned_data)
+        return reverse(PAGE, args=[made.pk])
+
+
+class StartPage(VerbPage):
+    """A page that asks: nothing is worked by following a link."""
+
+    title = "Impact preview"
+    template = "segmentation/previews/start.html"
+    verbs = {"start": StartForm}
+
+    def load(self):
+        if not simulation.may(self.request.user):
+            raise PermissionDenied
+        return row(Definition.objects.select_related("layer"), self.sent("definition"), "version")
+
+    def context(self):
+        return {"definition": self.thing, "before": self.thing.layer.simulations.defer("document")[:5]}
+
+
+# -- one preview
+
+
+class FreezeForm(VerbForm):
+    at = {"preview_note_missing": "note"}
+    note = Line("What it is kept for", needed=True, most=1_000)
+
+    def carry_out(self):
+        simulation.freeze(self.thing, by=self.by, **self.cleaned_data)
+        self.say("Frozen: from now on nobody can change it.")
+        return reverse(PAGE, args=[self.thing.pk])
+
+
+class CancelForm(VerbForm):
+    def carry_out(self):
+        simulation.cancel(self.thing, by=self.by)
+        self.say("Cancelled.")
+        return reverse(PAGE, args=[self.thing.pk])
+
+
+class PreviewPage(VerbPage):
+    template = "segmentation/previews/preview.html"
+    verbs = {"freeze": FreezeForm, "cancel": CancelForm}
+
+    def load(self, pk):
+        found = self.admin._get(self.request, pk)
+        if self.request.method == "POST" and not simulation.may(self.request.user):
+            raise PermissionDenied
+        return found
+
+    def context(self):
+        one, report = self.thing, simulation.report(self.thing)
+        running, user = one.status == Simulation.Status.RUNNING, self.request.user
+        return {
+            "title": str(one),
+            "original": one,
+            "one": one,
+            "of": _of(one),
+            "definition": Definition.objects.filter(pk=one.definition_id).first(),
+            "changed": simulation.changed(one),
+            "progress": simulation.progress(one) if running else None,
+            "may_start": simulation.may(user),
+            "may_export": user.has_perm("accounts.export_accounts"),
+            "report": report,
+            "active": one.layer.scoped.active,
+            "movers": _named(one, simulation.movers(one, limit=FIRST)) if one.result else [],
+            **(_read(one, report) if one.result else {}),
+        }
 
 
 def _of(one):

@@ -2,6 +2,7 @@
 
 from django.db import transaction
 
+from core import texts
 from core.history import acting
 from core.refusals import Refused
 from segmentation.models import Acknowledgement, Definition
@@ -20,11 +21,9 @@ def acknowledge(definition, warnings, *, reason, by):
 
     What was acknowledged before for the same warning stays in its history.
     """
-    reason = reason.strip()
     if not may_acknowledge(by):
         raise Refused("warnings_not_allowed")
-    if not reason:
-        raise Refused("warnings_unexplained")
+    reason = texts.needed(reason, "warnings_unexplained")
     with transaction.atomic(), acting(by=by, reason=reason):
         found = Definition.objects.select_for_update(of=["self"]).filter(pk=definition.pk).first()
         if found is None or found.status not in OPEN:

@@ -47,6 +47,35 @@ function again() {
     });
 }
 
+// What was typed into the other forms of a page is there again after one of them was sent.
+const KEPT = `kept:${window.location.pathname}`;
+const typed = (field) =>
+    field.id && !field.matches("[type=hidden], [type=file], [type=password]") &&
+    (field.matches("[type=checkbox], [type=radio]") ? field.checked !== field.defaultChecked
+        : field.matches("select") ? ![...field.options].every((one) => one.selected === one.defaultSelected)
+        : field.value !== field.defaultValue);
+function keep(event) {
+    const others = [...document.querySelectorAll(".dm form")].filter((form) => form !== event.target);
+    const fields = others.flatMap((form) => [...form.elements]).filter((field) => field.matches("input, select, textarea") && typed(field));
+    const kept = Object.fromEntries(fields.map((field) => [field.id, field.matches("[type=checkbox], [type=radio]") ? field.checked : field.value]));
+    if (fields.length) window.sessionStorage.setItem(KEPT, JSON.stringify(kept));
+}
+function giveBack() {
+    if (window.location.pathname.endsWith("/login/")) window.sessionStorage.clear();
+    const kept = JSON.parse(window.sessionStorage.getItem(KEPT) || "{}");
+    Object.entries(kept).forEach(([id, value]) => {
+        const field = document.getElementById(id);
+        if (!field) return; // a part of the page that is still to come
+        if (typeof value === "boolean") field.checked = value;
+        else field.value = value;
+        const folded = field.closest("details");
+        if (folded) folded.open = true;
+        delete kept[id];
+    });
+    if (Object.keys(kept).length) window.sessionStorage.setItem(KEPT, JSON.stringify(kept));
+    else window.sessionStorage.removeItem(KEPT);
+}
+
 // <div data-progress="url">: asks every 1.5 seconds, fills in [data-value=...], reloads once the work has ended,
 // shows [data-stalled] when nothing happens.
 function follow(element) {
@@ -84,6 +113,9 @@ document.addEventListener("DOMContentLoaded", () => {
     reachable(document);
     unspoken(document);
     document.querySelectorAll("[data-progress]").forEach(follow);
+    giveBack();
+    document.addEventListener("htmx:afterSettle", giveBack);
+    document.addEventListener("submit", keep);
     document.addEventListener("submit", once);
     window.addEventListener("pageshow", again);
     document.querySelectorAll("[data-submit-on-change]").forEach((element) =>

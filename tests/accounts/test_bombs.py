@@ -237,7 +237,7 @@ UPLOADS = [
 def test_an_upload_has_limits(web, settings, given, said):
     settings.FIXED = settings.FIXED | {"import_mb": 1}
     answer = upload(web, **given)
-    assert answer.status_code == 400
+    assert answer.status_code == 409
     assert said in answer.content.decode()
     assert not ImportBatch.objects.exists()
     assert not ImportFile.objects.exists()

@@ -49,7 +49,7 @@ def test_from_logging_in_to_why_to_a_recalculation(window, spawn_worker):
     assert Run.objects.count() == 1  # the link asks only
     page.get_by_role("button", name="Recalculate").click()
     expect(page.get_by_role("heading", name="What came of it")).to_be_visible()
-    expect(page.locator("h1 .badge")).to_have_text("Finished")  # by itself: live progress
+    expect(page.locator("h1 .dm-badge")).to_have_text("Finished")  # by itself: live progress
     run = Run.objects.latest("id")
     assert (run.started_by_label, run.channel, run.accounts) == ("chief", "admin", 60)
 
@@ -152,7 +152,7 @@ def test_errors_stand_at_the_cell_as_one_types(window):
     answered(Definition.objects.get(pk=draft.pk))
     page.get_by_label("Why", exact=True).fill("Fewer in the middle")
     page.get_by_role("button", name="Send for approval").click()
-    expect(page.locator("h1 .badge")).to_have_text("Waiting for approval")
+    expect(page.locator("h1 .dm-badge")).to_have_text("Waiting for approval")
     assert Definition.objects.get(status="in_review", layer=draft.layer).reason == "Fewer in the middle"
 
 

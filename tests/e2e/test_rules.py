@@ -52,7 +52,7 @@ def test_a_file_becomes_a_draft_is_compared_reviewed_and_rejected(window):
     answered(Definition.objects.get(layer=active.layer, version=2))
     page.get_by_label("Why", exact=True).fill("Fewer, better served")
     page.get_by_role("button", name="Send for approval").click()
-    expect(page.locator("h1 .badge")).to_have_text("Waiting for approval")
+    expect(page.locator("h1 .dm-badge")).to_have_text("Waiting for approval")
     expect(page.get_by_text("You cannot decide your own request")).to_be_visible()
 
     request = ApprovalRequest.objects.get()
@@ -63,9 +63,9 @@ def test_a_file_becomes_a_draft_is_compared_reviewed_and_rejected(window):
         assert not window.sideways()
     page.get_by_label("Why you decide so").fill("Not this quarter")
     page.get_by_role("button", name="Reject").click()
-    expect(page.locator("h1 .badge")).to_have_text("Rejected")
+    expect(page.locator("h1 .dm-badge")).to_have_text("Rejected")
     expect(page.get_by_text("“Not this quarter”").first).to_be_visible()
     page.get_by_role("link", name="What it is about").click()
-    expect(page.locator("h1 .badge")).to_have_text("Rejected")
+    expect(page.locator("h1 .dm-badge")).to_have_text("Rejected")
     expect(page.get_by_role("button", name="Save the draft")).to_have_count(0)
     assert Definition.objects.get(pk=active.pk).status == "active"

@@ -182,7 +182,7 @@ def test_up_over_the_boundary_from_the_triage_to_another_csm(team, sit_down):
     expect(vera.page.get_by_text("They have tripled")).to_be_visible()
     fits(vera)
     vera.page.get_by_role("button", name="Approve").click()
-    expect(vera.page.locator("#content h1 .badge")).to_have_text("Approved and done")
+    expect(vera.page.locator("#content h1 .dm-badge")).to_have_text("Approved and done")
 
     assert Account.objects.get(pk=one.account_id).csm == team.dana, (
         "the CSM changes when a person completes it"
@@ -223,7 +223,7 @@ def test_down_over_the_boundary_is_approved_now_and_applies_at_the_renewal(team,
     card.get_by_role("link", name="Plan", exact=True).click()
     ops.page.get_by_label("Why now, for those who approve").fill("They use a tenth of it")
     ops.page.get_by_role("button", name="Ask for approval").click()
-    expect(ops.page.locator("#content h1 .badge")).to_have_text("Waiting for approval")
+    expect(ops.page.locator("#content h1 .dm-badge")).to_have_text("Waiting for approval")
 
     follow_link(vera, mailed(team.vera), "Acme: Low → Tech")
     vera.page.get_by_role("button", name="Approve").click()
@@ -268,13 +268,13 @@ def test_an_acquisition_whose_segment_is_kept(rules, sit_down, tmp_path):
         page.get_by_label(question).fill(answer)
     fits(cleo)
     page.get_by_role("button", name="Ask for approval").click()
-    expect(page.locator("#content h1 .badge")).to_have_text("Waiting for approval")
+    expect(page.locator("#content h1 .dm-badge")).to_have_text("Waiting for approval")
 
     follow_link(vera, mailed(who["vera"]), "Acme")
     expect(vera.page.get_by_text("Bought by a hospital").first).to_be_visible()
     fits(vera)
     vera.page.get_by_role("button", name="Approve").click()
-    expect(vera.page.locator("#content h1 .badge")).to_have_text("Approved and done")
+    expect(vera.page.locator("#content h1 .dm-badge")).to_have_text("Approved and done")
 
     (tmp_path / "crm.csv").write_text("id,industry\nacme,Healthcare\n")
     (tmp_path / "recipe.yaml").write_text(RECIPE.format(today=TODAY))
@@ -319,7 +319,7 @@ def test_a_batch_of_twenty_from_which_one_is_taken_out(team, sit_down):
     vera.page.get_by_role("button", name="Take it out").click()
     expect(vera.page.locator("#content h1")).to_contain_text("19 tier changes on Tier: 19 up")
     vera.page.get_by_role("button", name="Approve").click()
-    expect(vera.page.locator("#content h1 .badge")).to_have_text("Approved and done")
+    expect(vera.page.locator("#content h1 .dm-badge")).to_have_text("Approved and done")
 
     statuses = Transition.objects.values_list("account__external_id", "status")
     assert dict(statuses) == dict.fromkeys(names, "joint") | {"acme07": "planned"}

@@ -73,7 +73,7 @@ def test_the_weekly_meeting_by_keyboard_and_what_comes_of_it(flagged, window):
     window.visit("/admin/governance/transition/board/")
     page.locator("#lane-awaiting").get_by_role("link").first.click()
     page.get_by_role("button", name="Approve").click()
-    expect(page.locator("#content h1 .badge")).to_have_text("Approved and done")
+    expect(page.locator("#content h1 .dm-badge")).to_have_text("Approved and done")
     one.refresh_from_db()
     assert (one.status, one.account.csm.name) == ("joint", "Dana")
 

@@ -192,7 +192,7 @@ def test_the_page_and_the_file_say_the_same(web, people):
 
 def test_the_page_leaves_causes_out_until_they_are_chosen_and_the_file_has_them(web, people):
     approved(request_of(people["ops"]), people["vera"])
-    badge = '<span class="badge ">Cause</span>'
+    badge = '<span class="dm-badge ">Cause</span>'
     page = web.get(TRAIL).content.decode()
     assert badge not in page
     assert "Causes are left out here" in page

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 from crossing import DAY, TODAY, crossed, fresh, make_team
-from django.contrib.admin import site
 from django.contrib.auth.models import User
 from django.utils import timezone
 from governing import approved, away, deactivated, policy, request_of, someone
@@ -15,9 +14,9 @@ from segmenting import account, by_now, recompute
 from accounts import saved_views
 from accounts.admin.suggestions import check_search
 from accounts.imports import batches
-from accounts.models import Account, Conflict, ImportBatch
+from accounts.models import Account, ImportBatch
 from config import schema
-from core import guards
+from core import guards, texts
 from governance import (
     activations,
     alerts,
@@ -33,17 +32,13 @@ from governance import (
     transitions,
 )
 from governance.admin import approvals as approval_pages
-from governance.admin import overrides as override_pages
-from governance.admin import people as people_pages
-from governance.admin import policies as policy_pages
-from governance.admin import transitions as transition_pages
+from governance.admin import transition_pages
 from governance.models import AlertRule, Override, Profile, Transition
 from governance.profiles import Row
 from segmentation import decisions, explain, exports, run_rules, runs, simulation
-from segmentation.admin import declarations as declaration_pages
-from segmentation.admin import simulations as simulation_pages
+from segmentation.admin import rules as rules_pages
 from segmentation.document import DocumentErrors, Problem
-from segmentation.models import Declaration, Definition, Layer, Segment
+from segmentation.models import Layer, Segment
 
 of = SimpleNamespace
 SENT = of(method="POST", POST={"verb": "dance"})
@@ -52,19 +47,7 @@ SENT = of(method="POST", POST={"verb": "dance"})
 @pytest.mark.parametrize(
     ("code", "read"),
     [
-        ("person_not_chosen", lambda: people_pages._person("x")),
-        ("absence_day_missing", lambda: people_pages._date("soon", "first")),
-        ("number_too_large", lambda: policy_pages._whole("21", "Approvals needed", most=20)),
-        ("number_unreadable", lambda: policy_pages._whole("many", "Approvals needed", most=20)),
-        ("number_negative", lambda: policies.number("-1", "ARR", decimal=True)),
-        ("crossing_number_unreadable", lambda: policy_pages._typed_crossing({"hold_days": "20000"})),
-        ("joint_days_unreadable", lambda: transition_pages._number("many")),
-        ("csm_gone", lambda: transition_pages._csm("9999999")),
-        ("not_a_date", lambda: transition_pages._day("soon")),
-        ("not_a_date", lambda: override_pages._date("soon")),
-        ("not_a_date", lambda: declaration_pages._date("soon")),
-        ("preview_day_unreadable", lambda: simulation_pages._day("soon")),
-        ("step_not_chosen", lambda: approval_pages._step(SENT, of(kind="role"))),
+        ("step_not_chosen", lambda: approval_pages._step(SENT, None)),
         ("search_too_long", lambda: check_search("word " * 50)),
         ("format_unknown", lambda: exports.assignments(format="xls")),
         ("kind_unknown", lambda: policies.for_kind("gift", [])),
@@ -78,13 +61,9 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("crossings_apply_by_themselves", lambda: policies.for_crossing(Layer(policy="automatic"), "up", {})),
         ("product_layer_needs_no_approval", lambda: policies.for_layer(Layer.objects.create(key="new", scope="product"), {"policy": "approval"})),
         ("direction_unknown", lambda: policies.for_crossing(Layer(policy="approval"), "sideways", {})),
-        ("declared_segment_not_chosen", lambda: site._registry[Declaration]._propose(None, [], {"segment": ""})),
-        ("value_not_chosen", lambda: site._registry[Conflict]._decided(SENT, [])),
-        ("wrong_data_unexplained", lambda: transition_pages._kept(None, of(POST={"verb": "fix"}))),
-        ("wrong_data_undated", lambda: transition_pages._kept(None, of(POST={"verb": "fix", "reason": "x"}))),
         ("import_files_gone", lambda: batches.ask_commit(of(uploads=of(exists=lambda: False)), by=None)),
         ("import_not_previewed", lambda: import_gate.ask(ImportBatch(status="failed"), by=someone("ops", "CS Ops"), why="x")),
-        ("file_of_unknown_layer", lambda: site._registry[Definition]._import(None, of(key="nope"))),
+        ("file_of_unknown_layer", lambda: rules_pages.ImportForm.layer(of(cleaned_data={"file": of(key="nope")}))),
         ("preview_gone", lambda: simulation._locked(of(pk=10**8))),
         ("import_gone", lambda: import_gate.carry_out(of(content={"import": 10**8}), by=None, at=None)),
         ("never_recalculated", lambda: decisions.known_of([1], Layer.objects.create(key="new"), at=TODAY)),
@@ -93,7 +72,7 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("transition_applies_later", lambda: transitions._edit_request(of(request=of(is_open=False), applies_on=TODAY), by=None)),
         ("transition_account_left", lambda: transitions._check_approved(of(status="awaiting", request_id=1, account_id=0, account="Acme"), of(pk=1), None)),
         ("override_in_force_already", lambda: overrides._go(Override(status="active", account=Account(name="Acme")), "requested")),
-        ("taking_back_unexplained", lambda: transitions._needed(" ", "taking_back_unexplained")),
+        ("taking_back_unexplained", lambda: texts.needed(" ", "taking_back_unexplained")),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused(code, read, db):
@@ -303,7 +282,7 @@ def test_what_an_override_cannot_be_of(team):
         overrides.ask([acme], of_products, high, **said)
     with refused("override_reason_not_chosen"):
         overrides.ask([acme], team.layer, high, **said | {"reason_code": "mood"})
-    with refused("override_text_too_long"):
+    with refused("text_too_long"):
         overrides.ask([acme], team.layer, high, **said | {"text": "x" * 9_999})
 
 
@@ -339,7 +318,7 @@ def test_no_override_begins_in_the_middle_of_a_hand_over(monkeypatch):
 
 def test_conflicts_that_are_not_decided(db):
     ops = someone("ops", "CS Ops")
-    with refused("conflict_text_too_long"):
+    with refused("text_too_long"):
         conflicts.keep([], by=ops, note="x" * 9_999)
     with refused("too_many_conflicts"):
         conflicts.keep([None] * 999, by=ops, note="x")

@@ -377,7 +377,7 @@ def test_the_inbox_shows_what_is_unread_and_why(web):
 
 def test_opening_a_line_reads_it_and_leads_to_the_thing(web):
     line = Notification.objects.get(text="First")
-    answer = web.post("/admin/inbox/", {"line": line.pk, "open": ""})
+    answer = web.post("/admin/inbox/", {"line": line.pk, "open": "1"})
     assert answer.url == line.link
     line.refresh_from_db()
     assert line.read_at

@@ -121,7 +121,7 @@ def test_a_csm_asks_for_the_accounts_they_look_after(here):
 ANSWERS = {"buying_centre": "Omega's CFO", "use_case": "Reports", "contract": "Omega's, until 2028"}
 WRONG = [
     ({"text": " "}, "Say why"),
-    ({"text": "x" * 2_001}, "2,000 characters"),
+    ({"text": "x" * 4_001}, "4,000 characters"),
     ({"text": "\0"}, "cannot be stored"),
     ({"reason_code": "whim"}, "Choose a reason"),
     ({"reason_code": "acquisition", **ANSWERS, "contract": ""}, "answer the three questions"),

@@ -119,10 +119,11 @@ def test_closing_and_opening_a_login(admin):
     assert "Close the login of max?" in text(admin.get(page))
     assert admin.get(page).status_code == 200
     assert User.objects.get(pk=max.pk).is_active  # looking changes nothing
-    assert admin.post(page, {"reason": ""}).status_code == 409
-    admin.post(page, {"reason": "Has left"})
+    assert admin.post(page, {"verb": "close", "reason": ""}).status_code == 409
+    admin.post(page, {"verb": "close", "reason": "Has left"})
     assert not User.objects.get(pk=max.pk).is_active
-    admin.post(page, {"reason": "Is back"})
+    assert admin.post(page, {"verb": "close", "reason": "Clicked twice"}).status_code == 409
+    admin.post(page, {"verb": "open", "reason": "Is back"})
     assert (User.objects.get(pk=max.pk).is_active, people.roles_of(max)) == (True, [])
 
 

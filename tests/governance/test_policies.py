@@ -284,23 +284,26 @@ def test_the_page_says_who_decides_and_its_forms_ask(ops, vera):
     assert "One approval by Finance where the ARR is $1,000,000 or more" in page
     assert "Tier: when a change is put before people" in page
     form = {
-        "role": ["Approver", "Finance", ""],
-        "approvals": ["2", "", ""],
-        "min_arr": ["", "50,000", ""],
+        "line-TOTAL_FORMS": "3",
+        "line-INITIAL_FORMS": "1",
+        "line-0-role": "Approver",
+        "line-0-approvals": "2",
+        "line-1-role": "Finance",
+        "line-1-min_arr": "50,000",
         "why": "Grown",
-    }
-    form |= {
-        name: ["", "", ""]
-        for name in ("min_accounts", "min_csm_changes", "top_tier", "due_days", "expire_days")
     }
     client.post("/admin/governance/approvalpolicy/kind/role/", form)
     asked = ApprovalRequest.objects.get(key="policy:kind:role")
     assert [row["approvals"] for row in asked.content["rows"]] == [2, 1]
     assert asked.content["rows"][1]["min_arr"] == "50000"
-    refused = client.post(
-        "/admin/governance/approvalpolicy/kind/override/", form | {"approvals": ["x", "", ""]}
-    )
-    assert (refused.status_code, "is not a number" in refused.content.decode()) == (409, True)
+    refused = client.post("/admin/governance/approvalpolicy/kind/override/", form | {"line-0-approvals": "x"})
+    assert (refused.status_code, "“x” is not a number" in refused.content.decode()) == (409, True)
+    lines = client.get("/admin/governance/approvalpolicy/kind/role/").content.decode().split("<tr>")[2:]
+    assert "selected" in lines[0].partition("</select>")[0]
+    assert lines[-1].index('<option value=""') < lines[-1].index(
+        '<option value="CS Ops'
+    )  # an empty line begins empty
+    assert 'value="50,000"' in refused.content.decode()  # what was typed beside it is still there
     client.post("/admin/governance/approvalpolicy/profile/", {"name": "strict", "why": "Grown"})
     client.post(
         f"/admin/governance/approvalpolicy/layer/{layer.pk}/",

@@ -106,9 +106,9 @@ def test_who_only_looks_has_no_buttons_and_is_told_why(team, one):
 
 def test_a_plan_starts_from_who_has_room_and_from_how_the_segment_is_served(team, one):
     page = web(team.ops).get(page_of(one))
-    plan = page.context["plan"]
+    plan = page.context["forms"]["plan"].initial
     assert plan["receiver"] == team.dana  # of the right kind and not over the band: she keeps it
-    assert plan["lines"][:2] == ["Welcome to high", "Success plan from the template: Goals"]
+    assert plan["lines"].splitlines()[:2] == ["Welcome to high", "Success plan from the template: Goals"]
     assert plan["notice"].startswith("Dear A team")
     assert "Erik: 1 account, the band is 1 to 3" in text(page)
     assert "ARR $50,000 → $120,000" in text(page)
@@ -250,8 +250,8 @@ def test_ticks_stay_with_their_lines_when_the_checklist_has_changed(team, one):
     planned(team, fresh(one), checklist=["Write", "Call", "Meet"])
     answer = web(team.ops).post(page_of(one), old)
     assert answer.status_code == 409
-    assert [line["ticked"] for line in answer.context["ticks"]["lines"]] == [False, False, True]
-    assert answer.context["ticks"]["noticed_on"] == str(TODAY)
+    assert [line["ticked"] for line in answer.context["forms"]["tick"].lines()] == [False, False, True]
+    assert answer.context["forms"]["tick"]["noticed_on"].value() == str(TODAY)
     web(team.ops).post(page_of(one), old | {"seen": transitions.token(fresh(one))})
     assert [line["done"] for line in fresh(one).checklist] == [False, False, True]
 

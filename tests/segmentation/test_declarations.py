@@ -209,7 +209,7 @@ def test_nobody_decides_about_their_own_not_even_a_superuser(layer, verb):
     ("options", "refusal"),
     [
         ({"reason": "  "}, "Say why"),
-        ({"reason": "x" * 2001}, "2,000 characters"),
+        ({"reason": "x" * 4001}, "4,000 characters"),
         ({"reason": "a\x00b"}, "cannot be stored"),
         ({"evidence": "a\x00b"}, "cannot be stored"),
         ({"from_date": TODAY + timedelta(days=2)}, "holds from today at the latest"),

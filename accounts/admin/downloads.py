@@ -1,0 +1,28 @@
+"""Files that are taken away from a page: their headers once, and for lists the day and the filter in every row."""
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.utils import timezone
+
+from accounts import exports
+
+ROWS = 2_000  # read at a time
+
+
+def csv(name, lines):
+    """A CSV file, a line at a time (see `exports.lines`, which makes it safe for spreadsheets)."""
+    return _named(StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8"), name)
+
+
+def csv_list(name, header, rows, *, said, ends=("As of", "Filter")):
+    """A list as it is shown. said: its filter in words, which each row tells, with the day; `ends` are those two columns."""
+    today = timezone.localdate().isoformat()
+    return csv(f"{name}-{today}.csv", exports.lines([*header, *ends], ([*row, today, said] for row in rows)))
+
+
+def yaml(name, text):
+    return _named(HttpResponse(text, content_type="application/yaml; charset=utf-8"), name)
+
+
+def _named(answer, name):
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer

@@ -1,0 +1,132 @@
+"""The page on which several tier changes are planned alike and asked for as one request."""
+
+from dataclasses import replace
+
+from django import forms
+from django.core.exceptions import PermissionDenied
+from django.db.models import F
+from django.utils import timezone
+
+from accounts.admin.fields import Day, Line, Row, Text, Whole, number
+from accounts.admin.verbs import VerbPage
+from accounts.models import Csm
+from governance import board, loads, permissions, together, transitions
+from governance.models import Transition
+from segmentation.models import Layer
+
+from .transition_pages import CSM_GONE, CSMS, NO_DAYS, Status, TransitionForm, asked_for, at_once, model_of
+
+RECEIVER = Row(gone=CSM_GONE, rows=Csm.objects.all())
+
+
+class TogetherForm(TransitionForm):
+    at = {"request_reason_missing": "why", "joint_days_out_of_range": "joint_days"}
+    one = forms.MultipleChoiceField(required=False)
+    joint_days = Whole("Joint coverage, days", missing=NO_DAYS, wrong=NO_DAYS, most=9_999)
+    notice_on = Day("Customers to be told on")
+    notice_by = Line("Told by", most=200)
+    notice = Text("What the customers are told", rows=3, help="Empty: the usual text, with the name of each account and of its CSM.")  # fmt: skip
+    success_plan = Text("Success plan")
+    why = Text("Why now", needed=True)
+
+    def prepare(self):
+        self.fields["one"].valid_value = lambda key: True
+
+    def start(self):
+        cards = self.thing
+        joint_days = cards[0].one.joint_days if cards else 30
+        return {"one": [card.one.pk for card in cards], "joint_days": joint_days}
+
+    def clean_one(self):
+        keys = [number(key) for key in self.cleaned_data["one"]][: transitions.MOST + 1]
+        chosen = list(Transition.objects.filter(pk__in=[key for key in keys if key]))
+        self.receivers = {one.pk: RECEIVER.clean(self.data.get(f"receiver-{one.pk}", "")) for one in chosen}
+        return chosen
+
+    def receiver(self, one, otherwise):
+        """The CSM chosen for one of them, where the form is shown again."""
+        typed = self.data.get(f"receiver-{one.pk}") if self.is_bound else None
+        return Csm.objects.filter(pk=number(typed)).first() if typed is not None else otherwise
+
+    def ticked(self, one):
+        return str(one.pk) in {str(key) for key in self["one"].value()}
+
+    def carry_out(self):
+        said = self.cleaned_data | {"by": self.by}
+        chosen = said.pop("one")
+        seen = {one.pk: self.data.get(f"seen-{one.pk}") for one in chosen}
+        return self.told(together.ask(chosen, receivers=self.receivers, seen=seen, **said))
+
+
+class TogetherPage(VerbPage):
+    """Flagged and planned ones of one segmentation, to be asked for as one request."""
+
+    title = "Plan together"
+    template = "governance/transitions/plan_together.html"
+    verbs = {"ask": TogetherForm}
+
+    def load(self):
+        user = self.request.user
+        if not self.admin.has_view_permission(self.request):
+            raise PermissionDenied
+        if not permissions.may(permissions.plan_transition(by=user)):
+            raise PermissionDenied
+        asked, self.query = asked_for(self.request)
+        self.layer = asked.layer or _only_layer()
+        cards, self.more = _candidates(asked, self.layer, self.request.GET)
+        return cards
+
+    def show(self, form=None, **shown):
+        self.shown = form or self.form(TogetherForm)
+        return super().show(form, **shown)
+
+    def context(self):
+        cards, flagged = self.thing, [card.one for card in self.thing if card.one.status == Status.FLAGGED]
+        fit, offered = loads.propose_receivers(flagged), _receivers(cards)
+        return {
+            "layer": self.layer,
+            "query": self.query,
+            "rows": [
+                {
+                    "card": card,
+                    "seen": transitions.token(card.one),
+                    "on": self.shown.ticked(card.one),
+                    "chosen": self.shown.receiver(card.one, fit.get(card.one.pk)),
+                    "offered": offered.get(model_of(card.one), []),
+                }
+                for card in cards
+            ],
+            "more": self.more,
+            "most": transitions.MOST,
+            "flagged": bool(flagged),
+            "at_once": bool(cards) and at_once([card.one for card in cards], self.request.user),
+        }
+
+
+def _only_layer():
+    return Layer.objects.filter(policy=Layer.Policy.APPROVAL).order_by("-primary", "position", "key").first()
+
+
+def _candidates(asked, layer, wanted):
+    """([Card], how many more there are): what may be asked for together, planned ones first, the most revenue first."""
+    found = replace(asked, layer=layer).of(Transition.objects.filter(held_for=""))
+    found = (
+        found.filter(status=Status.PLANNED)
+        if wanted.get("status") == "planned"
+        else found.filter(status__in=[Status.FLAGGED, Status.PLANNED])
+    )
+    if wanted.get("to"):
+        found = found.filter(to_segment__key=wanted["to"][:50])
+    count = found.count()
+    rows = board.cards(
+        found.order_by("-status", F("arr").desc(nulls_last=True), "pk")[: transitions.MOST],
+        today=timezone.localdate(),
+    )
+    return rows, count - len(rows)
+
+
+def _receivers(rows):
+    """{service model: [Csm]} to choose from, of the kind each needs."""
+    models = {model_of(card.one) for card in rows} - {None}
+    people = list(Csm.objects.order_by("name", "pk")[:CSMS])
+    return {model: [one for one in people if one.kind == loads.KINDS[model.csm_kind]] for model in models}

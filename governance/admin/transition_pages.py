@@ -1,0 +1,504 @@
+"""The pages about tier changes: the plan of one and what comes of it, triage, and many as one request."""
+
+from datetime import timedelta
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Min
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.http import urlencode
+
+from accounts.admin.fields import Day, Line, Row, Text, Whole, number
+from accounts.admin.governed import page
+from accounts.admin.verbs import VerbForm, VerbPage, row
+from accounts.models import Csm
+from core import wording
+from core.refusals import Refused
+from governance import approvals, board, crossings, loads, permissions, plans, together, transitions
+from governance.models import ApprovalRequest, CrossingPolicy, Event, Transition
+from governance.requirements import requirement
+from segmentation import explain
+from segmentation.contributions import rounded
+from segmentation.models import Layer
+
+from . import triage
+
+PAGE = "admin:governance_transition_change"
+REQUEST = "admin:governance_approvalrequest_change"
+CSMS = 300  # offered to choose from
+EARLIER = 5  # ended tier changes of the account that are told
+EVENTS = 50
+CSM_GONE = "This CSM is not there any more: choose another one."
+NO_DAYS = "Joint coverage is a number of days."
+
+Status = Transition.Status
+TITLES = {
+    "transition_flagged": "Flagged",
+    "transition_updated": "Tier change updated",
+    "transition_closed": "Tier change closed",
+    "transition_kept": "Kept",
+    "transition_joint": "Approved",
+    "transition_done": "Hand-over complete",
+    "transition_overdue": "Overdue",
+    "transition_taken_out": "Taken out of a request",
+}
+
+
+def find(request, model_admin, pk):
+    """A tier change for who may see it."""
+    if not model_admin.has_view_permission(request):
+        raise PermissionDenied
+    # The rest is read where it is there: to plan a join of thirteen tables takes longer than the whole query.
+    related = ["account__csm", "layer", "from_segment", "to_segment__treatment__service_model", "request"]
+    return row(Transition.objects.select_related(*related).defer("request__content"), pk)
+
+
+# -- the plan
+
+
+class TransitionForm(VerbForm):
+    @property
+    def said(self):
+        return self.cleaned_data | {"by": self.by, "seen": self.seen}
+
+    def here(self):
+        return triage.with_back(reverse(PAGE, args=[self.thing.pk]), self.page.request)
+
+    def told(self, asked):
+        """Say what came of asking; the address of the request."""
+        if asked.status == asked.Status.APPLIED:
+            self.say("Done: nobody has to approve it.")
+        elif asked.status == asked.Status.FAILED:
+            self.say(f"It could not be carried out: {asked.failure}", messages.ERROR)
+        else:
+            self.say(f"Asked for approval: {asked.subject}.")
+        return reverse(REQUEST, args=[asked.pk])
+
+
+class PlanForm(TransitionForm):
+    """The plan: what was typed, else what is planned, else what a plan starts from."""
+
+    part = "plan"
+    at = {"joint_days_out_of_range": "joint_days", "request_reason_missing": "why"}
+    receiver = Row("Who looks after the customer afterwards", gone=CSM_GONE, rows=Csm.objects.all())
+    joint_days = Whole("Joint coverage, days", missing=NO_DAYS, wrong=NO_DAYS, most=9_999)
+    notice_on = Day("Customer to be told on")
+    notice_by = Line("Told by", most=200)
+    notice = Text("What the customer is told", rows=4, help="Empty: nothing has to be told.")
+    success_plan = Text("Success plan", rows=3, help="Goals, or a link to where it stands.")
+    lines = Text("Checklist, a line each")
+    notes = Text("Notes", help="Not part of what is approved.")
+    why = Text("Why now")
+
+    def prepare(self):
+        one = self.thing
+        if self.is_bound:
+            self.checklist(self.data.get("lines", "").splitlines())
+            self.offer(Csm.objects.filter(pk=number(self.data.get("receiver"))).first())
+        self.fields[
+            "lines"
+        ].help_text = f"It starts from how {one.to_segment} is served. What is ticked off stays ticked off."
+
+    def start(self):
+        one = self.thing
+        fresh = one.status == Status.FLAGGED and one.planned_at is None
+        receiver = loads.propose_receiver(one) if fresh else one.receiver
+        one.receiver = receiver  # for the text to the customer; this copy is not saved
+        begun = plans.start(one) if fresh else {"checklist": one.checklist, "notice": one.notice}
+        self.offer(receiver)
+        return {
+            "receiver": receiver,
+            "joint_days": one.joint_days,
+            "success_plan": one.success_plan or (_template(one) if fresh else ""),
+            "notice": begun["notice"],
+            "notice_on": one.notice_on,
+            "notice_by": one.notice_by or (str(receiver or "") if fresh else ""),
+            "notes": one.notes,
+            "lines": self.checklist(line["text"] for line in begun["checklist"]),
+        }
+
+    def checklist(self, lines):
+        lines = list(lines)
+        self.fields["lines"].widget.attrs["rows"] = len(lines) + 1
+        return "\n".join(lines)
+
+    def offer(self, chosen=None):
+        """The CSMs with their load after the move."""
+        one, csm = self.thing, self.thing.account.csm
+        planned = one.status in (Status.PLANNED, Status.AWAITING)
+        groups = _offered(model_of(one), {chosen, csm}, counted=one.receiver_id if planned else None)
+        stays = f"{csm} stays" if csm else "Nobody, as now"
+        now = {csm.pk: " (as now)"} if csm else {}
+        self.fields["receiver"].choices = [("", stays)] + [
+            (name, [(other.pk, f"{other}{now.get(other.pk, '')}: {load}") for other, load in people]) for name, people in groups
+        ]  # fmt: skip
+
+    def plan(self):
+        said = self.said
+        said["checklist"] = [line.strip() for line in said.pop("lines").splitlines() if line.strip()]
+        return said, said.pop("why")
+
+
+class SaveForm(PlanForm):
+    def carry_out(self):
+        said, _ = self.plan()
+        one = transitions.plan(self.thing, **said)
+        self.say(
+            "Saved. The request says it as it is now; approvals given before do not count any more."
+            if one.status == Status.AWAITING
+            else f"The hand-over of {one.account} is planned. Next: ask for approval."
+        )
+        return triage.back(self.page.request) or self.here()
+
+
+class AskForm(PlanForm):
+    def carry_out(self):
+        said, why = self.plan()
+        address = self.told(together.plan_and_ask(self.thing, why=why, **said))
+        return triage.back(self.page.request) or address
+
+
+class UnplanForm(TransitionForm):
+    part = "unplan"
+    at = {"taking_back_unexplained": "reason"}
+    reason = Text("Why (may be left empty)", help="The plan is kept for the next time.")
+
+    def prepare(self):
+        if self.thing.status == Status.AWAITING:
+            field = self.fields["reason"]
+            field.label, field.help_text = "Why", "It is planned again, and has to be approved again."
+            field.widget.attrs["required"] = True
+
+    def carry_out(self):
+        transitions.unplan(self.thing, **self.said)
+        self.say(f"{self.thing.account} is back where it was before.")
+        return self.here()
+
+
+class TakeOutForm(TransitionForm):
+    part = "take_out"
+    at = {"taking_out_unexplained": "reason"}
+    reason = Text(needed=True, help="This account goes back to planning; you may still approve the others.")
+
+    def carry_out(self):
+        asked, said = self.thing.request, self.said | {"seen": self.page.sent("seen_request")}
+        transitions.take_out(asked, self.thing, **said)
+        self.say(f"{self.thing.account} is taken out; it is planned again.")
+        return reverse(REQUEST, args=[asked.pk])
+
+
+# -- what is done
+
+
+class TickForm(TransitionForm):
+    """What is done already. The lines ticked are said by their texts, which stay right when the checklist has changed."""
+
+    part = "tick"
+    at = {"notice_in_the_future": "noticed_on"}
+    done = forms.MultipleChoiceField(required=False)
+    noticed_on = Day("Customer told on")
+    notes = Text("Notes")
+
+    def prepare(self):
+        self.fields["done"].valid_value = lambda text: True
+        self.fields["noticed_on"].between(None, timezone.localdate())
+
+    def start(self):
+        one = self.thing
+        done = [line["text"] for line in one.checklist if line.get("done")]
+        return {"done": done, "noticed_on": one.noticed_on, "notes": one.notes}
+
+    def lines(self):
+        ticked = {" ".join(text.split()) for text in self["done"].value()}
+        return [line | {"ticked": " ".join(line["text"].split()) in ticked} for line in self.thing.checklist]
+
+    def carry_out(self):
+        done = {place for place, line in enumerate(self.lines()) if line["ticked"]}
+        transitions.tick(self.thing, **self.said | {"done": done})
+        self.say("Noted.")
+        return self.here()
+
+
+class CompleteForm(TransitionForm):
+    part = "complete"
+    at = {"handover_unfinished": "reason"}
+    reason = Text("Why it is completed all the same")
+
+    def carry_out(self):
+        transitions.complete(self.thing, **self.said)
+        csm = find(self.page.request, self.page.admin, self.thing.pk).account.csm
+        self.say(f"The hand-over of {self.thing.account} is complete. CSM: {csm or 'nobody'}.")
+        return self.here()
+
+
+# -- not to change it
+
+
+class KeepForm(TransitionForm):
+    part = "keep"
+    at = {"keeping_unexplained": "reason", "transition_kept_into_the_past": "until"}
+    reason = Text("Why it is kept", needed=True, help="Remembered, and shown when this comes up again.")
+    until = Day("Until", help="Empty: until something material changes. It is flagged again then.")
+
+    def prepare(self):
+        self.fields["until"].between(timezone.localdate() + timedelta(days=1))
+
+    def carry_out(self):
+        self.say(self.keep(self.cleaned_data["reason"]))
+        return self.page.following()
+
+    def keep(self, reason):
+        one, until = self.thing, self.cleaned_data["until"]
+        transitions.keep([one], by=self.by, reason=reason, until=until, seen={one.pk: self.seen})
+        how_long = f"until {wording.day(until)}" if until else "until something material changes"
+        return f"{one.account} stays {one.from_segment} {how_long}."
+
+
+class FixForm(KeepForm):
+    """Wrong data are such a reason, too."""
+
+    part = "fix"
+    reason = Text("What is wrong", missing="Say what is wrong with the data.")
+    until = Day(
+        "To be right by", missing="Say until when the data will be right: it is looked at again then."
+    )
+
+    def prepare(self):
+        one = self.thing
+        super().prepare()
+        self.fields["until"].help_text = f"{one.from_segment} stays until then; if the rules still say {one.to_segment}, it is flagged again."  # fmt: skip
+
+    def start(self):
+        return {"until": timezone.localdate() + timedelta(days=7)}
+
+    def carry_out(self):
+        said = self.keep(f"The data are to be corrected: {self.cleaned_data['reason']}")
+        if self.by.has_perm("accounts.change_account"):
+            link = reverse("admin:accounts_account_edit", args=[self.thing.account_id])
+            said = format_html('{} <a href="{}" class="dm-link">Correct its data now</a>', said, link)
+        self.say(said)
+        return self.page.following()
+
+
+# -- one of them
+
+
+class TransitionPage(VerbPage):
+    """The plan of one tier change, how far it is and what happened."""
+
+    template = "governance/transitions/transition.html"
+    verbs = {"ask": AskForm, "plan": SaveForm, "keep": KeepForm, "fix": FixForm, "unplan": UnplanForm, "tick": TickForm,
+             "complete": CompleteForm, "take_out": TakeOutForm}  # fmt: skip
+
+    def load(self, pk):
+        return find(self.request, self.admin, pk)
+
+    def token(self):
+        return transitions.token(self.thing)
+
+    def following(self):
+        return triage.with_back(reverse(PAGE, args=[self.thing.pk]), self.request)
+
+    def context(self):
+        one, user = self.thing, self.request.user
+        may_plan = permissions.may(permissions.plan_transition(by=user))
+        decided = one.status == Status.AWAITING and not one.request.is_open
+        plannable = one.status in (Status.FLAGGED, Status.PLANNED, Status.AWAITING) and not one.held_for
+        approved = one.status == Status.AWAITING and is_approved(one)
+        events = Event.objects.filter(about="transition", about_id=one.pk).order_by("-id")
+        return about(one, user) | {
+            "title": str(one.account),
+            "original": one,
+            "waits": waiting(one),
+            "may_plan": may_plan,
+            "why_not": "" if may_plan else permissions.plan_transition(by=user),
+            "plannable": may_plan and plannable and not decided,
+            "may_complete": permissions.may(permissions.complete_transition(one, by=user)),
+            "may_take_out": _may_take_out(one, user),
+            "decided": decided,
+            "approved": approved,
+            "takes_effect": takes_effect(one) if approved else "",
+            "unfinished": transitions.unfinished(one) if one.status == Status.JOINT else [],
+            "at_once": may_plan and plannable and not decided and at_once([one], user),
+            "happened": happened(events[:EVENTS]),
+            "back": triage.back(self.request),
+        }
+
+
+class TriagePage(VerbPage):
+    """One flagged account after the other, with what is needed to decide."""
+
+    template = "governance/transitions/triage.html"
+    verbs = {"keep": KeepForm, "fix": FixForm}
+
+    def load(self):
+        if not self.admin.has_view_permission(self.request):
+            raise PermissionDenied
+        asked, self.query = asked_for(self.request)
+        self.rounds = triage.Round.of(self.request, asked, self.query, number(self.sent("one")))
+        return self.rounds.one and find(self.request, self.admin, self.rounds.one)
+
+    def token(self):
+        return transitions.token(self.thing)
+
+    def following(self):
+        return self.rounds.address(self.rounds.after_this)
+
+    def show(self, *args, **shown):
+        if self.thing is not None:
+            return super().show(*args, **shown)
+        done = {"rounds": self.rounds, "planned": triage.planned(self.rounds)}
+        template = "governance/transitions/triage_done.html"
+        return page(self.request, template, title="Triage", model_admin=self.admin, **done)
+
+    def context(self):
+        one = self.thing
+        known = {
+            "title": f"Triage: {one.account}",
+            "original": one,
+            "rounds": self.rounds,
+            "query": self.query,
+        }
+        return about(one, self.request.user) | known
+
+
+def about(one, user):
+    """What is needed to decide about a tier change: figures then and now, why, CSM and load, what was said before."""
+    today = timezone.localdate()
+    [card] = board.cards_of([one], today=today)
+    try:
+        why, refusal = explain.explain(one.account, one.layer), ""
+    except Refused as refused:
+        why, refusal = None, str(refused)
+    earlier = Transition.objects.filter(account=one.account_id, layer=one.layer_id).exclude(pk=one.pk)
+    ended = list(
+        earlier.exclude(status__in=Transition.OPEN).select_related("from_segment", "to_segment")[:EARLIER]
+    )
+    renewal = _renewal(one.account, today)
+    model = model_of(one)
+    return {
+        "one": one,
+        "card": card,
+        "why": why,
+        "why_refusal": refusal,
+        "score": None if one.composite is None else f"{rounded(one.composite):f}",
+        "arr_then": (one.evidence.get("was") or {}).get("arr"),
+        "renewal": renewal,
+        "renewal_days": (renewal - today).days if renewal else None,
+        "load": card.gives and card.gives.beside(model),
+        "model": model,
+        "proposed": loads.propose_receiver(one) if one.status == Status.FLAGGED else None,
+        "said_no": next((old for old in ended if old.status in (Status.REJECTED, Status.KEPT)), None),
+        "ended": ended,
+        "seen": transitions.token(one),
+        "may_correct": user.has_perm("accounts.change_account"),
+        "may_override": permissions.may(permissions.request_override([one.account], by=user)),
+        "week": today + timedelta(days=7),
+        "tomorrow": today + timedelta(days=1),
+    }
+
+
+def _renewal(account, today):
+    if account.renewal_date:
+        return account.renewal_date
+    running = account.subscriptions.filter(end_date__gt=today, start_date__lte=today).exclude(
+        status="cancelled"
+    )
+    return running.aggregate(end=Min("end_date"))["end"]
+
+
+def model_of(one):
+    treatment = one.to_segment.treatment
+    return treatment and treatment.service_model
+
+
+def _template(one):
+    treatment = one.to_segment.treatment
+    return treatment.success_plan_template if treatment else ""
+
+
+def _offered(model, chosen, *, counted=None):
+    """[(what they are, [(Csm, sentence)])] to choose from, each with the load after the move, of the fitting kind first.
+
+    counted: the id of a CSM whose expected load has this move in it already.
+    """
+    found = list(Csm.objects.order_by("name", "pk")[:CSMS])
+    found += [one for one in chosen if one and one not in found]
+    loaded = loads.loads(found, model)
+    kind = model and loads.KINDS[model.csm_kind]
+    groups = {"fit": [], "other": []}
+    for csm in found:
+        load = loaded[csm.pk]
+        after = load.expected + (csm.pk != counted) - load.now
+        _, text = load.verdict(after)
+        groups["fit" if csm.kind == kind else "other"].append((csm, text))
+    names = {"fit": f"Fit for {model}" if model else "", "other": "Others"}
+    return [(names[key], sorted(rows, key=lambda row: str(row[0]))) for key, rows in groups.items() if rows]
+
+
+def _may_take_out(one, user):
+    """What the form needs to take it out of its request of many, as an approver; None where that is not possible."""
+    if one.status != Status.AWAITING or one.request.accounts < 2:
+        return None
+    if not permissions.may(permissions.decide(one.request, by=user)):
+        return None
+    return approvals.token(one.request)
+
+
+def at_once(rows, user):
+    """Nobody has to approve these: what is asked for is carried out at once."""
+    needed, *_ = requirement(transitions.KIND, plans.impact(rows), by=user.pk)
+    return not needed
+
+
+def happened(events):
+    """[(Event, kind in words)] of a timeline."""
+    return [{"event": one, "title": TITLES.get(one.kind, "Tier change")} for one in events]
+
+
+def is_approved(one):
+    """It has been approved and waits for its day; then there is no date by which somebody decides."""
+    return one.request.status == ApprovalRequest.Status.APPROVED or not one.request.is_open
+
+
+def takes_effect(one):
+    """When one that has been approved does: at the renewal, or after the days without hand-overs."""
+    today = timezone.localdate()
+    if one.applies_on and one.applies_on > today:
+        return f"at the renewal, {wording.day(one.applies_on)}"
+    why, until = crossings.quiet([one], today).get(one.pk, (None, None))
+    return f"on {wording.day(until)} ({why.label.lower()} before)" if until else "within the day"
+
+
+def waiting(one):
+    """What an open tier change waits for, in words; "" for one that has ended or has to be decided now."""
+    if one.held_for:
+        until = f" (until {wording.day(one.held_until)})" if one.held_until else ""
+        return f"{one.get_held_for_display()}{until}"
+    if one.status in (Status.PLANNED, Status.AWAITING, Status.FLAGGED) and one.applies_on:
+        return f"Would apply at the renewal, {wording.day(one.applies_on)}"
+    if one.status == Status.JOINT:
+        return f"Joint coverage until {wording.day(one.joint_until)}"
+    if one.status == Status.KEPT:
+        return (
+            f"Kept until {wording.day(one.kept_until)}"
+            if one.kept_until
+            else "Kept until something material changes"
+        )
+    return ""
+
+
+def asked_for(request):
+    """(board.Asked, the same as the rest of an address) of what the page is narrowed to."""
+    wanted = request.GET
+    layer = wanted.get("layer") and Layer.objects.filter(key=wanted["layer"][:50]).first()
+    direction = wanted.get("direction") if wanted.get("direction") in CrossingPolicy.Direction.values else ""
+    csm = wanted.get("csm", "")
+    if csm != "none" and number(csm) is None:
+        csm = ""
+    asked = board.Asked(layer or None, direction, csm, request.user if wanted.get("mine") else None)
+    said = {"layer": layer and layer.key, "direction": direction, "csm": csm, "mine": asked.user and "1"}
+    return asked, urlencode({name: value for name, value in said.items() if value})
