@@ -65,7 +65,7 @@ KINDS = {
         whole_portfolio=True,
     ),
     "tier_change": KindOfRequest(
-        "governance.transitions",
+        "governance.transition_requests",
         "Tier change",
         "Accounts move to another segment of a segmentation that needs approval.",
         standard=({}, {"role": "Finance", "min_arr": MUCH}),

@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from core.history import acting
-from governance import alerts, chores, due, mail, notifications, overrides, transitions
+from governance import alerts, chores, due, followup, mail, notifications, overrides_in_force
 from segmentation.models import Layer
 
 log = logging.getLogger(__name__)
@@ -57,27 +57,27 @@ def _forget():
 
 def _disagree():
     for layer in Layer.objects.order_by("pk"):
-        overrides.disagree(layer, at=timezone.localdate())
+        overrides_in_force.disagree(layer, at=timezone.localdate())
 
 
 # In this order: an override that ends may flag a tier change.
 DAILY = {
-    "overrides that end": lambda: overrides.expire(at=timezone.localdate()),
+    "overrides that end": lambda: overrides_in_force.expire(at=timezone.localdate()),
     "overrides that disagree": _disagree,
-    "overrides about to end": lambda: overrides.remind(at=timezone.localdate()),
+    "overrides about to end": lambda: overrides_in_force.remind(at=timezone.localdate()),
     "requests that expire": lambda: due.expire(at=timezone.now()),
     "requests about to expire": lambda: due.escalate(at=timezone.now()),
-    chores.TIER_CHANGES: lambda: transitions.daily(at=timezone.localdate()),
+    chores.TIER_CHANGES: lambda: followup.daily(at=timezone.localdate()),
     "alerts": lambda: alerts.evaluate(at=timezone.localdate()),
 }
 FOLLOW = {
-    "tier changes": lambda: transitions.follow_ended(),
+    "tier changes": lambda: followup.follow_ended(),
     "overrides that disagree": _disagree,
     "alerts": lambda: alerts.evaluate(at=timezone.localdate()),
     "telling people": lambda: notifications.deliver(),
 }
 SWEEP = {
-    "tier changes": lambda: transitions.follow_ended(),
+    "tier changes": lambda: followup.follow_ended(),
     "requests that are due": lambda: due.apply_due(at=timezone.now()),
     "telling people": lambda: notifications.deliver(),
     "mail": lambda: mail.send_due(),

@@ -1,7 +1,7 @@
 """Planned and asked for in one go: one tier change by its page, or many as one request."""
 
 from core.refusals import Refused, verb
-from governance import plans, transitions
+from governance import plans, transition_requests, transition_steps, transitions
 from governance.models import Transition
 
 Status = Transition.Status
@@ -10,7 +10,7 @@ Status = Transition.Status
 @verb
 def plan_and_ask(transition, *, by, why, seen=None, **plan):
     """Plan one tier change (see transitions.plan) and ask for its approval, both or neither. Returns the request."""
-    return transitions.ask([transitions.plan(transition, by=by, seen=seen, **plan)], by=by, why=why)
+    return transition_requests.ask([transitions.plan(transition, by=by, seen=seen, **plan)], by=by, why=why)
 
 
 @verb
@@ -30,7 +30,7 @@ def ask(
     """Plan those of these tier changes that are flagged, all alike, and ask for approval of all of them. Returns the request.
 
     receivers: {transition id: Csm, or None where the CSM stays}. notice: "" gives each account its own text. Those that are
-    planned already are asked for as they are planned. seen: {transition id: transitions.token}.
+    planned already are asked for as they are planned. seen: {transition id: transition_steps.token}.
     """
     found = Transition.objects.filter(pk__in=[one.pk for one in chosen])
     related = [
@@ -44,7 +44,7 @@ def ask(
     if not rows:
         raise Refused("account_missing")
     for one in rows:
-        if seen is not None and seen.get(one.pk) != transitions.token(one):
+        if seen is not None and seen.get(one.pk) != transition_steps.token(one):
             raise Refused("transition_among_them_stale", account=one.account)
         if one.status == Status.FLAGGED:
             one.receiver = receivers.get(one.pk)
@@ -58,4 +58,4 @@ def ask(
                 notice_on=notice_on,
                 notice_by=notice_by,
             )
-    return transitions.ask(rows, by=by, why=why)
+    return transition_requests.ask(rows, by=by, why=why)

@@ -13,7 +13,7 @@ from governing import policy, someone
 from segmenting import account, by_now, change, layer_with, recompute
 
 from accounts.models import Account, Csm
-from governance import transitions
+from governance import followup, transition_steps
 from governance.models import CrossingPolicy, Transition
 from segmentation import causes
 from segmentation.models import Cause, ServiceModel, Treatment
@@ -79,7 +79,7 @@ def crossed(team, **accounts):
     for name, (_, after, *_) in accounts.items():
         change(Account.objects.get(external_id=name), arr=after)
     recompute(by_now(DAY + timedelta(days=1)))
-    transitions.follow_ended()
+    followup.follow_ended()
     return {one.account.external_id: one for one in Transition.objects.open().select_related("account")}
 
 
@@ -107,7 +107,9 @@ def sent(one, verb, /, **more):
         "receiver": "", "joint_days": "30", "success_plan": "Grow", "notice": "Dear all", "lines": "Call\nMeet", "notes": "",
         "notice_on": "", "notice_by": "Dana", "why": "They have grown",
     }  # fmt: skip
-    return {"verb": verb, "seen": transitions.token(one)} | (plan if verb in ("plan", "ask") else {}) | more
+    return (
+        {"verb": verb, "seen": transition_steps.token(one)} | (plan if verb in ("plan", "ask") else {}) | more
+    )
 
 
 def text(answer):

@@ -18,7 +18,7 @@ from governing import someone
 
 from accounts.models import Account
 from core.refusals import Refused
-from governance import approvals, transitions
+from governance import approvals, transition_requests, transitions
 from governance.models import Event, Transition
 from segmentation.models import Assignment, Move
 
@@ -188,7 +188,7 @@ def test_from_an_export_to_explained_segments(command, export):
     priya, vera = someone("priya", "CS Ops"), someone("vera", "Approver")
     [northwind] = Transition.objects.filter(status="flagged", layer__key="service-tier")
     transitions.plan(northwind, by=priya, success_plan="Back to weekly use by summer")
-    request = transitions.ask([northwind], by=priya, why="They have shrunk for good")
+    request = transition_requests.ask([northwind], by=priya, why="They have shrunk for good")
     with pytest.raises(Refused, match="You cannot decide your own request"):
         approvals.approve(request, by=priya, seen=approvals.token(request))
     assert tier(command("export_assignments", "--layer", "service-tier"))["N-1"] == (

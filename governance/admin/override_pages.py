@@ -14,7 +14,7 @@ from accounts.models import Account, Csm
 from core.organisation import organisation
 from core.refusals import Refused
 from core.wording import plural
-from governance import approvals, overrides, permissions
+from governance import approvals, override_cases, overrides, overrides_in_force, permissions
 from governance.models import Override, Transition
 from governance.requirements import requirement
 from segmentation import scopes
@@ -62,22 +62,22 @@ class AskForm(VerbForm):
             f"{organisation().override_days_at_most}. You are reminded {organisation().override_reminder_days} days before."
         )
         self.fields["text"].help_text = f"Why the rules are not right for {whom}. Whoever decides reads it, and so does everybody who asks later."  # fmt: skip
-        for name in overrides.ANSWERS:
+        for name in override_cases.ANSWERS:
             self.fields[name].label = Override._meta.get_field(name).verbose_name
 
     def start(self):
         return {"expires_on": timezone.localdate() + timedelta(days=organisation().override_days)}
 
     def answers(self):
-        return [self[name] for name in overrides.ANSWERS]
+        return [self[name] for name in override_cases.ANSWERS]
 
     def said(self):
         """What was typed, as `overrides.ask` takes it."""
         if self.page.segment is None:
             raise Refused("segment_not_chosen")
         given = self.cleaned_data
-        plan = overrides.Plan(given["receiver"], given["success_plan"], given["notice"])
-        names = ("reason_code", "text", "evidence", "expires_on", *overrides.ANSWERS)
+        plan = override_cases.Plan(given["receiver"], given["success_plan"], given["notice"])
+        names = ("reason_code", "text", "evidence", "expires_on", *override_cases.ANSWERS)
         return {name: given[name] for name in names} | {"plan": plan, "by": self.by}
 
     def carry_out(self):
@@ -118,7 +118,7 @@ class AskPage(VerbPage):
     def about(self, accounts, segment):
         accounts = list(accounts.select_related("csm").order_by("name", "pk")[: overrides.MOST + 1])
         self.segment = segment
-        self.cases = overrides.look(accounts, segment) if segment else []
+        self.cases = override_cases.look(accounts, segment) if segment else []
         return accounts
 
     def elsewhere(self):
@@ -217,7 +217,7 @@ def _coming(cases, segment):
     cases = [one for one in cases if not one.obstacle]
     if not cases:
         return None
-    needed, due, expire = requirement(overrides.KIND, overrides.impact_on(cases))
+    needed, due, expire = requirement(overrides.KIND, override_cases.impact_on(cases))
     accounts = [one.account.pk for one in cases]
     open_changes = Transition.objects.open().filter(account__in=accounts, layer=layer)
     return {
@@ -261,7 +261,7 @@ class EndForm(VerbForm):
     reason = Text("Why it ends", needed=True)
 
     def carry_out(self):
-        overrides.end(self.thing, by=self.by, **self.cleaned_data)
+        overrides_in_force.end(self.thing, by=self.by, **self.cleaned_data)
         self.say(f"The override of {self.thing.account} has ended. {after(self.thing)}")
         return reverse(PAGE, args=[self.thing.pk])
 
@@ -283,7 +283,7 @@ class OverridePage(VerbPage):
         one, user = self.thing, self.request.user
         others = Override.objects.filter(account=one.account_id, layer=one.layer_id).exclude(pk=one.pk)
         now = one.account.assignments.filter(layer=one.layer_id, product=None)
-        questions = [Override._meta.get_field(name) for name in overrides.ANSWERS]
+        questions = [Override._meta.get_field(name) for name in override_cases.ANSWERS]
         return {
             "title": f"Override of {one.account}",
             "original": f"{one.account}: {one.segment}",

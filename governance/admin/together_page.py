@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.admin.fields import Day, Line, Row, Text, Whole, number
 from accounts.admin.verbs import VerbPage
 from accounts.models import Csm
-from governance import board, loads, permissions, together, transitions
+from governance import board, loads, permissions, together, transition_requests, transition_steps
 from governance.models import Transition
 from segmentation.models import Layer
 
@@ -38,7 +38,7 @@ class TogetherForm(TransitionForm):
         return {"one": [card.one.pk for card in cards], "joint_days": joint_days}
 
     def clean_one(self):
-        keys = [number(key) for key in self.cleaned_data["one"]][: transitions.MOST + 1]
+        keys = [number(key) for key in self.cleaned_data["one"]][: transition_requests.MOST + 1]
         chosen = list(Transition.objects.filter(pk__in=[key for key in keys if key]))
         self.receivers = {one.pk: RECEIVER.clean(self.data.get(f"receiver-{one.pk}", "")) for one in chosen}
         return chosen
@@ -89,7 +89,7 @@ class TogetherPage(VerbPage):
             "rows": [
                 {
                     "card": card,
-                    "seen": transitions.token(card.one),
+                    "seen": transition_steps.token(card.one),
                     "on": self.shown.ticked(card.one),
                     "chosen": self.shown.receiver(card.one, fit.get(card.one.pk)),
                     "offered": offered.get(model_of(card.one), []),
@@ -97,7 +97,7 @@ class TogetherPage(VerbPage):
                 for card in cards
             ],
             "more": self.more,
-            "most": transitions.MOST,
+            "most": transition_requests.MOST,
             "flagged": bool(flagged),
             "at_once": bool(cards) and at_once([card.one for card in cards], self.request.user),
         }
@@ -119,7 +119,7 @@ def _candidates(asked, layer, wanted):
         found = found.filter(to_segment__key=wanted["to"][:50])
     count = found.count()
     rows = board.cards(
-        found.order_by("-status", F("arr").desc(nulls_last=True), "pk")[: transitions.MOST],
+        found.order_by("-status", F("arr").desc(nulls_last=True), "pk")[: transition_requests.MOST],
         today=timezone.localdate(),
     )
     return rows, count - len(rows)

@@ -17,7 +17,18 @@ from accounts.admin.verbs import VerbForm, VerbPage, row
 from accounts.models import Csm
 from core import wording
 from core.refusals import Refused
-from governance import approvals, board, crossings, loads, permissions, plans, together, transitions
+from governance import (
+    approvals,
+    board,
+    crossings,
+    loads,
+    permissions,
+    plans,
+    together,
+    transition_requests,
+    transition_steps,
+    transitions,
+)
 from governance.models import ApprovalRequest, CrossingPolicy, Event, Transition
 from governance.requirements import requirement
 from segmentation import explain
@@ -185,7 +196,7 @@ class TakeOutForm(TransitionForm):
 
     def carry_out(self):
         asked, said = self.thing.request, self.said | {"seen": self.page.sent("seen_request")}
-        transitions.take_out(asked, self.thing, **said)
+        transition_requests.take_out(asked, self.thing, **said)
         self.say(f"{self.thing.account} is taken out; it is planned again.")
         return reverse(REQUEST, args=[asked.pk])
 
@@ -297,7 +308,7 @@ class TransitionPage(VerbPage):
         return find(self.request, self.admin, pk)
 
     def token(self):
-        return transitions.token(self.thing)
+        return transition_steps.token(self.thing)
 
     def following(self):
         return triage.with_back(reverse(PAGE, args=[self.thing.pk]), self.request)
@@ -342,7 +353,7 @@ class TriagePage(VerbPage):
         return self.rounds.one and find(self.request, self.admin, self.rounds.one)
 
     def token(self):
-        return transitions.token(self.thing)
+        return transition_steps.token(self.thing)
 
     def following(self):
         return self.rounds.address(self.rounds.after_this)
@@ -393,7 +404,7 @@ def about(one, user):
         "proposed": loads.propose_receiver(one) if one.status == Status.FLAGGED else None,
         "said_no": next((old for old in ended if old.status in (Status.REJECTED, Status.KEPT)), None),
         "ended": ended,
-        "seen": transitions.token(one),
+        "seen": transition_steps.token(one),
         "may_correct": user.has_perm("accounts.change_account"),
         "may_override": permissions.may(permissions.request_override([one.account], by=user)),
         "week": today + timedelta(days=7),
@@ -450,7 +461,7 @@ def _may_take_out(one, user):
 
 def at_once(rows, user):
     """Nobody has to approve these: what is asked for is carried out at once."""
-    needed, *_ = requirement(transitions.KIND, plans.impact(rows), by=user.pk)
+    needed, *_ = requirement(transition_requests.KIND, plans.impact(rows), by=user.pk)
     return not needed
 
 

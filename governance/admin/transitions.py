@@ -13,7 +13,7 @@ from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Csm
 from core import badges, history, wording
 from core.refusals import Refused
-from governance import board, permissions, transitions
+from governance import board, permissions, transition_requests
 from governance.admin import sections
 from governance.models import ApprovalRequest, CrossingPolicy, Event, Transition
 from segmentation.models import Layer
@@ -370,12 +370,12 @@ def _take_out(request, asked, seen, reason):
     chosen = asked.transitions.filter(pk=number(request.POST.get("transition"))).first()
     if chosen is None:
         raise Refused("account_not_chosen")
-    transitions.take_out(asked, chosen, by=request.user, reason=reason, seen=seen)
+    transition_requests.take_out(asked, chosen, by=request.user, reason=reason, seen=seen)
     messages.success(
         request, f"{chosen.account} is taken out and planned anew. You may still decide about the others."
     )
 
 
-sections.SECTIONS[transitions.KIND] = sections.Section(
+sections.SECTIONS[transition_requests.KIND] = sections.Section(
     "governance/approvals/transitions.html", _on_request_page, {"take_out": _take_out}
 )

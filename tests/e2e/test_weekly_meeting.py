@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from segmenting import DAY, recompute
 
 from accounts.models import Account, Csm
-from governance import board, transitions
+from governance import board, followup
 from governance.models import ApprovalRequest, Transition
 
 pytestmark = pytest.mark.browser
@@ -22,7 +22,7 @@ def flagged(segmented):
     Csm.objects.create(email="erik@x.test", name="Erik")
     Account.objects.update(arr=400_000, employees=5_000, csm=dana)
     recompute(DAY + timedelta(days=1))
-    transitions.follow_ended()
+    followup.follow_ended()
     rows = list(board.to_decide())
     assert len(rows) > 2
     return rows

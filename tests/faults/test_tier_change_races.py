@@ -14,7 +14,7 @@ from test_sign_off_races import at_once, refused
 from waiting import wait_until
 
 from accounts.models import Csm
-from governance import approvals, transitions
+from governance import approvals, followup, transition_requests, transitions
 from governance.models import CrossingPolicy, Event, FollowedRun, Transition
 from segmentation import causes
 from segmentation.models import Assignment, Cause, Move, Run
@@ -32,12 +32,12 @@ def crossed(real_db, settings):
     def cross(count, *, look=True):
         rows = [account(f"c{number:02}", arr=50_000) for number in range(count)]
         recompute(DAY)
-        transitions.follow_ended()
+        followup.follow_ended()
         for one in rows:
             change(one, arr=200_000)
         recompute(DAY + timedelta(days=1))
         if look:
-            transitions.follow_ended()
+            followup.follow_ended()
         return list(Transition.objects.order_by("pk"))
 
     return cross
@@ -46,7 +46,7 @@ def crossed(real_db, settings):
 def test_a_recalculation_followed_by_several_workers_is_followed_once(crossed):
     crossed(40, look=False)
     run = Run.objects.latest("pk")
-    told = at_once(*[partial(transitions.follow, run)] * 4)
+    told = at_once(*[partial(followup.follow, run)] * 4)
     assert sum(one is not None for one in told) == 1
     assert Transition.objects.open().count() == 40
     assert Event.objects.filter(kind="transition_flagged").count() == 40
@@ -57,7 +57,7 @@ def test_looked_at_twice_at_once_each_crossing_is_flagged_once(crossed):
     """The morning's look and that after a recalculation."""
     crossed(40, look=False)
     layer = Assignment.objects.first().layer
-    at_once(*[partial(transitions.flag, layer, DAY + timedelta(days=2))] * 4)
+    at_once(*[partial(followup.flag, layer, DAY + timedelta(days=2))] * 4)
     assert Transition.objects.count() == 40
     assert Event.objects.filter(kind="transition_flagged").count() == 40
 
@@ -70,7 +70,7 @@ def test_keep_against_ask(crossed):
     for one in rows:
         answers = at_once(
             partial(transitions.keep, [one], by=other, reason="A one-off order"),
-            partial(transitions.ask, [one], by=ops, why="They have grown"),
+            partial(transition_requests.ask, [one], by=ops, why="They have grown"),
         )
         assert len(refused(answers)) == 1
         kept = isinstance(answers[0], list)
@@ -87,7 +87,7 @@ def test_approve_against_the_rules(crossed):
     requests = {}
     for one in rows:
         transitions.plan(one, by=ops, receiver=csm)
-        requests[one.pk] = transitions.ask([one], by=ops, why="They have grown")
+        requests[one.pk] = transition_requests.ask([one], by=ops, why="They have grown")
         change(one.account, arr=50_000)
     recompute(DAY + timedelta(days=2))
     layer = rows[0].layer
@@ -95,7 +95,7 @@ def test_approve_against_the_rules(crossed):
     for one in rows[:3]:
         at_once(
             partial(approvals.approve, requests[one.pk], by=vera, seen=seen[one.pk]),
-            partial(transitions.flag, layer, DAY + timedelta(days=2)),
+            partial(followup.flag, layer, DAY + timedelta(days=2)),
         )
     outcomes = set()
     for one in rows:
@@ -113,7 +113,7 @@ def test_completed_by_two_at_once(crossed):
     ops, other, vera = someone("ops", "CS Ops"), someone("otto", "CS Ops"), someone("vera", "Approver")
     csm = Csm.objects.create(email="ada@x.test", name="Ada")
     rows = [transitions.plan(one, by=ops, receiver=csm) for one in crossed(6)]
-    request = transitions.ask(rows, by=ops, why="They have grown")
+    request = transition_requests.ask(rows, by=ops, why="They have grown")
     approvals.approve(request, by=vera, seen=approvals.token(request))
     for one in rows:
         answers = at_once(*[partial(transitions.complete, one, by=by, reason="Small") for by in (ops, other)])
@@ -135,7 +135,7 @@ def test_the_rules_lock_in_the_order_people_do(crossed):
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             Transition.objects.select_for_update().get(pk=early.pk)
-            follows = pool.submit(in_a_thread, transitions.follow_ended)
+            follows = pool.submit(in_a_thread, followup.follow_ended)
             wait_until(somebody_waits_for_me)
             assert Transition.objects.select_for_update(nowait=True).get(pk=late.pk).status == "flagged"
         assert follows.result() == 1

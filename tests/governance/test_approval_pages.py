@@ -8,7 +8,7 @@ from crossing import crossed, make_team
 from django.utils import timezone
 from governing import approved, away, failing, fresh, nobody_approves, policy, request_of, someone
 
-from governance import approvals, transitions
+from governance import approvals, transition_requests, transitions
 from governance.impact import Impact
 
 LIST = "/admin/governance/approvalrequest/"
@@ -306,7 +306,7 @@ def test_an_approver_takes_one_account_out_and_approves_the_rest(client, setting
     rows = crossed(team, a=(50_000, 120_000), b=(50_000, 130_000), c=(50_000, 140_000))
     for row in rows.values():
         transitions.plan(row, by=team.ops, receiver=team.erik, success_plan="Grow", notice="Dear all")
-    one = transitions.ask(list(rows.values()), by=team.ops, why="They have grown")
+    one = transition_requests.ask(list(rows.values()), by=team.ops, why="They have grown")
     client.force_login(team.vera)
     page = client.get(page_of(one)).content.decode()
     assert 'value="take_out"' in page

@@ -12,7 +12,7 @@ from governing import approved, someone
 from segmenting import activate, layer_with, recompute
 
 from accounts.models import Account
-from governance import board, transitions
+from governance import board, followup, transition_requests, transitions
 from governance.board import Asked
 from governance.models import Transition
 from segmentation.models import Layer
@@ -48,8 +48,8 @@ def test_each_stands_in_its_lane(team):
     )
     for name in "bcd":
         transitions.plan(rows[name], by=team.ops, receiver=team.erik)
-    transitions.ask([rows["c"]], by=team.ops, why="Grown")
-    approved(transitions.ask([rows["d"]], by=team.ops, why="Grown"), team.vera)
+    transition_requests.ask([rows["c"]], by=team.ops, why="Grown")
+    approved(transition_requests.ask([rows["d"]], by=team.ops, why="Grown"), team.vera)
     found = now()
     assert names(found, "flagged") == ["a", "e"]  # the most revenue first
     assert names(found, "planned") == ["b"]
@@ -139,7 +139,7 @@ def test_when_the_rules_moved_the_card_says_so(team):
     crossed(team, a=(50_000, 50_000))
     activate(team.layer, {"rules": [{"segment": "high", "when": "arr >= 40000"}, {"segment": "tech"}]})
     recompute(TODAY)
-    transitions.follow_ended()
+    followup.follow_ended()
     [card] = lane(now(), "flagged").cards
     assert (card.changed, card.why) == ([], "The rules changed")
 
@@ -151,7 +151,7 @@ def test_when_the_rules_moved_the_card_says_so(team):
 def test_the_day_of_joint_coverage(team, passed, day, late, covered):
     one = crossed(team, a=(50_000, 120_000))["a"]
     transitions.plan(one, by=team.ops, receiver=team.erik, notice="Dear all")
-    approved(transitions.ask([one], by=team.ops, why="Grown"), team.vera)
+    approved(transition_requests.ask([one], by=team.ops, why="Grown"), team.vera)
     start = TODAY - timedelta(days=passed)
     Transition.objects.filter(pk=one.pk).update(joint_from=start, joint_until=start + timedelta(days=30))
     [card] = lane(now(), "joint").cards
@@ -206,7 +206,7 @@ def into_lanes(team, rows):
         if name[0] in "pwj":
             transitions.plan(one, by=team.ops, receiver=team.erik)
         if name[0] in "wj":
-            request = transitions.ask([fresh(one)], by=team.ops, why="Grown")
+            request = transition_requests.ask([fresh(one)], by=team.ops, why="Grown")
             if name[0] == "j":
                 approved(request, team.vera)
 

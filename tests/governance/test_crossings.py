@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 from segmenting import BY_ARR, DAY, account, activate, change, layer_with, recompute
 
-from governance import chores, transitions
+from governance import chores, followup, transitions
 from governance.models import Chore, CrossingPolicy, Event, FollowedRun, Transition
 from segmentation import causes
 from segmentation.models import Cause
@@ -42,7 +42,7 @@ def made_tier():
     layer = layer_with(TIERS)
     account("acme", name="Acme", arr=50_000, renewal_date=RENEWAL)
     recompute()
-    transitions.follow_ended()
+    followup.follow_ended()
     return layer
 
 
@@ -57,7 +57,7 @@ def look(at=NEXT, **facts):
     if facts:
         change(acme(), **facts)
     recompute(at)
-    transitions.follow_ended()
+    followup.follow_ended()
     return Transition.objects.open().filter(account=acme()).first()
 
 
@@ -100,10 +100,10 @@ def test_a_crossing_is_flagged_once_with_what_it_was_flagged_on(tier):
 def test_a_recalculation_is_looked_at_once(tier):
     change(acme(), arr=120_000)
     run = recompute(NEXT)
-    assert transitions.follow(run) == {
+    assert followup.follow(run) == {
         "tier": {"opened": 1, "held": 0, "updated": 0, "released": 0, "closed": 0}
     }
-    assert transitions.follow(run) is None
+    assert followup.follow(run) is None
     assert FollowedRun.objects.filter(run=run.pk).count() == 1
 
 
@@ -159,9 +159,9 @@ def test_what_a_policy_holds(tier, columns, facts, held, until):
     assert (one.held_for, one.held_until) == (held, until)
     assert kinds(one) == ([] if held else ["transition_flagged"])
     if held:
-        transitions.daily(until - timedelta(days=1))
+        followup.daily(until - timedelta(days=1))
         assert kinds(one) == []
-        transitions.daily(until)
+        followup.daily(until)
         one.refresh_from_db()
         assert (one.held_for, kinds(one)) == ("", ["transition_flagged"])
 
@@ -170,7 +170,7 @@ def test_what_a_day_has_released_is_not_held_again_by_an_older_clock(tier):
     policy(tier, "up", hold_days=5)
     one = look(arr=120_000)
     released = NEXT + timedelta(days=5)
-    transitions.daily(released)
+    followup.daily(released)
     Chore.objects.create(step=chores.TIER_CHANGES, day=released, status="done")
     assert look(NEXT + timedelta(days=1)).held_for == ""
     assert kinds(one) == ["transition_flagged"]
@@ -216,16 +216,16 @@ def test_the_overridden_and_those_who_left_are_not_flagged_and_who_was_decided_o
     with transaction.atomic(), unsigned():
         causes.take(Cause.Kind.DECISION, reason="tests")
         Assignment.objects.update(overridden=True)
-    assert transitions.flag(tier, NEXT).opened == 0
+    assert followup.flag(tier, NEXT).opened == 0
     with transaction.atomic(), unsigned():
         causes.take(Cause.Kind.DECISION, reason="tests")
         Assignment.objects.update(overridden=False, provisional=True)  # it was decided before that
     change(acme(), status="churned")
-    assert transitions.flag(tier, NEXT).opened == 0
+    assert followup.flag(tier, NEXT).opened == 0
     change(acme(), status="active")
-    assert transitions.flag(tier, NEXT).opened == 1
+    assert followup.flag(tier, NEXT).opened == 1
     change(acme(), status="churned")
-    assert transitions.flag(tier, NEXT).closed == 1
+    assert followup.flag(tier, NEXT).closed == 1
     [one] = Transition.objects.all()
     assert (one.status, one.end_reason) == ("withdrawn", "The account is no active customer any more.")
 
@@ -264,13 +264,13 @@ def test_what_was_kept_until_a_day_is_flagged_on_that_day(tier):
 
     until = timezone.localdate() + timedelta(days=30)
     transitions.keep([one], by=someone("ops", "CS Ops"), reason="A one-off order", until=until)
-    transitions.daily(until - timedelta(days=1))
+    followup.daily(until - timedelta(days=1))
     assert not Transition.objects.open().exists()
-    transitions.daily(until)
+    followup.daily(until)
     [again] = Transition.objects.open()
     assert (again.arr, again.pk != one.pk) == (Decimal(120_000), True)
     transitions.keep([again], by=someone("ops", "CS Ops"), reason="Still that order")  # the last word counts
-    transitions.daily(until + timedelta(days=1))
+    followup.daily(until + timedelta(days=1))
     assert not Transition.objects.open().exists()
 
 
@@ -299,7 +299,7 @@ def test_the_provisional_are_not_flagged_unless_they_were_decided_once(db, days_
     recompute()
     tech = layer.segments.get(key="tech")
     Assignment.objects.filter(account=acme()).update(computed=tech, provisional=True)
-    assert transitions.flag(layer, NEXT).opened == opened
+    assert followup.flag(layer, NEXT).opened == opened
 
 
 @pytest.mark.parametrize(("setting", "opened"), [(True, 1), (False, 0)])
@@ -311,10 +311,10 @@ def test_a_downgrade_after_the_provisional_period_is_planned_where_the_layer_say
     account("crowd", arr=60_000, usage={"nps": 20})
     account("acme", name="Acme", arr=120_000, contract_start=DAY - timedelta(days=20), usage={"nps": -50})
     recompute()
-    assert transitions.follow_ended() == 1
+    assert followup.follow_ended() == 1
     assert Transition.objects.count() == 0
     recompute(DAY + timedelta(days=10))
-    transitions.follow_ended()
+    followup.follow_ended()
     found = Transition.objects.filter(account=acme())
     assert [(one.origin, one.direction) for one in found] == [("provisional", "down")] * opened
 
@@ -333,4 +333,4 @@ def test_crossings_of_several_ranges_are_all_seen(tier, monkeypatch):
     ranges = crossings._ranges(tier)
     assert len(ranges) == 4
     assert all(last + 1 == first for (_, last), (first, _) in pairwise(ranges))
-    assert transitions.flag(tier, DAY + timedelta(days=2)).opened == 10
+    assert followup.flag(tier, DAY + timedelta(days=2)).opened == 10

@@ -24,11 +24,15 @@ from governance import (
     conflicts,
     delegations,
     import_gate,
+    override_cases,
+    override_rows,
+    override_transitions,
     overrides,
     people,
     plans,
     policies,
     profiles,
+    transition_requests,
     transitions,
 )
 from governance.admin import approvals as approval_pages
@@ -69,9 +73,9 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("never_recalculated", lambda: decisions.known_of([1], Layer.objects.create(key="new"), at=TODAY)),
         ("primary_layer_unknown", explain.primary_layer),
         ("layer_without_rules", lambda: explain._now(None, Layer.objects.create(key="new"), None, None)),
-        ("transition_applies_later", lambda: transitions._edit_request(of(request=of(is_open=False), applies_on=TODAY), by=None)),
-        ("transition_account_left", lambda: transitions._check_approved(of(status="awaiting", request_id=1, account_id=0, account="Acme"), of(pk=1), None)),
-        ("override_in_force_already", lambda: overrides._go(Override(status="active", account=Account(name="Acme")), "requested")),
+        ("transition_applies_later", lambda: transition_requests.edit_request(of(request=of(is_open=False), applies_on=TODAY), by=None)),
+        ("transition_account_left", lambda: transition_requests._check_approved(of(status="awaiting", request_id=1, account_id=0, account="Acme"), of(pk=1), None)),
+        ("override_in_force_already", lambda: override_rows.go(Override(status="active", account=Account(name="Acme")), "requested")),
         ("taking_back_unexplained", lambda: texts.needed(" ", "taking_back_unexplained")),
     ],
 )  # fmt: skip
@@ -92,7 +96,7 @@ def test_what_came_otherwise_than_it_was_approved():
     row = of(segment_id=1, expires_on=date(2026, 12, 31), reason_code="strategic", text="x", layer="Tier")
     row.account = Account(name="Acme", kind="customer", excluded=True)
     with refused("override_of_no_customer"):
-        raise overrides.Case(row.account, Segment(layer=Layer())).obstacle
+        raise override_cases.Case(row.account, Segment(layer=Layer())).obstacle
     with refused("override_account_left"):
         overrides._check_still(row, of(), asked, {})
     with refused("override_without_segment"):
@@ -223,8 +227,8 @@ def test_what_cannot_be_done_with_tier_changes(team):
             [acme], by=team.ops, reason="x", until=TODAY
         ),
         "keeping_unexplained": lambda: transitions.keep([acme], by=team.ops, reason=" "),
-        "transition_not_planned": lambda: transitions.ask([acme], by=team.ops, why="x"),
-        "too_many_transitions": lambda: transitions.ask([], by=team.ops, why="x"),
+        "transition_not_planned": lambda: transition_requests.ask([acme], by=team.ops, why="x"),
+        "too_many_transitions": lambda: transition_requests.ask([], by=team.ops, why="x"),
         "joint_days_out_of_range": lambda: transitions.plan(acme, by=team.ops, joint_days=999),
         "checklist_too_long": lambda: transitions.plan(
             acme, by=team.ops, checklist=[str(number) for number in range(99)]
@@ -236,15 +240,15 @@ def test_what_cannot_be_done_with_tier_changes(team):
         with refused(code):
             act()
     with refused("transitions_of_several_segmentations"):
-        transitions._check_ready([acme, Transition(layer=other, status="planned")])
+        transition_requests._check_ready([acme, Transition(layer=other, status="planned")])
     for one in (acme, beta):
         transitions.plan(one, by=team.ops, joint_days=0)
-    request = transitions.ask([acme, beta], by=team.ops, why="Both")
+    request = transition_requests.ask([acme, beta], by=team.ops, why="Both")
     acme, beta = fresh(acme), fresh(beta)
     with refused("transition_awaits_approval"):
         transitions.unplan(acme, by=team.ops)
     with refused("taking_out_unexplained"):
-        transitions.take_out(request, acme, by=team.vera, reason="", seen=approvals.token(request))
+        transition_requests.take_out(request, acme, by=team.vera, reason="", seen=approvals.token(request))
     with refused("transition_not_approved"):
         transitions.complete(acme, by=team.cleo)
     with refused("account_not_chosen"):
@@ -253,21 +257,21 @@ def test_what_cannot_be_done_with_tier_changes(team):
     approvals.approve(request, by=team.vera, seen=approvals.token(request))
     joint = fresh(acme)
     with refused("transition_not_in_request"):
-        transitions.take_out(request, joint, by=team.vera, reason="x", seen=approvals.token(request))
+        transition_requests.take_out(request, joint, by=team.vera, reason="x", seen=approvals.token(request))
     with refused("transition_approved_already"):
         transitions.plan(joint, by=team.ops)
     with refused("transition_step_impossible"):
         transitions.keep([joint], by=team.ops, reason="x")
     with refused("transitions_gone"):
         gone = of(content={plans.WITHIN: [{"id": 10**8}]}, why="x", pk=0)
-        transitions.carry_out(gone, by=None, at=None)
+        transition_requests.carry_out(gone, by=None, at=None)
     with refused("notice_in_the_future"):
         transitions.tick(joint, by=team.cleo, noticed_on=joint.joint_until + timedelta(days=400))
     transitions.complete(joint, by=team.ops, reason="x")
     with refused("transition_ended_already"):
         transitions.complete(joint, by=team.ops, reason="x")
     with refused("transition_cannot_change", match="cannot change now: The tier change of Acme is"):
-        transitions._check_approved(joint, of(pk=0), None)
+        transition_requests._check_approved(joint, of(pk=0), None)
 
 
 def test_what_an_override_cannot_be_of(team):
@@ -306,11 +310,11 @@ def test_an_override_request_that_is_changed(team, monkeypatch):
 
 def test_no_override_begins_in_the_middle_of_a_hand_over(monkeypatch):
     joint = of(from_segment="High", to_segment="Low", joint_until=TODAY)
-    monkeypatch.setattr(transitions, "supersede", lambda override, at: None)
-    monkeypatch.setattr(transitions, "_open", lambda account, layer: joint)
+    monkeypatch.setattr(override_transitions, "supersede", lambda override, at: None)
+    monkeypatch.setattr(override_transitions, "_open", lambda account, layer: joint)
     override = of(account="Acme", layer="Tier", from_segment="High")
     with refused("account_being_handed_over", match=r"Acme is being handed over \(High → Low"):
-        transitions.from_override(override, plan=None, by=None, at=TODAY)
+        override_transitions.from_override(override, plan=None, by=None, at=TODAY)
 
 
 # -- data and alerts

@@ -12,7 +12,7 @@ from governing import approved, fresh, nobody_approves, someone
 from overriding import Portfolio
 from segmenting import account, change, recompute
 
-from governance import approvals, overrides, transitions
+from governance import approvals, followup, override_cases, overrides, overrides_in_force
 from governance.models import ApprovalRequest, Override
 
 LIST = "/admin/governance/override/"
@@ -193,7 +193,7 @@ def test_addresses_that_name_nothing(here):
 
 
 def test_the_request_leads_to_the_form_while_it_may_be_changed(here):
-    request = here.ask(here.beta, evidence="Contract 17", plan=overrides.Plan(notice="Hello"))
+    request = here.ask(here.beta, evidence="Contract 17", plan=override_cases.Plan(notice="Hello"))
     address = overrides.address(request)
     assert address == f"{LIST}{request.overrides.get().pk}/edit/"
     web = as_(here.olga)
@@ -247,7 +247,7 @@ def test_the_list_finds_what_needs_a_look(here, state, named):
     here.pin(here.acme, segment="low")
     here.pin(here.beta, segment="tech", expires_on=here.today + timedelta(days=10))
     here.ask(gamma)
-    overrides.end(here.pin(delta), by=here.olga, reason="Not needed")
+    overrides_in_force.end(here.pin(delta), by=here.olga, reason="Not needed")
     listed = as_(here.olga).get(LIST, {"state": state}).context["cl"].result_list
     assert {str(one.account) for one in listed} == named
 
@@ -276,13 +276,13 @@ def test_the_account_page_says_what_holds_and_what_happened(here):
     assert "Override until" in said
     assert "Tier stays High until" in said, "told though the rules agree"
     change(here.acme, arr=3_000)
-    transitions.follow(recompute(at=here.today))
-    overrides.disagree(here.layer, at=here.today)
+    followup.follow(recompute(at=here.today))
+    overrides_in_force.disagree(here.layer, at=here.today)
     said = text(web.get(of(here.acme)))
     assert "An override holds it since" in said
     assert "The rules have disagreed since today." in said
     assert "becomes" not in said, "nothing is to come while it is pinned"
-    overrides.end(one, by=here.olga, reason="The contract was changed")
+    overrides_in_force.end(one, by=here.olga, reason="The contract was changed")
     said = text(web.get(of(here.acme), {"show": "decisions"}))
     assert "Override ended early" in said
     assert "The contract was changed" in said

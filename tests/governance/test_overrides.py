@@ -22,7 +22,7 @@ from waiting import PATIENCE
 
 from accounts.models import Csm, Refusal
 from core.refusals import Refused
-from governance import approvals, due, overrides, transitions
+from governance import approvals, due, followup, override_cases, override_rows, overrides, overrides_in_force
 from governance.models import Event, Override, Transition
 from segmentation import causes, decisions, versions
 from segmentation.models import Assignment, Cause, Move
@@ -76,7 +76,7 @@ def test_a_pin_of_the_present_segment_outlasts_a_change_of_the_facts(here):
     recompute(at=here.today)
 
     assert here.now(here.acme) == ("tech", "high", True)
-    overrides.disagree(here.layer, at=here.today)
+    overrides_in_force.disagree(here.layer, at=here.today)
     assert fresh(one).disagrees_since == here.today
     assert fresh(one).started_on == here.today - timedelta(days=3)
 
@@ -191,9 +191,9 @@ def test_a_no_leaves_everything_as_it_is_and_is_remembered(here, verdict, status
     [event] = Event.objects.filter(kind="override_rejected")
     assert told in event.text
     assert event.account_id == here.beta.pk, "its CSM is told"
-    [case] = overrides.look([here.beta], here.segment("low"))
+    [case] = override_cases.look([here.beta], here.segment("low"))
     assert case.refused == one
-    assert overrides.look([here.beta], here.segment("high"))[0].refused is None
+    assert override_cases.look([here.beta], here.segment("high"))[0].refused is None
     assert here.ask(here.beta).status == "pending", "it may be asked again"
 
 
@@ -246,9 +246,9 @@ def test_somebody_elses_request_is_not_changed_by_a_csm(here):
 def test_at_its_end_the_rules_decide_at_once_where_they_apply_by_themselves(here):
     one = here.pin(here.beta, expires_on=here.today + timedelta(days=30))
     last = here.today + timedelta(days=30)
-    assert overrides.expire(at=last - timedelta(days=1)) == 0
-    assert overrides.expire(at=last) == 1
-    assert overrides.expire(at=last) == 0, "once"
+    assert overrides_in_force.expire(at=last - timedelta(days=1)) == 0
+    assert overrides_in_force.expire(at=last) == 1
+    assert overrides_in_force.expire(at=last) == 0, "once"
 
     assert (fresh(one).status, fresh(one).ended_on) == (STATUS.EXPIRED, last)
     assert here.now(here.beta) == ("tech", "tech", False)
@@ -262,10 +262,10 @@ def test_at_its_end_the_rules_decide_at_once_where_they_apply_by_themselves(here
 def test_cs_ops_ends_one_early_and_says_why(here):
     one = here.pin(here.acme, segment="low")
     with pytest.raises(Refused, match="Only CS Ops"):
-        overrides.end(one, by=here.carl, reason="Not needed")
+        overrides_in_force.end(one, by=here.carl, reason="Not needed")
     with pytest.raises(Refused, match="Say why"):
-        overrides.end(one, by=here.olga, reason=" ")
-    one = overrides.end(one, by=here.olga, reason="The contract is signed")
+        overrides_in_force.end(one, by=here.olga, reason=" ")
+    one = overrides_in_force.end(one, by=here.olga, reason="The contract is signed")
     assert (one.status, one.end_reason, one.ended_by_label) == (
         STATUS.ENDED,
         "The contract is signed",
@@ -273,7 +273,7 @@ def test_cs_ops_ends_one_early_and_says_why(here):
     )
     assert here.now(here.acme) == ("high", "high", False)
     with pytest.raises(Refused, match="not in force: it is ended early"):
-        overrides.end(one, by=here.olga, reason="Again")
+        overrides_in_force.end(one, by=here.olga, reason="Again")
 
 
 def test_an_account_that_lacks_data_at_the_end_is_as_after_a_recalculation(here):
@@ -281,7 +281,7 @@ def test_an_account_that_lacks_data_at_the_end_is_as_after_a_recalculation(here)
     change(here.beta, arr=None)
     recompute(at=here.today)
     assert here.now(here.beta) == (None, "low", True)
-    overrides.end(one, by=here.olga, reason="Not needed")
+    overrides_in_force.end(one, by=here.olga, reason="Not needed")
     assert here.now(here.beta) == (None, None, False)
     before = state()
     recompute(at=here.today)
@@ -297,7 +297,7 @@ def test_asking_again_extends_it_and_the_old_one_is_replaced(here):
     assert fresh(one).status == STATUS.REPLACED
     assert request.overrides.get().status == STATUS.ACTIVE
     assert here.now(here.beta) == ("tech", "low", True)
-    assert overrides.expire(at=here.today + timedelta(days=10)) == 0
+    assert overrides_in_force.expire(at=here.today + timedelta(days=10)) == 0
 
 
 def test_one_whose_date_has_passed_before_the_yes_does_not_begin(here):
@@ -311,9 +311,9 @@ def test_one_whose_date_has_passed_before_the_yes_does_not_begin(here):
 
 def test_people_are_reminded_once_two_weeks_before(here):
     one = here.pin(here.beta, expires_on=here.today + timedelta(days=30))
-    assert overrides.remind(at=here.today + timedelta(days=15)) == 0
-    assert overrides.remind(at=here.today + timedelta(days=16)) == 1
-    assert overrides.remind(at=here.today + timedelta(days=17)) == 0
+    assert overrides_in_force.remind(at=here.today + timedelta(days=15)) == 0
+    assert overrides_in_force.remind(at=here.today + timedelta(days=16)) == 1
+    assert overrides_in_force.remind(at=here.today + timedelta(days=17)) == 0
     [event] = Event.objects.filter(kind="override_expiring")
     assert "ends in 14 days" in event.text
     assert fresh(one).reminded_at
@@ -325,18 +325,18 @@ def test_people_are_reminded_once_two_weeks_before(here):
 def test_since_when_the_rules_disagree_is_kept_in_step(here):
     one = here.pin(here.acme, segment="high", days_ago=5)
     day = here.today
-    assert overrides.disagree(here.layer, at=day) == 0
+    assert overrides_in_force.disagree(here.layer, at=day) == 0
     change(here.acme, arr=3_000)
     recompute(at=day)
     rows = one.history.count()
-    assert overrides.disagree(here.layer, at=day) == 1
-    assert overrides.disagree(here.layer, at=day) == 0
+    assert overrides_in_force.disagree(here.layer, at=day) == 1
+    assert overrides_in_force.disagree(here.layer, at=day) == 0
     assert fresh(one).disagrees_since == day
     assert one.history.count() == rows + 1
     assert one.history.order_by("-history_id").first().disagrees_since == day
     change(here.acme, arr=300_000)
     recompute(at=day)
-    assert overrides.disagree(here.layer, at=day) == 1
+    assert overrides_in_force.disagree(here.layer, at=day) == 1
     assert fresh(one).disagrees_since is None
 
 
@@ -349,7 +349,7 @@ def test_new_rules_that_say_the_same_end_the_disagreement(here):
     activate(here.layer, LATER, reason="Lower")
     recompute(at=here.today)
     assert here.now(here.beta) == ("high", "high", True)
-    overrides.disagree(here.layer, at=here.today)
+    overrides_in_force.disagree(here.layer, at=here.today)
     assert fresh(one).disagrees_since is None
 
 
@@ -359,7 +359,7 @@ def test_new_rules_that_say_the_same_end_the_disagreement(here):
 def test_an_override_to_another_segment_starts_joint_coverage(gated):
     dora = Csm.objects.create(email="dora@example.com", name="Dora")
     request = gated.ask(
-        gated.acme, segment="low", plan=overrides.Plan(receiver=dora, notice="Dora looks after you")
+        gated.acme, segment="low", plan=override_cases.Plan(receiver=dora, notice="Dora looks after you")
     )
     assert request.csm_changes == 1
     assert "Acme is handed over from Carl to Dora, with joint coverage." in request.changes
@@ -386,7 +386,7 @@ def test_an_override_to_another_segment_starts_joint_coverage(gated):
 
 def test_who_was_to_take_over_and_is_gone_is_not_passed_over(gated):
     dora = Csm.objects.create(email="dora@example.com", name="Dora")
-    request = gated.ask(gated.acme, segment="low", plan=overrides.Plan(receiver=dora))
+    request = gated.ask(gated.acme, segment="low", plan=override_cases.Plan(receiver=dora))
     dora.delete()
     request = approved(request, gated.vera)
     assert (request.status, "not there any more" in request.failure) == ("failed", True)
@@ -397,7 +397,7 @@ def test_who_was_to_take_over_and_is_gone_is_not_passed_over(gated):
 def crossing(gated):
     """The rules say tech for Acme, which is high: a tier change is flagged."""
     change(gated.acme, arr=3_000)
-    transitions.follow(recompute(at=gated.today))
+    followup.follow(recompute(at=gated.today))
     gated.crossing = Transition.objects.get()
     return gated
 
@@ -406,7 +406,7 @@ def test_an_open_tier_change_waits_for_the_answer_and_goes_on_after_a_no(crossin
     request = crossing.ask(crossing.acme, segment="high")
     assert fresh(crossing.crossing).held_for == "override"
     assert "stays High; by the rules it is Tech." in request.changes[0]
-    transitions.daily(at=crossing.today + timedelta(days=1))
+    followup.daily(at=crossing.today + timedelta(days=1))
     assert fresh(crossing.crossing).held_for == "override", "days that go by do not let it go"
 
     approvals.reject(request, by=crossing.vera, seen=approvals.token(request), reason="They are small now")
@@ -419,8 +419,8 @@ def test_a_yes_closes_the_open_tier_change(crossing):
     one = crossing.pin(crossing.acme, segment="high")
     assert fresh(crossing.crossing).status == "closed"
     assert one.disagrees_since == crossing.today
-    transitions.follow(recompute(at=crossing.today))
-    transitions.daily(at=crossing.today + timedelta(days=1))
+    followup.follow(recompute(at=crossing.today))
+    followup.daily(at=crossing.today + timedelta(days=1))
     assert not Transition.objects.open().exists(), "nothing is flagged while it is in force"
 
 
@@ -433,7 +433,7 @@ def test_an_override_to_a_third_segment_replaces_the_open_tier_change(crossing):
 
 def test_at_its_end_a_tier_change_is_flagged_and_nothing_moves(crossing):
     one = crossing.pin(crossing.acme, segment="high")
-    assert overrides.expire(at=one.expires_on) == 1
+    assert overrides_in_force.expire(at=one.expires_on) == 1
     assert crossing.now(crossing.acme) == ("tech", "high", False)
     [flagged] = Transition.objects.open()
     assert (flagged.status, flagged.origin, flagged.override) == ("flagged", "expiry", one)
@@ -443,14 +443,14 @@ def test_at_its_end_a_tier_change_is_flagged_and_nothing_moves(crossing):
 
 def test_where_the_rules_agree_at_its_end_nothing_is_flagged(gated):
     one = gated.pin(gated.acme, segment="high")
-    overrides.end(one, by=gated.olga, reason="Not needed")
+    overrides_in_force.end(one, by=gated.olga, reason="Not needed")
     assert not Transition.objects.exists()
 
 
 def test_one_that_ends_while_its_extension_waits_flags_what_waits_for_that(crossing):
     one = crossing.pin(crossing.acme, segment="high", expires_on=crossing.today + timedelta(days=5))
     request = crossing.ask(crossing.acme, segment="high", expires_on=crossing.today + timedelta(days=90))
-    overrides.expire(at=one.expires_on)
+    overrides_in_force.expire(at=one.expires_on)
     assert Transition.objects.open().get().held_for == "override"
     approved(request, crossing.vera)
     assert crossing.now(crossing.acme) == ("tech", "high", True)
@@ -506,7 +506,9 @@ def test_a_stage_that_was_pinned_is_where_it_goes_on_from(db):
     assert twice(1) == ("activated", "activated", today), "from activated nothing leads on"
     change(acme, tickets_90d=12)
     assert twice(2) == ("at-risk", "activated", today)
-    overrides.end(request.overrides.get(), by=olga, reason="They are counted", at=today + timedelta(days=2))
+    overrides_in_force.end(
+        request.overrides.get(), by=olga, reason="They are counted", at=today + timedelta(days=2)
+    )
     assert stage.get() == ("at-risk", "at-risk", today + timedelta(days=2))
     before = state()
     recompute(at=today + timedelta(days=2))
@@ -557,8 +559,8 @@ def test_it_ends_once_and_its_cause_says_so(real_db):
     here = Portfolio()
     one = here.pin(here.beta, expires_on=here.today + timedelta(days=3))
     last = one.expires_on
-    end = partial(overrides.end, one, by=here.olga, reason="Not needed")
-    told = at_once(*[partial(overrides.expire, at=last)] * 3, end, end)
+    end = partial(overrides_in_force.end, one, by=here.olga, reason="Not needed")
+    told = at_once(*[partial(overrides_in_force.expire, at=last)] * 3, end, end)
     assert len(told) == 5
     assert fresh(one).status in (STATUS.EXPIRED, STATUS.ENDED)
     assert here.moves(here.beta) == [("tech", "low", "override"), ("low", "tech", "override")]
@@ -579,7 +581,7 @@ def test_a_recalculation_and_a_yes_at_once_leave_it_pinned(real_db):
         assert fresh(request).status == "applied", fresh(request).failure
         recompute(at=here.today)
         assert here.now(here.beta) == ("high", "low", True)
-        overrides.end(request.overrides.get(), by=here.olga, reason="Again")
+        overrides_in_force.end(request.overrides.get(), by=here.olga, reason="Again")
 
 
 # -- the status table
@@ -587,11 +589,11 @@ def test_a_recalculation_and_a_yes_at_once_leave_it_pinned(real_db):
 
 def test_the_database_allows_the_ways_of_the_table_and_no_other(here):
     """Each status against each other one, with SQL."""
-    allowed = overrides.STATUSES.moves
+    allowed = override_rows.STATUSES.moves
     steps = {
         STATUS.REQUESTED: lambda: here.ask(here.beta),
         STATUS.ACTIVE: lambda: here.pin(here.beta),
-        STATUS.ENDED: lambda: overrides.end(here.pin(here.beta), by=here.olga, reason="Not needed"),
+        STATUS.ENDED: lambda: overrides_in_force.end(here.pin(here.beta), by=here.olga, reason="Not needed"),
     }
     for source, target in product(steps, STATUS):
         with transaction.atomic():
@@ -608,5 +610,5 @@ def test_the_database_allows_the_ways_of_the_table_and_no_other(here):
 
 def test_the_workflow_page_shows_the_status_table():
     page = (Path(__file__).parents[2] / "docs" / "workflow.md").read_text()
-    assert overrides.STATUSES.diagram() in page
-    assert overrides.STATUSES.markdown() in page
+    assert override_rows.STATUSES.diagram() in page
+    assert override_rows.STATUSES.markdown() in page

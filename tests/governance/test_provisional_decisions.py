@@ -11,7 +11,7 @@ from governing import approved, no_policies, someone
 from segmenting import account, change, layer_with, recompute
 
 from accounts.models import Csm
-from governance import mail, notifications, overrides, transitions
+from governance import followup, mail, notifications, overrides, overrides_in_force
 from governance.models import Event, Notification, Transition
 from segmentation.models import Assignment
 
@@ -39,7 +39,7 @@ def decide(layer, acme, **usage):
     recompute(START)
     change(acme, **usage)
     recompute(DECIDED)
-    transitions.follow_ended()
+    followup.follow_ended()
     notifications.deliver()
     return Assignment.objects.select_related("effective").get(account=acme, layer=layer)
 
@@ -80,7 +80,7 @@ def test_nobody_is_flagged_while_provisional(acme):
     recompute(START)
     change(acme, arr=30_000, employees=10)
     recompute(START + timedelta(days=10))
-    transitions.follow_ended()
+    followup.follow_ended()
     assert not Transition.objects.exists()
     assert Assignment.objects.get(account=acme, layer=layer).effective.key == "tech"
 
@@ -97,9 +97,9 @@ def test_when_an_override_of_somebody_new_ends_people_decide_as_they_are_told(ac
     request = approved(overrides.ask([acme], layer, high, by=olga, **said), vera)
     change(acme, arr=10_000, employees=10)
     recompute(today)
-    overrides.end(request.overrides.get(), by=olga, reason="The pilot is over")
+    overrides_in_force.end(request.overrides.get(), by=olga, reason="The pilot is over")
     recompute(today)
-    transitions.follow_ended()
+    followup.follow_ended()
     one = Transition.objects.open().get()
     assert (one.status, one.origin, one.to_segment.key) == ("flagged", "expiry", "tech")
     row = Assignment.objects.get(account=acme, layer=layer)

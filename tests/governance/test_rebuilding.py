@@ -20,7 +20,18 @@ from waiting import PATIENCE
 
 from accounts.models import Account, Csm
 from core.refusals import Refused
-from governance import activations, approvals, overrides, requests, transitions
+from governance import (
+    activations,
+    approvals,
+    followup,
+    override_rows,
+    overrides,
+    overrides_in_force,
+    requests,
+    transition_requests,
+    transition_steps,
+    transitions,
+)
 from governance.models import ApprovalRequest, Override, Transition
 from segmentation import versions
 from segmentation.models import Assignment, Definition, Layer, Move
@@ -52,7 +63,9 @@ def keeps(lot, by):
 
 def asks(lot, by):
     found = list(Transition.objects.filter(status="planned").order_by("pk"))
-    return found and transitions.ask(lot.sample(found, min(len(found), 2)), by=by, why="They have grown")
+    return found and transition_requests.ask(
+        lot.sample(found, min(len(found), 2)), by=by, why="They have grown"
+    )
 
 
 def decides(lot, by):
@@ -84,7 +97,7 @@ def pins(lot, by):
 
 def ends(lot, by):
     one = lot.of(Override.objects.active())
-    return one and overrides.end(one, by=by, reason="Not needed any more")
+    return one and overrides_in_force.end(one, by=by, reason="Not needed any more")
 
 
 def writes_rules(lot, by):
@@ -131,7 +144,7 @@ def rules_go_on(lot, over):
             for one in lot.sample(list(Account.objects.order_by("pk")), 5):
                 change(one, arr=lot.choice(FIGURES))
             recompute(TODAY)
-            transitions.follow_ended()
+            followup.follow_ended()
     finally:
         connection.close()
 
@@ -170,7 +183,7 @@ def people(real_db, settings):
         change(one, arr=FIGURES[(number + 1) % 3])
     change(Account.objects.get(external_id="back"), arr=50_000)
     recompute(TODAY)
-    transitions.follow_ended()
+    followup.follow_ended()
     assert Transition.objects.get(account__external_id="back").status == "closed"
     found = [someone(name, *roles) for name, roles in PEOPLE.items()]
     request = overrides.ask(
@@ -216,8 +229,8 @@ def chains(rows, key, value):
 
 STATUSES = {  # model: (its status table, where it begins)
     ApprovalRequest: (requests.STATUSES, {"pending"}),
-    Transition: (transitions.STATUSES, {"flagged", "planned"}),
-    Override: (overrides.STATUSES, {"requested"}),
+    Transition: (transition_steps.STATUSES, {"flagged", "planned"}),
+    Override: (override_rows.STATUSES, {"requested"}),
     Definition: (versions.STATUSES, {"draft"}),
 }
 SIZES = [pytest.param(96, id="96"), pytest.param(504, id="504", marks=pytest.mark.long)]

@@ -7,7 +7,7 @@ from crossing import DAY, TODAY, crossed, make_team, web
 from segmenting import account, change, layer_with, recompute
 
 from accounts.models import Account
-from governance import transitions
+from governance import followup
 from segmentation.models import Run
 
 RUN = "/admin/segmentation/run/"
@@ -44,10 +44,10 @@ def test_it_says_which_of_them_are_its_own(team):
     crossed(team, a=(50_000, 120_000), b=(60_000, 60_000))
     change(Account.objects.get(external_id="b"), arr=130_000)
     recompute(DAY + timedelta(days=2))
-    transitions.follow_ended()
+    followup.follow_ended()
     assert "1 of them flagged, or brought up to date, by this recalculation." in page(team.ops, last())
     recompute(DAY + timedelta(days=3))
-    transitions.follow_ended()
+    followup.follow_ended()
     assert "Flagged by earlier recalculations; this one added none." in page(team.ops, last())
 
 

@@ -28,7 +28,7 @@ from governing import approved, nobody_approves, policy, someone
 
 from accounts.models import Account
 from core.refusals import Refused
-from governance import approvals, transitions
+from governance import approvals, followup, transition_requests, transition_steps, transitions
 from governance.models import ApprovalRequest, Transition
 from segmentation.models import Assignment
 
@@ -55,7 +55,7 @@ def planned(team, one, **plan):
 def asked(team, *rows):
     for one in rows:
         planned(team, one)
-    return transitions.ask(rows, by=team.ops, why="They have grown")
+    return transition_requests.ask(rows, by=team.ops, why="They have grown")
 
 
 def joint(team, one):
@@ -252,7 +252,7 @@ def test_ticks_stay_with_their_lines_when_the_checklist_has_changed(team, one):
     assert answer.status_code == 409
     assert [line["ticked"] for line in answer.context["forms"]["tick"].lines()] == [False, False, True]
     assert answer.context["forms"]["tick"]["noticed_on"].value() == str(TODAY)
-    web(team.ops).post(page_of(one), old | {"seen": transitions.token(fresh(one))})
+    web(team.ops).post(page_of(one), old | {"seen": transition_steps.token(fresh(one))})
     assert [line["done"] for line in fresh(one).checklist] == [False, False, True]
 
 
@@ -387,7 +387,7 @@ def test_triage_refuses_without_a_reason_and_what_somebody_else_has_decided(team
 
 def test_triage_says_what_was_said_no_to_before(team, one):
     transitions.keep([one], by=team.ops, reason="They leave soon", until=TODAY + timedelta(days=1))
-    transitions.daily(TODAY + timedelta(days=2))
+    followup.daily(TODAY + timedelta(days=2))
     again = Transition.objects.open().get()
     page = web(team.ops).get(f"{TRIAGE}?one={again.pk}")
     assert "“They leave soon”" in text(page)
@@ -403,7 +403,7 @@ def test_the_way_back_leads_nowhere_else(team, one):
 
 
 def together(team, rows, *, only=None, **more):
-    data = {f"seen-{one.pk}": transitions.token(one) for one in map(fresh, rows.values())}
+    data = {f"seen-{one.pk}": transition_steps.token(one) for one in map(fresh, rows.values())}
     data |= {f"receiver-{one.pk}": str(team.erik.pk) for one in rows.values()}
     chosen = [one.pk for name, one in rows.items() if only is None or name in only]
     return data | {"one": chosen, "joint_days": "20", "why": "They have grown", "notice_by": "Dana"} | more
@@ -518,7 +518,7 @@ def test_one_more_tier_change_costs_the_account_page_no_query(team, one):
 
     before = queries()
     transitions.keep([one], by=team.ops, reason="They leave soon", until=TODAY + timedelta(days=1))
-    transitions.daily(TODAY + timedelta(days=2))
+    followup.daily(TODAY + timedelta(days=2))
     assert Transition.objects.filter(account=one.account_id).count() == 2
     assert queries() == before
 

@@ -14,7 +14,17 @@ from segmenting import account, by_now, change, layer_with, recompute
 
 from accounts.models import Account, Csm
 from core.refusals import Refused
-from governance import approvals, due, loads, overrides, transitions
+from governance import (
+    approvals,
+    due,
+    followup,
+    loads,
+    overrides,
+    overrides_in_force,
+    transition_requests,
+    transition_steps,
+    transitions,
+)
 from governance.models import CrossingPolicy, Event, Transition
 from segmentation import causes
 from segmentation.models import Assignment, Cause, Move, ServiceModel, Treatment
@@ -77,7 +87,7 @@ def flagged(team, name="acme", *, before=50_000, after=120_000, **facts):
     recompute(by_now(DAY))
     change(Account.objects.get(external_id=name), arr=after)
     recompute(by_now(DAY + timedelta(days=1)))
-    transitions.follow_ended()
+    followup.follow_ended()
     return Transition.objects.open().get(account__external_id=name)
 
 
@@ -89,7 +99,9 @@ def planned(team, name="acme", *, receiver=None, **columns):
 
 
 def asked(team, *rows):
-    return transitions.ask(rows or [planned(team, receiver=team.pool)], by=team.ops, why="The rules say so")
+    return transition_requests.ask(
+        rows or [planned(team, receiver=team.pool)], by=team.ops, why="The rules say so"
+    )
 
 
 def joint(team, **columns):
@@ -109,7 +121,7 @@ def test_the_whole_way(team):
     one = planned(team, receiver=team.pool)
     assert (one.status, one.giver, one.joint_days) == ("planned", team.dana, 30)
     assert "Welcome to high" in [line["text"] for line in one.checklist]
-    request = transitions.ask([one], by=team.ops, why="They have grown")
+    request = transition_requests.ask([one], by=team.ops, why="They have grown")
     assert request.subject == "Acme: Low → High"
     assert request.changes == [
         "Acme ($120,000 ARR) moves from Low to High on approval. Dana hands over to Pool after 30 days of joint coverage."
@@ -162,10 +174,10 @@ def test_in_one_request_each_waits_for_its_own_renewal(team):
     second = planned(team, "second", receiver=team.digital, after=1_000, renewal_date=renewal)
     request = approved(asked(team, first, second), team.vera)
     assert (request.status, fresh(first).status, fresh(second).status) == ("applied", "joint", "awaiting")
-    transitions.daily(renewal - timedelta(days=1))
+    followup.daily(renewal - timedelta(days=1))
     assert fresh(second).status == "awaiting"
     with unsigned():  # the clock of the database stands
-        transitions.daily(renewal)
+        followup.daily(renewal)
     assert (fresh(second).status, in_force(second)) == ("joint", "tech")
 
 
@@ -186,11 +198,11 @@ def test_one_that_cannot_be_started_keeps_no_other_waiting(team, monkeypatch):
 
     monkeypatch.setattr(transitions.decisions, "put", put_others)
     with unsigned(), pytest.raises(RuntimeError, match="could not be started"):
-        transitions.daily(renewal)
+        followup.daily(renewal)
     assert (fresh(first).status, fresh(second).status) == ("awaiting", "joint")
     monkeypatch.undo()
     with unsigned():
-        transitions.daily(renewal)
+        followup.daily(renewal)
     assert fresh(first).status == "joint"
 
 
@@ -205,7 +217,7 @@ def test_where_the_renewal_moves_before_it_comes_what_was_approved_is_void(team,
     assert (waits.status, done.status) == ("approved", "applied")
     for one in (alone, later):
         change(one.account, renewal_date=renewal + timedelta(days=days))
-    transitions.daily(TODAY)
+    followup.daily(TODAY)
     for one in (fresh(alone), fresh(later)):
         assert (one.status, one.request, one.applies_on) == ("planned", None, renewal + timedelta(days=days))
         assert "The renewal has moved." in Event.objects.filter(about_id=one.pk).values_list(
@@ -221,7 +233,7 @@ def test_on_the_day_of_the_renewal_the_next_one_may_be_known_already(team):
     approved(asked(team, now, later), team.vera)
     change(later.account, renewal_date=renewal + timedelta(days=365))
     with unsigned():  # the clock of the database stands
-        transitions.daily(renewal)
+        followup.daily(renewal)
     assert (fresh(later).status, in_force(later)) == ("joint", "tech")
 
 
@@ -240,9 +252,9 @@ def test_what_is_approved_in_quiet_days_waits_for_their_end(team):
     page = web.get(f"/admin/governance/transition/{one.pk}/change/").content.decode()
     assert "It takes effect on" in page
     assert "(too close to the renewal before)" in page
-    transitions.daily(TODAY + timedelta(days=13))
+    followup.daily(TODAY + timedelta(days=13))
     assert fresh(one).status == "awaiting"
-    transitions.daily(TODAY + timedelta(days=14))
+    followup.daily(TODAY + timedelta(days=14))
     assert (fresh(one).status, in_force(one)) == ("joint", "high")
 
 
@@ -257,7 +269,7 @@ def test_what_was_approved_for_later_is_looked_at_again_on_its_day(team, what):
         recompute(DAY + timedelta(days=2))
     else:
         type(team.vera).objects.filter(pk=team.vera.pk).update(is_active=False)
-    transitions.daily(renewal)
+    followup.daily(renewal)
     ended = ("closed", "low") if what == "came back" else ("planned", "low")
     assert (fresh(second).status, in_force(second)) == ended
 
@@ -277,7 +289,7 @@ def test_an_approver_takes_one_out_and_still_approves_the_rest(team):
     request = asked(team, *rows)
     assert request.subject == "5 tier changes on Tier: 5 up"
     seen = approvals.token(request)
-    request = transitions.take_out(request, rows[2], by=team.vera, reason="Renewal talks", seen=seen)
+    request = transition_requests.take_out(request, rows[2], by=team.vera, reason="Renewal talks", seen=seen)
     assert (request.accounts, request.revision, len(request.changes)) == (4, 2, 4)
     out = fresh(rows[2])
     assert (out.status, out.request) == ("planned", None)
@@ -295,11 +307,15 @@ def test_only_who_may_decide_takes_one_out_and_the_last_one_stays(team):
     request = asked(team, *rows)
     for by, sentence in [(team.ops, "your own request"), (team.dana.user, "You look after")]:
         with pytest.raises(Refused, match=sentence):
-            transitions.take_out(request, rows[0], by=by, reason="No", seen=approvals.token(request))
+            transition_requests.take_out(request, rows[0], by=by, reason="No", seen=approvals.token(request))
     assert fresh(rows[0]).status == "awaiting"
-    request = transitions.take_out(request, rows[0], by=team.vera, reason="No", seen=approvals.token(request))
+    request = transition_requests.take_out(
+        request, rows[0], by=team.vera, reason="No", seen=approvals.token(request)
+    )
     with pytest.raises(Refused, match="reject the request"):
-        transitions.take_out(request, rows[1], by=team.vera, reason="No", seen=approvals.token(request))
+        transition_requests.take_out(
+            request, rows[1], by=team.vera, reason="No", seen=approvals.token(request)
+        )
 
 
 def test_all_or_nothing(team):
@@ -337,7 +353,7 @@ def test_a_changed_plan_voids_approvals_and_the_planner_cannot_decide(team):
     request = asked(team, one)
     approved(request, team.vera)
     transitions.plan(
-        fresh(one), by=walt, receiver=team.dana, joint_days=10, seen=transitions.token(fresh(one))
+        fresh(one), by=walt, receiver=team.dana, joint_days=10, seen=transition_steps.token(fresh(one))
     )
     request = fresh(request)
     assert (request.revision, request.status, request.csm_changes) == (2, "pending", 0)
@@ -348,7 +364,7 @@ def test_a_changed_plan_voids_approvals_and_the_planner_cannot_decide(team):
 def test_who_planned_it_decides_nothing_of_it_though_somebody_else_asks(team):
     both = someone("both", "CS Ops", "Approver")
     one = transitions.plan(flagged(team), by=both)
-    request = transitions.ask([one], by=team.ops, why="They have grown")
+    request = transition_requests.ask([one], by=team.ops, why="They have grown")
     with pytest.raises(Refused, match="You wrote or edited what is asked for"):
         approved(request, both)
     assert approved(request, team.vera).status == "applied"
@@ -373,7 +389,7 @@ def test_crossing_further_takes_it_out_of_its_request(team):
     change(rows[0].account, arr=1_000)  # from up to down
     change(rows[1].account, arr=60_000)  # back
     recompute(DAY + timedelta(days=2))
-    transitions.follow_ended()
+    followup.follow_ended()
     request = fresh(request)
     assert (request.revision, request.accounts, request.status) == (2, 1, "pending")
     further, back, rest = (fresh(one) for one in rows)
@@ -395,7 +411,7 @@ def test_a_request_of_which_nothing_is_left_is_withdrawn(team):
     request = asked(team, one)
     change(one.account, arr=60_000)
     recompute(DAY + timedelta(days=2))
-    transitions.follow_ended()
+    followup.follow_ended()
     assert (fresh(request).status, fresh(one).status) == ("withdrawn", "closed")
 
 
@@ -404,7 +420,7 @@ def test_joint_coverage_is_left_alone_and_what_the_rules_say_meanwhile_is_flagge
     one = joint(team)
     change(one.account, arr=1_000)
     recompute(DAY + timedelta(days=2))
-    transitions.follow_ended()
+    followup.follow_ended()
     assert (fresh(one).status, fresh(one).to_segment.key) == ("joint", "high")
     transitions.complete(fresh(one), by=team.ops, reason="All is said")
     [again] = Transition.objects.open()
@@ -423,13 +439,13 @@ def test_a_no_is_remembered_and_what_was_withdrawn_is_planned_again(team, verdic
     assert fresh(one).status == status
     assert in_force(one) == "low"
     recompute(DAY + timedelta(days=2))
-    transitions.follow_ended()
+    followup.follow_ended()
     assert Transition.objects.count() == 1
     if verdict == "reject":
         assert (fresh(one).end_reason, fresh(one).ended_by) == ("Not this quarter", team.vera.pk)
         change(one.account, arr=200_000)  # two thirds more
         recompute(DAY + timedelta(days=3))
-        transitions.follow_ended()
+        followup.follow_ended()
         assert Transition.objects.open().count() == 1
 
 
@@ -452,10 +468,10 @@ def test_unfinished_early_or_untold_needs_a_reason(team):
     assert transitions.unfinished(one, at=one.joint_until) == []
     late = transitions.unfinished(one, at=one.joint_until + timedelta(days=1))
     assert late[0].startswith("Joint coverage should have ended")
-    transitions.remind(one.joint_until)
+    followup.remind(one.joint_until)
     assert "transition_overdue" not in kinds_of_events(one)
     for _ in range(2):
-        transitions.remind(one.joint_until + timedelta(days=1))
+        followup.remind(one.joint_until + timedelta(days=1))
     assert kinds_of_events(one).count("transition_overdue") == 1
     with pytest.raises(Refused, match="Joint coverage lasts until"):
         transitions.complete(one, by=team.ops)
@@ -492,7 +508,7 @@ def test_who_may(team):
         with pytest.raises(Refused):
             transitions.keep([one], by=by, reason="No")
         with pytest.raises(Refused):
-            transitions.ask([one], by=by, why="No")
+            transition_requests.ask([one], by=by, why="No")
         with pytest.raises(Refused):
             transitions.complete(one, by=by, reason="No")
     assert fresh(one).history.count() == 1
@@ -514,7 +530,7 @@ def test_a_plan_that_is_refused(team, change_, sentence):
 
 def test_what_was_not_seen_is_not_kept(team):
     one, other = flagged(team), flagged(team, "other")
-    both = {each.pk: transitions.token(each) for each in (one, other)}
+    both = {each.pk: transition_steps.token(each) for each in (one, other)}
     for seen in ({}, both | {other.pk: "flagged:2020"}, {one.pk: both[one.pk]}):
         with pytest.raises(Refused, match="has changed since you opened"):
             transitions.keep([one, other], by=team.ops, reason="A one-off order", seen=seen)
@@ -532,11 +548,11 @@ def test_what_is_held_is_not_planned_and_what_is_not_planned_is_not_asked_for(te
         transitions.plan(one, by=team.ops)
     other = flagged(team, "other", before=50_000, after=1_000)
     with pytest.raises(Refused, match="not planned yet"):
-        transitions.ask([other], by=team.ops, why="Now")
+        transition_requests.ask([other], by=team.ops, why="Now")
     transitions.plan(other, by=team.ops)
-    transitions.ask([other], by=team.ops, why="Now")
+    transition_requests.ask([other], by=team.ops, why="Now")
     with pytest.raises(Refused, match="awaits approval already"):
-        transitions.ask([other], by=team.ops, why="Again")
+        transition_requests.ask([other], by=team.ops, why="Again")
 
 
 def test_back_to_triage_keeps_the_plan(team):
@@ -591,9 +607,9 @@ def test_an_override_that_waits_holds_the_tier_change_and_a_no_lets_it_go_on(tea
     one, request = held_by_override
     assert fresh(one).held_for == "override"
     with pytest.raises(Refused, match="is held"):
-        transitions.ask([one], by=team.ops, why="Now")
+        transition_requests.ask([one], by=team.ops, why="Now")
     recompute(DAY + timedelta(days=2))
-    transitions.follow_ended()
+    followup.follow_ended()
     assert fresh(one).held_for == "override"
     approvals.reject(request, by=team.vera, reason="No pilots", seen=approvals.token(request))
     assert fresh(one).held_for == ""
@@ -608,11 +624,11 @@ def test_what_is_crossed_while_an_override_waits_is_held_too(team):
     request = overrides.ask([acme], team.layer, tech, by=team.ops, reason_code="strategic", text="A pilot")
     change(acme, arr=120_000)
     recompute(DAY + timedelta(days=1))
-    transitions.follow_ended()
+    followup.follow_ended()
     one = Transition.objects.open().get()
     assert (one.held_for, kinds_of_events(one)) == ("override", [])
     approvals.reject(request, by=team.vera, reason="No pilots", seen=approvals.token(request))
-    transitions.daily(TODAY)
+    followup.daily(TODAY)
     assert (fresh(one).held_for, kinds_of_events(one)) == ("", ["transition_flagged"])
 
 
@@ -637,7 +653,7 @@ def test_after_an_override_has_ended_the_rules_are_put_before_people(team, held_
     _, request = held_by_override
     approved(request, team.vera)
     transitions.complete(Transition.objects.open().get(), by=team.ops, reason="Small")
-    overrides.end(request.overrides.get(), by=team.ops, reason="The pilot is over")
+    overrides_in_force.end(request.overrides.get(), by=team.ops, reason="The pilot is over")
     again = Transition.objects.open().get()
     assert (again.origin, again.from_segment.key, again.to_segment.key) == ("expiry", "tech", "high")
 
@@ -667,7 +683,7 @@ def transition_at(team, status):
         facts = {"arr": 60_000} if status == Status.CLOSED else {"status": "churned"}
         change(one.account, **facts)
         recompute(DAY + timedelta(days=2))
-        transitions.follow_ended()
+        followup.follow_ended()
     return fresh(one)
 
 
@@ -675,7 +691,7 @@ def transition_at(team, status):
 def test_the_database_refuses_every_other_way(team, source):
     one = transition_at(team, source)
     assert one.status == source
-    allowed = transitions.STATUSES.moves
+    allowed = transition_steps.STATUSES.moves
     causes.take(Cause.Kind.DECISION, reason="tests")
     for target in Status:
         columns = {
@@ -693,5 +709,5 @@ def test_the_database_refuses_every_other_way(team, source):
 
 def test_the_workflow_page_shows_the_status_table():
     page = (Path(__file__).parents[2] / "docs" / "workflow.md").read_text()
-    assert transitions.STATUSES.diagram() in page
-    assert transitions.STATUSES.markdown() in page
+    assert transition_steps.STATUSES.diagram() in page
+    assert transition_steps.STATUSES.markdown() in page

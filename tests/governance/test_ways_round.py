@@ -21,6 +21,7 @@ from governance import (
     alerts,
     approvals,
     delegations,
+    followup,
     inbox,
     notifications,
     people,
@@ -28,6 +29,7 @@ from governance import (
     policies,
     requests,
     tasks,
+    transition_requests,
     transitions,
 )
 from governance.approvals import token
@@ -52,7 +54,7 @@ def team(db):
 def asked(team, **accounts):
     """A request for these tier changes, planned by Ops with the CSM that is there."""
     rows = [transitions.plan(one, by=team.ops, receiver=None) for one in crossed(team, **accounts).values()]
-    return transitions.ask(rows, by=team.ops, why="They have grown")
+    return transition_requests.ask(rows, by=team.ops, why="They have grown")
 
 
 def refuses(request, by, sentence):
@@ -226,17 +228,19 @@ def test_nobody_pins_what_is_excluded(db):
 
 def test_on_a_segmentation_that_applies_by_itself_now_nothing_stays_flagged(team):
     joint = crossed(team, gone=(20_000, 200_000))["gone"]
-    transitions.ask([transitions.plan(joint, by=team.ops, receiver=team.erik)], by=team.ops, why="Grown")
+    transition_requests.ask(
+        [transitions.plan(joint, by=team.ops, receiver=team.erik)], by=team.ops, why="Grown"
+    )
     approved(fresh(joint).request, team.vera)
     found = crossed(team, flagged=(20_000, 200_000), awaits=(20_000, 200_000), later=(200_000, 20_000))
-    request = transitions.ask(
+    request = transition_requests.ask(
         [transitions.plan(found["awaits"], by=team.ops, receiver=None)], by=team.ops, why="Grown"
     )
     proposal = policies.for_layer(team.layer, {"policy": "automatic"})
     policy("policy", "Approver", only=True)
     assert approved(policies.ask(proposal, by=team.ops, why="Simpler"), team.vera).status == "applied"
 
-    transitions.daily(timezone.localdate())
+    followup.daily(timezone.localdate())
 
     assert {fresh(found[name]).status for name in ("flagged", "awaits", "later")} == {"closed"}
     assert fresh(found["later"]).end_reason == f"{team.layer} applies by itself now."
@@ -290,7 +294,7 @@ def waiting(db):
 
 def looked_at():
     recompute(TODAY)
-    transitions.follow_ended()
+    followup.follow_ended()
 
 
 def by_import(acme, start, ops):

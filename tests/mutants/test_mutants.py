@@ -108,9 +108,9 @@ MUTANTS = [
     ),
     Mutant(
         "a tier change is not locked",
-        "governance/transitions.py",
-        "rows = list(locked(Transition.objects.filter(pk__in=ids).select_related(*_RELATED)))\n",
-        'rows = list(Transition.objects.filter(pk__in=ids).select_related(*_RELATED).order_by("pk"))\n',
+        "governance/transition_steps.py",
+        "rows = list(locked(Transition.objects.filter(pk__in=ids).select_related(*RELATED)))\n",
+        'rows = list(Transition.objects.filter(pk__in=ids).select_related(*RELATED).order_by("pk"))\n',
         f"{FAULTS}tier_change_races.py::test_completed_by_two_at_once",
     ),
     Mutant(
@@ -168,14 +168,14 @@ MUTANTS = [
     ),
     Mutant(
         "a segment changes without a row of history",
-        "segmentation/assignments.py",
+        "segmentation/decisions.py",
         "        held.overridden = overridden\n    held.save()\n",
         "        held.overridden = overridden\n    held.save_without_historical_record()\n",
         f"{GOVERNANCE}rebuilding.py::test_history_rebuilds_what_is_governed",
     ),
     Mutant(
         "a segment changes without a move",
-        "segmentation/assignments.py",
+        "segmentation/decisions.py",
         "    if before == segment:\n        return None\n",
         "    if before == segment or overridden is not None:\n        return None\n",
         f"{GOVERNANCE}rebuilding.py::test_history_rebuilds_what_is_governed",
@@ -196,7 +196,7 @@ MUTANTS = [
     ),
     Mutant(
         "an override does not end on its date",
-        "governance/overrides.py",
+        "governance/overrides_in_force.py",
         "due = Override.objects.active().filter(expires_on__lte=at)",
         "due = Override.objects.active().filter(expires_on__lt=at)",
         f"{GOVERNANCE}overrides.py::test_at_its_end_the_rules_decide_at_once_where_they_apply_by_themselves",
@@ -231,16 +231,16 @@ MUTANTS = [
     ),
     Mutant(
         "what is held is planned",
-        "governance/transitions.py",
-        "def _refuse_held(one):\n    if one.held_for:",
-        "def _refuse_held(one):\n    if False:",
+        "governance/transition_steps.py",
+        "def refuse_held(one):\n    if one.held_for:",
+        "def refuse_held(one):\n    if False:",
         f"{GOVERNANCE}transitions.py::test_what_is_held_is_not_planned_and_what_is_not_planned_is_not_asked_for",
     ),
     Mutant(
         "an override that waits does not hold the tier change",
         "governance/overrides.py",
-        "if row.account_id in crossing:\n                transitions.hold(row.account, layer)\n",
-        "if False:\n                transitions.hold(row.account, layer)\n",
+        "if row.account_id in crossing:\n                override_transitions.hold(row.account, layer)\n",
+        "if False:\n                override_transitions.hold(row.account, layer)\n",
         f"{GOVERNANCE}transitions.py::test_an_override_that_waits_holds_the_tier_change_and_a_no_lets_it_go_on",
     ),
     Mutant(

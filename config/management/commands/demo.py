@@ -17,7 +17,17 @@ from core import commands
 from core.history import acting
 from core.refusals import Refused
 from examples.sample import generate
-from governance import alerts, approvals, board, conflicts, loads, overrides, people, transitions
+from governance import (
+    alerts,
+    approvals,
+    board,
+    conflicts,
+    loads,
+    overrides,
+    people,
+    transition_requests,
+    transitions,
+)
 from governance.models import ApprovalRequest
 from segmentation.models import Assignment, Layer
 
@@ -128,13 +138,15 @@ def story():
     for one in flagged[:4]:
         transitions.plan(one, by=ops, receiver=loads.propose_receiver(one))
     if len(flagged) == 5:
-        done = transitions.ask(flagged[:1], by=ops, why="Agreed with the customer in the last review")
+        done = transition_requests.ask(flagged[:1], by=ops, why="Agreed with the customer in the last review")
         approvals.approve(done, by=vera, seen=approvals.token(done), reason="Long overdue")
-        transitions.ask(flagged[1:3], by=ops, why="They have crossed the boundary, and it is no accident")
+        transition_requests.ask(
+            flagged[1:3], by=ops, why="They have crossed the boundary, and it is no accident"
+        )
     if renewing:  # much revenue together: Finance decides too
         for one in renewing:
             transitions.plan(one, by=ops, receiver=loads.propose_receiver(one))
-        transitions.ask(
+        transition_requests.ask(
             renewing, by=ops, why="Usage has fallen for two quarters; we tell them before the renewal"
         )
     pin = Assignment.objects.filter(layer__primary=True, overridden=False, account__csm__user=csm)
