@@ -69,7 +69,7 @@ def made():
                 account=acme, fact="industry", proposed_source="crm", proposed_observed=DAY()
             ),
             "importbatch": ImportBatch.objects.create(name="June", status="previewed"),
-            "job": JobToBeDone.objects.create(segment=tech),
+            "jobtobedone": JobToBeDone.objects.create(segment=tech),
             "declaration": Declaration.objects.create(
                 **said, segment=high, reason="So they say", from_date=DAY(), proposed_by_label="olga"
             ),

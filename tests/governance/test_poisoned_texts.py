@@ -137,7 +137,9 @@ def more(made):
         batch=batch, origin="x", line=1, external_id="x", column="x", value="x", reason="x"
     )
     ImportFile.objects.create(batch=batch, name="x", content=b"")
-    Interview.objects.create(job=made["job"], held_on=today, account=made["account"], person="x", notes="x")
+    Interview.objects.create(
+        job=made["jobtobedone"], held_on=today, account=made["account"], person="x", notes="x"
+    )
     Refusal.objects.create(verb="people.ask", subject="x", sentence="x", actor=1)
     Signal.objects.create(account=made["account"], signal="x", at=today, source="x")
     Acknowledgement.objects.create(
