@@ -12,27 +12,14 @@ from django.db import connection, transaction
 from accounts import catalogue
 from core.history import actor
 from core.organisation import organisation
-from governance.models import CrossingPolicy, Event, Transition
+from governance.crossing_policies import DOWN, UP, in_both_directions
+from governance.models import Event, Transition
 from segmentation import causes, frames, run_rules
 from segmentation.models import Cause, Definition, Layer
 
 RANGE = 20_000  # accounts that differ, in one transaction
-UP, DOWN = CrossingPolicy.Direction.UP, CrossingPolicy.Direction.DOWN
 Origin = Transition.Origin
 UNDECIDED = [Transition.Status.FLAGGED, Transition.Status.PLANNED]
-
-
-def policies(layer):
-    """{direction: CrossingPolicy} of a layer; where none was made, the usual: downgrades wait for the renewal."""
-    made = {one.direction: one for one in layer.crossing_policies.all()}
-    return {
-        direction: made.get(direction) or _usual(layer, direction)
-        for direction in CrossingPolicy.Direction.values
-    }
-
-
-def _usual(layer, direction):
-    return CrossingPolicy(layer=layer, direction=direction, at_renewal=direction == DOWN)
 
 
 def direction(before, after):
@@ -81,7 +68,10 @@ def quiet(transitions, at):
     for one in transitions:
         by_layer.setdefault(one.layer, []).append(one.pk)
     for layer, ids in by_layer.items():
-        days = {f"{direction}_quiet_days": policy.quiet_days for direction, policy in policies(layer).items()}
+        days = {
+            f"{direction}_quiet_days": policy.quiet_days
+            for direction, policy in in_both_directions(layer).items()
+        }
         if any(days.values()):
             with connection.cursor() as cursor:
                 cursor.execute(_STILL_QUIET, {"ids": ids, "at": at, "zone": organisation().time_zone, **days})
@@ -167,7 +157,7 @@ def _known(layer, at, first, last, run, origin, override):
         "channel": who.channel,
         "reason": who.reason or (run.reason if run else ""),
     }
-    for direction, policy in policies(layer).items():
+    for direction, policy in in_both_directions(layer).items():
         for name in _POLICY:
             known[f"{direction}_{name}"] = getattr(policy, name)
     return known

@@ -6,7 +6,7 @@ from accounts.locking import locked
 from accounts.revenue import with_arr
 from core.refusals import Refused
 from core.wording import day
-from governance import crossings, plans
+from governance import crossing_policies, crossings, plans
 from governance.models import Transition
 from governance.transition_requests import (
     await_request,
@@ -98,7 +98,7 @@ def from_override(override, *, plan, by, at):
         receiver=plan.receiver,
         success_plan=plan.success_plan,
         notice=plan.notice,
-        joint_days=crossings.policies(override.layer)[direction].joint_days,
+        joint_days=crossing_policies.in_both_directions(override.layer)[direction].joint_days,
         planned_by=override.requested_by,
         planned_by_label=override.requested_by_label,
         planned_at=timezone.now(),

@@ -1,5 +1,6 @@
 """Overrides in force: ended by a person or on their day, told of before, and seen to disagree with the rules."""
 
+import logging
 from datetime import timedelta
 
 from django.db import connection, transaction
@@ -21,9 +22,10 @@ from governance.override_rows import (
     locked_rows,
     not_in_force,
 )
-from governance.overrides import log
 from segmentation import causes, decisions
 from segmentation.models import Cause, Layer, Move
+
+log = logging.getLogger(__name__)
 
 
 @verb

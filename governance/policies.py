@@ -18,7 +18,7 @@ from core.models import Settings
 from core.organisation import fixed_by, organisation
 from core.refusals import Refused, verb
 from core.wording import money, plural
-from governance import approvals, crossings, events, permissions, profiles
+from governance import approvals, crossing_policies, events, permissions, profiles
 from governance.carrying_out import tighten
 from governance.deciders import NEVER
 from governance.impact import Impact, of_everybody
@@ -248,7 +248,7 @@ def for_crossing(layer, direction, values):
         raise Refused("crossings_apply_by_themselves", layer=layer)
     if direction not in CrossingPolicy.Direction.values:
         raise Refused("direction_unknown")
-    before = crossings.policies(layer)[direction]
+    before = crossing_policies.in_both_directions(layer)[direction]
     after = CrossingPolicy(layer=layer, direction=direction, **{name: values[name] for name in CROSSING})
     try:
         after.full_clean(validate_unique=False, validate_constraints=False)
@@ -512,7 +512,7 @@ def _lock_policies():
 
 def _put_crossing(content):
     layer = Layer.objects.select_for_update(no_key=True).get(pk=content["layer"])
-    before = crossings.policies(layer)[content["direction"]]
+    before = crossing_policies.in_both_directions(layer)[content["direction"]]
     _check_same(crossing_values(before), content["was"])
     for name, value in content["values"].items():
         setattr(before, name, value)

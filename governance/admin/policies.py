@@ -7,7 +7,7 @@ from django.http import HttpResponseRedirect
 from django.urls import path
 
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
-from governance import crossings, permissions, policies, profiles
+from governance import crossing_policies, permissions, policies, profiles
 from governance.kinds import KINDS
 from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Profile
 from governance.roles import ROLES
@@ -82,5 +82,5 @@ def _crossings(layer, waiting):
             "sentences": policies.crossing_sentences(policy),
             "waiting": waiting.get(f"policy:crossing:{layer.pk}:{direction}"),
         }
-        for direction, policy in crossings.policies(layer).items()
+        for direction, policy in crossing_policies.in_both_directions(layer).items()
     ]

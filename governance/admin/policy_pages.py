@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from accounts.admin.fields import Amount, Choice, Text, Tick, Whole
 from accounts.admin.verbs import VerbForm, VerbPage, row
-from governance import approvals, crossings, permissions, policies, profiles
+from governance import approvals, crossing_policies, permissions, policies, profiles
 from governance.deciders import NEVER
 from governance.kinds import KINDS
 from governance.models import ApprovalRequest, CrossingPolicy, Profile
@@ -221,7 +221,7 @@ class CrossingForm(PolicyForm):
         self.fields |= {name: _crossing_field(name) for name in policies.CROSSING}
 
     def now(self):
-        return policies.crossing_values(crossings.policies(self.thing)[self.page.direction])
+        return policies.crossing_values(crossing_policies.in_both_directions(self.thing)[self.page.direction])
 
     def proposal(self):
         return policies.for_crossing(self.thing, self.page.direction, self.cleaned_data)

@@ -12,7 +12,7 @@ from governing import approved, fresh, nobody_approves, policy, request_of, some
 from segmenting import RULES, account, layer_with, recompute
 
 from core.refusals import Refused
-from governance import crossings, policies, profiles, requirements, roles
+from governance import crossing_policies, policies, profiles, requirements, roles
 from governance.impact import Impact
 from governance.kinds import KINDS
 from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Event, Profile
@@ -180,7 +180,10 @@ def test_nobody_else_chooses_a_profile(vera):
 
 
 def crossing(layer, direction="down", **values):
-    found = {name: getattr(crossings.policies(layer)[direction], name) for name in policies.CROSSING}
+    found = {
+        name: getattr(crossing_policies.in_both_directions(layer)[direction], name)
+        for name in policies.CROSSING
+    }
     return policies.for_crossing(layer, direction, found | values)
 
 
@@ -309,7 +312,10 @@ def test_the_page_says_who_decides_and_its_forms_ask(ops, vera):
         f"/admin/governance/approvalpolicy/layer/{layer.pk}/",
         {"policy": "automatic", "primary": "1", "why": "Quick"},
     )
-    now = policies.crossing_values(crossings.policies(layer)["up"]) | {"at_renewal": "1", "why": "Calm"}
+    now = policies.crossing_values(crossing_policies.in_both_directions(layer)["up"]) | {
+        "at_renewal": "1",
+        "why": "Calm",
+    }
     client.post(f"/admin/governance/approvalpolicy/crossing/{layer.pk}/up/", now)
     keys = set(ApprovalRequest.objects.values_list("key", flat=True))
     assert keys == {
