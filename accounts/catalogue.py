@@ -224,7 +224,7 @@ def _facts():
 FACTS = {fact.name: fact for fact in _facts()}
 TYPES = {fact.name: fact.type for fact in FACTS.values()}
 ACCOUNT_FACTS = [fact.name for fact in FACTS.values() if fact.home == "account"]
-# What segments stand on and several systems claim to know: not overwritten by just anyone (accounts.conflicts).
+# What segments stand on and several systems claim to know: not overwritten by just anyone (accounts.quality.disputes).
 PROTECTED = ("industry", "parent", "employees", "country")
 USAGE_FACTS = [fact.name for fact in FACTS.values() if fact.home == "usage"]
 # Columns imported for the whole account: of a part of it, such as one product, they say nothing.

@@ -7,9 +7,10 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts import catalogue, conflicts, gates, parents
+from accounts import catalogue, gates, parents
 from accounts.catalogue import ACCOUNT_FACTS
 from accounts.models import Account
+from accounts.quality import disputes
 from accounts.records import Origin
 from core.history import acting
 from core.refusals import Refused
@@ -34,13 +35,13 @@ def correct(account, changes, *, by, reason):
             _write(held, changes, [MANUAL, today.isoformat()])
             return []
         with connection.cursor() as cursor:
-            conflicts.stage(cursor, held.external_id, given)
-            sifted = conflicts.sift(cursor, given, origin, clears=True)
+            disputes.stage(cursor, held.external_id, given)
+            sifted = disputes.sift(cursor, given, origin, clears=True)
             rest = {name: value for name, value in changes.items() if name not in sifted.rows}
             if rest:
                 _write(held, rest, [MANUAL, today.isoformat()])
-            queued = conflicts.queue(sifted, origin, reason=reason)
-            conflicts.settle(cursor, given, origin, sifted)
+            queued = disputes.queue(sifted, origin, reason=reason)
+            disputes.settle(cursor, given, origin, sifted)
             cursor.execute("drop table staged")
     return queued
 
@@ -59,7 +60,7 @@ def propose(account, fact, typed, *, source, reason):
     """Somebody who changes nothing says what is right: that waits for a decision. In the caller's name. The Conflict."""
     value = read(account, fact, typed)
     origin = Origin(source=source, observed=timezone.localdate(), currency=account.currency)
-    return conflicts.propose(account, fact, value, origin, reason=reason)
+    return disputes.propose(account, fact, value, origin, reason=reason)
 
 
 def read(account, fact, typed):

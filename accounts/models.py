@@ -216,7 +216,7 @@ class ConflictQuerySet(models.QuerySet):
 class Conflict(models.Model):
     """A value that was held back because it would change how an account is segmented: people keep or take it.
 
-    Values are text, as `accounts.conflicts` writes them (a parent is its account ID); NULL is "not known".
+    Values are text, as `accounts.quality.disputes` writes them (a parent is its account ID); NULL is "not known".
     """
 
     class Status(models.TextChoices):

@@ -18,8 +18,9 @@ from accounts import record_warnings
 from accounts.record_warnings import EXAMPLES, run_sql, warning
 from core.history import actor
 
-from . import catalogue, conflicts, parents
+from . import catalogue, parents
 from .models import Account, Csm, Subscription
+from .quality import disputes
 
 NR = "nr"
 SLICE = 50_000  # rows of a COPY message
@@ -39,7 +40,7 @@ class Outcome:
     """What became of the rows of one upsert: numbers, and the row numbers of those that had no account.
 
     refused: (row number, column, value, reason) of rows that what is stored does not allow.
-    queued: values that were held back and wait for a decision (accounts.conflicts).
+    queued: values that were held back and wait for a decision (accounts.quality.disputes).
     """
 
     created: int = 0
@@ -95,7 +96,7 @@ def upsert_accounts(frame, types, origin):
         _stage(
             cursor, frame, {"external_id": "text", **{name: types.get(name, "text") for name in given + own}}
         )
-        held = conflicts.sift(cursor, own, origin)
+        held = disputes.sift(cursor, own, origin)
         refused = _refuse_circles(cursor, origin) if "parent" in own else []
         held = held.without(nr for nr, *_ in refused)
         _fill_defaults(cursor, own, origin)
@@ -110,8 +111,8 @@ def upsert_accounts(frame, types, origin):
         warnings += _link_parents(cursor, origin) if "parent" in own else []
         _write_history(cursor, Account, "touched", origin)
         run_sql(cursor, "drop table planned, touched")
-        queued = conflicts.queue(held, origin)
-        conflicts.settle(cursor, own, origin, held)
+        queued = disputes.queue(held, origin)
+        disputes.settle(cursor, own, origin, held)
         if behaviour:
             _write_usage(cursor, behaviour, origin, "%(observed)s::date", per_product=False, made="updated")
         outcome = _finish(cursor, len(frame) - len(refused), warnings + held.warnings)

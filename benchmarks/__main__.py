@@ -185,9 +185,9 @@ def vacuum():
 def load_layers():
     """The presets, and a layer with the 13 measures of the targets."""
     from core.history import acting
-    from segmentation import versions
-    from segmentation.document_text import from_yaml
+    from segmentation.authoring import versions
     from segmentation.models import Layer
+    from segmentation.rules.document_text import from_yaml
 
     versions.load_presets()
     service_tier = Layer.objects.get(key="service-tier")
@@ -202,7 +202,7 @@ def draft(layer):
 
     from django.contrib.auth import get_user_model
 
-    from segmentation import versions
+    from segmentation.authoring import versions
 
     by = get_user_model().objects.get(username="benchmark")
     made = versions.create_draft(layer, by=by)
@@ -216,8 +216,8 @@ def copy_layer(source, key, document):
     from django.contrib.auth import get_user_model
     from django.test.utils import override_settings
 
-    from segmentation import versions
-    from segmentation.checks import acknowledgements
+    from segmentation.authoring import versions
+    from segmentation.authoring.checks import acknowledgements
     from segmentation.models import Layer, Segment
 
     by, _ = get_user_model().objects.get_or_create(username="benchmark", is_staff=True, is_superuser=True)
@@ -264,7 +264,8 @@ def in_memory(size):
     """Evaluation alone, the frame in memory, against two engines that work account by account."""
     from accounts import catalogue
     from benchmarks import peers
-    from segmentation import definitions, engine, frames
+    from segmentation.evaluation import engine, frames
+    from segmentation.rules import definitions
 
     document = definitions.parse(peers.DOCUMENT, types=catalogue.TYPES)
     frame = frames.facts(["employees", "arr"], at=None, first=0, last=2**62).head(size).drop("foreign")

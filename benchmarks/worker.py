@@ -19,9 +19,9 @@ AT = date(2026, 11, 22)
 
 def read(keys):
     """COPY of the facts the rules use and of the layers' current assignments into Polars: what any recalculation reads."""
-    from segmentation import frames
+    from segmentation.evaluation import frames
+    from segmentation.evaluation.run_rules import document_of
     from segmentation.models import Definition
-    from segmentation.run_rules import document_of
 
     active = Definition.objects.filter(layer__key__in=keys, status="active")
     names = dict.fromkeys(fact for one in active for fact in document_of(one.pk).facts)
@@ -52,16 +52,16 @@ def run(keys):
 
 
 def start(keys):
-    from segmentation import runs
     from segmentation.models import Layer
+    from segmentation.runs import recalculation
 
-    return {"run": runs.start(layers=Layer.objects.filter(key__in=keys), as_of=AT).pk}
+    return {"run": recalculation.start(layers=Layer.objects.filter(key__in=keys), as_of=AT).pk}
 
 
 def work(arguments):
-    from segmentation import runs
+    from segmentation.runs import recalculation
 
-    report = runs.report(runs.work(int(arguments[0]), wait=True))
+    report = recalculation.report(recalculation.work(int(arguments[0]), wait=True))
     counts = report["layers"].values()
     return {name: sum(one[name] for one in counts) for name in ("scanned", "changed", "moved")}
 
@@ -69,8 +69,8 @@ def work(arguments):
 def preview(keys):
     """A whole impact preview of a layer's draft, alone."""
     from core.history import acting
-    from segmentation import simulation
     from segmentation.models import Layer
+    from segmentation.previews import simulation
 
     draft = Layer.objects.get(key=keys[0]).definitions.get(status="draft")
     with acting(label="benchmark", channel="command"):

@@ -10,7 +10,7 @@ from django.urls import reverse
 from core.history import acting
 from core.organisation import in_its_time, organisation
 from core.refusals import refused_by
-from governance import logins
+from governance.signoff import logins
 
 # Alpine, which the theme is made with, evaluates its attributes and sets styles; nothing else is let in.
 CONTENT_SECURITY_POLICY = "; ".join(

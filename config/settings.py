@@ -150,14 +150,14 @@ TIME_ZONE = FIXED.get(
 
 # Who is asked, told or shown further right: accounts and segmentation do not import governance
 GATES = {  # accounts.gates: {name: function}
-    "declare": "governance.permissions.declare_gate",
+    "declare": "governance.signoff.permissions.declare_gate",
     "declared": "governance.events.declared",
-    "facts": "governance.conflicts.gate",
-    "facts_written": "segmentation.causes.of_facts",
-    "import": "governance.import_gate.gate",
-    "import_page": "governance.import_gate.on_import_page",
-    "imported": "governance.import_gate.ended",
-    "rules": "governance.activations.gate",
+    "facts": "governance.changes.conflicts.gate",
+    "facts_written": "segmentation.evaluation.causes.of_facts",
+    "import": "governance.changes.import_gate.gate",
+    "import_page": "governance.changes.import_gate.on_import_page",
+    "imported": "governance.changes.import_gate.ended",
+    "rules": "governance.changes.activations.gate",
     "rules_page": "governance.admin.activations.on_rules_page",
 }
 AFTER_RUN = ["governance.tasks.follow"]  # names of tasks that are sent when a recalculation has ended
@@ -266,9 +266,9 @@ TEMPLATES = [
     },
 ]
 
-# Wrong passwords (governance.logins): counted there, in the tables of django-axes
-AUTHENTICATION_BACKENDS = ["governance.logins.Backend"]
-AXES_HANDLER = "governance.logins.Handler"
+# Wrong passwords (governance.signoff.logins): counted there, in the tables of django-axes
+AUTHENTICATION_BACKENDS = ["governance.signoff.logins.Backend"]
+AXES_HANDLER = "governance.signoff.logins.Handler"
 AXES_LOCKOUT_CALLABLE = "governance.admin.logins.answer"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "username", "ip_address"]
 AXES_ENABLE_ADMIN = False  # a lock is lifted on the person's page

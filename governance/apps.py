@@ -9,7 +9,7 @@ class GovernanceConfig(AppConfig):
         """Hear of people's names and addresses: their model is Django's, so no save of ours tells of them."""
         from django.contrib.auth.models import User
 
-        from governance import people
+        from governance.signoff import people
 
         pre_save.connect(people.before_save, sender=User, dispatch_uid="was_named")
         post_save.connect(people.after_save, sender=User, dispatch_uid="was_named")

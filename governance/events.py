@@ -8,7 +8,7 @@ from governance.models import Event
 def record(kind, text, *, account=None, layer=None, about=None, reason="", data=None):
     """Write an event in the caller's transaction, in the name of who acts (core.history). Returns the Event.
 
-    kind: one of governance.notifications.KINDS. text: what happened, a sentence. about: the model instance it is about
+    kind: one of governance.news.notifications.KINDS. text: what happened, a sentence. about: the model instance it is about
     (an ApprovalRequest, a Transition, an Override, an Alert, ...).
     """
     if not connection.in_atomic_block:

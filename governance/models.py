@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import Account, Csm
 from core.history import actor_channel, actor_id, actor_label, tracked
 from core.work import Part
-from governance import kinds
+from governance.signoff import kinds
 from segmentation.models import Layer, Segment, Simulation
 
 
@@ -181,7 +181,7 @@ class ApprovalRequestQuerySet(models.QuerySet):
 class ApprovalRequest(models.Model):
     """Something that happens once enough people of the right roles have said yes to exactly this content.
 
-    `content` is what will be carried out, in the form its kind defines (governance.kinds), `hash` its SHA-256,
+    `content` is what will be carried out, in the form its kind defines (governance.signoff.kinds), `hash` its SHA-256,
     `revision` goes up with each edit and voids the decisions before it. `needed`: {name of role: approvals}.
     """
 

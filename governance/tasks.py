@@ -11,7 +11,10 @@ from django.db import connection
 from django.utils import timezone
 
 from core.history import acting
-from governance import alerts, chores, due, followup, mail, notifications, overrides_in_force
+from governance import chores
+from governance.changes import alerts, followup, overrides_in_force
+from governance.news import mail, notifications
+from governance.signoff import due
 from segmentation.models import Layer
 
 log = logging.getLogger(__name__)

@@ -316,7 +316,7 @@ class Definition(models.Model):
 class Acknowledgement(models.Model):
     """A warning of the checks that somebody answers for: these rules are used all the same, and why.
 
-    `check_id` and `about` say which (see segmentation.checks); `sentence` is what it said then. Fixed once the rules are
+    `check_id` and `about` say which (see segmentation.authoring.checks); `sentence` is what it said then. Fixed once the rules are
     decided about (a trigger).
     """
 

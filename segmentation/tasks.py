@@ -9,8 +9,9 @@ from django.core.exceptions import ObjectDoesNotExist
 from core.history import acting
 from core.organisation import organisation
 from core.refusals import Refused
-from segmentation import runs, simulation
 from segmentation.models import Run
+from segmentation.previews import simulation
+from segmentation.runs import recalculation
 
 NIGHTLY = 2  # o'clock, in the organisation's zone
 
@@ -19,7 +20,7 @@ NIGHTLY = 2  # o'clock, in the organisation's zone
 def work(run_id):
     """Work chunks of a run until none is left."""
     try:
-        runs.work(run_id)
+        recalculation.work(run_id)
     except ObjectDoesNotExist:  # started in a transaction that did not commit, or in another database
         return
 
@@ -51,14 +52,14 @@ def recompute_all():
     """The nightly recalculation of every layer."""
     with acting(label="schedule", channel="schedule"):
         try:
-            run = runs.start(trigger=Run.Trigger.SCHEDULE, reason="Nightly recalculation")
+            run = recalculation.start(trigger=Run.Trigger.SCHEDULE, reason="Nightly recalculation")
         except Refused:  # one is running, or there are no rules yet: tomorrow is another night
             return
-    runs.work(run.pk)
+    recalculation.work(run.pk)
 
 
 @shared_task
 def sweep():
     """Find runs and impact previews that no message told of."""
-    runs.sweep()
+    recalculation.sweep()
     simulation.sweep()

@@ -13,9 +13,9 @@ from governing import policy, someone
 from segmenting import account, by_now, change, layer_with, recompute
 
 from accounts.models import Account, Csm
-from governance import followup, transition_steps
+from governance.changes import followup, transition_steps
 from governance.models import CrossingPolicy, Transition
-from segmentation import causes
+from segmentation.evaluation import causes
 from segmentation.models import Cause, ServiceModel, Treatment
 
 TODAY = timezone.localdate()

@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from core.history import acting
 from core.refusals import Refused
-from governance import approvals
-from governance.impact import Impact, stored
-from governance.kinds import KindOfRequest
 from governance.models import ApprovalPolicy, Delegation, Event
-from segmentation import causes
+from governance.signoff import approvals
+from governance.signoff.impact import Impact, stored
+from governance.signoff.kinds import KindOfRequest
+from segmentation.evaluation import causes
 from segmentation.models import Cause
 
 NOTED = KindOfRequest("governing", "Override", "Notes are taken.")

@@ -6,8 +6,9 @@ from django.db.models import Count
 from segmenting import answered, person
 
 from accounts.models import Account
-from segmentation import declarations, runs, versions
+from segmentation.authoring import declarations, versions
 from segmentation.models import Assignment, Layer, Segment
+from segmentation.runs import recalculation
 
 
 def load():
@@ -38,7 +39,7 @@ def declare(*, each, from_date):
 
 def recompute(as_of):
     """One recalculation of every layer; the Run."""
-    return runs.work(runs.start(as_of=as_of).pk, wait=True)
+    return recalculation.work(recalculation.start(as_of=as_of).pk, wait=True)
 
 
 def reached():

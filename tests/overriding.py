@@ -7,7 +7,7 @@ from governing import approved, no_policies, someone
 from segmenting import BY_ARR, account, layer_with, recompute
 
 from accounts.models import Csm
-from governance import overrides
+from governance.changes import overrides
 from segmentation.models import Assignment, Move
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from accounts.catalogue import TYPES
-from segmentation import definitions, document_text, engine
+from segmentation.evaluation import engine
+from segmentation.rules import definitions, document_text
 
 AT = date(2026, 11, 22)
 PRESETS = Path(definitions.__file__).parent / "presets"

@@ -8,9 +8,11 @@ from django.contrib.auth.models import Permission, User
 from django.db import transaction
 
 from accounts.models import Account, Usage
-from segmentation import causes, runs, versions
-from segmentation.checks import acknowledgements
+from segmentation.authoring import versions
+from segmentation.authoring.checks import acknowledgements
+from segmentation.evaluation import causes
 from segmentation.models import Cause, Layer, Segment, ServiceModel, Treatment
+from segmentation.runs import recalculation
 
 DAY = date(2026, 6, 1)
 
@@ -151,12 +153,12 @@ def change(account, **facts):
 
 def by_now(at):
     """The day `at`, or the one recalculations have got to already: their clock never goes back."""
-    return max(at, runs.newest_clock() or at)
+    return max(at, recalculation.newest_clock() or at)
 
 
 def recompute(at=DAY, **options):
     """One whole recalculation, worked here."""
-    return runs.work(runs.start(as_of=at, **options).pk, wait=True)
+    return recalculation.work(recalculation.start(as_of=at, **options).pk, wait=True)
 
 
 def portfolio(count, *, first=0):

@@ -18,8 +18,9 @@ from governing import someone
 
 from accounts.models import Account
 from core.refusals import Refused
-from governance import approvals, transition_requests, transitions
+from governance.changes import transition_requests, transitions
 from governance.models import Event, Transition
+from governance.signoff import approvals
 from segmentation.models import Assignment, Move
 
 JANUARY, FEBRUARY = "2026-01-15", "2026-02-15"

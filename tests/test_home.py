@@ -15,7 +15,7 @@ from segmenting import account, activate, change, layer_with, portfolio, recompu
 
 from accounts import imports
 from accounts.models import Account, Subscription
-from segmentation import portfolio as numbers
+from segmentation.reading import portfolio as numbers
 
 DAY = date(2026, 6, 1)
 

@@ -1,4 +1,5 @@
-"""Who may import whom: core <- accounts <- segmentation <- governance, who knows pages, and the pure parts without Django."""
+"""Who may import whom: core <- accounts <- segmentation <- governance, room by room within the last two; who knows pages, the
+pure parts without Django, and how long a file may be."""
 
 import ast
 import subprocess
@@ -10,17 +11,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ("core", "accounts", "segmentation", "governance")  # each may import itself and what stands left of it
+# Packages of an app: each may import itself, those left of it, and what stands in no package.
+ROOMS = {
+    "segmentation": ("rules", "evaluation", "runs", "authoring", "reading", "previews"),
+    "governance": ("signoff", "changes", "reading", "news"),
+}
+LONGEST = 600  # lines of a file that is not one of models
 PURE = (
     "accounts.catalogue",
-    "segmentation.rubric",
-    "segmentation.conditions",
-    "segmentation.tree",
-    "segmentation.document",
-    "segmentation.document_text",
-    "segmentation.sketch",
-    "segmentation.terms",
-    "segmentation.definitions",
-    "segmentation.engine",
+    "segmentation.rules.rubric",
+    "segmentation.rules.conditions",
+    "segmentation.rules.tree",
+    "segmentation.rules.document",
+    "segmentation.rules.document_text",
+    "segmentation.rules.sketch",
+    "segmentation.rules.terms",
+    "segmentation.rules.definitions",
+    "segmentation.evaluation.engine",
 )
 
 
@@ -47,6 +54,52 @@ def test_apps_import_leftwards_only(app):
         if package in forbidden
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize(("app", "room"), [(app, room) for app, rooms in ROOMS.items() for room in rooms])
+def test_rooms_import_leftwards_only(app, room):
+    """What stands in no package is below all of them: models, events, sentences. Only the edges and the tasks are above."""
+    rooms = ROOMS[app]
+    above = {f"{app}.{one}" for one in (*rooms[rooms.index(room) + 1 :], "admin", "tasks", "management")}
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sorted((ROOT / app / room).rglob("*.py"))
+        for name in sorted(files_named(path)[1])
+        if any(name == one or name.startswith(f"{one}.") for one in above)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_no_module_names_one_to_its_right_by_a_string(app):
+    """Settings and `core.pages` do that. Permissions are names of models, and not meant."""
+    right = [f"{one}." for one in APPS[APPS.index(app) + 1 :]]
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for one in APPS
+        for path in (ROOT / one).rglob("*.py")
+    }
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} names {node.value}"
+        for path in sorted((ROOT / app).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.startswith(tuple(right))
+        and (node.value in modules or node.value.rpartition(".")[0] in modules)
+    ]
+    assert wrong == []
+
+
+def test_no_file_is_long():
+    long = [
+        f"{path.relative_to(ROOT)} has {lines} lines"
+        for app in (*APPS, "config")
+        for path in (ROOT / app).rglob("*.py")
+        if "migrations" not in path.parts and path.name != "models.py"
+        if (lines := len(path.read_text().splitlines())) > LONGEST
+    ]
+    assert long == []
 
 
 def files_named(path):

@@ -14,15 +14,17 @@ from accounts.models import Account, Usage
 from benchmarks import portfolio
 from benchmarks.__main__ import LAYER, load_layers
 from benchmarks.statement import sql
-from segmentation import runs
 from segmentation.models import Move
+from segmentation.runs import recalculation
 
 pytestmark = pytest.mark.long
 MILLION = 1_000_000
 
 
 def run(layer):
-    return runs.report(runs.work(runs.start(layers=[layer], as_of=date(2026, 11, 22)).pk, wait=True))
+    return recalculation.report(
+        recalculation.work(recalculation.start(layers=[layer], as_of=date(2026, 11, 22)).pk, wait=True)
+    )
 
 
 def changed_by_statement(layer):

@@ -14,10 +14,11 @@ from segmenting import DAY, RULES, account, layer_with, person, portfolio, recom
 
 from accounts.catalogue import TYPES
 from accounts.models import Account, Csm, ImportBatch, Product, SourceSystem, Subscription
-from segmentation import definitions, versions
 from segmentation.admin.scoring_form import read, rows
-from segmentation.explain import explain
+from segmentation.authoring import versions
 from segmentation.models import Definition, Layer, Run, Segment, ServiceModel, Treatment
+from segmentation.reading.explain import explain
+from segmentation.rules import definitions
 
 A, S = "/admin/accounts/", "/admin/segmentation/"
 LISTS = [

@@ -14,10 +14,11 @@ from segmenting import account, change, layer_with, person, recompute
 from accounts.models import Conflict, Csm, ImportBatch, Product, SavedView, SourceSystem, SystemOfRecord
 from core.history import acting
 from core.models import Settings
-from governance import delegations, people
 from governance.models import Alert, AlertRule, ApprovalPolicy, Event, Notification, Override, Transition
-from governance.roles import ROLES
-from segmentation import causes, versions
+from governance.signoff import delegations, people
+from governance.signoff.roles import ROLES
+from segmentation.authoring import versions
+from segmentation.evaluation import causes
 from segmentation.models import Cause, Declaration, JobToBeDone, Simulation
 
 DAY = timezone.localdate

@@ -3,8 +3,8 @@
 from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 
-from accounts import conflicts, quality
 from accounts.catalogue import FACTS, PROTECTED, SIGNAL_FAMILIES, SIGNALS
+from accounts.quality import disputes, figures
 
 from .governed import page
 
@@ -20,8 +20,8 @@ def dictionary_view(request):
     if not request.user.has_perm("accounts.view_account"):
         raise PermissionDenied
     today = timezone.localdate()
-    total, found = quality.completeness(list(FACTS), at=today)
-    records = conflicts.records()
+    total, found = figures.completeness(list(FACTS), at=today)
+    records = disputes.records()
     families = [
         {
             "name": label,
@@ -41,7 +41,7 @@ def dictionary_view(request):
         events=_events(found),
         protected=[FACTS[name].label for name in PROTECTED],
         may_see_records=request.user.has_perm("accounts.view_systemofrecord"),
-        other_events=quality.unknown_signals(at=today),
+        other_events=figures.unknown_signals(at=today),
         total=total,
         as_of=today,
     )
@@ -61,7 +61,7 @@ def _events(found):
 
 
 def _row(fact, known, total):
-    share = quality.share(known, total)
+    share = figures.share(known, total)
     return {
         "fact": fact,
         "range": _range(fact),

@@ -10,12 +10,14 @@ from django.utils.html import format_html
 from accounts.admin.fields import Text, number
 from accounts.admin.verbs import VerbForm, VerbPage, row
 from core import history, wording
-from governance import activations, inbox, permissions
-from governance.impact import Impact
+from governance.changes import activations
 from governance.models import ApprovalRequest
-from governance.requirements import requirement
-from segmentation import impact, simulation, versions
+from governance.signoff import inbox, permissions
+from governance.signoff.impact import Impact
+from governance.signoff.requirements import requirement
+from segmentation.authoring import versions
 from segmentation.models import Definition, Simulation
+from segmentation.previews import impact, simulation
 
 REQUEST = "admin:governance_approvalrequest_change"
 RULES = "admin:segmentation_definition_change"

@@ -6,9 +6,9 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from accounts.admin.fields import number
-from governance import alerts
+from governance.changes import alerts
 from segmentation.admin.scoring_form import UNFINISHED, operators
-from segmentation.condition_rows import RowErrors, kind_of, read_rows, to_rows, to_text
+from segmentation.rules.condition_rows import RowErrors, kind_of, read_rows, to_rows, to_text
 
 CHECK = "admin:governance_alertrule_check"
 

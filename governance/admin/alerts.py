@@ -19,8 +19,9 @@ from accounts.admin.verbs import VerbForm, VerbPage, row
 from core import badges, history
 from core.refusals import Refused
 from core.wording import day, plural
-from governance import alerts, permissions
+from governance.changes import alerts
 from governance.models import Alert, AlertRule
+from governance.signoff import permissions
 
 from .alert_form import ConditionInput, RuleForm, checked
 

@@ -16,11 +16,11 @@ from accounts.admin import verbs
 from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
 from core import badges, history, wording
 from core.refusals import Refused
-from governance import approvals, circumstances, deciders, inbox, kinds, permissions
-from governance.carrying_out import apply
 from governance.models import ApprovalRequest
-from governance.requirements import count
-from segmentation import impact
+from governance.signoff import approvals, circumstances, deciders, inbox, kinds, permissions
+from governance.signoff.carrying_out import apply
+from governance.signoff.requirements import count
+from segmentation.previews import impact
 
 from . import sections, triage
 

@@ -14,9 +14,10 @@ from accounts.admin import downloads
 from accounts.admin.governed import page
 from accounts.models import Account
 from core.refusals import Refused
-from governance import audit
-from segmentation import comparison, versions
+from governance.reading import audit
+from segmentation.authoring import versions
 from segmentation.models import Layer
+from segmentation.rules import comparison
 
 HEADER = ["When", "Kind", "Who", "Person", "Channel", "What", "About", "Changes", "Reason"]
 

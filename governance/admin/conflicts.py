@@ -18,7 +18,8 @@ from accounts.catalogue import label
 from accounts.models import Account, Conflict
 from core import badges, history
 from core.wording import ago, count, plural
-from governance import conflicts, permissions
+from governance.changes import conflicts
+from governance.signoff import permissions
 
 LIST = "admin:accounts_conflict_changelist"
 PAGE = "admin:accounts_conflict_change"

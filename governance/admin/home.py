@@ -4,7 +4,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from core.wording import plural
-from governance import home
+from governance.reading import home
 
 TRIAGE = "admin:governance_transition_triage"
 BOARD = "admin:governance_transition_board"

@@ -8,7 +8,8 @@ from accounts.admin.fields import Text, Tick
 from accounts.admin.imports import rejected
 from accounts.admin.verbs import VerbForm, VerbPage, row
 from accounts.models import ImportBatch
-from governance import import_gate, permissions
+from governance.changes import import_gate
+from governance.signoff import permissions
 
 from .people import answered
 

@@ -10,7 +10,7 @@ from django.urls import reverse_lazy
 from django.utils import timezone
 from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
 
-from governance import logins
+from governance.signoff import logins
 
 
 class LoginForm(AuthenticationForm):

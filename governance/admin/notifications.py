@@ -13,8 +13,8 @@ from accounts.admin.governed import page
 from accounts.admin.verbs import VerbForm, VerbPage, row
 from core.organisation import organisation
 from core.wording import plural
-from governance import notifications
 from governance.models import Notification, Preference
+from governance.news import notifications
 
 PER_PAGE = 50
 

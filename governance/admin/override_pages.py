@@ -14,9 +14,10 @@ from accounts.models import Account, Csm
 from core.organisation import organisation
 from core.refusals import Refused
 from core.wording import plural
-from governance import approvals, override_cases, overrides, overrides_in_force, permissions
+from governance.changes import override_cases, overrides, overrides_in_force
 from governance.models import Override, Transition
-from governance.requirements import requirement
+from governance.signoff import approvals, permissions
+from governance.signoff.requirements import requirement
 from segmentation import scopes
 from segmentation.models import Layer, Segment
 from segmentation.treatments import FIELDS

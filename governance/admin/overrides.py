@@ -16,8 +16,9 @@ from accounts.revenue import with_arr
 from core import badges, history
 from core.organisation import organisation
 from core.wording import day
-from governance import overrides, permissions
+from governance.changes import overrides
 from governance.models import Override
+from governance.signoff import permissions
 
 from . import sections
 from .override_pages import AskPage, EditPage, OverridePage, after, disagreement

@@ -20,9 +20,9 @@ from accounts.admin.governed import ByVerbs, GovernedAdmin, PlainAdmin, page
 from accounts.admin.verbs import VerbForm, VerbPage, pressed, row
 from core import badges, wording
 from core.refusals import Refused
-from governance import approvals, deciders, delegations, logins, people, permissions
 from governance.models import ApprovalRequest, Delegation, Event
-from governance.roles import ROLES
+from governance.signoff import approvals, deciders, delegations, logins, people, permissions
+from governance.signoff.roles import ROLES
 
 LIST = "admin:auth_user_changelist"
 PAGE = "admin:auth_user_change"

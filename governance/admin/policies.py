@@ -7,10 +7,10 @@ from django.http import HttpResponseRedirect
 from django.urls import path
 
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
-from governance import crossing_policies, permissions, policies, profiles
-from governance.kinds import KINDS
 from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Profile
-from governance.roles import ROLES
+from governance.signoff import crossing_policies, permissions, policies, profiles
+from governance.signoff.kinds import KINDS
+from governance.signoff.roles import ROLES
 from segmentation.models import Layer
 
 from .policy_pages import CrossingPage, KindPage, LayerPage, ProfilePage

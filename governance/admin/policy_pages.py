@@ -9,11 +9,11 @@ from django.urls import reverse
 
 from accounts.admin.fields import Amount, Choice, Text, Tick, Whole
 from accounts.admin.verbs import VerbForm, VerbPage, row
-from governance import approvals, crossing_policies, permissions, policies, profiles
-from governance.deciders import NEVER
-from governance.kinds import KINDS
 from governance.models import ApprovalRequest, CrossingPolicy, Profile
-from governance.roles import ROLES
+from governance.signoff import approvals, crossing_policies, permissions, policies, profiles
+from governance.signoff.deciders import NEVER
+from governance.signoff.kinds import KINDS
+from governance.signoff.roles import ROLES
 from segmentation.models import Layer
 
 from .people import answered

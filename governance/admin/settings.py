@@ -10,8 +10,8 @@ from accounts import currency
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from core.models import FIELDS, Settings
 from core.organisation import fixed_by, organisation, variable
-from governance import permissions, policies
 from governance.models import ApprovalRequest
+from governance.signoff import permissions, policies
 
 from .policy_pages import PolicyForm, PolicyPage
 

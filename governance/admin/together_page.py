@@ -10,8 +10,9 @@ from django.utils import timezone
 from accounts.admin.fields import Day, Line, Row, Text, Whole, number
 from accounts.admin.verbs import VerbPage
 from accounts.models import Csm
-from governance import board, loads, permissions, together, transition_requests, transition_steps
+from governance.changes import board, loads, together, transition_requests, transition_steps
 from governance.models import Transition
+from governance.signoff import permissions
 from segmentation.models import Layer
 
 from .transition_pages import CSM_GONE, CSMS, NO_DAYS, Status, TransitionForm, asked_for, at_once, model_of

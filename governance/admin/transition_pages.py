@@ -17,12 +17,10 @@ from accounts.admin.verbs import VerbForm, VerbPage, row
 from accounts.models import Csm
 from core import wording
 from core.refusals import Refused
-from governance import (
-    approvals,
+from governance.changes import (
     board,
     crossings,
     loads,
-    permissions,
     plans,
     together,
     transition_requests,
@@ -30,10 +28,11 @@ from governance import (
     transitions,
 )
 from governance.models import ApprovalRequest, CrossingPolicy, Event, Transition
-from governance.requirements import requirement
-from segmentation import explain
-from segmentation.contributions import rounded
+from governance.signoff import approvals, permissions
+from governance.signoff.requirements import requirement
 from segmentation.models import Layer
+from segmentation.reading import explain
+from segmentation.reading.contributions import rounded
 
 from . import triage
 

@@ -13,9 +13,10 @@ from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Csm
 from core import badges, history, wording
 from core.refusals import Refused
-from governance import board, permissions, transition_requests
 from governance.admin import sections
+from governance.changes import board, transition_requests
 from governance.models import ApprovalRequest, CrossingPolicy, Event, Transition
+from governance.signoff import permissions
 from segmentation.models import Layer
 
 from .together_page import TogetherPage

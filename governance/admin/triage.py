@@ -7,7 +7,7 @@ from django.db.models import Count
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
-from governance import board
+from governance.changes import board
 from governance.models import Transition
 
 TRIAGE = "admin:governance_transition_triage"

@@ -1,4 +1,4 @@
--- What a request needs and who has given it, once for the database and for Python (governance.requirements, governance.deciders).
+-- What a request needs and who has given it, once for the database and for Python (governance.signoff.requirements, governance.signoff.deciders).
 
 -- The fingerprint of what a request asks for.
 create or replace function demarc_fingerprint(content jsonb) returns text language sql immutable parallel safe
@@ -80,14 +80,14 @@ begin
         raise exception 'requests are withdrawn, not deleted' using errcode = 'restrict_violation';
     end if;
     if tg_op = 'INSERT' then
-        if new.kind not in ({keys: governance.kinds.KINDS}) then
+        if new.kind not in ({keys: governance.signoff.kinds.KINDS}) then
             raise exception 'there is no such kind of request' using errcode = 'restrict_violation';
         end if;
         if new.status <> 'pending' or new.revision <> 1 then
             raise exception 'a request begins by waiting for approval' using errcode = 'restrict_violation';
         end if;
     else
-        if old.status in ({ended: governance.requests.STATUSES}) then
+        if old.status in ({ended: governance.signoff.requests.STATUSES}) then
             raise exception 'a request that has ended stays as it is' using errcode = 'restrict_violation';
         end if;
         if (new.id, new.kind, new.key, new.requester, new.requester_label, new.requested_at)
@@ -116,7 +116,7 @@ begin
         if new.revision <> old.revision and (new.revision, new.status) <> (old.revision + 1, 'pending') then
             raise exception 'revisions follow one another and wait for approval' using errcode = 'restrict_violation';
         end if;
-        if new.status <> old.status and (old.status, new.status) not in ({moves: governance.requests.STATUSES}) then
+        if new.status <> old.status and (old.status, new.status) not in ({moves: governance.signoff.requests.STATUSES}) then
             raise exception 'a request cannot go from % to %', old.status, new.status using errcode = 'restrict_violation';
         end if;
     end if;

@@ -21,7 +21,7 @@ begin
         end if;
         return new;
     end if;
-    if old.status in ({ended: governance.transition_steps.STATUSES}) then
+    if old.status in ({ended: governance.changes.transition_steps.STATUSES}) then
         raise exception 'a tier change that has ended stays as it is' using errcode = 'restrict_violation';
     end if;
     if (new.id, new.account_id, new.layer_id) is distinct from (old.id, old.account_id, old.layer_id) then
@@ -31,7 +31,7 @@ begin
                  is distinct from (old.from_segment_id, old.to_segment_id, old.request_id, old.receiver_id) then
         raise exception 'what was approved cannot be changed' using errcode = 'restrict_violation';
     end if;
-    if new.status <> old.status and (old.status, new.status) not in ({moves: governance.transition_steps.STATUSES}) then
+    if new.status <> old.status and (old.status, new.status) not in ({moves: governance.changes.transition_steps.STATUSES}) then
         raise exception 'a tier change cannot go from % to %', old.status, new.status
             using errcode = 'restrict_violation';
     end if;
@@ -78,7 +78,7 @@ begin
         end if;
         return new;
     end if;
-    if old.status in ({ended: governance.override_rows.STATUSES}) then
+    if old.status in ({ended: governance.changes.override_rows.STATUSES}) then
         raise exception 'an override that has ended stays as it is' using errcode = 'restrict_violation';
     end if;
     if (new.id, new.account_id, new.layer_id, new.requested_by)
@@ -88,7 +88,7 @@ begin
     then
         raise exception 'what was approved cannot be changed' using errcode = 'restrict_violation';
     end if;
-    if new.status <> old.status and (old.status, new.status) not in ({moves: governance.override_rows.STATUSES}) then
+    if new.status <> old.status and (old.status, new.status) not in ({moves: governance.changes.override_rows.STATUSES}) then
         raise exception 'an override cannot go from % to %', old.status, new.status
             using errcode = 'restrict_violation';
     end if;

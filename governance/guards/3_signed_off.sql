@@ -259,7 +259,7 @@ create or replace trigger demarc_reopened_without_roles before update on auth_us
     for each row when (new.is_active and not old.is_active) execute function demarc_login_opened();
 
 -- Where a segmentation needs approval, the segment in force follows the rules only while the account never had one that was
--- not provisional, or that people pinned: its history tells (segmentation.frames.settled). Afterwards it is what a tier change
+-- not provisional, or that people pinned: its history tells (segmentation.evaluation.frames.settled). Afterwards it is what a tier change
 -- in joint coverage, or an override in force, says.
 create or replace function demarc_sign_off_segment() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$

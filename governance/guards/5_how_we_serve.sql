@@ -1,5 +1,5 @@
 -- What a segment in use is called and how it is served changes with a reason, and never silently: the owner and the approvers
--- are told (governance.notifications). Until such changes are requests of their own.
+-- are told (governance.news.notifications). Until such changes are requests of their own.
 create or replace function demarc_guard_how_we_serve() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 declare

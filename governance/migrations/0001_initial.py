@@ -6,7 +6,7 @@ import django.core.serializers.json
 import django.db.models.deletion
 import django.db.models.functions.comparison
 import django.utils.timezone
-import governance.kinds
+import governance.signoff.kinds
 import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
@@ -157,7 +157,7 @@ class Migration(migrations.Migration):
             name='ApprovalRequest',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=governance.kinds.choices, max_length=20)),
+                ('kind', models.CharField(choices=governance.signoff.kinds.choices, max_length=20)),
                 ('subject', models.CharField(max_length=400)),
                 ('key', models.CharField(max_length=200)),
                 ('content', models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
@@ -364,7 +364,7 @@ class Migration(migrations.Migration):
                 ('history_user_label', models.CharField(default=core.history.actor_label, max_length=200)),
                 ('history_channel', models.CharField(default=core.history.actor_channel, max_length=20)),
                 ('history_run', models.BigIntegerField(null=True)),
-                ('kind', models.CharField(choices=governance.kinds.choices, max_length=20, verbose_name='what is decided')),
+                ('kind', models.CharField(choices=governance.signoff.kinds.choices, max_length=20, verbose_name='what is decided')),
                 ('approvals', models.PositiveSmallIntegerField(default=1, verbose_name='approvals needed')),
                 ('min_accounts', models.PositiveIntegerField(blank=True, null=True, verbose_name='from this many accounts')),
                 ('min_arr', models.DecimalField(blank=True, decimal_places=2, max_digits=20, null=True, verbose_name='from this ARR')),
@@ -394,7 +394,7 @@ class Migration(migrations.Migration):
                 ('history_user_label', models.CharField(default=core.history.actor_label, max_length=200)),
                 ('history_channel', models.CharField(default=core.history.actor_channel, max_length=20)),
                 ('history_run', models.BigIntegerField(null=True)),
-                ('kind', models.CharField(choices=governance.kinds.choices, max_length=20)),
+                ('kind', models.CharField(choices=governance.signoff.kinds.choices, max_length=20)),
                 ('subject', models.CharField(max_length=400)),
                 ('key', models.CharField(max_length=200)),
                 ('content', models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
@@ -770,7 +770,7 @@ class Migration(migrations.Migration):
             name='ApprovalPolicy',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=governance.kinds.choices, max_length=20, verbose_name='what is decided')),
+                ('kind', models.CharField(choices=governance.signoff.kinds.choices, max_length=20, verbose_name='what is decided')),
                 ('approvals', models.PositiveSmallIntegerField(default=1, verbose_name='approvals needed')),
                 ('min_accounts', models.PositiveIntegerField(blank=True, null=True, verbose_name='from this many accounts')),
                 ('min_arr', models.DecimalField(blank=True, decimal_places=2, max_digits=20, null=True, verbose_name='from this ARR')),

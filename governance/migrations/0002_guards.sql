@@ -1,4 +1,4 @@
--- What a request needs and who has given it, once for the database and for Python (governance.requirements, governance.deciders).
+-- What a request needs and who has given it, once for the database and for Python (governance.signoff.requirements, governance.signoff.deciders).
 
 -- The fingerprint of what a request asks for.
 create or replace function demarc_fingerprint(content jsonb) returns text language sql immutable parallel safe
@@ -842,7 +842,7 @@ create or replace trigger demarc_reopened_without_roles before update on auth_us
     for each row when (new.is_active and not old.is_active) execute function demarc_login_opened();
 
 -- Where a segmentation needs approval, the segment in force follows the rules only while the account never had one that was
--- not provisional, or that people pinned: its history tells (segmentation.frames.settled). Afterwards it is what a tier change
+-- not provisional, or that people pinned: its history tells (segmentation.evaluation.frames.settled). Afterwards it is what a tier change
 -- in joint coverage, or an override in force, says.
 create or replace function demarc_sign_off_segment() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
@@ -990,7 +990,7 @@ create or replace trigger demarc_done_by_now before insert on governance_followe
     for each row execute function demarc_done_by_now();
 
 -- What a segment in use is called and how it is served changes with a reason, and never silently: the owner and the approvers
--- are told (governance.notifications). Until such changes are requests of their own.
+-- are told (governance.news.notifications). Until such changes are requests of their own.
 create or replace function demarc_guard_how_we_serve() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 declare

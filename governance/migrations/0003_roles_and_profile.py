@@ -1,12 +1,12 @@
-"""The roles, groups with fixed permissions (governance.roles); and the profile Standard, which every organisation starts from."""
+"""The roles, groups with fixed permissions (governance.signoff.roles); and the profile Standard, which every organisation starts from."""
 
 from dataclasses import asdict
 
 from django.db import migrations
 from django.utils import timezone
 
-from governance import roles
-from governance.profiles import PROFILES
+from governance.signoff import roles
+from governance.signoff.profiles import PROFILES
 
 REASON = "What every organisation starts from"
 CAUSE = """

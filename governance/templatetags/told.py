@@ -2,7 +2,7 @@
 
 from django import template
 
-from governance import notifications
+from governance.news import notifications
 
 register = template.Library()
 

@@ -18,8 +18,10 @@ from accounts.revenue import with_arr
 from core import history, wording
 from core.organisation import organisation
 from core.refusals import Refused
-from segmentation import coverage, explain, nesting, provisional, reasons, scopes, spelling, treatments
+from segmentation import scopes, treatments
 from segmentation.models import Assignment, Declaration, Definition, Layer, Move
+from segmentation.reading import coverage, explain, nesting, provisional, spelling
+from segmentation.rules import reasons
 
 CHIPS = 4  # labels at the top; all of them are in a table below
 TIMELINE = 40

@@ -23,7 +23,7 @@ from accounts.catalogue import ACCOUNT_FACTS
 from accounts.models import Account
 from accounts.revenue import with_arr
 from core import badges, wording
-from segmentation import declarations
+from segmentation.authoring import declarations
 from segmentation.models import Assignment, Layer, Segment, ServiceModel
 
 from . import account_page

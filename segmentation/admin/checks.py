@@ -9,9 +9,10 @@ from django.views.decorators.http import require_POST
 from accounts.admin.fields import Text, Tick
 from accounts.admin.verbs import VerbForm, VerbPage, row
 from core.refusals import Refused
-from segmentation import checks, portfolio, versions
-from segmentation.checks import accounts, acknowledgements, segments
+from segmentation.authoring import checks, versions
+from segmentation.authoring.checks import accounts, acknowledgements, segments
 from segmentation.models import Definition
+from segmentation.reading import portfolio
 
 PAGE = "admin:segmentation_definition_change"
 SHOWN = ("draft", "in_review", "active")  # those decided against, or over, only tell what was acknowledged
@@ -37,7 +38,9 @@ def checks_view(request, pk, model_admin):
         return view.dispatch(request, pk=pk)
     definition = view.load(pk)
     form = AcknowledgeForm(definition, request.user, page=view)
-    return render(request, "segmentation/checks/checks.html", {"form": form, **_context(request, definition)})
+    return render(
+        request, "segmentation/checks/checks.html", {"form": form, **_context(request, definition)}
+    )
 
 
 class AcknowledgeForm(VerbForm):

@@ -7,8 +7,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.admin.governed import page
-from segmentation import coverage
 from segmentation.models import Layer, Segment
+from segmentation.reading import coverage
 
 MAY = ["accounts.view_account", "segmentation.view_servicemodel"]
 CSMS = 100

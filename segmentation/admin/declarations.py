@@ -17,7 +17,7 @@ from accounts.admin.verbs import VerbForm, VerbPage, row
 from accounts.models import Account
 from core import history
 from core.wording import plural
-from segmentation import declarations, jobs_to_be_done
+from segmentation.authoring import declarations, jobs_to_be_done
 from segmentation.models import Declaration, Layer, Segment
 
 LIST = "admin:segmentation_declaration_changelist"

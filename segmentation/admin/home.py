@@ -7,11 +7,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from accounts import quality
 from accounts.catalogue import FACTS
 from accounts.models import Account, ImportBatch
-from segmentation import portfolio
+from accounts.quality import figures
 from segmentation.models import Definition, Layer, Run
+from segmentation.reading import portfolio
 
 from .runs import duration
 
@@ -61,7 +61,7 @@ def _last_act(request):
 
 
 def _tiles(numbers):
-    coverage = quality.share(numbers["segmented"], numbers["accounts"])
+    coverage = figures.share(numbers["segmented"], numbers["accounts"])
     largest = max([one["share"] for one in numbers["segments"] if one["share"] is not None], default=None)
     return {
         "coverage": (coverage, portfolio.coverage_verdict(coverage)),

@@ -9,7 +9,7 @@ from accounts.admin.governed import GovernedAdmin
 from accounts.admin.suggestions import Suggested
 from core import badges
 from core.wording import day
-from segmentation import declarations, jobs_to_be_done
+from segmentation.authoring import declarations, jobs_to_be_done
 from segmentation.models import Interview, JobToBeDone, Segment
 
 ROWS = {"success_criteria": 3, "proof_points": 3, "expansion_path": 3, "notes": 3}

@@ -10,9 +10,11 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from accounts.admin.fields import number
 from core import badges
 from core.organisation import organisation
-from segmentation import causes, coverage, nesting, treatments
+from segmentation import treatments
 from segmentation.admin.reasons import ReasonedAdmin
+from segmentation.evaluation import causes
 from segmentation.models import Cause, Layer, Segment, ServiceModel, Treatment
+from segmentation.reading import coverage, nesting
 
 APPLIES = ("policy", "primary")
 KEY_HELP = "The short name in exports, recipes and commands. It cannot be changed later."

@@ -11,8 +11,8 @@ from accounts.admin import downloads
 from accounts.admin.fields import number
 from accounts.admin.governed import page
 from accounts.models import Csm
-from segmentation import provisional
 from segmentation.models import Layer
+from segmentation.reading import provisional
 
 PER_PAGE = 50
 SOON = 7  # days

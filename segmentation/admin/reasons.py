@@ -5,7 +5,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from accounts.admin.governed import GovernedAdmin
 from core.history import acting
-from segmentation import causes
+from segmentation.evaluation import causes
 from segmentation.models import Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
 _OF = {  # where the active rules of what a row is used for are found

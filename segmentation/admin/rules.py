@@ -20,8 +20,10 @@ from accounts.admin.verbs import VerbForm, VerbPage, row
 from accounts.catalogue import FACTS, TYPES
 from core import wording
 from core.refusals import Refused
-from segmentation import comparison, definitions, document_text, files, rule_counts, scopes, terms, versions
+from segmentation import scopes
+from segmentation.authoring import rule_counts, versions
 from segmentation.models import Definition, Layer
+from segmentation.rules import comparison, definitions, document_text, files, terms
 
 from . import checks
 from .scoring_form import fields, operators, read, row_problems, rows

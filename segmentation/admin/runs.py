@@ -16,8 +16,8 @@ from accounts.admin.governed import PlainAdmin, page
 from accounts.admin.verbs import VerbForm, VerbPage, row
 from core import badges, history, wording
 from core.refusals import Refused
-from segmentation import runs
 from segmentation.models import Assignment, Layer, Move, Run
+from segmentation.runs import recalculation
 
 ACCOUNTS = "admin:accounts_account_changelist"
 PAGE = "admin:segmentation_run_change"
@@ -98,7 +98,7 @@ class RunAdmin(PlainAdmin):
             layers=[
                 _layer(one) for one in run.layers.select_related("layer", "definition").order_by("layer")
             ],
-            progress=runs.progress(run),
+            progress=recalculation.progress(run),
             steps=_steps(request, run) if run.status == Run.Status.FINISHED else [],
             quarantined=Paginator(quarantined, 50).get_page(request.GET.get("p")),
         )
@@ -107,7 +107,7 @@ class RunAdmin(PlainAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         run = row(Run.objects.all(), run_id)
-        state = runs.progress(run)
+        state = recalculation.progress(run)
         return JsonResponse(
             {
                 "ended": run.status != Run.Status.RUNNING,
@@ -136,7 +136,7 @@ class StartForm(VerbForm):
     def carry_out(self):
         chosen = [layer for layer in self.thing if layer.key in self.cleaned_data["layer"]]
         try:
-            run = runs.start(layers=chosen, by=self.by, reason=self.cleaned_data["reason"])
+            run = recalculation.start(layers=chosen, by=self.by, reason=self.cleaned_data["reason"])
         except Refused as refusal:  # a second click leads to what the first one did
             run = Run.objects.filter(status=Run.Status.RUNNING).first()
             if run is None:

@@ -4,10 +4,10 @@ A rule's condition is typed as text (`rules.0.when`) or, with JavaScript, as row
 """
 
 from accounts.catalogue import FACTS, TYPES
-from segmentation import definitions, terms
-from segmentation.condition_rows import OPERATORS, RowErrors, kind_of, read_rows, to_rows, to_text
-from segmentation.document import QUINTILES, STATE
-from segmentation.sketch import Sketch
+from segmentation.rules import definitions, terms
+from segmentation.rules.condition_rows import OPERATORS, RowErrors, kind_of, read_rows, to_rows, to_text
+from segmentation.rules.document import QUINTILES, STATE
+from segmentation.rules.sketch import Sketch
 
 CELLS = range(5)
 POINTS = (5, 4, 3, 2, 1)

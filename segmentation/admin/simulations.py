@@ -14,8 +14,10 @@ from accounts.admin.fields import Day, Line, number
 from accounts.admin.governed import PlainAdmin, page
 from accounts.admin.verbs import VerbForm, VerbPage, row
 from core import badges, history, wording
-from segmentation import portfolio, reasons, simulation
 from segmentation.models import Definition, Simulation
+from segmentation.previews import simulation
+from segmentation.reading import portfolio
+from segmentation.rules import reasons
 
 from . import flow
 

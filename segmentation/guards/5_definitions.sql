@@ -32,7 +32,7 @@ begin
        or old.status not in ('draft', 'in_review', 'active') and new.retired_at is distinct from old.retired_at then
         raise exception 'rules that are no draft cannot be changed' using errcode = 'restrict_violation';
     end if;
-    if new.status <> old.status and (old.status, new.status) not in ({moves: segmentation.versions.STATUSES}) then
+    if new.status <> old.status and (old.status, new.status) not in ({moves: segmentation.authoring.versions.STATUSES}) then
         raise exception 'rules cannot go from % to %', old.status, new.status
             using errcode = 'restrict_violation';
     end if;

@@ -34,7 +34,7 @@ begin
         raise exception 'how a declared value ended cannot be changed' using errcode = 'restrict_violation';
     end if;
     if new.status <> old.status
-       and (old.status, new.status) not in ({moves: segmentation.declarations.STATUSES}) then
+       and (old.status, new.status) not in ({moves: segmentation.authoring.declarations.STATUSES}) then
         raise exception 'a declared value cannot go from % to %', old.status, new.status
             using errcode = 'restrict_violation';
     end if;

@@ -1,5 +1,5 @@
 -- The clock of recalculations never goes back, and is no day to come: here by more than the day that places on Earth differ,
--- exactly in segmentation.runs. One of nobody says nothing. What there was as of which day stays. The lock is segmentation.runs.CLOCK.
+-- exactly in segmentation.runs.recalculation. One of nobody says nothing. What there was as of which day stays. The lock is segmentation.runs.recalculation.CLOCK.
 create or replace function demarc_guard_clock() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 declare

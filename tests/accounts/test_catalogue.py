@@ -6,13 +6,14 @@ import pytest
 from django.db import models as fields
 from importing import attempt
 
-from accounts import catalogue, quality
+from accounts import catalogue
 from accounts.catalogue import FACTS, SIGNAL_FAMILIES, SIGNALS
 from accounts.imports.facts import QUERIES
 from accounts.models import Account, Product, Signal, Subscription, Usage
+from accounts.quality import figures
 from accounts.records import TYPES as COLUMN_TYPES
-from segmentation import frames
 from segmentation.admin.accounts import CORRECTABLE
+from segmentation.evaluation import frames
 
 AT = datetime.date(2026, 6, 30)
 COLUMNS = {
@@ -68,7 +69,7 @@ def test_the_sql_of_every_fact_runs_alone():
         frame = frames.facts([name], at=AT, first=0, last=2**62)
         assert (frame.height, frame.schema[name]) == (1, catalogue.dtype(name))
         frames.known([name], at=AT)
-        assert quality.completeness([name], at=AT)[0] == 1
+        assert figures.completeness([name], at=AT)[0] == 1
 
 
 # -- days since
@@ -106,7 +107,7 @@ def test_days_since_an_event(events, days):
     acme(*events)
     assert read(["days_since_sponsor_departed"]) == [(days,)]
     assert frames.known(["days_since_sponsor_departed"], at=AT) == (days is not None)
-    assert quality.completeness(["days_since_sponsor_departed"], at=AT)[1] == {
+    assert figures.completeness(["days_since_sponsor_departed"], at=AT)[1] == {
         "days_since_sponsor_departed": int(days is not None)
     }
 
@@ -263,7 +264,7 @@ def test_events_nobody_knows_are_kept_and_told_with_the_nearest_known_one(tmp_pa
         ("event 'moved office' is not in the data dictionary: kept, but rules cannot use it", 1, ["A-1"]),
     ]  # fmt: skip
     assert Signal.objects.count() == 4
-    assert quality.unknown_signals(at=AT) == [
+    assert figures.unknown_signals(at=AT) == [
         {"key": "first workflow", "accounts": 2},
         {"key": "moved office", "accounts": 1},
     ]

@@ -14,7 +14,7 @@ from django.db import connection
 
 from accounts import catalogue
 from accounts.models import Account, ImportBatch, RejectedRow, Signal, Usage
-from segmentation import frames
+from segmentation.evaluation import frames
 
 pytestmark = pytest.mark.django_db
 

@@ -11,8 +11,8 @@ from segmenting import account, recompute
 
 from accounts.models import Conflict
 from core.refusals import Refused
-from governance import conflicts, overrides
-from segmentation import versions
+from governance.changes import conflicts, overrides
+from segmentation.authoring import versions
 from segmentation.models import Assignment, Layer
 
 METHODOLOGY = yaml.safe_load((Path(__file__).parent / "methodology.yaml").read_text())
@@ -26,7 +26,7 @@ ANSWERS = {
 
 def test_acquisition(db, settings):
     """Segment kept, conflict queued with the three questions."""
-    settings.GATES = {"facts": "governance.conflicts.gate"}
+    settings.GATES = {"facts": "governance.changes.conflicts.gate"}
     before, after = METHODOLOGY["cases"]["acquisition"]["industry"]
     olga = someone("olga", "CS Ops")
     versions.load_presets()

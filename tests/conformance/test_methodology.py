@@ -12,8 +12,9 @@ import pytest
 import scoring
 import yaml
 
-from segmentation import definitions, engine
-from segmentation.document import DocumentErrors
+from segmentation.evaluation import engine
+from segmentation.rules import definitions
+from segmentation.rules.document import DocumentErrors
 
 HERE = Path(__file__).parent
 COPY = HERE / "methodology.yaml"

@@ -13,7 +13,7 @@ from waiting import PATIENCE
 from window import Window
 
 from accounts.models import Account
-from segmentation import versions
+from segmentation.authoring import versions
 
 FLAGS = [
     "--headless",

@@ -9,7 +9,7 @@ from segmenting import answered
 from waiting import wait_until
 
 from accounts.models import Account, ImportBatch
-from segmentation import versions
+from segmentation.authoring import versions
 from segmentation.models import Definition, Layer, Run
 
 pytestmark = pytest.mark.browser

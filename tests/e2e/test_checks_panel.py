@@ -3,7 +3,7 @@
 import pytest
 from segmenting import person
 
-from segmentation import versions
+from segmentation.authoring import versions
 from segmentation.models import Definition, Layer
 
 pytestmark = pytest.mark.browser

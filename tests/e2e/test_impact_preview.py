@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 from segmenting import person
 
-from segmentation import versions
+from segmentation.authoring import versions
 from segmentation.models import Assignment, Layer, Simulation
 
 pytestmark = pytest.mark.browser

@@ -6,8 +6,8 @@ from playwright.sync_api import expect
 from segmenting import answered
 
 from governance.models import ApprovalRequest
-from segmentation import files
 from segmentation.models import Definition
+from segmentation.rules import files
 
 pytestmark = pytest.mark.browser
 

@@ -23,8 +23,10 @@ from segmenting import account, change, layer_with, recompute
 from window import Window
 
 from accounts.models import Account, Csm
-from governance import due, mail, notifications, tasks
+from governance import tasks
 from governance.models import ApprovalRequest, Transition
+from governance.news import mail, notifications
+from governance.signoff import due
 
 pytestmark = pytest.mark.browser
 RECIPE = """

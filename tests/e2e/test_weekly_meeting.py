@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from segmenting import DAY, recompute
 
 from accounts.models import Account, Csm
-from governance import board, followup
+from governance.changes import board, followup
 from governance.models import ApprovalRequest, Transition
 
 pytestmark = pytest.mark.browser

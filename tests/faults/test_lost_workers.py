@@ -19,8 +19,8 @@ from django.db import connection, transaction
 from segmenting import BY_ARR, DAY, layer_with, portfolio, recompute, state
 from waiting import PATIENCE, wait_until
 
-from segmentation import runs
 from segmentation.models import Run, RunPart
+from segmentation.runs import recalculation
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNTS, CHUNK = 120, 10
@@ -62,9 +62,7 @@ def standing_still(table):
 
 def start(environment):
     """Start a run in a process of its own, so that its messages go where `environment` says."""
-    code = (
-        f"import datetime; from segmentation import runs; print(runs.start(as_of={DAY!r}, chunk={CHUNK}).pk)"
-    )
+    code = f"import datetime; from segmentation import runs; print(recalculation.start(as_of={DAY!r}, chunk={CHUNK}).pk)"
     command = [sys.executable, "manage.py", "shell", "-v0", "-c", code]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     return Run.objects.get(pk=done.stdout)
@@ -212,7 +210,7 @@ def test_the_command_is_ended_and_the_next_one_takes_over(undisturbed, environme
         assert command.returncode == 130
         assert told.splitlines()[-1].startswith("CommandError: Interrupted.")
         assert not claimed()  # given back: nobody has to wait for the lease
-    wait_until(lambda: runs.abandoned())
+    wait_until(lambda: recalculation.abandoned())
     another = spawn(*RECOMPUTE, env=environment, stderr=subprocess.PIPE)
     told = another.communicate(timeout=PATIENCE)[1]
     assert another.returncode == 0, told

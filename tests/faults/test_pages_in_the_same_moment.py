@@ -13,9 +13,9 @@ from segmenting import BY_ARR, layer_with
 from test_sign_off_races import at_once
 
 from accounts.models import Product, Refusal
-from governance import people, policies
-from governance.approvals import token
-from governance.kinds import KINDS
+from governance.signoff import people, policies
+from governance.signoff.approvals import token
+from governance.signoff.kinds import KINDS
 from segmentation.admin.layers import LayerAdmin
 from segmentation.models import Layer
 

@@ -20,12 +20,13 @@ from waiting import PATIENCE
 from accounts.models import Refusal
 from core.history import acting
 from core.refusals import Refused
-from governance import approvals, carrying_out, due, overrides, policies
-from governance.approvals import token
-from governance.impact import Impact
-from governance.kinds import KINDS
+from governance.changes import overrides
 from governance.models import ApprovalRequest, Decision, Event, Override
-from governance.profiles import Row
+from governance.signoff import approvals, carrying_out, due, policies
+from governance.signoff.approvals import token
+from governance.signoff.impact import Impact
+from governance.signoff.kinds import KINDS
+from governance.signoff.profiles import Row
 from segmentation.models import Assignment, Move
 
 OTHER = {"account": 1, "segment": "tech"}
@@ -64,7 +65,7 @@ def people(real_db, monkeypatch):
 
 def test_of_eight_who_approve_at_once_one_does(people, monkeypatch):
     """25 overrides asked for, each approved by eight people at once: 25 approvals, 25 moves, 25 events."""
-    monkeypatch.setitem(KINDS, "override", replace(NOTED, module="governance.overrides"))
+    monkeypatch.setitem(KINDS, "override", replace(NOTED, module="governance.changes.overrides"))
     ops, approvers = people
     today = timezone.localdate()
     layer = layer_with(BY_ARR, policy="automatic")

@@ -14,9 +14,10 @@ from test_sign_off_races import at_once, refused
 from waiting import wait_until
 
 from accounts.models import Csm
-from governance import approvals, followup, transition_requests, transitions
+from governance.changes import followup, transition_requests, transitions
 from governance.models import CrossingPolicy, Event, FollowedRun, Transition
-from segmentation import causes
+from governance.signoff import approvals
+from segmentation.evaluation import causes
 from segmentation.models import Assignment, Cause, Move, Run
 
 DAY = timezone.localdate() - timedelta(days=5)

@@ -22,10 +22,12 @@ from accounts import imports
 from accounts.imports import batches
 from accounts.models import Csm, ImportBatch
 from core.history import acting
-from governance import chores, events, mail, notifications
+from governance import chores, events
 from governance.models import Notification
-from segmentation import runs, simulation
+from governance.news import mail, notifications
 from segmentation.models import Assignment, Simulation
+from segmentation.previews import simulation
+from segmentation.runs import recalculation
 
 NOON = timezone.localtime().replace(hour=12, minute=0)
 LATE = max(NOON, timezone.now()) + timedelta(hours=1)  # every lease has ended by then
@@ -47,7 +49,7 @@ class Case:
 def run(count):
     layer_with(BY_ARR)
     portfolio(count)
-    runs.start(as_of=DAY, chunk=1)
+    recalculation.start(as_of=DAY, chunk=1)
 
 
 def preview(count):
@@ -100,8 +102,8 @@ def mails(count):
 
 CASES = {
     "recalculation": Case(
-        runs.KIND, run, "from segmentation import runs; runs.sweep()", "segmentation_assignment",
-        runs.sweep, lambda: Assignment.history.count(),
+        recalculation.KIND, run, "from segmentation import runs; recalculation.sweep()", "segmentation_assignment",
+        recalculation.sweep, lambda: Assignment.history.count(),
     ),
     "preview": Case(
         simulation.KIND, preview, "from segmentation import simulation; simulation.sweep()", "accounts_account",

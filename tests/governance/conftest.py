@@ -13,7 +13,7 @@ def noted(monkeypatch):
     """Overrides that only take notes (tests/governing.py), decided by one Approver: the list of the notes."""
     import governing
 
-    from governance.kinds import KINDS
+    from governance.signoff.kinds import KINDS
 
     monkeypatch.setitem(KINDS, "override", governing.NOTED)
     governing.notes.clear()

@@ -13,11 +13,13 @@ from governing import (
 from segmenting import BY_ARR, RULES, account, answered, granted, layer_with, recompute
 
 from core.refusals import Refused
-from governance import activations, approvals, due
-from governance.approvals import token
+from governance.changes import activations
 from governance.models import ApprovalRequest
-from segmentation import simulation, versions
+from governance.signoff import approvals, due
+from governance.signoff.approvals import token
+from segmentation.authoring import versions
 from segmentation.models import Definition
+from segmentation.previews import simulation
 
 pytestmark = pytest.mark.django_db
 

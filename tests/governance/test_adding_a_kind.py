@@ -12,10 +12,10 @@ from accounts import corrections
 from accounts.models import Account
 from core import guards, pages
 from core.refusals import Refused
-from governance import approvals, kinds
-from governance.impact import of_accounts
 from governance.models import Event, RequestAccount
-from segmentation import causes
+from governance.signoff import approvals, kinds
+from governance.signoff.impact import of_accounts
+from segmentation.evaluation import causes
 from segmentation.models import Cause
 
 KIND = "name"

@@ -8,7 +8,7 @@ from django.test import Client
 from segmenting import DAY, account, granted, layer_with
 
 from accounts.models import Csm
-from governance import alerts
+from governance.changes import alerts
 from governance.models import Alert, AlertRule
 
 G = "/admin/governance/"

@@ -11,9 +11,9 @@ from segmenting import BY_ARR, DAY, RULES, account, change, granted, layer_with,
 from accounts.models import Account, Csm, Signal
 from core.history import acting
 from core.refusals import Refused
-from governance import alerts
+from governance.changes import alerts
 from governance.models import Alert, AlertRule, Event
-from segmentation import versions
+from segmentation.authoring import versions
 
 NEXT = DAY + timedelta(days=1)
 

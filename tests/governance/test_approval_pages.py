@@ -8,8 +8,9 @@ from crossing import crossed, make_team
 from django.utils import timezone
 from governing import approved, away, failing, fresh, nobody_approves, policy, request_of, someone
 
-from governance import approvals, transition_requests, transitions
-from governance.impact import Impact
+from governance.changes import transition_requests, transitions
+from governance.signoff import approvals
+from governance.signoff.impact import Impact
 
 LIST = "/admin/governance/approvalrequest/"
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("noted")]

@@ -27,11 +27,11 @@ from segmenting import account
 from accounts.models import Refusal
 from core.history import acting
 from core.refusals import Refused
-from governance import approvals, carrying_out, due, inbox, permissions, requests, requirements
-from governance.approvals import token
-from governance.impact import Impact
 from governance.models import ApprovalRequest, Decision, Event
-from segmentation import causes
+from governance.signoff import approvals, carrying_out, due, inbox, permissions, requests, requirements
+from governance.signoff.approvals import token
+from governance.signoff.impact import Impact
+from segmentation.evaluation import causes
 from segmentation.models import Cause
 
 pytestmark = pytest.mark.django_db

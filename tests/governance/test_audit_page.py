@@ -14,10 +14,11 @@ from segmenting import BY_ARR, account, change, layer_with, person, recompute
 
 from core.history import acting
 from core.refusals import Refused
-from governance import approvals, audit
-from governance import people as leaving
-from governance.audit import Asked
-from segmentation import versions
+from governance.reading import audit
+from governance.reading.audit import Asked
+from governance.signoff import approvals
+from governance.signoff import people as leaving
+from segmentation.authoring import versions
 from segmentation.models import Run
 
 pytestmark = pytest.mark.django_db

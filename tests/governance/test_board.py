@@ -12,8 +12,8 @@ from governing import approved, someone
 from segmenting import activate, layer_with, recompute
 
 from accounts.models import Account
-from governance import board, followup, transition_requests, transitions
-from governance.board import Asked
+from governance.changes import board, followup, transition_requests, transitions
+from governance.changes.board import Asked
 from governance.models import Transition
 from segmentation.models import Layer
 

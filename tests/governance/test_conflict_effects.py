@@ -13,8 +13,8 @@ from segmenting import activate, layer_with, recompute
 from accounts import corrections
 from accounts.models import Account, Conflict, Refusal
 from core.refusals import Refused
-from governance import conflicts as decisions
-from governance import overrides
+from governance.changes import conflicts as decisions
+from governance.changes import overrides
 from governance.models import Event
 from segmentation.models import Assignment
 

@@ -12,7 +12,7 @@ from segmenting import layer_with, recompute
 
 from accounts.models import Account, Conflict
 from core.refusals import Refused
-from governance import conflicts as decisions
+from governance.changes import conflicts as decisions
 from governance.models import Event
 
 C = "/admin/accounts/conflict/"

@@ -10,9 +10,10 @@ from django.db import transaction
 from django.utils import timezone
 from segmenting import BY_ARR, DAY, account, activate, change, layer_with, recompute
 
-from governance import chores, followup, transitions
+from governance import chores
+from governance.changes import followup, transitions
 from governance.models import Chore, CrossingPolicy, Event, FollowedRun, Transition
-from segmentation import causes
+from segmentation.evaluation import causes
 from segmentation.models import Cause
 
 NEXT = DAY + timedelta(days=1)
@@ -320,7 +321,7 @@ def test_a_downgrade_after_the_provisional_period_is_planned_where_the_layer_say
 
 
 def test_crossings_of_several_ranges_are_all_seen(tier, monkeypatch):
-    from governance import crossings
+    from governance.changes import crossings
 
     monkeypatch.setattr(crossings, "RANGE", 3)
     for number in range(10):

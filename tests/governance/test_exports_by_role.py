@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Account
-from governance.roles import ROLES
+from governance.signoff.roles import ROLES
 
 NAMED = {"transition", "override", "alert", "conflict", "declaration", "approvalrequest"}
 # What of a list is shown at first may be empty; the button is for what there is.

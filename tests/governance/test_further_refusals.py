@@ -17,32 +17,31 @@ from accounts.imports import batches
 from accounts.models import Account, ImportBatch
 from config import schema
 from core import guards, texts
-from governance import (
+from governance.admin import approvals as approval_pages
+from governance.admin import transition_pages
+from governance.changes import (
     activations,
     alerts,
-    approvals,
     conflicts,
-    delegations,
     import_gate,
     override_cases,
     override_rows,
     override_transitions,
     overrides,
-    people,
     plans,
-    policies,
-    profiles,
     transition_requests,
     transitions,
 )
-from governance.admin import approvals as approval_pages
-from governance.admin import transition_pages
 from governance.models import AlertRule, Override, Profile, Transition
-from governance.profiles import Row
-from segmentation import decisions, explain, exports, run_rules, runs, simulation
+from governance.signoff import approvals, delegations, people, policies, profiles
+from governance.signoff.profiles import Row
 from segmentation.admin import rules as rules_pages
-from segmentation.document import DocumentErrors, Problem
+from segmentation.evaluation import decisions, run_rules
 from segmentation.models import Layer, Segment
+from segmentation.previews import simulation
+from segmentation.reading import explain, exports
+from segmentation.rules.document import DocumentErrors, Problem
+from segmentation.runs import recalculation
 
 of = SimpleNamespace
 SENT = of(method="POST", POST={"verb": "dance"})
@@ -107,7 +106,7 @@ def test_what_came_otherwise_than_it_was_approved():
 
 def test_what_somebody_else_was_faster_with(db, monkeypatch):
     with refused("run_just_ended"):
-        raise runs._busy([of(layer_id=0)])
+        raise recalculation._busy([of(layer_id=0)])
     with refused("import_rows_rejected_since"):
         raise import_gate._why_not(ImportBatch(status="previewed"))
     batch = batches.create("", {})
@@ -127,7 +126,7 @@ def test_rules_that_cannot_be_read_are_not_used(monkeypatch):
 
     monkeypatch.setattr(run_rules, "document_of", unreadable)
     with refused("definition_unusable", match="cannot be used: Add at least one rule"):
-        runs._pinned(None, of(pk=1))
+        recalculation._pinned(None, of(pk=1))
 
 
 def test_a_database_that_is_not_as_it_should_be(monkeypatch):

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from governing import someone
 from worlds import addresses, url_of
 
-from governance.roles import ROLES
+from governance.signoff.roles import ROLES
 
 WRITES = re.compile(
     r"\s*(with\b.*\b)?(insert into|update|delete from|merge into|truncate|copy)\b", re.I | re.S

@@ -13,9 +13,11 @@ from segmenting import account, change, layer_with, recompute
 
 from accounts.models import Conflict, Csm
 from core.history import acting
-from governance import approvals, crossings, home
+from governance.changes import crossings
 from governance.models import Alert, AlertRule, ApprovalRequest, Transition
-from segmentation import causes
+from governance.reading import home
+from governance.signoff import approvals
+from segmentation.evaluation import causes
 from segmentation.models import Cause, Declaration
 
 pytestmark = pytest.mark.django_db

@@ -9,8 +9,9 @@ from governing import approved, policy, someone
 from accounts import imports
 from accounts.models import Account, ImportBatch
 from core.refusals import Refused
-from governance import approvals, carrying_out, due, import_gate
+from governance.changes import import_gate
 from governance.models import ApprovalRequest
+from governance.signoff import approvals, carrying_out, due
 
 pytestmark = pytest.mark.django_db
 GOOD = "id,name,arr\nA-1,One,1000\nA-2,Two,2000.50\n"

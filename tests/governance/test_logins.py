@@ -14,8 +14,10 @@ from governing import someone
 
 from core.refusals import Refused
 from core.wording import moment
-from governance import audit, logins, notifications
 from governance.models import Event, Notification
+from governance.news import notifications
+from governance.reading import audit
+from governance.signoff import logins
 
 RIGHT = "Right-enough-1"
 OFFICE, HOME, ATTACK = "203.0.113.7", "198.51.100.20", "192.0.2.66"

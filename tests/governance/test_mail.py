@@ -13,8 +13,9 @@ from django.utils import timezone
 from governing import request_of, someone
 
 from core.history import acting
-from governance import events, mail, notifications
+from governance import events
 from governance.models import Notification, Preference
+from governance.news import mail, notifications
 
 NOON = timezone.make_aware(datetime(2026, 6, 1, 12))  # where the organisation is, wherever that is
 NEXT = timezone.make_aware(datetime(2026, 6, 2, 8))  # when the digest of NOON goes out

@@ -10,11 +10,14 @@ from segmenting import account, answered, change, granted
 
 from accounts.models import Account, Subscription
 from core.refusals import Refused
-from governance import activations, approvals, overrides
-from governance.impact import of_accounts, of_everybody
+from governance.changes import activations, overrides
 from governance.models import ApprovalRequest, RequestAccount
-from segmentation import causes, simulation, versions
+from governance.signoff import approvals
+from governance.signoff.impact import of_accounts, of_everybody
+from segmentation.authoring import versions
+from segmentation.evaluation import causes
 from segmentation.models import Cause
+from segmentation.previews import simulation
 
 
 @pytest.fixture
@@ -121,7 +124,7 @@ def test_the_impact_on_everybody_counts_contracts_too(here):
 
 @pytest.fixture
 def draft(here, settings):
-    settings.GATES = {"rules": "governance.activations.gate"}
+    settings.GATES = {"rules": "governance.changes.activations.gate"}
     here.ops = granted(here.olga, "change_definition", "preview_rules", "activate_definition")
     draft = versions.create_draft(here.layer, by=here.ops)
     return answered(

@@ -15,10 +15,12 @@ from segmenting import BY_ARR, DAY, account, change, layer_with, recompute
 
 from accounts.models import Csm
 from core.history import acting
-from governance import events, notifications
-from governance.impact import Impact
+from governance import events
 from governance.models import Alert, AlertRule, Event, Notification, Outbox, Preference, Transition
-from segmentation import causes, declarations
+from governance.news import notifications
+from governance.signoff.impact import Impact
+from segmentation.authoring import declarations
+from segmentation.evaluation import causes
 from segmentation.models import Cause
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from django.urls import resolve, reverse
 from governing import someone
 from worlds import addresses, url_of
 
-from governance.roles import ROLES
+from governance.signoff.roles import ROLES
 
 LISTS = ("q", "o", "p", "e", "all", "_facets", "_popup", "_to_field", "_changelist_filters")
 VALUES = [

@@ -18,9 +18,9 @@ from core.models import FIELDS, Settings
 from core.organisation import in_its_time, organisation
 from core.refusals import Refused
 from core.wording import money
-from governance import policies
 from governance.models import ApprovalRequest, Event
-from segmentation import causes
+from governance.signoff import policies
+from segmentation.evaluation import causes
 from segmentation.models import Cause
 
 LIST, ASK = reverse("admin:core_settings_changelist"), reverse("admin:core_settings_policy")

@@ -12,8 +12,9 @@ from governing import approved, fresh, nobody_approves, someone
 from overriding import Portfolio
 from segmenting import account, change, recompute
 
-from governance import approvals, followup, override_cases, overrides, overrides_in_force
+from governance.changes import followup, override_cases, overrides, overrides_in_force
 from governance.models import ApprovalRequest, Override
+from governance.signoff import approvals
 
 LIST = "/admin/governance/override/"
 ASK = f"{LIST}ask/"

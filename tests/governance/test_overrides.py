@@ -22,9 +22,11 @@ from waiting import PATIENCE
 
 from accounts.models import Csm, Refusal
 from core.refusals import Refused
-from governance import approvals, due, followup, override_cases, override_rows, overrides, overrides_in_force
+from governance.changes import followup, override_cases, override_rows, overrides, overrides_in_force
 from governance.models import Event, Override, Transition
-from segmentation import causes, decisions, versions
+from governance.signoff import approvals, due
+from segmentation.authoring import versions
+from segmentation.evaluation import causes, decisions
 from segmentation.models import Assignment, Cause, Move
 
 LATER = {"rules": [{"segment": "high", "when": "arr >= 1000"}, {"segment": "tech", "when": "arr >= 0"}]}
@@ -518,7 +520,7 @@ def test_a_stage_that_was_pinned_is_where_it_goes_on_from(db):
 
 def preset(key):
     """The layer of a ready segmentation, alone and active."""
-    path = Path(versions.__file__).parent / "presets" / f"{key}.yaml"
+    path = versions.PRESETS / f"{key}.yaml"
     ready = yaml.safe_load(path.read_text())
     segments = [segment["key"] for segment in ready["segments"]]
     return layer_with(ready["document"], key=key, policy=ready["policy"], segments=segments)

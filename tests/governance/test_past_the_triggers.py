@@ -16,12 +16,14 @@ from segmenting import account, answered, person, recompute
 
 from core import guards
 from core.history import acting
-from governance import activations, approvals, circumstances, people, policies
-from governance.approvals import token
-from governance.kinds import KINDS
+from governance.changes import activations
 from governance.models import ApprovalPolicy
-from governance.profiles import Row
-from segmentation import causes, versions
+from governance.signoff import approvals, circumstances, people, policies
+from governance.signoff.approvals import token
+from governance.signoff.kinds import KINDS
+from governance.signoff.profiles import Row
+from segmentation.authoring import versions
+from segmentation.evaluation import causes
 from segmentation.models import Cause, Segment
 
 

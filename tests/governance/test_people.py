@@ -17,10 +17,11 @@ from segmenting import account, layer_with
 from accounts.models import Csm
 from core.history import acting
 from core.refusals import Refused
-from governance import approvals, delegations, people, roles
-from governance.approvals import token
 from governance.models import Delegation, Event
-from segmentation import causes, declarations
+from governance.signoff import approvals, delegations, people, roles
+from governance.signoff.approvals import token
+from segmentation.authoring import declarations
+from segmentation.evaluation import causes
 from segmentation.models import Cause
 
 pytestmark = pytest.mark.django_db

@@ -11,8 +11,11 @@ from django.utils import timezone
 from governing import approved, someone
 
 from core import wording
-from governance import audit, events, mail, notifications, people
+from governance import events
 from governance.models import ApprovalRequest, Delegation, Event, Notification, Preference
+from governance.news import mail, notifications
+from governance.reading import audit
+from governance.signoff import people
 
 pytestmark = pytest.mark.django_db
 

@@ -14,9 +14,9 @@ from worlds import addresses, url_of
 
 from accounts.models import ImportFile, Refusal, RejectedRow, Signal, Subscription
 from config.middleware import CONTENT_SECURITY_POLICY
-from governance import mail
 from governance.models import Comment, Decision
-from governance.roles import ROLES
+from governance.news import mail
+from governance.signoff.roles import ROLES
 from segmentation.models import Acknowledgement, Interview, Quarantined
 
 # A column gets the longest that it has room for and that its checks let through.

@@ -12,11 +12,11 @@ from governing import approved, fresh, nobody_approves, policy, request_of, some
 from segmenting import RULES, account, layer_with, recompute
 
 from core.refusals import Refused
-from governance import crossing_policies, policies, profiles, requirements, roles
-from governance.impact import Impact
-from governance.kinds import KINDS
 from governance.models import ApprovalPolicy, ApprovalRequest, CrossingPolicy, Event, Profile
-from governance.profiles import Row
+from governance.signoff import crossing_policies, policies, profiles, requirements, roles
+from governance.signoff.impact import Impact
+from governance.signoff.kinds import KINDS
+from governance.signoff.profiles import Row
 from segmentation.models import Layer
 
 pytestmark = pytest.mark.django_db

@@ -13,10 +13,12 @@ from segmenting import DAY, account, change, layer_with, recompute
 from core import guards
 from core.history import acting
 from core.refusals import Refused
-from governance import crossings, events, people
-from governance.kinds import KINDS
+from governance import events
+from governance.changes import crossings
 from governance.models import ApprovalRequest, Decision, Event, Outbox, Override, Transition
-from segmentation import causes
+from governance.signoff import people
+from governance.signoff.kinds import KINDS
+from segmentation.evaluation import causes
 from segmentation.models import Assignment, Cause, Layer, Move, Segment
 
 TODAY = timezone.localdate()

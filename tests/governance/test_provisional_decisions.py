@@ -11,8 +11,9 @@ from governing import approved, no_policies, someone
 from segmenting import account, change, layer_with, recompute
 
 from accounts.models import Csm
-from governance import followup, mail, notifications, overrides, overrides_in_force
+from governance.changes import followup, overrides, overrides_in_force
 from governance.models import Event, Notification, Transition
+from governance.news import mail, notifications
 from segmentation.models import Assignment
 
 START = date(2026, 6, 1)

@@ -20,20 +20,19 @@ from waiting import PATIENCE
 
 from accounts.models import Account, Csm
 from core.refusals import Refused
-from governance import (
+from governance.changes import (
     activations,
-    approvals,
     followup,
     override_rows,
     overrides,
     overrides_in_force,
-    requests,
     transition_requests,
     transition_steps,
     transitions,
 )
 from governance.models import ApprovalRequest, Override, Transition
-from segmentation import versions
+from governance.signoff import approvals, requests
+from segmentation.authoring import versions
 from segmentation.models import Assignment, Definition, Layer, Move
 
 PEOPLE = {

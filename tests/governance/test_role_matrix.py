@@ -20,7 +20,7 @@ from django.template.backends.django import Template
 from django.test import Client
 from worlds import addresses, url_of
 
-from governance.roles import ROLES
+from governance.signoff.roles import ROLES
 
 TABLE = Path(__file__).with_name("role_matrix.txt")
 WHO = ["nobody", *ROLES]

@@ -7,10 +7,11 @@ from governing import nobody_approves, policy, someone
 from segmenting import BY_ARR, account, answered, change, layer_with, recompute
 
 from accounts.models import Account
-from governance import approvals
 from governance.models import ApprovalRequest
-from segmentation import simulation, versions
+from governance.signoff import approvals
+from segmentation.authoring import versions
 from segmentation.models import Definition, Simulation
+from segmentation.previews import simulation
 
 S = "/admin/segmentation/definition/"
 NEXT = {"rules": [{"segment": "high", "when": "arr >= 80000"}, {"segment": "tech", "when": "arr >= 0"}]}

@@ -7,7 +7,7 @@ from crossing import DAY, TODAY, crossed, make_team, web
 from segmenting import account, change, layer_with, recompute
 
 from accounts.models import Account
-from governance import followup
+from governance.changes import followup
 from segmentation.models import Run
 
 RUN = "/admin/segmentation/run/"

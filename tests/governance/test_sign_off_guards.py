@@ -18,19 +18,14 @@ from accounts import imports
 from accounts.models import Account, ImportBatch, Subscription
 from core.history import acting
 from core.refusals import Refused
-from governance import (
-    activations,
-    carrying_out,
-    import_gate,
-    overrides,
-    people,
-    policies,
-    profiles,
-)
-from governance.approvals import token
+from governance.changes import activations, import_gate, overrides
 from governance.models import Decision, Event, Profile
-from segmentation import causes, simulation, versions
+from governance.signoff import carrying_out, people, policies, profiles
+from governance.signoff.approvals import token
+from segmentation.authoring import versions
+from segmentation.evaluation import causes
 from segmentation.models import Cause, Layer, Segment, ServiceModel, Treatment
+from segmentation.previews import simulation
 
 TODAY = timezone.localdate()
 
@@ -358,7 +353,7 @@ def rich(real_db, settings):
             end_date="2034-01-01",
         )
     recompute(at=TODAY)
-    settings.GATES = {"rules": "governance.activations.gate"}
+    settings.GATES = {"rules": "governance.changes.activations.gate"}
     ops = granted(someone("ops", "CS Ops"), "change_definition", "preview_rules", "activate_definition")
     draft = versions.create_draft(layer, by=ops)
     draft = answered(versions.save_draft(draft, {"rules": [{"segment": "tech"}]}, by=ops, seen=draft.hash))
@@ -485,7 +480,7 @@ def test_nor_between_the_approval_and_the_worker(batch):
 def test_what_holds_a_tier_change_and_who_looks_after_the_account_needs_a_cause(real_db, settings):
     from crossing import crossed, down_at_once, make_team
 
-    from governance import transitions
+    from governance.changes import transitions
 
     settings.GATES = {gate: path for gate, path in settings.GATES.items() if gate != "rules"}
     team = make_team()
@@ -538,7 +533,7 @@ def test_how_a_segment_in_use_is_called_and_served_changes_with_a_reason_that_is
 
 
 def test_the_owner_and_the_approvers_are_told_of_it(here):
-    from governance import notifications
+    from governance.news import notifications
 
     owner = someone("owner", "CSM")
     with unsigned(), a_cause():

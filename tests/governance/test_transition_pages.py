@@ -28,8 +28,9 @@ from governing import approved, nobody_approves, policy, someone
 
 from accounts.models import Account
 from core.refusals import Refused
-from governance import approvals, followup, transition_requests, transition_steps, transitions
+from governance.changes import followup, transition_requests, transition_steps, transitions
 from governance.models import ApprovalRequest, Transition
+from governance.signoff import approvals
 from segmentation.models import Assignment
 
 A = "/admin/accounts/account/"

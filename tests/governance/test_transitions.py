@@ -14,9 +14,7 @@ from segmenting import account, by_now, change, layer_with, recompute
 
 from accounts.models import Account, Csm
 from core.refusals import Refused
-from governance import (
-    approvals,
-    due,
+from governance.changes import (
     followup,
     loads,
     overrides,
@@ -26,7 +24,8 @@ from governance import (
     transitions,
 )
 from governance.models import CrossingPolicy, Event, Transition
-from segmentation import causes
+from governance.signoff import approvals, due
+from segmentation.evaluation import causes
 from segmentation.models import Assignment, Cause, Move, ServiceModel, Treatment
 
 TODAY = timezone.localdate()

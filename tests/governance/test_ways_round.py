@@ -17,24 +17,13 @@ from segmenting import account, change, layer_with, recompute
 from accounts import corrections, imports
 from accounts.models import Csm
 from core.refusals import Refused
-from governance import (
-    alerts,
-    approvals,
-    delegations,
-    followup,
-    inbox,
-    notifications,
-    people,
-    permissions,
-    policies,
-    requests,
-    tasks,
-    transition_requests,
-    transitions,
-)
-from governance.approvals import token
+from governance import tasks
+from governance.changes import alerts, followup, transition_requests, transitions
 from governance.models import Alert, AlertRule, Decision, Event, FollowedRun, Override, Transition
-from governance.profiles import Row
+from governance.news import notifications
+from governance.signoff import approvals, delegations, inbox, people, permissions, policies, requests
+from governance.signoff.approvals import token
+from governance.signoff.profiles import Row
 from segmentation.models import Assignment, AssignmentScore, Move, Run
 
 

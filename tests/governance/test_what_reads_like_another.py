@@ -5,8 +5,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from governing import someone
 
-from governance import mail
 from governance.models import Event, Notification
+from governance.news import mail
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from accounts.models import Conflict, Csm, Refusal, SourceSystem, SystemOfRecord
 from core.history import acting
 from core.models import Settings
 from core.refusals import Refused
-from governance import alerts, approvals, crossings, overrides, transitions
+from governance.changes import alerts, crossings, overrides, transitions
 from governance.models import (
     AlertRule,
     ApprovalPolicy,
@@ -45,7 +45,8 @@ from governance.models import (
     Override,
     Transition,
 )
-from segmentation import causes
+from governance.signoff import approvals
+from segmentation.evaluation import causes
 from segmentation.models import (
     Acknowledgement,
     Assignment,

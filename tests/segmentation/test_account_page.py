@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from segmenting import BY_ARR, DAY, account, activate, change, layer_with, recompute
 
 from accounts.models import Account, Product, Usage
-from segmentation import versions
+from segmentation.authoring import versions
 from segmentation.models import Layer, Segment
 
 LATER = date(2026, 7, 1)

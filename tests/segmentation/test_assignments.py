@@ -182,7 +182,7 @@ def test_only_what_changed_is_written(db):
 
 def test_whose_segments_another_moved_meanwhile(db, monkeypatch):
     """The effective segment that was read is the one that is replaced, or the row is left to the next run."""
-    from segmentation import assignments, causes
+    from segmentation.evaluation import assignments, causes
 
     layer, acme = layer_with(BY_ARR, policy="automatic"), account(arr=120_000)
     recompute()

@@ -15,11 +15,13 @@ from waiting import PATIENCE
 
 from accounts.models import Account, Csm, Usage
 from core.refusals import Refused
-from segmentation import causes, checks, document_text, frames, versions
-from segmentation.checks.acknowledgements import acknowledge, earlier
-from segmentation.checks.segments import says_no_play
-from segmentation.checks.segments import tests as four_tests
+from segmentation.authoring import checks, versions
+from segmentation.authoring.checks.acknowledgements import acknowledge, earlier
+from segmentation.authoring.checks.segments import says_no_play
+from segmentation.authoring.checks.segments import tests as four_tests
+from segmentation.evaluation import causes, frames
 from segmentation.models import Cause, Definition, Layer, Segment, ServiceModel, Treatment
+from segmentation.rules import document_text
 
 EXAMPLES = Path(__file__).parent / "checks"
 DAY = date(2026, 6, 1)

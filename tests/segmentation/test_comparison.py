@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accounts.catalogue import FACTS
-from segmentation.comparison import compare
-from segmentation.terms import Names
+from segmentation.rules.comparison import compare
+from segmentation.rules.terms import Names
 
 NAMES = Names(
     segments={"high-touch": "High-Touch", "low-touch": "Low-Touch", "tech-touch": "Tech-Touch"},

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 from random_conditions import FIRST, TEXTS, TYPES, Writer, accounts, frame
 
-from segmentation import conditions
-from segmentation.condition_rows import OPERATORS, RowErrors, kind_of, to_rows, to_text
-from segmentation.conditions import ConditionError
+from segmentation.rules import conditions
+from segmentation.rules.condition_rows import OPERATORS, RowErrors, kind_of, to_rows, to_text
+from segmentation.rules.conditions import ConditionError
 
 SAID = [
     # text as typed, rows (field operator values; a list is a group), text as written

@@ -9,8 +9,8 @@ import pytest
 from django.db import connection
 
 from accounts.catalogue import DTYPES, TYPES
-from segmentation import conditions
-from segmentation.conditions import Comparison, ConditionError
+from segmentation.rules import conditions
+from segmentation.rules.conditions import Comparison, ConditionError
 
 # A column of each type, each with NULL, in every combination.
 COLUMNS = {

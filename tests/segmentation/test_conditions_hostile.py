@@ -13,10 +13,11 @@ from django.urls import reverse
 from random_conditions import TYPES, Writer, frame
 from segmenting import layer_with, person
 
-from segmentation import conditions, tree, versions
-from segmentation.condition_rows import to_rows
-from segmentation.conditions import ConditionError
+from segmentation.authoring import versions
 from segmentation.models import Definition
+from segmentation.rules import conditions, tree
+from segmentation.rules.condition_rows import to_rows
+from segmentation.rules.conditions import ConditionError
 
 LEVELS = 10_000
 NESTED = [

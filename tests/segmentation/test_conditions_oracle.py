@@ -18,8 +18,8 @@ import pytest
 from django.db import DataError, connection, transaction
 from random_conditions import SQL, TYPES, Writer, accounts, frame
 
-from segmentation import conditions, tree
-from segmentation.conditions import ConditionError
+from segmentation.rules import conditions, tree
+from segmentation.rules.conditions import ConditionError
 
 ACCOUNTS = 50  # times the number of conditions: 30,000 pairs, and 500,000 in `make test-long`
 BATCH = 40

@@ -11,10 +11,12 @@ from django.test.utils import CaptureQueriesContext
 from segmenting import BY_ARR, DAY, account, change, layer_with, portfolio, recompute
 
 from accounts.models import Account, Csm, Subscription
-from segmentation import coverage, treatments, versions
-from segmentation import portfolio as whole
-from segmentation.coverage import CsmLoad, Weight
+from segmentation import treatments
+from segmentation.authoring import versions
 from segmentation.models import Layer, Move, ServiceModel, Treatment
+from segmentation.reading import coverage
+from segmentation.reading import portfolio as whole
+from segmentation.reading.coverage import CsmLoad, Weight
 
 COVERAGE, CUSTOMERS = "/admin/coverage/", "/admin/coverage/customers/"
 ACCOUNTS = "/admin/accounts/account/"
@@ -161,7 +163,7 @@ def test_a_segmentation_that_is_not_in_use_decides_nothing(db):
 
 
 def retire(layer):
-    from segmentation import causes
+    from segmentation.evaluation import causes
     from segmentation.models import Cause
 
     with transaction.atomic():

@@ -13,8 +13,9 @@ from refusing import refused
 from segmenting import BY_ARR, account, answered, layer_with, person, recompute
 
 from core.refusals import Refused
-from segmentation import declarations, document_text, jobs_to_be_done, versions
+from segmentation.authoring import declarations, jobs_to_be_done, versions
 from segmentation.models import Assignment, Declaration, Definition, Interview, JobToBeDone
+from segmentation.rules import document_text
 
 Status = Declaration.Status
 RULES = {

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from segmenting import BY_ARR, account, layer_with, person
 
-from segmentation import declarations
+from segmentation.authoring import declarations
 from segmentation.models import Declaration, Interview, JobToBeDone
 
 RULES = {

@@ -4,8 +4,8 @@ import pytest
 import scoring
 
 from accounts.catalogue import TYPES
-from segmentation import definitions, document_text
-from segmentation.document import DocumentErrors
+from segmentation.rules import definitions, document_text
+from segmentation.rules.document import DocumentErrors
 
 SEGMENTS = {"high", "low"}
 

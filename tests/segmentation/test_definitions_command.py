@@ -8,8 +8,9 @@ from segmenting import BY_ARR, layer_with, person
 from test_files import AWKWARD
 
 from core.refusals import Refused
-from segmentation import files, versions
+from segmentation.authoring import versions
 from segmentation.models import Definition
+from segmentation.rules import files
 
 NEXT = {"rules": [{"segment": "high", "when": "arr >= 80000"}, {"segment": "tech", "when": "arr >= 0"}]}
 

@@ -12,7 +12,8 @@ import scoring
 from scoring import evaluate
 
 from accounts.catalogue import TYPES
-from segmentation import definitions, engine
+from segmentation.evaluation import engine
+from segmentation.rules import definitions
 
 VALUE = """
 requires: [external_id]
@@ -287,5 +288,5 @@ def test_a_frame_that_does_not_fit_is_refused(change):
 
 
 def test_the_engine_runs_with_django_blocked():
-    code = "import sys; sys.modules['django'] = None; import segmentation.engine, segmentation.definitions"
+    code = "import sys; sys.modules['django'] = None; import segmentation.evaluation.engine, segmentation.rules.definitions"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=scoring.PRESETS.parents[1])

@@ -9,7 +9,8 @@ import scoring
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation import definitions, document_text, engine
+from segmentation.evaluation import engine
+from segmentation.rules import definitions, document_text
 
 AT = date(2026, 11, 22)
 some = settings(max_examples=60, deadline=None)

@@ -12,8 +12,11 @@ from segmenting import BY_ARR, DAY, RULES, account, activate, change, layer_with
 
 from accounts.models import Account
 from core.refusals import Refused
-from segmentation import causes, decisions, explain, reasons, versions
+from segmentation.authoring import versions
+from segmentation.evaluation import causes, decisions
 from segmentation.models import Assignment, Cause, Layer, Move, Segment
+from segmentation.reading import explain
+from segmentation.rules import reasons
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from segmenting import RULES
 
-from segmentation import definitions, document_text, files
+from segmentation.rules import definitions, document_text, files
 
 PRESETS = Path(definitions.__file__).parent / "presets"
 AWKWARD = [

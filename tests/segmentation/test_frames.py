@@ -5,7 +5,7 @@ from django.db import connection
 from segmenting import DAY, account, layer_with, portfolio, recompute
 
 from accounts import catalogue
-from segmentation import frames
+from segmentation.evaluation import frames
 
 EVERYONE = {"first": 0, "last": 2**62}
 

@@ -10,7 +10,7 @@ from segmenting import DAY, RULES, account, change, layer_with, recompute
 
 from core import guards
 from core.history import acting
-from segmentation import causes
+from segmentation.evaluation import causes
 from segmentation.models import Assignment, Cause, Definition, Layer, Move
 
 APPEND_ONLY = sorted(

@@ -6,9 +6,11 @@ import polars as pl
 import pytest
 from segmenting import DAY, RULES, account, layer_with, person, recompute
 
-from governance import activations
-from segmentation import causes, decisions, impact, in_force, run_rules, simulation, versions
+from governance.changes import activations
+from segmentation.authoring import versions
+from segmentation.evaluation import causes, decisions, in_force, run_rules
 from segmentation.models import Assignment, Cause, Move
+from segmentation.previews import impact, simulation
 
 OLD, NEW = 1, 2  # segments, the higher one first
 

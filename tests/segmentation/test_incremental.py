@@ -15,7 +15,9 @@ from django.db import connection, transaction
 from segmenting import answered, layer_with, person, recompute, state
 
 from accounts.models import Account, Product, Signal, Usage
-from segmentation import causes, declarations, run_rules, scopes, versions
+from segmentation import scopes
+from segmentation.authoring import declarations, versions
+from segmentation.evaluation import causes, run_rules
 from segmentation.models import Assignment, AssignmentScore, Cause, Layer, Move
 
 pytestmark = pytest.mark.django_db

@@ -8,9 +8,10 @@ from django.db import DatabaseError, connection, transaction
 from segmenting import BY_ARR, answered, layer_with, person
 
 from core.refusals import Refused
-from segmentation import causes, versions
+from segmentation.authoring import versions
+from segmentation.authoring.versions import DONE, PERMISSIONS
+from segmentation.evaluation import causes
 from segmentation.models import Cause, Definition, Segment
-from segmentation.versions import DONE, PERMISSIONS
 
 STATUSES = list(Definition.Status)
 VERBS = sorted(PERMISSIONS)

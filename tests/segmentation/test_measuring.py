@@ -9,8 +9,9 @@ from django.db import connection, transaction
 from segmenting import DAY, account, layer_with
 from waiting import PATIENCE, wait_until
 
-from segmentation import frames, runs
+from segmentation.evaluation import frames
 from segmentation.models import Assignment, Run, RunLayer
+from segmentation.runs import recalculation
 
 FIFTHS = {
     "dimensions": [
@@ -60,25 +61,25 @@ def labels(key):
 
 def test_who_measures_is_killed_and_the_next_one_measures(real_db, spawn):
     tiers(10)
-    run = runs.start(as_of=DAY, chunk=3)
+    run = recalculation.start(as_of=DAY, chunk=3)
     with nothing_can_be_read():
-        code = f"from segmentation import runs; runs.work({run.pk})"
+        code = f"from segmentation import runs; recalculation.work({run.pk})"
         process = spawn("manage.py", "shell", "-c", code, env=real_db.environment | {"DEMARC_LEASE": "1"})
         wait_until(lambda: waiting(real_db) == 1)
-        assert runs.abandoned() == []  # somebody is at it
+        assert recalculation.abandoned() == []  # somebody is at it
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert RunLayer.objects.filter(run=run, cutoffs__isnull=True).count() == 2
-    wait_until(lambda: runs.abandoned() == [run])
-    assert runs.work(run.pk, wait=True).status == Run.Status.FINISHED
+    wait_until(lambda: recalculation.abandoned() == [run])
+    assert recalculation.work(run.pk, wait=True).status == Run.Status.FINISHED
     assert labels("tier") == ["tech"] * 4 + ["low"] * 4 + ["high"] * 2
     assert labels("over") == ["tech"] * 8 + ["high"] * 2  # equal ones stay together
 
 
 def test_of_several_processes_one_measures(real_db, spawn):
     tiers(10)
-    run = runs.start(as_of=DAY, chunk=2)
-    code = f"from segmentation import runs; runs.work({run.pk}, wait=True)"
+    run = recalculation.start(as_of=DAY, chunk=2)
+    code = f"from segmentation import runs; recalculation.work({run.pk}, wait=True)"
     with nothing_can_be_read():
         processes = [spawn("manage.py", "shell", "-c", code) for _ in range(3)]
         wait_until(lambda: waiting(real_db) == 1)
@@ -86,7 +87,7 @@ def test_of_several_processes_one_measures(real_db, spawn):
     run.refresh_from_db()
     assert run.status == Run.Status.FINISHED
     assert labels("tier") == ["tech"] * 4 + ["low"] * 4 + ["high"] * 2
-    again = runs.work(runs.start(as_of=DAY, chunk=3).pk, wait=True)
+    again = recalculation.work(recalculation.start(as_of=DAY, chunk=3).pk, wait=True)
     assert [one.counts["changed"] for one in again.layers.all()] == [0, 0]
 
 
@@ -105,7 +106,7 @@ def test_portfolios_of_hardly_anybody(arr, expected):
     tiers(0)
     for number, value in enumerate(arr):
         account(f"a{number}", arr=value)
-    run = runs.work(runs.start(as_of=DAY).pk, wait=True)
+    run = recalculation.work(recalculation.start(as_of=DAY).pk, wait=True)
     assert run.status == Run.Status.FINISHED
     assert labels("tier") == expected
 
@@ -117,11 +118,11 @@ def test_postgresql_is_told_of_tables_that_were_filled(real_db):
             return {name for (name,) in cursor.fetchall()}
 
     tiers(3)
-    runs.work(runs.start(as_of=DAY).pk, wait=True)
+    recalculation.work(recalculation.start(as_of=DAY).pk, wait=True)
     with databases.superuser(real_db.name) as chief:  # as right after they were filled
         chief.execute(
             "update pg_class set relpages = 0, reltuples = -1 where relname = any(%s)", [frames.READ]
         )
     assert "segmentation_assignment" in unseen()
-    runs.start(as_of=DAY)
+    recalculation.start(as_of=DAY)
     assert not {"segmentation_assignment", "segmentation_assignmentscore", "segmentation_move"} & unseen()

@@ -2,8 +2,8 @@
 
 from segmenting import account, layer_with, recompute
 
-from segmentation import explain
 from segmentation.models import Assignment, RunLayer
+from segmentation.reading import explain
 
 FIFTHS = {
     "dimensions": [

@@ -10,8 +10,9 @@ import yaml
 from django.conf import settings
 
 from examples.sample import generate
-from segmentation import frames, treatments
-from segmentation.versions import ORDER, PRESETS
+from segmentation import treatments
+from segmentation.authoring.versions import ORDER, PRESETS
+from segmentation.evaluation import frames
 
 DAY = date(2025, 7, 15)
 

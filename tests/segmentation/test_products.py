@@ -11,8 +11,10 @@ from segmenting import BY_ARR, DAY, account, activate, change, layer_with, recom
 
 from accounts.models import Product, Usage
 from core.refusals import Refused
-from segmentation import explain, runs, versions
+from segmentation.authoring import versions
 from segmentation.models import Assignment, Layer, Move
+from segmentation.reading import explain
+from segmentation.runs import recalculation
 
 LATER = date(2026, 7, 1)
 ADOPTION = {
@@ -214,8 +216,8 @@ def test_an_account_that_is_not_scored_keeps_its_labels(adoption, acme):
 
 def test_progress_and_report_count_accounts_and_products_apart(adoption, acme):
     run = recompute()
-    assert (runs.progress(run)["accounts_done"], run.accounts) == (1, 1)
-    report = runs.report(run)["layers"]
+    assert (recalculation.progress(run)["accounts_done"], run.accounts) == (1, 1)
+    report = recalculation.report(run)["layers"]
     assert (report["adoption"]["scanned"], report["adoption"]["scope"]) == (3, "product")
     assert (report["tier"]["scanned"], report["tier"]["scope"]) == (1, "account")
     assert "adoption: 3 products of accounts" in command(name="recompute")

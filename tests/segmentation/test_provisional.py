@@ -11,8 +11,10 @@ from django.utils import timezone
 from segmenting import RULES, account, activate, change, layer_with, person, recompute
 
 from accounts.models import Account, Csm, Subscription
-from segmentation import causes, decisions, explain, provisional, simulation
+from segmentation.evaluation import causes, decisions
 from segmentation.models import Assignment, Cause, Definition, Layer, Move
+from segmentation.previews import simulation
+from segmentation.reading import explain, provisional
 
 TODAY = date(2026, 6, 1)
 

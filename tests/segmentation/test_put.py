@@ -7,7 +7,7 @@ from segmenting import BY_ARR, DAY, account, activate, change, layer_with, portf
 
 from accounts.models import Account
 from core.refusals import Refused
-from segmentation import assignments, causes, decisions
+from segmentation.evaluation import assignments, causes, decisions
 from segmentation.models import Assignment, Cause, Move
 
 NEXT = DAY + timedelta(days=1)

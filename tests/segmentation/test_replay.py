@@ -12,8 +12,11 @@ from django.conf import settings
 from django.db import transaction
 from segmenting import state
 
-from segmentation import explain, run_rules, runs, versions
+from segmentation.authoring import versions
+from segmentation.evaluation import run_rules
 from segmentation.models import Layer, Move
+from segmentation.reading import explain
+from segmentation.runs import recalculation
 
 pytestmark = [pytest.mark.django_db, pytest.mark.data]
 RECIPE = settings.BASE_DIR / "examples" / "ravenstack" / "recipe.yaml"
@@ -41,7 +44,7 @@ def replay(months):
 
 
 def done(layer, day):
-    run = runs.work(runs.start(layers=[layer], as_of=day).pk, wait=True)
+    run = recalculation.work(recalculation.start(layers=[layer], as_of=day).pk, wait=True)
     return run.layers.get(layer=layer).counts
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts.catalogue import DTYPES
-from segmentation import rubric
+from segmentation.rules import rubric
 
 
 def points(cells, type, *values):

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from segmenting import BY_ARR, DAY, account, activate, change, layer_with, recompute
 
-from segmentation import explain
 from segmentation.models import Assignment
+from segmentation.reading import explain
 
 pytestmark = pytest.mark.django_db
 YOUNG = {

@@ -9,8 +9,9 @@ from django.urls import reverse
 from segmenting import DAY, RULES, account, layer_with, person, portfolio, recompute
 
 from accounts.catalogue import TYPES
-from segmentation import definitions, rule_counts, versions
+from segmentation.authoring import rule_counts, versions
 from segmentation.models import Assignment, Definition, Layer
+from segmentation.rules import definitions
 
 LIMITED = {
     "includes": ["churned"],

@@ -5,8 +5,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 from segmenting import BY_ARR, layer_with, person
 
-from segmentation import files, versions
+from segmentation.authoring import versions
 from segmentation.models import Definition
+from segmentation.rules import files
 
 S = "/admin/segmentation/definition/"
 NEXT = {"rules": [{"segment": "high", "when": "arr >= 80000"}, {"segment": "tech", "when": "arr >= 0"}]}

@@ -15,8 +15,10 @@ from segmenting import BY_ARR, DAY, RULES, account, layer_with, person, portfoli
 
 from accounts.models import Account
 from core.refusals import Refused
-from segmentation import assignments, run_rules, runs, tasks
+from segmentation import tasks
+from segmentation.evaluation import assignments, run_rules
 from segmentation.models import Assignment, Cause, Layer, Move, Run, RunPart
+from segmentation.runs import recalculation
 
 
 def raw(text, *parameters):
@@ -36,7 +38,7 @@ def test_a_run_pins_its_rules_and_is_cut(db):
     account("trial", kind="trial")
     account("excluded", excluded=True, exclusion_reason="A test of ours")
     account("paused", status="paused", arr=1)
-    run = runs.start(as_of=DAY, chunk=10, by=person())
+    run = recalculation.start(as_of=DAY, chunk=10, by=person())
     assert (run.accounts, run.started_by_label) == (26, "olga")
     assert [(one.layer, one.definition, one.running) for one in run.layers.all()] == [
         (layer, layer.definitions.get(), True)
@@ -52,28 +54,28 @@ def test_a_run_pins_its_rules_and_is_cut(db):
 
 def test_one_running_per_layer(db):
     one, other = layer_with(), layer_with(BY_ARR, key="arr")
-    runs.start(layers=[one])
+    recalculation.start(layers=[one])
     with pytest.raises(Refused, match="Tier is being recalculated already"):
-        runs.start(layers=[one])
+        recalculation.start(layers=[one])
     with pytest.raises(Refused, match="Tier is being recalculated already"):
-        runs.start()  # a run over all layers takes every layer
-    runs.start(layers=[other])
+        recalculation.start()  # a run over all layers takes every layer
+    recalculation.start(layers=[other])
     assert Run.objects.count() == 2
 
 
 def test_nothing_to_run(db):
     with pytest.raises(Refused, match="Load the presets"):
-        runs.start()
+        recalculation.start()
     bare = Layer.objects.create(key="bare", name="Bare")
     with pytest.raises(Refused, match="Bare has no active rules"):
-        runs.start(layers=[bare])
+        recalculation.start(layers=[bare])
 
 
 def test_rules_that_name_a_lost_segment_are_not_run(db):
     layer = layer_with()
     layer.segments.filter(key="low").update(key="renamed")
     with pytest.raises(Refused, match="names the segment 'low', which Tier does not have any more"):
-        runs.start()
+        recalculation.start()
     assert not Run.objects.exists()
 
 
@@ -117,13 +119,13 @@ def test_who_started_it_is_behind_every_change(real_db):
 
 
 def claim(run):
-    return runs.KIND.claim(job=run, job__status="running")
+    return recalculation.KIND.claim(job=run, job__status="running")
 
 
 def test_a_claim_belongs_to_one_until_its_lease_ends(db):
     layer_with()
     portfolio(4)
-    run = runs.start(chunk=2)
+    run = recalculation.start(chunk=2)
     [first], [second] = claim(run), claim(run)
     assert (first.status, first.token, first.attempts) == ("claimed", 1, 1)
     assert second.pk != first.pk
@@ -136,11 +138,11 @@ def test_a_claim_belongs_to_one_until_its_lease_ends(db):
 def test_who_lost_the_chunk_writes_nothing(db):
     layer_with()
     portfolio(4)
-    run = runs.start()
+    run = recalculation.start()
     late = claim(run)
     RunPart.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
     claim(run)
-    assert runs.KIND.attempt(late, lambda: run_rules.of_run(run)) == 0
+    assert recalculation.KIND.attempt(late, lambda: run_rules.of_run(run)) == 0
     assert not Assignment.objects.exists()
     assert RunPart.objects.get().status == "claimed"
 
@@ -148,12 +150,14 @@ def test_who_lost_the_chunk_writes_nothing(db):
 def test_a_chunk_that_kills_its_workers_is_given_up(db):
     layer_with(BY_ARR)
     portfolio(4)
-    run = runs.start(as_of=DAY, chunk=2)
+    run = recalculation.start(as_of=DAY, chunk=2)
     first = run.parts.order_by("id").first()
     run.parts.filter(pk=first.pk).update(
-        status="claimed", attempts=runs.KIND.attempts, leased_until=timezone.now() - timedelta(hours=1)
+        status="claimed",
+        attempts=recalculation.KIND.attempts,
+        leased_until=timezone.now() - timedelta(hours=1),
     )
-    run = runs.work(run.pk, wait=True)
+    run = recalculation.work(run.pk, wait=True)
     assert (run.status, run.error) == ("failed", "Given up: 5 workers were lost at it.")
     assert Assignment.objects.count() == 2  # the rest is done
     assert not run.layers.filter(running=True).exists()
@@ -195,17 +199,17 @@ def test_a_bad_account_is_set_aside_and_the_rest_finish(db, table, column, value
 def test_cancelled(db):
     layer_with()
     portfolio(4)
-    run = runs.start(chunk=2)
+    run = recalculation.start(chunk=2)
     with pytest.raises(Refused, match="Say why"):
-        runs.cancel(run, by=person(), reason=" ")
+        recalculation.cancel(run, by=person(), reason=" ")
     late = claim(run)
-    run = runs.cancel(run, by=person(), reason="Wrong file")
+    run = recalculation.cancel(run, by=person(), reason="Wrong file")
     assert (run.status, run.error) == ("cancelled", "Cancelled by olga: Wrong file")
-    assert runs.KIND.attempt(late, lambda: run_rules.of_run(run)) == 0
+    assert recalculation.KIND.attempt(late, lambda: run_rules.of_run(run)) == 0
     assert not Assignment.objects.exists()
     with pytest.raises(Refused, match="ended"):
-        runs.cancel(run, by=person(), reason="Again")
-    assert runs.work(run.pk, wait=True).status == "cancelled"
+        recalculation.cancel(run, by=person(), reason="Again")
+    assert recalculation.work(run.pk, wait=True).status == "cancelled"
 
 
 # -- tasks
@@ -214,7 +218,7 @@ def test_cancelled(db):
 def test_the_sweep_works_what_nobody_works(db):
     layer_with()
     portfolio(4)
-    run = runs.start(chunk=2)
+    run = recalculation.start(chunk=2)
     claim(run)
     [claimed] = claim(run)
     tasks.sweep()  # both are being worked
@@ -230,7 +234,7 @@ def test_the_sweep_works_what_nobody_works(db):
 def test_the_sweep_closes_what_is_done(db):
     layer_with()
     portfolio(2)
-    run = runs.start()
+    run = recalculation.start()
     RunPart.objects.update(status="done")
     tasks.sweep()
     assert Run.objects.get(pk=run.pk).status == "finished"
@@ -239,7 +243,7 @@ def test_the_sweep_closes_what_is_done(db):
 def test_tasks_may_run_twice_and_too_late(db):
     layer_with(BY_ARR)
     portfolio(4)
-    run = runs.start()
+    run = recalculation.start()
     for _ in range(2):
         tasks.work(run.pk)
     tasks.work(run.pk + 1)
@@ -325,7 +329,7 @@ def test_counts(db):
     account("new", arr=30_000, employees=2_000, contract_start=DAY)
     account("lost", employees=10, usage={"nps": 60})
     run = recompute(chunk=1)
-    report = runs.report(run)
+    report = recalculation.report(run)
     assert (report["status"], report["as_of"], report["accounts"]) == ("finished", "2026-06-01", 4)
     told = report["layers"]["tier"]
     assert told["scanned"] == told["changed"] == 4
@@ -335,7 +339,7 @@ def test_counts(db):
     assert (told["provisional"], told["differs"], told["quarantined"]) == (1, 0, 0)
     assert told["observed_median"] == 2  # of 4, 2, 2, 2
     assert told["fallback_share"] == round(4 / 14, 4)
-    assert runs.progress(run)["accounts_done"] == 4
+    assert recalculation.progress(run)["accounts_done"] == 4
 
 
 @pytest.mark.parametrize(
@@ -343,7 +347,7 @@ def test_counts(db):
     [({}, None), ({"3": 1}, 3), ({"1": 2, "10": 1}, 1), ({"2": 1, "10": 1}, 2), ({"9": 1, "10": 3}, 10)],
 )
 def test_the_median_of_a_histogram(histogram, median):
-    assert runs._median(histogram) == median
+    assert recalculation._median(histogram) == median
 
 
 # -- the command
@@ -391,8 +395,8 @@ def test_the_clock_never_goes_back(db):
     account(arr=120_000)
     recompute(layers=[automatic])
     for layers in (None, [automatic], [gated]):  # nor for a segmentation that was never recalculated
-        with pytest.raises(runs.WrongClock) as refused:
-            runs.start(layers=layers, as_of=BEFORE)
+        with pytest.raises(recalculation.WrongClock) as refused:
+            recalculation.start(layers=layers, as_of=BEFORE)
         assert str(refused.value) == GOES_BACK
     assert Run.objects.count() == 1
     recompute()  # the same day again
@@ -403,10 +407,10 @@ def test_the_clock_never_goes_back(db):
 def test_nor_behind_one_that_has_not_ended_well(db, status):
     layer_with(BY_ARR)
     account(arr=120_000)
-    runs.start(as_of=DAY)
+    recalculation.start(as_of=DAY)
     Run.objects.update(status=status)
-    with pytest.raises(runs.WrongClock, match="was as of 1 Jun 2026"):
-        runs.start(as_of=BEFORE)
+    with pytest.raises(recalculation.WrongClock, match="was as of 1 Jun 2026"):
+        recalculation.start(as_of=BEFORE)
 
 
 def test_a_day_to_come_is_no_clock(db, monkeypatch):
@@ -414,8 +418,8 @@ def test_a_day_to_come_is_no_clock(db, monkeypatch):
     account(arr=120_000)
     now = datetime(2026, 6, 1, 23, 30, tzinfo=UTC)
     monkeypatch.setattr(timezone, "now", lambda: now)
-    with pytest.raises(runs.WrongClock, match="2 Jun 2026 is still to come"):
-        runs.start(as_of=date(2026, 6, 2))
+    with pytest.raises(recalculation.WrongClock, match="2 Jun 2026 is still to come"):
+        recalculation.start(as_of=date(2026, 6, 2))
     with timezone.override("Europe/Berlin"):  # there it is that day already
         assert recompute(date(2026, 6, 2)).status == "finished"
     # Farther west it is the day before still: that is no way back, and today's is not locked out.
@@ -428,8 +432,8 @@ def test_history_is_replayed_forward_on_a_portfolio_that_was_empty(db):
     account(arr=120_000)
     for day in (date(2024, 1, 31), date(2024, 2, 29), date(2024, 2, 29), timezone.localdate()):
         assert recompute(day).as_of == day
-    with pytest.raises(runs.WrongClock):
-        runs.start(as_of=date(2024, 3, 31))
+    with pytest.raises(recalculation.WrongClock):
+        recalculation.start(as_of=date(2024, 3, 31))
 
 
 def test_of_two_that_start_at_once_the_older_clock_is_second(real_db):
@@ -441,15 +445,15 @@ def test_of_two_that_start_at_once_the_older_clock_is_second(real_db):
     def second():
         begun.set()
         try:
-            runs.start(layers=[older], as_of=BEFORE)
-        except runs.WrongClock as refusal:
+            recalculation.start(layers=[older], as_of=BEFORE)
+        except recalculation.WrongClock as refusal:
             refused.append(str(refusal))
         finally:
             connection.close()
 
     thread = Thread(target=second)
     with transaction.atomic():
-        runs.start(layers=[newer], as_of=DAY)
+        recalculation.start(layers=[newer], as_of=DAY)
         thread.start()
         begun.wait()
         time.sleep(0.5)  # it waits for what is not committed yet

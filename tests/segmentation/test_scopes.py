@@ -10,8 +10,10 @@ from django.db import IntegrityError, transaction
 from segmenting import BY_ARR, DAY, account, layer_with, recompute
 
 from accounts import catalogue
-from segmentation import frames, impact, run_rules, scopes
+from segmentation import scopes
+from segmentation.evaluation import frames, run_rules
 from segmentation.models import Assignment, Layer, Move
+from segmentation.previews import impact
 
 ROOT = Path(__file__).parents[2]
 EVERYONE = {"first": 0, "last": 2**62}

@@ -42,9 +42,13 @@ from core import work
 from core.history import acting
 from core.refusals import Refused
 from core.work import Fenced
-from segmentation import coverage, definitions, impact, runs, simulation, versions
 from segmentation.admin import flow
+from segmentation.authoring import versions
 from segmentation.models import Assignment, Definition, Move, ServiceModel, Simulation, SimulationPart
+from segmentation.previews import impact, simulation
+from segmentation.reading import coverage
+from segmentation.rules import definitions
+from segmentation.runs import recalculation
 
 LATER = date(2026, 6, 15)
 PAGES = "/admin/segmentation/simulation/"
@@ -160,7 +164,7 @@ def test_where_changes_need_approval_it_says_what_comes_once_they_are_given(db):
 def test_the_same_whatever_the_ranges(layer, monkeypatch):
     draft, found = draft_of(layer, OTHER_RULES["top and quintiles"]), []
     for size in (1_000, 11, 1):
-        monkeypatch.setattr(runs, "CHUNK", size)
+        monkeypatch.setattr(recalculation, "CHUNK", size)
         made = preview(draft)
         found.append((made.result, list(simulation.movers_csv(made))))
     assert made.parts.count() == 80
@@ -272,7 +276,7 @@ def test_shares_are_of_active_customers_beside_the_bands(layer):
 
 
 def test_the_nearest_to_each_boundary_over_all_ranges(layer, monkeypatch):
-    monkeypatch.setattr(runs, "SMALL_CHUNK", 9)
+    monkeypatch.setattr(recalculation, "SMALL_CHUNK", 9)
     draft = draft_of(layer, rules("3.4", "3.0"))
     made = preview(draft)
     assert made.parts.count() > 5
@@ -429,7 +433,7 @@ def _raw(text):
 
 
 def test_it_is_cancelled_between_two_ranges_and_can_be_started_again(layer, monkeypatch):
-    monkeypatch.setattr(runs, "SMALL_CHUNK", 10)
+    monkeypatch.setattr(recalculation, "SMALL_CHUNK", 10)
     draft = draft_of(layer, rules("3.4"))
     made = simulation.start(draft, by=previewer(), as_of=DAY)
     ended = simulation.work(made.pk, wait=True, on_part=lambda one: simulation.cancel(one, by=previewer()))
@@ -441,7 +445,7 @@ def test_it_is_cancelled_between_two_ranges_and_can_be_started_again(layer, monk
 
 
 def test_cut_offs_are_not_measured_on_for_one_that_is_cancelled(layer, monkeypatch):
-    monkeypatch.setattr(runs, "SMALL_CHUNK", 10)
+    monkeypatch.setattr(recalculation, "SMALL_CHUNK", 10)
     made = simulation.start(draft_of(layer, OTHER_RULES["top and quintiles"]), by=previewer())
     simulation.cancel(made, by=previewer())
     with pytest.raises(Fenced):
@@ -483,7 +487,7 @@ def standing_still(table):
 
 
 def test_the_range_of_a_killed_process_is_taken_over(real_db, spawn, monkeypatch):
-    monkeypatch.setattr(runs, "SMALL_CHUNK", 10)
+    monkeypatch.setattr(recalculation, "SMALL_CHUNK", 10)
     layer = layer_with(policy="automatic")
     portfolio(60)
     recompute()
@@ -505,8 +509,8 @@ def test_the_range_of_a_killed_process_is_taken_over(real_db, spawn, monkeypatch
 
 @pytest.mark.long
 def test_several_processes_share_the_ranges(real_db, spawn, monkeypatch):
-    monkeypatch.setattr(runs, "SMALL_CHUNK", 3)
-    monkeypatch.setattr(runs, "CHUNK", 3)
+    monkeypatch.setattr(recalculation, "SMALL_CHUNK", 3)
+    monkeypatch.setattr(recalculation, "CHUNK", 3)
     layer = layer_with(policy="automatic")
     portfolio(90)
     recompute()

@@ -9,9 +9,10 @@ import scoring
 from scoring import evaluate
 
 from accounts.catalogue import TYPES
-from segmentation import cutoffs, definitions
-from segmentation.document import DocumentErrors
-from segmentation.document_text import from_yaml, to_yaml
+from segmentation.evaluation import cutoffs
+from segmentation.rules import definitions
+from segmentation.rules.document import DocumentErrors
+from segmentation.rules.document_text import from_yaml, to_yaml
 
 STAGES = """
 includes: [churned]

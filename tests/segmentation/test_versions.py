@@ -9,8 +9,8 @@ from django.db import connection, transaction
 from segmenting import BY_ARR, RULES, account, activate, answered, layer_with, person, recompute
 
 from core.refusals import Refused
-from segmentation import versions
-from segmentation.checks import acknowledgements
+from segmentation.authoring import versions
+from segmentation.authoring.checks import acknowledgements
 from segmentation.models import Cause, Definition, Layer, Segment, ServiceModel, Treatment
 
 

@@ -17,18 +17,9 @@ from core import commands
 from core.history import acting
 from core.refusals import Refused
 from examples.sample import generate
-from governance import (
-    alerts,
-    approvals,
-    board,
-    conflicts,
-    loads,
-    overrides,
-    people,
-    transition_requests,
-    transitions,
-)
+from governance.changes import alerts, board, conflicts, loads, overrides, transition_requests, transitions
 from governance.models import ApprovalRequest
+from governance.signoff import approvals, people
 from segmentation.models import Assignment, Layer
 
 LOGIN = "demo"  # may everything; the others have one role each, and their name as password

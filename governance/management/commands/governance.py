@@ -3,10 +3,10 @@ from django.core.management.base import CommandError
 
 from core import commands
 from core.refusals import Refused
-from governance import people, policies, profiles
-from governance.kinds import KINDS
 from governance.models import Profile
-from governance.roles import ROLES
+from governance.signoff import people, policies, profiles
+from governance.signoff.kinds import KINDS
+from governance.signoff.roles import ROLES
 
 
 class Command(commands.Command):

@@ -1,6 +1,6 @@
 from core import commands
 from core.history import acting
-from governance import alerts
+from governance.changes import alerts
 
 
 class Command(commands.Command):

@@ -6,10 +6,11 @@ from django.core.management.base import CommandError
 
 from core import commands
 from core.refusals import Refused
-from segmentation import checks, comparison, files, versions
+from segmentation.authoring import checks, versions
 from segmentation.management.commands.export_assignments import save
 from segmentation.management.commands.recompute import layers
 from segmentation.models import Definition, Layer
+from segmentation.rules import comparison, files
 
 HELP = """Rules of segmentations as files: YAML with the segmentation's key and the document.
 

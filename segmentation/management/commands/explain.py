@@ -6,9 +6,9 @@ from django.db.models import Exists, OuterRef, Q
 from accounts.models import Account, Product
 from core import commands
 from core.refusals import Refused
-from segmentation import explain
 from segmentation.management.commands.recompute import a_date, layers
 from segmentation.models import Assignment
+from segmentation.reading import explain
 
 
 class Command(commands.Command):

@@ -5,8 +5,8 @@ from pathlib import Path
 from django.core.management.base import CommandError
 
 from core import commands
-from segmentation import exports
 from segmentation.management.commands.recompute import layers
+from segmentation.reading import exports
 
 
 class Command(commands.Command):

@@ -1,7 +1,7 @@
 import json
 
 from core import commands
-from segmentation import versions
+from segmentation.authoring import versions
 
 
 class Command(commands.Command):

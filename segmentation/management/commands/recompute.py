@@ -6,8 +6,9 @@ from django.core.management.base import CommandError
 
 from core import commands
 from core.refusals import Refused
-from segmentation import runs, scopes
+from segmentation import scopes
 from segmentation.models import Definition, Layer, Run
+from segmentation.runs import recalculation
 
 
 class Command(commands.Command):
@@ -29,9 +30,9 @@ class Command(commands.Command):
         wanted, as_of = layers(layer), a_date("--as-of", as_of)
         try:
             self.finish_abandoned(wanted)
-            run = runs.start(layers=wanted, as_of=as_of, reason=reason)
-            run = runs.work(run.pk, wait=True, on_part=self.tell)
-        except runs.WrongClock as refusal:
+            run = recalculation.start(layers=wanted, as_of=as_of, reason=reason)
+            run = recalculation.work(run.pk, wait=True, on_part=self.tell)
+        except recalculation.WrongClock as refusal:
             raise CommandError(f"{refusal} {preview(wanted, as_of)}") from None
         except Refused as refusal:
             raise CommandError(str(refusal)) from None
@@ -39,18 +40,18 @@ class Command(commands.Command):
             raise CommandError(
                 "Interrupted. What is left is done by a worker, or by the next `recompute`.", returncode=130
             ) from None
-        self.print(runs.report(run), json)
+        self.print(recalculation.report(run), json)
         if run.status != Run.Status.FINISHED:
             raise CommandError(f"The recalculation {run.get_status_display().lower()}: {run.error}")
 
     def finish_abandoned(self, wanted):
         """A run whose process was lost would block this one; without a worker nobody else would end it."""
-        for run in runs.abandoned(wanted):
+        for run in recalculation.abandoned(wanted):
             self.stderr.write(f"Finishing run {run.pk} as of {run.as_of}, which was interrupted")
-            runs.work(run.pk, wait=True, on_part=self.tell)
+            recalculation.work(run.pk, wait=True, on_part=self.tell)
 
     def tell(self, run):
-        done = runs.progress(run)
+        done = recalculation.progress(run)
         self.stderr.write(f"{done['accounts_done']:,} of {done['accounts']:,} accounts")
 
     def print(self, report, as_json):

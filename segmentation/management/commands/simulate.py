@@ -5,10 +5,10 @@ from django.core.management.base import CommandError
 
 from core import commands, wording
 from core.refusals import Refused
-from segmentation import simulation
 from segmentation.management.commands.definitions import read, version
 from segmentation.management.commands.recompute import a_date, layers
 from segmentation.models import Definition, Simulation
+from segmentation.previews import simulation
 
 
 class Command(commands.Command):

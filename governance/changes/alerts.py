@@ -1,0 +1,451 @@
+"""Alerts: accounts on which a condition holds, told once and followed until it does not hold any more.
+
+A rule's condition is one of segmentation.rules.conditions over facts, `label.<layer>`, `composite.<layer>` and
+`score.<layer>.<group>` of any segmentation, `renewal_lead_days` (of the treatment the account gets by the primary one), and
+`before.<fact>`, `before.label.<layer>`: the same as of the rule's "change since" days ago, for what has a history.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+import polars as pl
+from django.db import transaction
+from django.utils import timezone
+from simple_history.utils import bulk_create_with_history, bulk_update_with_history
+
+from accounts import catalogue
+from accounts.models import Account
+from core.history import acting, actor
+from core.refusals import Refused, verb
+from governance import events
+from governance.models import Alert, AlertRule, Event
+from governance.signoff import permissions
+from segmentation import scopes
+from segmentation.evaluation import engine, frames, run_rules
+from segmentation.models import Definition, Layer
+from segmentation.rules import definitions
+from segmentation.rules.document import Document, DocumentErrors
+from segmentation.rules.terms import label as term_label
+from segmentation.runs import recalculation
+
+log = logging.getLogger(__name__)
+
+LEAD = "renewal_lead_days"
+BEFORE = "before."
+BATCH = 2_000  # rows of an UPDATE
+_STATE = {"previous", "days_in_stage", "declared"}
+_STATUS = Alert.Status
+SHIPPED = [
+    {
+        "key": "high-value-low-behaviour",
+        "name": "High value, low behaviour",
+        "description": "Worth much and hardly used, whatever its tier: somebody should look before the renewal does.",
+        "condition": "score.service_tier.value >= 4 and score.service_tier.behavioural <= 2",
+    },
+    {
+        "key": "at-risk",
+        "name": "At risk",
+        "description": "The lifecycle says at risk or churning.",
+        "condition": "label.lifecycle in ('at-risk', 'churning')",
+        "urgent": True,
+    },
+    {
+        "key": "expanding",
+        "name": "Expanding",
+        "description": "The lifecycle says expanding: the moment for the next conversation.",
+        "condition": "label.lifecycle = 'expanding'",
+    },
+    {
+        "key": "renewal-lead",
+        "name": "Renewal comes up",
+        "description": "The renewal is as near as the segment's treatment says work on it starts (120 or 90 days).",
+        "condition": "days_to_renewal >= 0 and days_to_renewal <= renewal_lead_days",
+    },
+    {
+        "key": "sponsor-departed",
+        "name": "Sponsor departed",
+        "description": "The executive sponsor left in the last 90 days, and nobody has taken over since.",
+        "condition": "days_since_sponsor_departed <= 90 and (days_since_sponsor_replaced is null"
+        " or days_since_sponsor_replaced > days_since_sponsor_departed)",
+        "urgent": True,
+    },
+]
+
+
+# -- what a condition may say
+
+
+def names():
+    """Every term a condition may use besides those of other segmentations: {name: type}."""
+    stored = {name: catalogue.TYPES[name] for name in catalogue.ACCOUNT_FACTS if name in _COLUMNS}
+    labels = {f"label.{run_rules.spoken(key)}": "text" for key in Layer.objects.values_list("key", flat=True)}
+    before = {f"{BEFORE}{name}": type for name, type in (stored | labels).items()}
+    return catalogue.TYPES | {LEAD: "integer"} | before
+
+
+def terms():
+    """What a condition may ask about, for people to choose from: [{"name", "type", "label", "family", "unit", "choices"}].
+
+    choices: [(key, words)] of what only has given values.
+    """
+    types = names()
+    found = [
+        _offered(name, types[name], fact.family.capitalize(), unit=fact.unit)
+        for name, fact in catalogue.FACTS.items()
+        if name in types
+    ]
+    found.append(_offered(LEAD, types[LEAD], "How we serve", unit="days"))
+    for key, active in _layers().items():
+        document = run_rules.document_of(active.pk)
+        segments = [[one.key, str(one)] for one in active.layer.segments.all()]
+        found.append(_offered(f"label.{key}", "text", SEGMENTATIONS, choices=segments))
+        found += [_offered(f"composite.{key}", "score", SEGMENTATIONS)] if document.dimensions else []
+        found += [_offered(f"score.{key}.{one.key}", "score", SEGMENTATIONS) for one in document.dimensions]
+    known = {one["name"]: one for one in found}
+    for name in types:
+        if name.startswith(BEFORE) and (now := known.get(name.removeprefix(BEFORE))):
+            found.append(now | {"name": name, "label": _term(name), "family": "What it was some days ago"})
+    return found
+
+
+SEGMENTATIONS = "Segmentations"
+
+
+def _offered(name, type, family, *, unit="", choices=()):
+    return {"name": name, "type": type, "label": _term(name), "family": family, "unit": unit, "choices": list(choices)}  # fmt: skip
+
+
+_COLUMNS = {field.column for field in Account.history.model._meta.concrete_fields}
+
+
+def problems(condition, *, days=None):
+    """What keeps this condition from being used, as sentences; empty when nothing does."""
+    try:
+        document = _document(condition)
+    except DocumentErrors as errors:
+        return [problem.message for problem in errors.problems]
+    used = _used(document)
+    found = [
+        f"'{name}' is of one segmentation: write label.<segmentation>." for name in sorted(used & _STATE)
+    ]
+    keys = _layers()
+    found += [
+        f"There is no segmentation '{_layer_of(name)}' with active rules."
+        for name in sorted(used)
+        if _layer_of(name) not in {"", *keys}
+    ]
+    if days is None and any(name.startswith(BEFORE) for name in used):
+        found.append("Say since how many days: the condition looks at what was before.")
+    return found
+
+
+def _document(condition):
+    rules = [{"segment": "yes", "when": condition}, {"segment": "no"}]
+    return definitions.parse({"rules": rules}, types=names())
+
+
+def _used(document):
+    return set(document.rules[0].condition.names)
+
+
+def _layer_of(name):
+    """The segmentation (as rules write it) that a term is of; "" where it is of none."""
+    parts = name.removeprefix(BEFORE).split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def _layers():
+    """{as rules write it: its active rules} of every segmentation with one label an account."""
+    active = Definition.objects.filter(
+        status=Definition.Status.ACTIVE, layer__scope__in=scopes.ONE_LABEL
+    ).select_related("layer")
+    return {run_rules.spoken(one.layer.key): one for one in active}
+
+
+# -- evaluating
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    rule: AlertRule
+    document: Document
+    used: frozenset
+
+
+def evaluate(at=None, *, rules=None):
+    """Open alerts where a rule begins to hold, resolve them where it holds no more; returns {"opened", "resolved"}.
+
+    A rule's first evaluation opens its alerts silently: nobody is told of what was there before. May run twice, or in two
+    processes at once. A rule that cannot be used keeps its error, and its alerts as they are.
+    """
+    at = at or timezone.localdate()
+    compiled = list(filter(None, (_compile(rule) for rule in _active(rules))))
+    counts = {"opened": 0, "resolved": 0}
+    if not compiled:
+        return counts
+    frames.acquaint()
+    _, ranges = recalculation.cut(frames.SCORED)
+    for first, last in ranges:
+        inputs = [(one, _holding(one, at, first, last)) for one in compiled]
+        with transaction.atomic(), _by_itself():
+            same = _lock(compiled)
+            for one, holding in inputs:
+                if one.rule.pk not in same:  # changed meanwhile: the next evaluation is its first
+                    continue
+                opened, resolved = _settle(one.rule, holding, at, first, last)
+                counts["opened"] += opened
+                counts["resolved"] += resolved
+    _resolve_strays(compiled, at)
+    with transaction.atomic():
+        AlertRule.objects.filter(pk__in=_lock(compiled), evaluated_at=None).update(
+            evaluated_at=timezone.now()
+        )
+    return counts
+
+
+def _lock(compiled):
+    """Of two processes that look at these rules at once one is first; the other then sees what it has opened.
+
+    Returns the ids of those that still say what was looked at.
+    """
+    looked_at = {one.rule.pk: (one.rule.condition, one.rule.days) for one in compiled}
+    found = (
+        AlertRule.objects.select_for_update(no_key=True).filter(pk__in=looked_at, active=True).order_by("pk")
+    )
+    said = found.values_list("pk", "condition", "days")
+    return {pk for pk, *rest in said if tuple(rest) == looked_at[pk]}
+
+
+def _active(rules):
+    found = AlertRule.objects.filter(active=True).order_by("pk")
+    return found if rules is None else found.filter(pk__in=[rule.pk for rule in rules])
+
+
+def _by_itself():
+    """In nobody's name, unless somebody asked for it."""
+    who = actor()
+    return acting(label=who.label if who.id else "alerts", reason=who.reason)
+
+
+def _compile(rule):
+    error = "; ".join(problems(rule.condition, days=rule.days))
+    if error != rule.error:
+        AlertRule.objects.filter(pk=rule.pk).update(error=error)
+    if error:
+        return None
+    document = _document(rule.condition)
+    return _Compiled(rule, document, frozenset(_used(document)))
+
+
+def _holding(one, at, first, last):
+    """{account: {term: value as text}} of the accounts of a range on which a rule's condition holds."""
+    inputs = _inputs(one, at, first, last)
+    result = engine.evaluate(one.document, inputs, at)
+    found = inputs.filter(result["segment"] == "yes")
+    texts = found.select("id", *(pl.col(name).cast(pl.String) for name in sorted(one.used)))
+    return {row.pop("id"): row for row in texts.iter_rows(named=True)}
+
+
+def _inputs(one, at, first, last):
+    known = {"first": first, "last": last}
+    document = one.document
+    facts = frames.facts([name for name in document.facts if name != LEAD], at=at, **known)
+    blocked = pl.lit(None, pl.String)
+    if "foreign" in facts.columns:  # money in another currency is no money we can compare
+        blocked = pl.format("currency:{}", facts["foreign"])
+    frame = facts.select(pl.exclude("churned", "foreign")).with_columns(blocked=blocked)
+    if LEAD in one.used:
+        frame = frame.join(_lead_days(**known), on="id", how="left", maintain_order="left")
+    for key, active in _layers().items():
+        mine = {name for name in one.used if _layer_of(name) == key}
+        if mine:
+            frame = frame.join(_said(active, key, **known), on="id", how="left", maintain_order="left")
+    then = at - timedelta(days=one.rule.days or 0)
+    for name in sorted(name for name in one.used if name.startswith(BEFORE)):
+        frame = frame.join(
+            _before(name, then, frame["id"], **known), on="id", how="left", maintain_order="left"
+        )
+    types = document.schema
+    return frame.select("id", "blocked", *(pl.col(name).cast(types[name]) for name in document.inputs))
+
+
+def _said(active, key, *, first, last):
+    """What the stored evaluation of a segmentation says, with the names conditions use."""
+    dimensions = [dimension.key for dimension in run_rules.document_of(active.pk).dimensions]
+    found = frames.scores(
+        active.layer_id, first=first, last=last, dimensions=dimensions, definition=active.pk
+    )
+    names = {"label": f"label.{key}", "composite": f"composite.{key}"}
+    names |= {f"score.{one}": f"score.{key}.{run_rules.spoken(one)}" for one in dimensions}
+    return found.rename(names)
+
+
+def _lead_days(*, first, last):
+    """How many days before the renewal work on it starts, by the treatment of the primary segment in force."""
+    return frames.read(
+        """select z.account_id, t.renewal_lead_days from segmentation_assignment z
+             join segmentation_layer l on l.id = z.layer_id and l."primary"
+             join segmentation_segment g on g.id = z.effective_id
+             join segmentation_treatment t on t.id = g.treatment_id
+            where z.account_id between %(first)s and %(last)s and z.product_id is null""",
+        {"id": pl.Int64, LEAD: pl.Int64},
+        {"first": first, "last": last},
+    )
+
+
+def _before(name, then, ids, *, first, last):
+    """What a term was at the end of a day: labels by the moves, facts by the account's history. Columns `id`, name."""
+    term = name.removeprefix(BEFORE)
+    if key := _layer_of(name):
+        layer = next(one for one in Layer.objects.all() if run_rules.spoken(one.key) == key)
+        keys = dict(layer.segments.values_list("id", "key"))
+        found = frames.before(layer.pk, ids.to_list(), at=then + timedelta(days=1))
+        segment = pl.col("segment").replace_strict(keys, default=None, return_dtype=pl.String)
+        return found.select("id", segment.alias(name))
+    boolean = "::int" if catalogue.TYPES[term] == "boolean" else ""
+    return frames.read(
+        f"""select distinct on (h.id) h.id, h."{term}"{boolean} from accounts_historicalaccount h
+             where h.id between %(first)s and %(last)s and h.history_date < %(until)s
+             order by h.id, h.history_date desc, h.history_id desc""",
+        {"id": pl.Int64, name: catalogue.dtype(term)},
+        {"first": first, "last": last, "until": _end_of(then)},
+    )
+
+
+def _end_of(day):
+    """The first moment after a day in the organisation's zone."""
+    morning = timezone.datetime.combine(day + timedelta(days=1), timezone.datetime.min.time())
+    return timezone.make_aware(morning)
+
+
+def _settle(rule, holding, at, first, last):
+    """Open what is new and resolve what has ended in a range; returns how many of each."""
+    unresolved = rule.alerts.exclude(status=_STATUS.RESOLVED)
+    there = {one.account_id: one for one in unresolved.filter(account_id__gte=first, account_id__lte=last)}
+    silent = rule.evaluated_at is None
+    new = [
+        Alert(rule=rule, account_id=account, silent=silent, opened_on=at, evidence=evidence)
+        for account, evidence in holding.items()
+        if account not in there
+    ]
+    made = bulk_create_with_history(new, Alert, default_change_reason=rule.name) if new else []
+    if made and not silent:
+        _tell(rule, made)
+    ended = [one.pk for account, one in there.items() if account not in holding]
+    return len(made), _resolve(unresolved.filter(pk__in=ended), at, rule.name) if ended else 0
+
+
+def _tell(rule, alerts):
+    who = actor()
+    Event.objects.bulk_create(
+        Event(
+            kind="alert_opened",
+            account_id=one.account_id,
+            about="alert",
+            about_id=one.pk,
+            text=f"{rule.name}.",
+            reason=rule.description,
+            data={"audience": rule.audience, "urgent": rule.urgent, "evidence": one.evidence},
+            actor=who.id,
+            actor_label=who.label,
+            channel=who.channel,
+        )
+        for one in alerts
+    )
+
+
+def _resolve(unresolved, at, reason=""):
+    """Resolve these, however many: as they are once nobody can acknowledge them meanwhile. Returns how many."""
+    rows = list(unresolved.select_for_update().order_by("pk"))
+    for one in rows:
+        one.status, one.resolved_on = _STATUS.RESOLVED, at
+    fields = ["status", "resolved_on"]
+    bulk_update_with_history(rows, Alert, fields, batch_size=BATCH, default_change_reason=reason)
+    return len(rows)
+
+
+def _resolve_strays(compiled, at):
+    """Alerts of accounts that are evaluated no more: they have left, or were excluded."""
+    scored = Account.objects.scored()
+    rules = [one.rule.pk for one in compiled]
+    strays = Alert.objects.filter(rule__in=rules).exclude(status=_STATUS.RESOLVED).exclude(account__in=scored)
+    with transaction.atomic(), _by_itself():
+        _resolve(strays, at)
+
+
+def told(evidence):
+    """The evidence of an alert in words: [(term, value)]."""
+    return [(_term(name), value if value is not None else "–") for name, value in sorted(evidence.items())]
+
+
+def _term(name):
+    if name == LEAD:
+        return "Renewal work starts, days before"
+    if name.startswith(BEFORE):
+        return f"{term_label(name.removeprefix(BEFORE))}, before"
+    return term_label(name)
+
+
+# -- what people do
+
+
+@verb
+def acknowledge(alert, *, by, note=""):
+    """Say that somebody has seen to it. Once acknowledged it stays so until the rule holds no more."""
+    permissions.check(permissions.acknowledge_alert(alert, by=by))
+    held = Alert.objects.select_for_update(of=["self"]).get(pk=alert.pk)
+    if held.status == _STATUS.ACKNOWLEDGED and held.acknowledged_by == by.pk:
+        return held  # a second click
+    if held.status != _STATUS.OPEN:
+        raise Refused("alert_not_open", status=held.get_status_display())
+    with acting(by=by, reason=note.strip()):
+        held.status, held.note, held.acknowledged_at = _STATUS.ACKNOWLEDGED, note.strip(), timezone.now()
+        held.acknowledged_by, held.acknowledged_by_label = by.pk, by.get_username()
+        held.save()
+        events.record(
+            "alert_acknowledged",
+            f"{held.rule.name}: acknowledged.",
+            account=held.account,
+            about=held,
+            reason=held.note,
+        )
+    return held
+
+
+@verb
+def save_rule(rule, *, by):
+    """Store an alert rule, new or changed. Refused where its condition cannot be used.
+
+    A condition that changes is evaluated silently once: its alerts begin anew.
+    """
+    permissions.check(permissions.manage_alerts(by=by))
+    if found := problems(rule.condition, days=rule.days):
+        raise Refused("alert_condition_unusable", problem=found[0])
+    with acting(by=by, reason=actor().reason):
+        before = AlertRule.objects.select_for_update().filter(pk=rule.pk).first()
+        if before and (before.condition, before.days) != (rule.condition, rule.days):
+            rule.evaluated_at = None
+        rule.error = ""
+        rule.save()
+    return rule
+
+
+def load_shipped():
+    """The alert rules that come with Demarc, where they are not there yet; returns how many were made."""
+    made = 0
+    for one in SHIPPED:
+        _, created = AlertRule.objects.get_or_create(key=one["key"], defaults=one)
+        made += created
+    return made
+
+
+def holding_now(rule, at=None):
+    """On how many accounts a rule, saved or not, holds today, and on up to ten of them which: (count, [Account])."""
+    at, found = at or timezone.localdate(), []
+    document = _document(rule.condition)
+    one = _Compiled(rule, document, frozenset(_used(document)))
+    _, ranges = recalculation.cut(frames.SCORED)
+    for first, last in ranges:
+        found += _holding(one, at, first, last)
+    return len(found), list(Account.objects.filter(pk__in=found[:10]))

@@ -1,0 +1,404 @@
+"""The board of tier changes: what waits for whom, in lanes, read with the same number of queries however much there is."""
+
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time
+from decimal import Decimal
+from fractions import Fraction
+
+from django.db.models import Count, F, Max, Q, Sum
+from django.utils import timezone
+
+from accounts.catalogue import FACTS
+from accounts.models import Account, Usage
+from accounts.revenue import with_arr
+from core.organisation import organisation
+from governance.changes import loads
+from governance.models import ApprovalRequest, Transition
+from governance.signoff.deciders import Desk
+from segmentation.models import Layer, Run
+from segmentation.reading import spelling
+
+CARDS = 8  # in a lane; all of them are in the list
+Status = Transition.Status
+_RELATED = [
+    "account__csm",
+    "layer",
+    "from_segment",
+    "to_segment__treatment__service_model",
+    "giver",
+    "receiver",
+]
+_RELATED += ["request"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which tier changes are looked at. csm: an id, "none", or ""; user: whoever wants only their own (as CSM), or None."""
+
+    layer: Layer | None = None
+    direction: str = ""
+    csm: str = ""
+    user: object = None
+
+    def __bool__(self):
+        return any((self.layer, self.direction, self.csm, self.user))
+
+    def of(self, transitions):
+        """The queryset, narrowed."""
+        if self.layer:
+            transitions = transitions.filter(layer=self.layer)
+        if self.direction:
+            transitions = transitions.filter(direction=self.direction)
+        if self.csm == "none":
+            transitions = transitions.filter(account__csm=None)
+        elif self.csm:
+            transitions = transitions.filter(Q(account__csm=self.csm) | Q(receiver=self.csm))
+        if self.user:
+            transitions = transitions.filter(Q(account__csm__user=self.user) | Q(receiver__user=self.user))
+        return transitions
+
+
+def to_decide(asked=None):
+    """Flagged ones that nothing holds, the most revenue first: what triage goes through."""
+    flagged = (asked or Asked()).of(Transition.objects.filter(status=Status.FLAGGED, held_for=""))
+    return flagged.order_by(F("arr").desc(nulls_last=True), "id")
+
+
+def held(asked=None):
+    """Those that wait for a day or for somebody else before anybody decides."""
+    return (asked or Asked()).of(Transition.objects.open().exclude(held_for=""))
+
+
+# -- one tier change
+
+
+@dataclass(frozen=True)
+class Card:
+    """A tier change as the board tells it.
+
+    arr: today's. changed: [(what, then, now)]. gives, takes: the loads.Load of the CSM there is, and of the receiver.
+    """
+
+    one: Transition
+    today: date
+    arr: Decimal | None
+    changed: list = field(default_factory=list)
+    gives: loads.Load | None = None
+    takes: loads.Load | None = None
+
+    @property
+    def currency(self):
+        return self.one.account.currency or organisation().currency
+
+    @property
+    def up(self):
+        return self.one.direction == "up"
+
+    @property
+    def stays(self):
+        """The CSM stays."""
+        return self.one.receiver_id in (None, self.one.account.csm_id)
+
+    @property
+    def over(self):
+        """The receiver would have more accounts than the band allows."""
+        one = self.takes
+        return bool(one and one.high and one.expected > one.high)
+
+    @property
+    def ticked(self):
+        return sum(bool(line.get("done")) for line in self.one.checklist)
+
+    @property
+    def share(self):
+        return Fraction(self.ticked, len(self.one.checklist)) if self.one.checklist else None
+
+    @property
+    def day(self):
+        """The how manieth day of joint coverage it is, the first one being 1."""
+        return (self.today - self.one.joint_from).days + 1
+
+    @property
+    def late(self):
+        return self.one.status == Status.JOINT and self.one.joint_until <= self.today
+
+    @property
+    def covered(self):
+        """How much of the joint coverage has passed."""
+        return min(Fraction(1), Fraction(max(self.day - 1, 0), max(self.one.joint_days, 1)))
+
+    @property
+    def lacks(self):
+        return lacks(self.one)
+
+    @property
+    def why(self):
+        """Why it was flagged, where no changed fact tells."""
+        if self.one.origin != Transition.Origin.RULES:
+            return self.one.get_origin_display()
+        return "The rules changed" if self.one.why == "definition" else "The customer changed"
+
+
+def lacks(one):
+    """What a plan under way still lacks, as words: [`2 of 4 to do`, `customer not told`]."""
+    undone = sum(not line.get("done") for line in one.checklist)
+    found = [f"{undone} of {len(one.checklist)} to do"] if undone else []
+    if not one.success_plan:
+        found.append("success plan missing")
+    if one.notice and not one.noticed_on:
+        found.append("customer not told")
+    return found
+
+
+def cards(transitions, *, today):
+    """[Card] of these tier changes, in their order; five queries."""
+    return cards_of(transitions.select_related(*_RELATED).defer("request__content"), today=today)
+
+
+def cards_of(rows, *, today):
+    """The same of tier changes that have been read with what belongs to them; four queries."""
+    rows = list(rows)
+    ids = [one.account_id for one in rows]
+    people = {csm.pk: csm for one in rows for csm in (one.account.csm, one.receiver) if csm}
+    loaded = loads.loads(people.values())
+    arr = dict(with_arr(Account.objects.filter(pk__in=ids), today).order_by().values_list("pk", "arr_now"))
+    usage = {one.account_id: one for one in Usage.objects.filter(account__in=ids, product=None)}
+    return [
+        Card(
+            one,
+            today,
+            arr.get(one.account_id),
+            changed(one, arr.get(one.account_id), usage.get(one.account_id)),
+            loaded.get(one.account.csm_id),
+            _beside_band(loaded.get(one.receiver_id), one.to_segment),
+        )
+        for one in rows
+    ]
+
+
+def _beside_band(load, segment):
+    """The load beside the band of what serves the segment; the load alone where that is not known."""
+    model = segment.treatment and segment.treatment.service_model
+    if load is None or model is None:
+        return load
+    return replace(load, low=model.accounts_per_csm_min, high=model.accounts_per_csm_max)
+
+
+def changed(one, arr, usage):
+    """[(what, then, now)]: the facts the rules look at that are not what they were when the segment in force was given."""
+    found = []
+    for name, then in (one.evidence.get("was") or {}).items():
+        if name not in FACTS or (FACTS[name].sql and name != "arr"):  # derived: not held as such
+            continue
+        if name == "arr":
+            now = arr
+        elif hasattr(Account, name):
+            now = getattr(one.account, name)
+        elif hasattr(Usage, name):
+            now = usage and getattr(usage, name)
+        else:
+            continue
+        if _text(now) != then and not _equal(now, then):
+            currency = one.account.currency
+            now = spelling.spelt(name, now, currency) if now is not None else "not known"
+            found.append((name, FACTS[name].label, spelling.spelt(name, _read(name, then), currency), now))
+    found.sort(key=lambda row: row[0] != "arr")
+    return [tuple(rest) for _, *rest in found]
+
+
+def _read(name, text):
+    """What a fact's text in the evidence of a move stands for."""
+    kind = FACTS[name].type
+    if kind == "date":
+        return date.fromisoformat(text)
+    if kind == "boolean":
+        return text == "true"
+    return text if kind == "text" else Decimal(text)
+
+
+def _text(value):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else str(value)
+
+
+def _equal(now, then):
+    try:
+        return now is not None and Decimal(str(now)) == Decimal(then)
+    except ArithmeticError:
+        return False
+
+
+# -- the lanes
+
+
+@dataclass(frozen=True)
+class Lane:
+    """`count` tier changes (or requests, `Ask`s) of which `cards` are shown."""
+
+    key: str
+    name: str
+    count: int
+    cards: list
+
+    @property
+    def left_out(self):
+        return self.count - len(self.cards)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request that waits, and its tier changes: `names` of the first, how many, which way."""
+
+    request: ApprovalRequest
+    count: int
+    directions: list  # [(from, to, how many)]
+    account: Account | None  # where it is about one
+    parts: list  # deciders.Part
+    nobody: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Flagged ones that go the same way, and can be planned together."""
+
+    layer: str  # its key
+    direction: str
+    to: str  # key of the segment
+    segment: str  # its name
+    count: int
+
+
+@dataclass(frozen=True)
+class Board:
+    lanes: list
+    flagged: int
+    to_decide: int
+    arr: Decimal
+    foreign: int  # of those to decide, accounts in another currency, whose ARR is not in the sum
+    held: list  # [(what they wait for, how many)]
+    group: Group | None
+    done: dict  # up, down, median (days, None where there is none)
+    as_of: date | None  # of the last recalculation
+
+    @property
+    def held_count(self):
+        return sum(count for _, count in self.held)
+
+    @property
+    def held_flagged(self):
+        return self.flagged - self.to_decide
+
+    @property
+    def anything(self):
+        return bool(self.held or self.done["count"] or any(lane.count for lane in self.lanes))
+
+
+def board(asked, *, at):
+    """The Board as of the moment `at`."""
+    today = timezone.localdate(at)
+    found = asked.of(Transition.objects.open())
+    counts = found.values("status", "held_for").order_by().annotate(n=Count("pk"))
+    counts = {(row["status"], row["held_for"]): row["n"] for row in counts}
+    waiting = to_decide(asked)
+    ours = Q(account__currency__in=["", organisation().currency])
+    sums = waiting.order_by().aggregate(arr=Sum("arr", filter=ours), foreign=Count("pk", filter=~ours))
+
+    def count(status):
+        return sum(n for (one, _), n in counts.items() if one == status)
+
+    decide = counts.get((Status.FLAGGED, ""), 0)
+    planned = found.filter(status=Status.PLANNED).order_by("-planned_at", "id")
+    joint = found.filter(status=Status.JOINT).order_by("joint_until", "id")
+    asks, requests = _asks(asked, at)
+    on_flagged, on_planned, on_joint = _lanes([waiting, planned, joint], today)
+    lanes = [
+        Lane("flagged", "Flagged", decide, on_flagged),
+        Lane("planned", "Planned", count(Status.PLANNED), on_planned),
+        Lane("awaiting", "Awaiting approval", requests, asks),
+        Lane("joint", "Joint coverage", count(Status.JOINT), on_joint),
+    ]
+    labels = dict(Transition.Hold.choices)
+    return Board(
+        lanes=lanes,
+        flagged=count(Status.FLAGGED),
+        to_decide=decide,
+        arr=sums["arr"] or Decimal(0),
+        foreign=sums["foreign"],
+        held=sorted(_held(counts, labels), key=lambda row: (-row[1], row[0])),
+        group=_group(waiting),
+        done=done(asked, today),
+        as_of=Run.objects.filter(status="finished").aggregate(at=Max("as_of"))["at"],
+    )
+
+
+def _lanes(lanes, today):
+    """The first [Card] of each lane. The ids first: what belongs to them is joined to these few, once for all lanes."""
+    ids = [list(lane.values_list("pk", flat=True)[:CARDS]) for lane in lanes]
+    told = cards(Transition.objects.filter(pk__in=[pk for lane in ids for pk in lane]), today=today)
+    found = {card.one.pk: card for card in told}
+    return [[found[pk] for pk in lane if pk in found] for lane in ids]
+
+
+def _held(counts, labels):
+    reasons = {}
+    for (_, hold), n in counts.items():
+        if hold:
+            reasons[labels[hold]] = reasons.get(labels[hold], 0) + n
+    return list(reasons.items())
+
+
+def _group(waiting):
+    """The largest group of at least two; None where there is none."""
+    groups = waiting.order_by().values_list("layer__key", "direction", "to_segment__key", "to_segment__name")
+    groups = groups.annotate(n=Count("pk"))
+    first = groups.filter(n__gt=1).order_by("-n", "layer__key", "to_segment__key").first()
+    return Group(*first) if first else None
+
+
+def _asks(asked, at):
+    """([Ask] shown, how many requests there are)."""
+    waiting = asked.of(Transition.objects.filter(status=Status.AWAITING, request__isnull=False))
+    rows = waiting.order_by().values("request").annotate(n=Count("pk"), account=Max("account"))
+    counts = {row["request"]: row for row in rows}
+    requests = list(ApprovalRequest.objects.filter(pk__in=counts).order_by("due_at", "id")[:CARDS])
+    ways = {}
+    moves = waiting.filter(request__in=requests).order_by()
+    moves = moves.values_list("request", "from_segment__name", "to_segment__name").annotate(n=Count("pk"))
+    for request, *way in moves.order_by("-n", "from_segment__name", "to_segment__name"):
+        ways.setdefault(request, []).append(tuple(way))
+    single = [row["account"] for row in rows if row["n"] == 1]
+    accounts = Account.objects.select_related("csm").in_bulk(single)
+    desk = Desk(requests, at=at)
+    asks = [
+        Ask(
+            one,
+            counts[one.pk]["n"],
+            ways.get(one.pk, []),
+            accounts.get(counts[one.pk]["account"]) if counts[one.pk]["n"] == 1 else None,
+            desk.parts(one),
+            desk.nobody_can(one) if one.status == "pending" else "",
+        )
+        for one in requests
+    ]
+    return asks, len(counts)
+
+
+def quarter(today):
+    """The first day of the calendar quarter."""
+    return date(today.year, (today.month - 1) // 3 * 3 + 1, 1)
+
+
+def done(asked, today):
+    """What was carried out this quarter: how many up and down, and the median of days from flagged to done."""
+    start = timezone.make_aware(datetime.combine(quarter(today), time.min))
+    ended = asked.of(Transition.objects.filter(status=Status.DONE, ended_at__gte=start))
+    rows = list(ended.order_by().values_list("direction", "flagged_at", "ended_at"))
+    days = sorted((ended_at - flagged_at).days for _, flagged_at, ended_at in rows)
+    return {
+        "up": sum(direction == "up" for direction, *_ in rows),
+        "down": sum(direction == "down" for direction, *_ in rows),
+        "count": len(rows),
+        "median": days[len(days) // 2] if days else None,
+        "since": quarter(today),
+    }

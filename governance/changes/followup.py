@@ -1,0 +1,204 @@
+"""Tier changes without a person: after a recalculation, and on the day that comes."""
+
+import logging
+
+from django.db import connection, transaction
+from django.db.models import Q
+
+from accounts import catalogue
+from core.locking import locked
+from core.refusals import Refused
+from core.wording import day
+from governance import chores
+from governance.changes import crossings
+from governance.changes.transition_requests import back_to_plan, known_of, leave_requests, start
+from governance.changes.transition_steps import (
+    RELATED,
+    Hold,
+    Status,
+    acting_for,
+    end,
+    go,
+    held_refusal,
+    locked_rows,
+    tell,
+)
+from governance.changes.transitions import unfinished
+from governance.models import ApprovalRequest, Event, FollowedRun, Transition
+from governance.signoff.deciders import Desk
+from segmentation.evaluation import causes
+from segmentation.models import Cause, Layer, Run, RunLayer
+
+log = logging.getLogger(__name__)
+
+
+def follow_ended():
+    """Look at what the recalculations changed that have ended and that nobody has looked at; returns how many there were."""
+    seen = FollowedRun.objects.values("run")
+    ended = Run.objects.exclude(status=Run.Status.RUNNING).exclude(pk__in=seen).order_by("pk")
+    return sum(follow(run) is not None for run in ended)
+
+
+def follow(run):
+    """Bring tier changes in step with what a recalculation that has ended says; {layer key: figures}, once.
+
+    None where it was done before, or somebody does it just now. A layer that was recalculated again is left to that run.
+    What a day has brought already stays, where the run's clock is before that day.
+    """
+    with transaction.atomic():
+        ended = Run.objects.exclude(status=Run.Status.RUNNING).filter(pk=run.pk)
+        run = ended.select_for_update(skip_locked=True, no_key=True).first()
+        if run is None or FollowedRun.objects.filter(run=run.pk).exists():
+            return None
+        layers = _last_of(run)
+        for layer in layers:
+            crossings.lock(layer)
+        at = max(run.as_of, chores.last(chores.TIER_CHANGES) or run.as_of)
+        counts = {layer.key: vars(flag(layer, at, run=run)) for layer in layers}
+        FollowedRun.objects.create(run=run.pk, counts=counts)
+    return counts
+
+
+def _last_of(run):
+    later = RunLayer.objects.filter(run__gt=run.pk, run__status=Run.Status.FINISHED, running=False)
+    return list(_followed().filter(runs__run=run).exclude(pk__in=later.values("layer")).order_by("pk"))
+
+
+def _followed():
+    """The segmentations that need approval, and those that did when something was flagged that is still undecided."""
+    left = Transition.objects.open().exclude(status=Status.JOINT).values("layer")
+    return Layer.objects.filter(Q(policy=Layer.Policy.APPROVAL) | Q(pk__in=left))
+
+
+def flag(layer, at, *, run=None):
+    """Bring the tier changes of a layer in step with what the rules say at the clock `at` (a date). Returns crossings.Seen."""
+    released = _void(layer, at)
+    seen = crossings.flag(layer, at, run=run)
+    seen.closed += released
+    return seen
+
+
+def daily(at):
+    """What goes by dates, on the day `at`: what was held or kept until now, approved for now, or should be complete."""
+    for layer in _followed().order_by("pk"):
+        flag(layer, at)
+    remind(at)
+    start_due(at)
+
+
+def start_due(at):
+    """Start the tier changes that were approved for a day that has come, each by itself; returns how many."""
+    approved = Transition.objects.filter(
+        status=Status.AWAITING, request__status=ApprovalRequest.Status.APPLIED
+    )
+    due = approved.filter(Q(applies_on=None) | Q(applies_on__lte=at)).select_related("layer").order_by("pk")
+    quiet = crossings.quiet(due, at)
+    started, failed = 0, []
+    for one in due:
+        try:
+            started += one.pk not in quiet and _start_late(one, at)
+        except Exception:  # the others start all the same
+            log.exception("The tier change %s could not be started", one.pk)
+            failed.append(one.pk)
+    if failed:
+        raise RuntimeError(f"Tier changes that could not be started: {failed}")
+    return started
+
+
+def _start_late(found, at):
+    try:
+        with transaction.atomic(), acting_for(None, found.request.why):
+            [one] = locked_rows([found])
+            if one.status != Status.AWAITING or one.request.status != ApprovalRequest.Status.APPLIED:
+                return False
+            causes.take(Cause.Kind.DECISION, reason=one.request.why)
+            if not Desk([one.request]).enough(one.request):
+                raise Refused("approvals_do_not_count")
+            if one.held_for:
+                raise held_refusal(one)
+            start(one, at, known_of([one], at)[one.layer_id])
+        return True
+    except Refused as refusal:
+        with transaction.atomic(), acting_for(None, str(refusal)):
+            [one] = locked_rows([found])
+            if one.status == Status.AWAITING and one.held_for != Hold.OVERRIDE:
+                causes.take(Cause.Kind.DECISION, reason=str(refusal))
+                back_to_plan(one, str(refusal))
+        return False
+
+
+def remind(at):
+    """Tell, once, of joint coverage that should have ended; returns of how many."""
+    told = Event.objects.filter(kind="transition_overdue", about="transition").values("about_id")
+    late = Transition.objects.filter(status=Status.JOINT, joint_until__lt=at).exclude(pk__in=told)
+    with transaction.atomic():
+        rows = list(locked(late.select_related(*RELATED)))
+        for one in rows:
+            text = f"{one.account}: joint coverage should have ended on {day(one.joint_until)}."
+            tell(one, "transition_overdue", text, " ".join(unfinished(one, at=at)))
+    return len(rows)
+
+
+# Those that await approval, or their day, and are not what the rules say any more, or whose renewal has moved before it
+# came; an override's are its own.
+_VOID = f"""
+    select t.id, e.status, coalesce(e.reason, case when m.moved then 'The renewal has moved.' end), m.moved
+      from governance_transition t
+      join accounts_account a on a.id = t.account_id
+      left join lateral ({catalogue.SUBSCRIPTION_SUMMARY} where b.account_id = a.id group by b.account_id) s
+        on t.applies_on > %(at)s
+     cross join lateral (select coalesce(t.applies_on > %(at)s
+                                and t.applies_on is distinct from coalesce(a.renewal_date, s.next_end), false) as moved) m
+      join segmentation_assignment z
+        on z.account_id = t.account_id and z.layer_id = t.layer_id and z.product_id is null
+      left join ({crossings.ENDING}) e on e.id = t.id
+     where t.layer_id = %(layer)s and t.status = 'awaiting' and t.origin <> 'override'
+       and (e.id is not null or m.moved
+            or z.computed_id is not null
+               and (z.effective_id, z.computed_id) is distinct from (t.from_segment_id, t.to_segment_id))
+     order by t.id
+"""
+
+
+def _void(layer, at):
+    """Take what is not what the rules say any more out of its request; returns how many tier changes were closed."""
+    known = {"layer": layer.pk, "at": at, "first": 0, "last": 2**63 - 1, "statuses": [Status.AWAITING]}
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_VOID, known)
+            found = {id: said for id, *said in cursor.fetchall()}
+        rows = [
+            one
+            for one in locked_rows(Transition.objects.filter(pk__in=found))
+            if one.status == Status.AWAITING
+        ]
+        if not rows:
+            return 0
+        causes.take(Cause.Kind.RUN, reason="What was asked for is not what the rules say any more")
+        leave_requests(rows)
+        closed = 0
+        for one in locked_rows(rows):
+            status, reason, moved = found[one.pk]
+            if status:
+                one.held_for, one.held_until = Hold.NOTHING, None
+                end(one, status, reason)
+                tell(
+                    one,
+                    "transition_closed",
+                    f"{one.account}: the tier change to {one.to_segment} is closed.",
+                    reason,
+                )
+                closed += 1
+                continue
+            if one.status == Status.AWAITING:  # else the request that was withdrawn did so
+                one.request = None
+                go(one, Status.PLANNED)
+                one.save()
+            if moved:  # else looking for crossings tells what the rules say now
+                tell(
+                    one,
+                    "transition_updated",
+                    f"{one} is back to planning, for the renewal has moved.",
+                    reason,
+                )
+        return closed

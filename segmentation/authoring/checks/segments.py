@@ -1,0 +1,198 @@
+"""Checks of the segments the rules give: who answers for them, how they are served, what they are called."""
+
+import re
+from dataclasses import dataclass
+
+from accounts.quality import figures
+from core.organisation import organisation
+from segmentation import treatments
+from segmentation.authoring.checks.findings import NotRun, found
+from segmentation.models import Definition, Layer, Segment
+
+
+def _of(segment):
+    return {"segment": segment.name, "segments": [segment.key]}
+
+
+def no_treatment(subject):
+    for segment in subject.segments:
+        if segment.treatment is None:
+            yield found(segment.key, **_of(segment))
+
+
+def no_owner(subject):
+    """A role counts: people come and go."""
+    for segment in subject.segments:
+        if segment.owner_id is None and not segment.owner_role.strip():
+            yield found(segment.key, **_of(segment))
+
+
+def no_service_model(subject):
+    _primary(subject)
+    for segment in subject.segments:
+        if segment.treatment is not None and segment.treatment.service_model is None:
+            yield found(segment.key, treatment=segment.treatment.name, **_of(segment))
+
+
+def _primary(subject):
+    if not subject.layer.primary:
+        raise NotRun("Only the primary segmentation needs this.")
+
+
+def decides_nothing(subject):
+    if not subject.layer.decides and any(segment.treatment for segment in subject.segments):
+        yield found("layer", layer=subject.layer.name)
+
+
+def equal_treatments(subject):
+    """Pairs of segments that are served alike in every respect: they may be one group."""
+    served = {}
+    for segment in subject.segments:
+        if segment.treatment is None:
+            continue
+        first = served.setdefault(served_as(segment.treatment), segment)
+        if first is not segment:
+            yield found(
+                f"{first.key}:{segment.key}",
+                segments=[first.key, segment.key],
+                first=first.name,
+                second=segment.name,
+                key=first.key,
+            )
+
+
+def served_as(treatment):
+    """All that a treatment says, whatever it is called."""
+    return tuple(getattr(treatment, name) for name in treatments.FIELDS)
+
+
+def contested_fields(subject):
+    """What another segmentation in use says it decides as well: nobody could tell which answer counts."""
+    mine = set(subject.layer.decides)
+    others = Layer.objects.filter(
+        definitions__status=Definition.Status.ACTIVE, scope=subject.layer.scope
+    ).exclude(pk=subject.layer.pk)
+    for other in others.distinct():
+        for name in treatments.FIELDS:
+            if name in mine and name in other.decides:
+                yield found(
+                    f"{other.key}:{name}",
+                    field=treatments.FIELDS[name].column,
+                    layer=subject.layer.name,
+                    other=other.name,
+                )
+
+
+# A letter, a number or a word that fits any group: nobody can tell from it what to do.
+_CONTAINER = (
+    r"segment|tier|group|class|cluster|category|bucket|level|band|type|cohort|set|grade|label|list|step|stage"
+)
+_ORDINAL = r"[a-z]|[0-9]+|[ivx]+|one|two|three|four|five"
+_NO_PLAY = re.compile(
+    rf"(?:(?:{_CONTAINER})s?[\s_\-#.:]*(?:{_ORDINAL})?|(?:{_ORDINAL})|(?:{_ORDINAL})[\s_\-]*(?:{_CONTAINER})"
+    r"|others?|misc(?:ellaneous)?|rest|default|new(?:[\s_\-]+segment)?|unnamed|untitled|test|tbd|todo|n/a|unknown|none)",
+    re.IGNORECASE,
+)
+
+
+def says_no_play(name):
+    return bool(_NO_PLAY.fullmatch(name.strip()))
+
+
+def nameless(subject):
+    for segment in subject.segments:
+        if says_no_play(segment.name):
+            yield found(segment.key, **_of(segment))
+
+
+def segment_count(subject):
+    """How many segments the primary segmentation has, beside the bands."""
+    _primary(subject)
+    limits, count = organisation(), len(subject.segments)
+    good = f"{limits.check_segments_from} to {limits.check_segments_to}"
+    if count < limits.check_segments_from:
+        why, next = "too few to serve customers differently", "Add a segment that is served in its own way."
+    elif count > limits.check_segments_at_most:
+        why, next = "far more than a team can serve differently", "Merge those that are served alike."
+    elif count > limits.check_segments_to:
+        why, next = "more than a team easily keeps apart", "Merge those that are served alike."
+    else:
+        return
+    yield found(count, count=count, good=good, why=why, next=next)
+
+
+# -- the four tests of a segment
+
+
+@dataclass(frozen=True)
+class Tests:
+    """Whether a segment is worth having: measurable, substantial, accessible, actionable.
+
+    accounts, contacts: how many accounts the rules give it, and how many of those have a CSM; None where nobody looked.
+    channel: where its customers are met; "" where nobody said. like: the segments that are served in the same way.
+    """
+
+    segment: Segment
+    accounts: int | None
+    contacts: int | None
+    channel: str
+    like: tuple
+    minimum: int
+
+    @property
+    def measurable(self):
+        return self.accounts is not None
+
+    @property
+    def substantial(self):
+        return self.accounts is not None and self.accounts >= self.minimum
+
+    @property
+    def accessible(self):
+        return bool(self.channel)
+
+    @property
+    def contact_share(self):
+        return figures.share(self.contacts or 0, self.accounts)
+
+    @property
+    def actionable(self):
+        return self.segment.treatment is not None and not self.like
+
+
+def tests(subject):
+    """The four tests of every segment the rules give."""
+    counted = subject.portfolio is not None and subject.portfolio.accounts and subject.portfolio.counted
+    served = {one.key: one.treatment and served_as(one.treatment) for one in subject.segments}
+    elsewhere = _decided_elsewhere(subject.layer)
+    for segment in subject.segments:
+        like = [
+            other.name
+            for other in subject.segments
+            if other is not segment and served[segment.key] and served[other.key] == served[segment.key]
+        ]
+        yield Tests(
+            segment=segment,
+            accounts=subject.portfolio.counts[segment.key] if counted else None,
+            contacts=subject.portfolio.contacts[segment.key] if counted else None,
+            channel=_channel(segment.treatment) or elsewhere,
+            like=tuple(like),
+            minimum=organisation().check_accounts_per_segment,
+        )
+
+
+def _decided_elsewhere(layer):
+    """`by Service tier`, where another segmentation in use decides the channel; else ""."""
+    if layer is None or "channel" in layer.decides:
+        return ""
+    others = Layer.objects.filter(decides__contains=["channel"], definitions__status=Definition.Status.ACTIVE)
+    other = others.exclude(pk=layer.pk).order_by("-primary", "position", "key").first()
+    return f"by {other}" if other else ""
+
+
+def _channel(treatment):
+    """What the treatment says, else its service model."""
+    if treatment is None:
+        return ""
+    model = treatment.service_model
+    return treatment.channel or (getattr(model, treatments.FIELDS["channel"].model) if model else "")

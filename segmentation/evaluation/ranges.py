@@ -1,0 +1,163 @@
+"""What the engine is given: a range of accounts at a clock, their facts, and what layers say of them."""
+
+import polars as pl
+
+from accounts import catalogue
+from segmentation import scopes
+from segmentation.evaluation import frames
+from segmentation.evaluation.run_rules import accounts_of, document_of, spoken
+from segmentation.models import Definition
+from segmentation.scopes import GONE
+
+
+class Range:
+    """A range of accounts at a clock: their facts, read once for all layers, and what layers say of them.
+
+    besides: facts that are read beside those the rules use.
+    """
+
+    def __init__(self, layers, *, at, first, last, which=None, besides=()):
+        self.layers, self.at, self.first, self.last, self.besides = layers, at, first, last, besides
+        self.which = which or accounts_of(layer.document for layer in layers)
+        self._facts, self._said, self._digests, self._standing = {}, {}, {}, {}
+        self._partly = set()  # layers that said something of some accounts only
+
+    def facts(self, scope):
+        if scope not in self._facts:
+            documents = [layer.document for layer in self.layers if layer.scope == scope]
+            names = [*(fact for document in documents for fact in document.facts), *self.besides]
+            names = dict.fromkeys(names)
+            self._facts[scope] = self._read(names, scope)
+        return self._facts[scope]
+
+    def _read(self, names, scope):
+        known = {"at": self.at, "first": self.first, "last": self.last}
+        return frames.facts(names, which=self.which, scope=scope, **known)
+
+    def inputs(self, layer, document=None, standing=None):
+        """The engine's frame for a layer: facts, the account's state on it, and labels and scores of others.
+
+        document: other rules than the layer's own, such as those before.
+        """
+        document = document or layer.document
+        facts = self.facts(layer.scope)
+        if not set(document.facts) <= set(facts.columns):
+            facts = self._read(document.facts, layer.scope)
+        if "churned" not in document.includes and self.which == frames.SCORED_OR_CHURNED:
+            facts = facts.filter(~pl.col("churned"))
+        frame = frame_for(document, facts, layer.scope)
+        if document.stays:
+            frame = frame.join(
+                self._before(layer, standing), on=layer.keys, how="left", maintain_order="left"
+            )
+        if document.declared:
+            declared = frames.declared(layer.id, at=self.at, first=self.first, last=self.last)
+            frame = frame.join(declared, on="id", how="left", maintain_order="left")
+        for key in document.layers:
+            frame = frame.join(self._terms(document, key), on="id", how="left", maintain_order="left")
+        return frame
+
+    def standing(self, layer):
+        """What is in force on a layer, as `frames.standing`; read once for all layers, first for those that look back."""
+        stays = layer.document.stays
+        if stays not in self._standing:
+            some = [one for one in self.layers if one.document.stays == stays]
+            parts = scopes.parts_of(one.scope for one in some)
+            known = {"first": self.first, "last": self.last, "parts": parts, "since": stays}
+            self._standing[stays] = frames.standings([one.id for one in some], **known)
+        found = self._standing[stays][layer.id]
+        others = set(scopes.parts_of(scopes.SCOPES.values())) - set(layer.keys)
+        return found.select(pl.exclude(others))
+
+    def unchanged(self, layer, result):
+        """What is in force, as `standing`, where the whole range was evaluated as before; else None: it has to be read."""
+        if layer.scope.several or layer.document.stays:  # no one label to add up, or read already
+            return None
+        count, digest, differing = self._digest(layer)
+        if (count, digest) != (len(result), result["fingerprint"].bitwise_xor()):
+            return None
+        found = result.select("id", old_effective="computed", old_fingerprint="fingerprint")
+        if not differing:
+            return found
+        schema = {"id": pl.Int64, "other": pl.Int64}
+        others = pl.DataFrame(list(differing.items()), schema=schema, orient="row").with_columns(differs=True)
+        found = found.join(others, on="id", how="left", maintain_order="left")
+        effective = pl.when("differs").then("other").otherwise("old_effective")
+        return found.select("id", old_effective=effective, old_fingerprint="old_fingerprint")
+
+    def _digest(self, layer):
+        which = accounts_of([layer.document])
+        if which not in self._digests:
+            layers = [one.id for one in self.layers if accounts_of([one.document]) == which]
+            known = {"first": self.first, "last": self.last, "which": which}
+            self._digests[which] = frames.digests(layers, **known)
+        return self._digests[which].get(layer.id, (0, None, {}))
+
+    def _before(self, layer, standing):
+        """`previous` and `days_in_stage`: what was in force before the clock, so that a second evaluation says the same."""
+        if standing is None and layer.document.stays:
+            standing = self.standing(layer)
+        if standing is None:  # the rules before it looked back, and its own do not
+            known = {"first": self.first, "last": self.last, "parts": layer.scope.parts}
+            standing = frames.standing(layer.id, since=True, **known)
+        now = standing.select(*layer.keys, segment="old_effective", since="old_effective_since")
+        moved = now.filter(pl.col("since") >= self.at)
+        rest = now.filter(pl.col("since") < self.at)
+        if len(moved):
+            accounts = moved["id"].unique().to_list()
+            then = frames.before(layer.id, accounts, at=self.at, parts=layer.scope.parts)
+            kept = then.join(moved, on=layer.keys, how="semi").select(rest.columns)
+            rest = pl.concat([rest, kept])
+        names = {id: key for key, id in layer.segments.items()}
+        previous = pl.col("segment").replace_strict(names, default=None, return_dtype=pl.String)
+        days = (pl.lit(self.at, pl.Date) - pl.col("since")).dt.total_days()
+        rest = rest.filter(pl.col("segment").is_not_null())
+        return rest.select(*layer.keys, previous=previous, days_in_stage=days)
+
+    def said(self, layer, decided):
+        """Keep what a layer says, for those that read it: nobody reads one that says several things of an account."""
+        if layer.scope.several:
+            return
+        names = {id: key for key, id in layer.segments.items()}
+        label = pl.col("effective").replace_strict(names, default=None, return_dtype=pl.String)
+        scores = [f"score.{dimension.key}" for dimension in layer.document.dimensions]
+        said = decided.select("id", "composite", *scores, label=label)
+        self._said[layer.name] = said
+        if accounts_of([layer.document]) != self.which:
+            self._partly.add(layer.name)
+
+    def _terms(self, document, key):
+        """What a document reads of another layer, by account: as evaluated in this pass, else as stored."""
+        if key not in self._said:
+            self._said[key] = self._stored(key)
+        elif key in self._partly:  # who has left is not evaluated there, and keeps the label that is in force
+            rest = self._stored(key).join(self._said[key], on="id", how="anti")
+            self._said[key] = pl.concat([self._said[key], rest], how="diagonal")
+            self._partly.remove(key)
+        said, columns = self._said[key], []
+        for name in (name for name, layer in document.others.items() if layer == key):
+            part, _, *dimension = name.split(".")
+            column = f"score.{dimension[0]}" if dimension else part
+            known = pl.col(column) if column in said.columns else pl.lit(None)
+            columns.append(known.cast(document.schema[name]).alias(name))
+        return said.select("id", *columns)
+
+    def _stored(self, key):
+        known = {"first": self.first, "last": self.last}
+        active = Definition.objects.filter(status=Definition.Status.ACTIVE).select_related("layer")
+        for one in active:
+            if spoken(one.layer.key) == key:
+                dimensions = [dimension.key for dimension in document_of(one.pk).dimensions]
+                return frames.scores(one.layer_id, dimensions=dimensions, definition=one.pk, **known)
+        return frames.scores(0, dimensions=[], definition=0, **known)  # no such layer: nobody has a label
+
+
+def frame_for(document, facts, scope):
+    """The engine's frame out of a frame of facts: the columns it needs, and who cannot be evaluated at all."""
+    blocked = []
+    if scope.there:
+        blocked.append(pl.when(facts["gone"]).then(pl.lit(GONE)))
+    if catalogue.MONEY_FACTS & set(document.facts):
+        blocked.append(pl.format("currency:{}", facts["foreign"]))
+    frame = facts.select(*scope.columns, *document.facts)
+    return frame.with_columns(blocked=pl.coalesce(blocked)) if blocked else frame

@@ -1,0 +1,506 @@
+"""How customers are served: the lines of one account, what every segment gets, and the people and money it takes.
+
+Each active segmentation decides some fields of a treatment (`Layer.decides`). Where two say the same field, the one that
+stands first counts: the primary one, then by position. The primary segmentation decides the service model, and so who
+looks after how many accounts. A segmentation of products says what is done for each of an account's products: it stands
+beside the answer for the account and contests nothing.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil, floor
+
+from django.db import connection
+from django.db.models import Exists, OuterRef
+
+from accounts import catalogue
+from accounts.models import Csm
+from accounts.quality import figures
+from core.organisation import organisation
+from segmentation import scopes, treatments
+from segmentation.models import Assignment, Definition, Layer, Move, Segment, ServiceModel
+from segmentation.reading import portfolio
+
+_ACTIVE = Definition.objects.filter(layer=OuterRef("pk"), status=Definition.Status.ACTIVE)
+
+
+def deciding_layers(*, of=scopes.ONE_LABEL):
+    """The active segmentations that decide something, the one that counts first first. of: keys of scopes."""
+    layers = Layer.objects.filter(Exists(_ACTIVE), scope__in=of).exclude(decides=[])
+    return sorted(layers, key=order)
+
+
+def order(layer):
+    """Sorts layers as deciding_layers does."""
+    return (not layer.primary, layer.position, layer.key)
+
+
+def contested(layers):
+    """{field name: the layers that decide it}, of those that more than one of these layers decides."""
+    deciding = {name: [layer for layer in layers if name in layer.decides] for name in treatments.FIELDS}
+    return {name: found for name, found in deciding.items() if len(found) > 1}
+
+
+# -- one account
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing a customer gets: what, from which segment of which layer, and what it becomes after an open change.
+
+    `overruled`: (layer, segment, text) of others that decide the field too and say something else.
+    """
+
+    field: treatments.Field
+    text: str
+    layer: Layer
+    segment: Segment
+    becomes: str = ""
+    because: Segment | None = None  # the segment that brings what it becomes
+    overruled: tuple = ()
+
+
+def serve(account, *, at=None, targets=None, layers=None, states=None):
+    """The lines that answer "how do we serve this customer", in the order of the table.
+
+    Now: by the segments in force, each line with what it becomes where another segment is to come: the one that
+    `targets` {layer id: Segment, or None where nothing changes} names, else the one the rules say. On a date: by the
+    segments in force then, as they are served today. Two queries; three on a date.
+
+    layers: as deciding_layers, and states: the account's assignments related as SERVED, from whoever has read them.
+    """
+    layers = deciding_layers() if layers is None else layers
+    if at is not None:
+        held = _held_on(account, layers, at)
+    else:
+        held = _held(layers, _states(account, layers) if states is None else states)
+    coming = (targets or {}) if at is None else {}
+    now = _lines({layer: effective for layer, (effective, _) in held.items()})
+    then = _lines(
+        {layer: coming.get(layer.pk, computed) or effective for layer, (effective, computed) in held.items()}
+    )
+    lines = []
+    for one in treatments.LINES:
+        line, after = now.get(one.name), then.get(one.name)
+        if line is None and after is None:
+            continue
+        if line is None:
+            line = Line(one, "", after.layer, held[after.layer][0] or after.segment)
+        if after is None:
+            lines.append(_becoming(line, "nothing is said", None))
+        elif after.text != line.text:
+            lines.append(_becoming(line, after.text, after.segment))
+        else:
+            lines.append(line)
+    return lines
+
+
+def _becoming(line, text, segment):
+    return Line(line.field, line.text, line.layer, line.segment, text, segment, line.overruled)
+
+
+_SERVED = "treatment__service_model"
+SERVED = (f"effective__{_SERVED}", f"computed__{_SERVED}")
+
+
+def _states(account, layers):
+    return Assignment.objects.filter(account=account, layer__in=layers).select_related(*SERVED)
+
+
+def _held(layers, states):
+    """{layer: (segment in force, segment by the rules)}, in the order of the layers."""
+    found = {state.layer_id: (state.effective, state.computed) for state in states}
+    return {layer: found[layer.pk] for layer in layers if layer.pk in found}
+
+
+def _held_on(account, layers, at):
+    """As _held on a date: the move written last of those dated on or before it."""
+    moves = Move.objects.filter(account_id=account.pk, layer__in=layers, at__lte=at).order_by(
+        "layer_id", "-id"
+    )
+    ids = dict(moves.distinct("layer_id").values_list("layer_id", "to_segment_id"))
+    segments = Segment.objects.select_related(_SERVED).in_bulk([one for one in ids.values() if one])
+    return {layer: (segments.get(ids[layer.pk]),) * 2 for layer in layers if layer.pk in ids}
+
+
+def _lines(labels):
+    """{name: Line} of what these segments give; labels: {layer: segment or None}, what counts first first."""
+    said = {}
+    for name, one in treatments.FIELDS.items():
+        found = [
+            (layer, segment, text)
+            for layer, segment in labels.items()
+            if name in layer.decides and (text := _text(one, segment))
+        ]
+        if found:
+            layer, segment, text = found[0]
+            others = tuple(other for other in found[1:] if other[2] != text)
+            said[name] = Line(one, text, layer, segment, overruled=others)
+    return said | _from_the_model(said)
+
+
+def _text(one, segment):
+    treatment = segment and segment.treatment
+    return one.shown(getattr(treatment, one.name)) if treatment else ""
+
+
+def _from_the_model(said):
+    """The lines a service model says: its own, and those the treatments left to it."""
+    if "service_model" not in said:
+        return {}
+    line = said["service_model"]
+    model = line.segment.treatment.service_model
+    left = {one: one.model for one in treatments.FIELDS.values() if one.model and one.name not in said}
+    texts = {one: _of_the_model(model, one.name) for one in treatments.MODEL}
+    texts |= {one: _of_the_model(model, column) for one, column in left.items()}
+    return {one.name: Line(one, text, line.layer, line.segment) for one, text in texts.items() if text}
+
+
+def _of_the_model(model, column):
+    return model.get_csm_kind_display() if column == "csm_kind" else getattr(model, column)
+
+
+# -- every segment
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the segments of a layer get of one field; `first`: the layer that decides it before this one."""
+
+    field: treatments.Field
+    cells: list  # [(segment, text)]
+    first: Layer | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What one layer decides: its segments and a row per field."""
+
+    layer: Layer
+    segments: list
+    rows: list
+
+    def for_customers(self):
+        """Only what customers may read, what counts, and what is said."""
+        rows = [
+            row
+            for row in self.rows
+            if row.field.customer and row.first is None and any(text for _, text in row.cells)
+        ]
+        return Offer(self.layer, self.segments, rows)
+
+
+def offers(*, for_customers=False):
+    """What every segment gets, one Offer per deciding layer, those of parts of accounts last; three queries.
+
+    For customers: without internal fields, only what counts, and only what is said.
+    """
+    of_accounts = deciding_layers()
+    layers = of_accounts + deciding_layers(of=scopes.SEVERAL_LABELS)
+    segments = {layer.pk: [] for layer in layers}
+    known = Segment.objects.filter(layer__in=layers).select_related(_SERVED, "owner")
+    for segment in known.order_by("position", "key"):
+        segments[segment.layer_id].append(segment)
+    first = {name: found[0] for name, found in contested(of_accounts).items()}
+    found = []
+    for layer in layers:
+        before = first if layer in of_accounts else {}
+        found.append(Offer(layer, segments[layer.pk], list(_rows(layer, segments[layer.pk], before))))
+    if for_customers:
+        found = [offer.for_customers() for offer in found]
+    return [offer for offer in found if offer.rows]
+
+
+def _rows(layer, segments, first):
+    with_models = "service_model" in layer.decides
+    for one in treatments.LINES:
+        if one in treatments.MODEL:
+            if with_models:
+                yield Row(one, [(segment, _of_its_model(segment, one.name)) for segment in segments])
+        elif one.name in layer.decides:
+            left = one.model if with_models else ""
+            cells = [
+                (segment, _text(one, segment) or (left and _of_its_model(segment, left)))
+                for segment in segments
+            ]
+            before = first.get(one.name, layer)
+            yield Row(one, cells, first=None if before == layer else before)
+
+
+def _of_its_model(segment, column):
+    model = segment.treatment and segment.treatment.service_model
+    return _of_the_model(model, column) if model else ""
+
+
+# -- people and money
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Accounts of one service model (None: of segments that name none), and what they pay.
+
+    cost: per year, None where the model does not say what an account costs. least, most: CSMs needed at the upper and at
+    the lower end of the band, exact; most is None where the band has no lower end.
+    """
+
+    model: ServiceModel | None
+    accounts: int
+    arr: Decimal
+
+    @property
+    def cost(self):
+        each = self.model and self.model.cost_to_serve
+        return None if each is None else self.accounts * each
+
+    @property
+    def low(self):
+        return self.model and self.model.accounts_per_csm_min
+
+    @property
+    def high(self):
+        return self.model and self.model.accounts_per_csm_max
+
+    @property
+    def banded(self):
+        return bool(self.low or self.high)
+
+    @property
+    def least(self):
+        return Fraction(self.accounts, self.high) if self.high else Fraction(0)
+
+    @property
+    def most(self):
+        return Fraction(self.accounts, self.low) if self.low else None
+
+    @property
+    def needed(self):
+        return needed([self])
+
+    @property
+    def verdict(self):
+        """(class, words) of the CSMs there are against those needed; None where either is not known."""
+        staff = self.model and self.model.staff
+        if staff is None or not self.banded:
+            return None
+        if staff < ceil(self.least):
+            return ("bad", f"{_number(ceil(self.least) - staff)} too few")
+        if self.most is not None and staff > ceil(self.most):
+            return ("warn", f"{_number(staff - ceil(self.most))} more than needed")
+        return ("ok", "enough")
+
+
+@dataclass(frozen=True)
+class CsmLoad:
+    """What one CSM, or nobody (None), looks after: a Weight per service model."""
+
+    csm: Csm | None
+    weights: list
+
+    @property
+    def accounts(self):
+        return sum(one.accounts for one in self.weights)
+
+    @property
+    def arr(self):
+        return sum(one.arr for one in self.weights)
+
+    @property
+    def verdict(self):
+        """(class, words) against the bands of the service models these accounts are served by."""
+        if self.csm is None:
+            return _nobody(self.weights)
+        if self.csm.kind == Csm.Kind.DIGITAL:
+            return ("", "the programme serves them")
+        banded = [one for one in self.weights if one.banded]
+        if not banded:
+            return ("", "no band is said")
+        if self.csm.kind == Csm.Kind.POOL:
+            number = needed(banded)
+            return (
+                "",
+                f"a pool that takes {number} CSM{'' if number.endswith(' 1') or number == '1' else 's'}",
+            )
+        return _against(banded[0]) if len(banded) == 1 else _against_all(banded)
+
+
+def _nobody(weights):
+    dedicated = [one for one in weights if one.model and one.model.csm_kind == ServiceModel.CsmKind.DEDICATED]
+    missing = sum(one.accounts for one in dedicated)
+    if not missing:
+        return ("", "none needs a CSM of its own")
+    return ("bad", f"{missing:,} should have a CSM of {'its' if missing == 1 else 'their'} own")
+
+
+def _against(weight):
+    """One person with accounts of one service model."""
+    band = f"the band of {weight.model.band}"
+    if weight.high and weight.accounts > weight.high:
+        return ("bad", f"over: {weight.accounts - weight.high:,} more than {band}")
+    if weight.low and weight.accounts < weight.low:
+        return ("warn", f"under: {weight.low - weight.accounts:,} fewer than {band}")
+    return ("ok", f"within {band}")
+
+
+def _against_all(weights):
+    """One person with accounts of several: each account is its share of a CSM's work."""
+    least = sum(one.least for one in weights)
+    most = None if any(one.most is None for one in weights) else sum(one.most for one in weights)
+    if least > 1:
+        return ("bad", f"over: the work of {_tenths(least)} CSMs at least")
+    if most is not None and most < 1:
+        return ("warn", f"under: {_tenths(most)} of a CSM’s work at most")
+    return ("ok", "within the bands together")
+
+
+def needed(weights):
+    """CSMs these accounts take, in words: `2 to 6`, `up to 3`, `4 or more`."""
+    banded = [one for one in weights if one.banded]
+    if not banded:
+        return "–"
+    least = ceil(sum(one.least for one in banded))
+    if any(one.most is None for one in banded):
+        return f"{least:,} or more"
+    most = ceil(sum(one.most for one in banded))
+    if least == most:
+        return f"{most:,}"
+    return f"{least:,} to {most:,}" if least else f"up to {most:,}"
+
+
+def _number(number):
+    return f"{Decimal(number).normalize():,f}"
+
+
+def _tenths(share):
+    """Away from 1, so that what is over never reads as 1.0."""
+    tenths = ceil(share * 10) if share > 1 else floor(share * 10)
+    return f"{tenths / 10:,.1f}"
+
+
+def weigh(counts):
+    """[Weight] per service model, in their order, and one without a model where there are such accounts.
+
+    counts: {id of a segment of the primary layer, or None: (accounts, ARR)}. Two queries.
+    """
+    return _Models().weigh(counts)
+
+
+class _Models:
+    """The service models, and which of them serves a segment; read once."""
+
+    def __init__(self):
+        self.models = list(ServiceModel.objects.all())
+        served = Segment.objects.filter(layer__primary=True, layer__decides__contains=["service_model"])
+        self.of = dict(served.values_list("pk", "treatment__service_model"))
+
+    def weigh(self, counts, *, idle=True):
+        """idle: with the models that serve nobody."""
+        sums = {}
+        for segment, (accounts, arr) in counts.items():
+            model = self.of.get(segment)
+            before = sums.get(model, (0, Decimal(0)))
+            sums[model] = (before[0] + accounts, before[1] + arr)
+        none = (0, Decimal(0))
+        known = [
+            Weight(model, *sums.get(model.pk, none)) for model in self.models if idle or model.pk in sums
+        ]
+        return known + ([Weight(None, *sums[None])] if None in sums else [])
+
+
+@dataclass(frozen=True)
+class Load:
+    """Active customers by service model and by CSM, at a date; `foreign`: accounts whose money is not in the ARR."""
+
+    weights: list
+    csms: list
+    foreign: int
+    counted_at: datetime
+
+    @property
+    def accounts(self):
+        return sum(one.accounts for one in self.weights)
+
+    @property
+    def arr(self):
+        return sum(one.arr for one in self.weights)
+
+    @property
+    def cost(self):
+        known = [one.cost for one in self.weights if one.cost is not None]
+        return sum(known) if known else None
+
+    @property
+    def uncosted(self):
+        """Accounts whose cost nobody has said."""
+        return sum(one.accounts for one in self.weights if one.cost is None)
+
+    @property
+    def needed(self):
+        return needed(self.weights)
+
+    @property
+    def staff(self):
+        known = [one.model.staff for one in self.weights if one.model and one.model.staff is not None]
+        return sum(known) if known else None
+
+
+def load(*, at, after=0):
+    """The Load of active customers; a fixed number of queries. after: see portfolio.kept."""
+    layer = Layer.objects.filter(primary=True).first()
+    counts, counted_at = portfolio.kept(
+        "coverage", lambda: _count(layer, at), layer=layer, at=at, last=portfolio.last_run(layer), after=after
+    )
+    models, by_segment, by_csm = _Models(), {}, {}
+    for (segment, csm), (accounts, arr, _) in counts.items():
+        before = by_segment.get(segment, (0, Decimal(0)))
+        by_segment[segment] = (before[0] + accounts, before[1] + arr)
+        by_csm.setdefault(csm, {})[segment] = (accounts, arr)
+    people = Csm.objects.in_bulk([one for one in by_csm if one])
+    csms = [CsmLoad(people.get(csm), models.weigh(found, idle=False)) for csm, found in by_csm.items()]
+    return Load(
+        weights=models.weigh(by_segment),
+        csms=sorted(csms, key=_urgency),
+        foreign=sum(foreign for _, _, foreign in counts.values()),
+        counted_at=counted_at,
+    )
+
+
+_KINDS = {"bad": 0, "warn": 1, "ok": 2, "": 3}
+
+
+def _urgency(found):
+    """Over the band first, then under, within, and those with none; the most ARR first."""
+    return (_KINDS[found.verdict[0]], -found.arr, str(found.csm or ""), found.csm.pk if found.csm else 0)
+
+
+_HOME = "a.currency in ('', %(currency)s)"
+_OF_PRIMARY = """left join segmentation_assignment z
+                   on z.account_id = a.id and z.layer_id = %(layer)s and z.product_id is null"""
+_COUNT = f"""
+    select z.effective_id, a.csm_id, count(*), coalesce(sum(a.arr) filter (where {_HOME}), 0),
+           count(*) filter (where not {_HOME})
+      from accounts_account a {_OF_PRIMARY}
+     where {figures.ACTIVE}
+     group by 1, 2
+"""
+# ARR of accounts for which none was imported; see portfolio.
+_SUBSCRIPTIONS = f"""
+    select z.effective_id, a.csm_id, sum(b.arr)
+      from accounts_subscription b join accounts_account a on a.id = b.account_id {_OF_PRIMARY}
+     where {catalogue.ACTIVE_NOW} and a.arr is null and {_HOME} and {figures.ACTIVE}
+     group by 1, 2
+"""
+
+
+def _count(layer, at):
+    """{(segment, csm): (accounts, ARR, accounts in another currency)}; reads every account."""
+    known = {"at": at, "layer": layer and layer.pk, "currency": organisation().currency}
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, known)
+        found = {(segment, csm): tuple(rest) for segment, csm, *rest in cursor.fetchall()}
+        cursor.execute(_SUBSCRIPTIONS, known)
+        for segment, csm, arr in cursor.fetchall():
+            accounts, imported, foreign = found.get((segment, csm), (0, Decimal(0), 0))
+            found[segment, csm] = (accounts, imported + arr, foreign)
+    return found

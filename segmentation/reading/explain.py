@@ -1,0 +1,537 @@
+"""Why an account is in its segment: now, or on a date.
+
+Now is the engine on the facts held now, at the clock of the layer's last recalculation. On a date it is the move then in
+force with its evidence: the engine on the facts of that move, under its rules and its clock. The command and the account
+page show the same dictionary; numbers in it are text, so that nothing is lost on the way.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_FLOOR, Decimal
+
+import polars as pl
+from django.db import DataError, transaction
+from django.db.models import prefetch_related_objects
+from django.utils import timezone
+
+from accounts import catalogue
+from core import wording
+from core.refusals import Refused
+from segmentation import scopes
+from segmentation.evaluation import engine, run_rules
+from segmentation.evaluation.ranges import Range
+from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
+from segmentation.reading import provisional
+from segmentation.reading.contributions import Contributions
+from segmentation.reading.next_step import next_step
+from segmentation.reading.spelling import as_text, hundredths, spelt
+from segmentation.rules import reasons, terms
+from segmentation.runs import recalculation
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What an account is on a layer: its Assignment and its last Move (with cause, rules and segments), None where there is none."""
+
+    assignment: Assignment | None
+    move: Move | None
+
+
+def explain(account, layer=None, *, at=None, product=None, standing=None):
+    """Why `account` is where it is on `layer` (default: the primary one), now or on the date `at`.
+
+    product: which of the account's products, on a layer of products. standing: where it is now, from whoever has read
+    it. Returns a JSON-safe dictionary. Raises Refused when the layer has no rules, or nothing was in force on that date.
+    """
+    layer = layer or primary_layer()
+    if layer.scoped.several != (product is not None):
+        raise Refused(
+            "product_needed" if product is None else "product_needless",
+            layer=layer,
+            labels=layer.get_scope_display(),
+        )
+    prefetch_related_objects([layer], "segments")  # asked for several times below
+    if at is None:
+        case = _now(account, layer, product, standing or _standing(account, layer, product))
+    else:
+        case = _then(account, layer, product, at)
+    return case.told()
+
+
+def primary_layer():
+    layer = Layer.objects.filter(primary=True).first()
+    if layer is None:
+        raise Refused("primary_layer_unknown")
+    return layer
+
+
+def in_force(account, layer, at, product=None):
+    """The move in force on a date: the last written one dated on or before it. None before the first."""
+    moves = Move.objects.filter(account_id=account.pk, layer=layer, product=product, at__lte=at)
+    return moves.select_related("cause", "definition", "from_segment", "to_segment").order_by("-id").first()
+
+
+# -- the two cases
+
+
+def _standing(account, layer, product):
+    states = Assignment.objects.filter(account=account, layer=layer, product=product)
+    assignment = provisional.with_settled(states.select_related("effective", "computed")).first()
+    return Standing(assignment, in_force(account, layer, date.max, product))
+
+
+def _now(account, layer, product, standing):
+    definition = Definition.objects.filter(layer=layer, status=Definition.Status.ACTIVE).first()
+    if definition is None:
+        raise Refused("layer_without_rules", layer=layer)
+    rules, clock = in_use(definition, layer)
+    inputs = _inputs(rules, account, clock)
+    if product is not None:
+        inputs = inputs.filter(pl.col("product") == product.pk)
+    assignment = standing.assignment
+    if inputs.is_empty():
+        raise _not_there(account, product, assignment)
+    of_product = product and product.pk
+    usage = next((one for one in account.usage.all() if one.product_id == of_product), None)
+    return _Case(
+        account=account,
+        layer=layer,
+        product=product,
+        definition=definition,
+        document=rules.document,
+        frame=inputs,
+        sources=account.provenance | (usage.provenance if usage else {}) | _subscriptions(account, product),
+        left_out=rules.left_out,
+        clock=clock,
+        as_of=clock,
+        effective=assignment.effective if assignment else None,
+        effective_since=assignment.effective_since if assignment else None,
+        assignment=assignment,
+        move=standing.move,
+    )
+
+
+def in_use(definition, layer):
+    """(LayerRules, date): the layer's active rules as they decide now, at the clock and by the cut-offs of its last run."""
+    found = recalculation.latest_of(layer)
+    pinned = found or RunLayer()
+    pinned.layer = layer
+    if found and pinned.definition_id != definition.pk:  # activated since
+        pinned.cutoffs = _still(pinned.cutoffs, pinned.definition_id, definition.pk)
+    pinned.definition = definition
+    rules = run_rules.of_layer(pinned, document=run_rules.document_in(definition))
+    return rules, found.run.as_of if found else timezone.localdate()
+
+
+def _still(cutoffs, former, definition):
+    """The cut-offs of former rules that newer ones take from the same thing: the rest waits for the next run."""
+    before, now = (run_rules.document_of(one).population for one in (former, definition))
+    return {key: known for key, known in (cutoffs or {}).items() if before[key] == now.get(key)}
+
+
+def _not_there(account, product, assignment):
+    """The Refused for a product of which there is nothing to explain."""
+    ended = assignment.effective_since if assignment else None
+    if ended is None:
+        return Refused("product_not_there", account=account, product=product)
+    return Refused("product_ended", account=account, product=product, ended=ended)
+
+
+def _subscriptions(account, product):
+    """The source and age of what follows from subscriptions: those of the one observed last."""
+    known = [one for one in account.subscriptions.all() if product is None or one.product_id == product.pk]
+    if not known:
+        return {}
+    newest = max(known, key=lambda one: (one.observed is not None, one.observed, one.pk))
+    return {"subscriptions": [newest.source, newest.observed.isoformat() if newest.observed else None]}
+
+
+def _inputs(rules, account, clock):
+    part = Range([rules], at=clock, first=account.pk, last=account.pk, which="true")
+    try:
+        with transaction.atomic():
+            return part.inputs(rules)
+    except (DataError, pl.exceptions.PolarsError) as error:  # what a run sets aside
+        raise Refused("data_cannot_be_evaluated", account=account, error=str(error).splitlines()[0]) from None
+
+
+def _then(account, layer, product, at):
+    move = in_force(account, layer, at, product)
+    if move is None:
+        raise Refused(
+            "nothing_in_force", account=account, layer=layer, at=at, first=_first_day(account, layer, product)
+        )
+    document = run_rules.document_of(move.definition_id).pinned(move.evidence.get("cutoffs", {}))
+    return _Case(
+        account=account,
+        layer=layer,
+        product=product,
+        definition=move.definition,
+        document=document,
+        frame=_evidence_frame(document, move.evidence.get("facts", {})),
+        sources=move.evidence.get("sources", {}),
+        left_out=move.evidence.get("left_out", []),
+        clock=move.at,
+        as_of=at,
+        effective=move.to_segment,
+        effective_since=move.at,
+        assignment=None,
+        move=move,
+    )
+
+
+def _first_day(account, layer, product):
+    moves = Move.objects.filter(account_id=account.pk, layer=layer, product=product)
+    return moves.order_by("at", "id").values_list("at", flat=True).first()
+
+
+def _evidence_frame(document, texts):
+    """The engine's frame out of a move's evidence."""
+    columns = {"id": pl.Series([0], dtype=pl.Int64)}
+    for fact, dtype in document.schema.items():
+        columns[fact] = pl.Series([_read(texts.get(fact), document.types[fact])], dtype=dtype)
+    foreign, gone = texts.get("foreign"), texts.get(scopes.GONE)
+    blocked = scopes.GONE if gone else f"currency:{foreign}" if foreign else None
+    columns["blocked"] = pl.Series([blocked], dtype=pl.String)
+    return pl.DataFrame(columns)
+
+
+def _read(text, kind):
+    """A fact's value out of its text, as the catalogue types it."""
+    if text is None or kind == "text":
+        return text
+    readers = {"integer": int, "date": date.fromisoformat, "boolean": lambda text: text == "true"}
+    return readers.get(kind, Decimal)(text)
+
+
+# -- telling
+
+
+class _Case:
+    """One account on one layer at one clock: everything the explanation is told from."""
+
+    def __init__(self, **known):
+        self.__dict__.update(known)
+        [self.facts] = self.frame.iter_rows(named=True)
+        [self.row] = engine.evaluate(self.document, self.frame, self.clock, left_out=self.left_out).iter_rows(
+            named=True
+        )
+        self.names = {one.key: one.name for one in self.layer.segments.all()}
+        others = Layer.objects.prefetch_related("segments") if self.document.layers else ()
+        self.others = {run_rules.spoken(one.key): one for one in others}
+
+    def told(self):
+        row = self.row
+        contributions = Contributions(self.document, row)
+        reason = row["reason"]
+        return {
+            "account": {"external_id": self.account.external_id, "name": self.account.name},
+            "layer": {"key": self.layer.key, "name": self.layer.name, "policy": self.layer.policy},
+            "product": {"key": self.product.key, "name": str(self.product)} if self.product else None,
+            "as_of": self.as_of.isoformat(),
+            "definition": {"version": self.definition.version},
+            "scope": self.scope(),
+            "computed_segment": row["segment"],
+            "computed_segment_name": self.names.get(row["segment"]),
+            "computed_since": as_text(self.computed_since()),
+            "effective_segment": self.effective.key if self.effective else None,
+            "effective_segment_name": self.effective.name if self.effective else None,
+            "effective_since": as_text(self.effective_since),
+            "differs": self.differs(),
+            "provisional": row["provisional"],
+            "provisional_until": as_text(row["provisional_until"]),
+            "provisional_text": self.provisional_text(),
+            "unsegmented_reason": reason,
+            "reason_text": reasons.text(reason, self.document) if reason else None,
+            "thin_data": row["thin"],
+            "composite": as_text(row["composite"]),
+            "composite_shown": hundredths(row["composite"]),
+            "dimensions": [self.dimension(one, contributions) for one in self.document.dimensions],
+            "requires": self.requires(),
+            "rule": self.rule(),
+            "boundaries": [
+                {"term": one.term, "threshold": as_text(one.threshold), "segment": one.segment}
+                for one in self.document.boundaries or ()
+            ],
+            "up": as_text(row["up"]),
+            "down": as_text(row["down"]),
+            "distance": as_text(row["distance"]),
+            "next_step": next_step(self),
+            "move": _move(self.move),
+        }
+
+    def scope(self):
+        """Why the rules are not applied to this account, or None."""
+        if self.account.is_scored:
+            return None
+        kind = self.account.get_kind_display().lower()
+        status = self.account.get_status_display().lower()
+        what = "excluded" if self.account.excluded else f"{kind}, {status}"
+        return f"The rules are not applied to this account ({what}); this is what they would say."
+
+    def computed_since(self):
+        known = self.assignment
+        if known and (known.computed.key if known.computed else None) == self.row["segment"]:
+            return known.computed_since
+        return self.clock if self.assignment or self.move else None
+
+    def differs(self):
+        segment = self.row["segment"]
+        if not segment or not self.effective or segment == self.effective.key:
+            return None
+        wait = (
+            "it changes when somebody approves it"
+            if self.layer.policy == Layer.Policy.APPROVAL
+            else ("it changes with the next recalculation")
+        )
+        return {
+            "since": as_text(self.computed_since()),
+            "text": f"The rules give {self.names.get(segment, segment)}; "
+            f"the current segment is {self.effective.name}, and {wait}.",
+        }
+
+    def provisional_text(self):
+        """What being provisional means for the current segment, or None."""
+        if not self.row["provisional"]:
+            return None
+        follows = "the decision follows by itself"
+        if self.assignment and self.assignment.settled and self.layer.policy == Layer.Policy.APPROVAL:
+            follows = "the current segment was decided before, and another one needs approval"
+        return f"There is not enough history yet; {follows}."
+
+    # -- score groups and measures
+
+    def dimension(self, dimension, contributions):
+        key = dimension.key
+        score = self.row[f"score.{key}"]
+        weights = self.document.weights
+        return {
+            "key": key,
+            "name": dimension.name or key.capitalize(),
+            "scale": dimension.scale,
+            "weight": as_text(weights[key]) if weights else None,
+            "weight_used": contributions.weight_used(key, weights),
+            "score": as_text(score),
+            "score_shown": hundredths(score),
+            **contributions.of(key),
+            "left_out": self.left_out_text(dimension),
+            "criteria": [self.criterion(one, contributions) for one in dimension.criteria],
+        }
+
+    def left_out_text(self, dimension):
+        kinds = {self.row[f"fallback.{criterion.key}"] for criterion in dimension.criteria}
+        if dimension.key in self.left_out:
+            return "Left out for everybody: no account has a value for any of its measures."
+        if kinds == {"left out"}:
+            return f"Left out: the account is provisional until {wording.day(self.row['provisional_until'])}."
+        if (
+            dimension.maturity
+            and dimension.maturity.assumed
+            and self.row["provisional"]
+            and kinds == {"assume"}
+        ):
+            return f"Counts as {dimension.maturity.assumed}: the account is provisional."
+        return None
+
+    def criterion(self, criterion, contributions):
+        points, fallback = self.row[f"points.{criterion.key}"], self.row[f"fallback.{criterion.key}"]
+        row = self.fact_row(criterion.fact)
+        row |= {
+            "key": criterion.key,
+            "name": criterion.name or row["name"],
+            "cells": list(criterion.cells),
+            "cell": criterion.cells[5 - points] if points and not fallback else None,
+            "points": points,
+            "weight": as_text(criterion.weight),
+            **contributions.of(criterion.key, criterion=True),
+            "fallback": None,
+        }
+        if fallback:
+            row["fallback"] = {"kind": fallback, **self.fallback_texts(criterion, fallback, points, row)}
+        return row
+
+    def fallback_texts(self, criterion, kind, points, row):
+        """`text`, a sentence; `brief`: what stands beside a value that is seen not to be known."""
+        if kind == "left out":
+            text = "The score group is left out."
+            return {"text": text, "brief": text}
+        instead = self.instead(criterion, kind, points)
+        what = "Not known" if row["value"] is None else f"{row['value_shown']} is in no cell"
+        text = f"{what}{', and' if kind == 'needs data' else ':'} {instead}."
+        return {"text": text, "brief": instead if row["value"] is None else text}
+
+    def instead(self, criterion, kind, points):
+        if kind == "rate":
+            other = self.fact_row(criterion.missing.fact)
+            return f"rated by {other['name']} ({other['value_shown']}), {points} points"
+        return {"skip": "this measure is left out", "assume": f"counts as {points}", "needs data": "needed"}[
+            kind
+        ]
+
+    def requires(self):
+        """Rows of what no measure shows; first what the deciding rule looks at (`decides`), what is known before the rest."""
+        deciding = self.deciding()
+        rows = [self.fact_row(one) | {"decides": one in deciding} for one in self.other_facts()]
+        return sorted(rows, key=lambda row: (not row["decides"], row["value"] is None))
+
+    def deciding(self):
+        """What the decision was taken by: where it stays, what could have moved it on from there."""
+        index, rules = self.row["rule"], self.document.rules
+        if index is not None:
+            taken = [rules[index]]
+        elif self.row["segment"]:
+            taken = [rule for rule in rules if self.facts["previous"] in rule.sources]
+        else:
+            taken = rules
+        names = {name for rule in taken for name in (rule.condition.names if rule.condition else ())}
+        names |= {rule.top.by for rule in taken if rule.top} | set(self.document.requires)
+        return names | ({"previous"} if any(rule.sources for rule in taken) or index is None else set())
+
+    def other_facts(self):
+        """Facts that rules and requirements speak of and no measure shows."""
+        shown_already = {criterion.fact for criterion in self.document.criteria}
+        named = list(self.document.requires)
+        for rule in self.document.rules:
+            named += sorted(rule.condition.names) if rule.condition else []
+            named += [rule.top.by] if rule.top else []
+        named += ["previous"] if self.document.stays else []
+        return [
+            name for name in dict.fromkeys(named) if name in self.document.types and name not in shown_already
+        ]
+
+    def fact_row(self, fact):
+        value = self.facts[fact]
+        source, observed = self.source(fact, value)
+        return {
+            "key": fact,
+            "name": self.term_name(fact),
+            "fact": fact,
+            "layer": self.others[self.document.others[fact]].key if self.of_other(fact) else None,
+            "value": None if value is None else as_text(value),
+            "value_shown": self.shown(fact, value),
+            "source": source,
+            "observed": observed,
+            "age_days": (self.clock - date.fromisoformat(observed)).days if observed else None,
+        }
+
+    def shown(self, name, value, rounding=ROUND_FLOOR):
+        """A value as people write it; a segment of this layer by its name."""
+        if value is None:
+            return None
+        if name in ("previous", "declared"):
+            return self.names.get(value, value)
+        if name in catalogue.FACTS:
+            return spelt(name, value, self.account.currency, rounding)
+        if name.startswith("label."):
+            return self.label_shown(name, value)
+        return hundredths(value) if isinstance(value, Decimal) else f"{value:,}"
+
+    def of_other(self, name):
+        """True where a name is of another layer that is there."""
+        return self.document.others.get(name) in self.others
+
+    def label_shown(self, name, value):
+        if not self.of_other(name):
+            return terms.words(value)
+        segments = self.others[self.document.others[name]].segments.all()
+        return next((one.name for one in segments if one.key == value), terms.words(value))
+
+    def source(self, fact, value):
+        """Who told us, and when it was observed (ISO text)."""
+        if value is None:
+            return None, None
+        if fact == "declared":
+            return "declared", None
+        if fact not in catalogue.FACTS:
+            return "calculated", None
+        source, observed = self.sources.get(fact) or (None, None)
+        if source is None and observed is None and catalogue.FACTS[fact].sql:
+            if catalogue.FACTS[fact].home == "derived":
+                return "calculated", None
+            source, observed = self.sources.get("subscriptions") or (None, None)
+            source = f"{source}, subscriptions" if source else "subscriptions"
+        return source or None, observed[:10] if observed else None
+
+    # -- the rule
+
+    def rule(self):
+        index = self.row["rule"]
+        if index is None and self.row["segment"]:
+            return {
+                "index": None,
+                "segment": self.row["segment"],
+                "when": None,
+                "text": "Stays: no rule applies.",
+            }
+        if index is None:
+            return None
+        rule = self.document.rules[index]
+        parts = [self.rule_text(rule.condition)] if rule.condition else []
+        if parts and (rule.sources or rule.top) and " OR " in rule.condition.text:
+            parts = [f"({parts[0]})"]
+        if rule.sources:
+            parts.insert(0, f"coming from {', '.join(self.names.get(one, one) for one in rule.sources)}")
+        if rule.top:
+            value = self.term_shown(rule.top.by)
+            parts.append(f"among the {rule.top.count:,} highest by {self.term_name(rule.top.by)} ({value})")
+        text = ", and ".join(parts) or "no rule before applies: everything else"
+        return {
+            "index": index,
+            "segment": rule.segment,
+            "when": rule.when,
+            "text": f"Rule {index + 1}: {text}",
+        }
+
+    def rule_text(self, condition):
+        """The condition with what each of its terms is for this account."""
+
+        def told(match):
+            name = match[0]
+            return f"{self.term_name(name)} ({self.term_shown(name)})" if name in condition.names else name
+
+        return re.sub(r"'[^']*'|[a-z_][\w.]*", told, condition.text)
+
+    def term_name(self, term):
+        kind, _, key = term.partition(".")
+        if kind == "score" and "." not in key:
+            return next((one.name or key for one in self.document.dimensions if one.key == key), key)
+        if kind == "points":
+            return f"points for {key}"
+        if self.of_other(term):
+            return terms.label(term, layer=self.others[self.document.others[term]].name)
+        return terms.label(term)
+
+    def term_shown(self, term):
+        if term in self.facts:
+            return self.shown(term, self.facts[term]) or "not known"
+        value = self.row[term]
+        if value is None:
+            return "none"
+        return hundredths(value) if isinstance(value, Decimal) else as_text(value)
+
+
+# -- the next step
+
+
+# -- texts
+
+
+def _move(move):
+    if move is None:
+        return None
+    cause = move.cause
+    return {
+        "cause": move.why,
+        "cause_text": move.get_why_display(),
+        "at": move.at.isoformat(),
+        "written_at": move.written_at.isoformat(),
+        "from": move.from_segment.key if move.from_segment else None,
+        "to": move.to_segment.key if move.to_segment else None,
+        "definition": move.definition.version,
+        "actor": cause.actor_label,
+        "actor_id": cause.actor,
+        "channel": cause.channel,
+        "reason": cause.reason,
+        "run": cause.run if cause.kind == Cause.Kind.RUN else None,
+    }

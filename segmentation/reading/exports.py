@@ -1,0 +1,128 @@
+"""Assignments for other systems: CSV and JSON lines, straight from the database, a row at a time."""
+
+import json
+
+from django.db import connection
+
+from accounts import exports
+from core.refusals import Refused
+from segmentation import scopes
+from segmentation.evaluation import frames
+from segmentation.evaluation.run_rules import document_of
+from segmentation.models import Definition, Layer
+
+FORMATS = ("csv", "jsonl")
+HEAD = ["external_id", "layer"]
+SEGMENTS = ["computed_segment", "effective_segment", "composite"]
+TAIL = ["provisional", "provisional_until", "unsegmented_reason", "thin_data", "definition", "computed_at"]
+BATCH = 2_000
+
+# Who is not scored any more (churned, excluded, a trial) is not exported: its segments are no longer current. Nor are the
+# products an account does not have any more.
+_THERE = f"z.reason <> '{scopes.GONE}'"
+_LONG = f"""
+    select a.external_id, z.layer_id, p.key, computed.key, effective.key, c.composite::text, c.scores::text[], c.definition_id,
+           z.provisional, z.provisional_until, z.reason, coalesce(c.thin, false), d.version, c.computed_at
+      from segmentation_assignment z
+      join accounts_account a on a.id = z.account_id
+      join segmentation_layer l on l.id = z.layer_id
+      left join accounts_product p on p.id = z.product_id
+      left join segmentation_segment computed on computed.id = z.computed_id
+      left join segmentation_segment effective on effective.id = z.effective_id
+      left join segmentation_assignmentscore c on c.assignment_id = z.id
+      left join segmentation_definition d on d.id = c.definition_id
+     where z.layer_id = any(%s) and {_THERE} and {frames.SCORED}
+     order by l.position, l.key, z.account_id, p.key
+"""
+_WIDE = f"""
+    select a.external_id, array_agg(z.layer_id order by p.key, z.id), array_agg(s.key order by p.key, z.id), array_agg(p.key order by p.key, z.id)
+      from accounts_account a
+      join segmentation_assignment z on z.account_id = a.id and z.layer_id = any(%s)
+      left join segmentation_segment s on s.id = z.effective_id
+      left join accounts_product p on p.id = z.product_id
+     where {frames.SCORED}
+     group by a.id order by a.id
+"""
+
+
+def assignments(*, layer=None, format="csv", wide=False):
+    """The assignments of the scored accounts, as an iterator of lines (text).
+
+    layer: only that one; default all. wide: one row an account, one column a layer with its current segment; on a layer
+    of products the segments of all, as `core: adopted; reports: unused`. Else such layers have a row a product, and the
+    column `product` is there with them.
+    """
+    if format not in FORMATS:
+        raise Refused("format_unknown", format=format, formats=list(FORMATS))
+    layers = [layer] if layer else list(Layer.objects.order_by("position", "key"))
+    header, rows = _wide(layers) if wide else _long(layers)
+    return _csv_lines(header, rows) if format == "csv" else _json_lines(header, rows)
+
+
+def _csv_lines(header, rows):
+    """Decimals as PostgreSQL prints them, true and false in small letters."""
+    flags = {True: "true", False: "false"}
+    return exports.lines(
+        header, ([flags[one] if isinstance(one, bool) else one for one in row] for row in rows)
+    )
+
+
+def _json_lines(header, rows):
+    """Scores as numbers: they have at most 15 digits, which a float holds and prints exactly."""
+    numbers = {index for index, name in enumerate(header) if name == "composite" or name.startswith("score_")}
+    for row in rows:
+        row = [float(one) if index in numbers and one is not None else one for index, one in enumerate(row)]
+        yield json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n"
+
+
+def _long(layers):
+    dimensions, columns = _dimensions(layers)
+    keys = {layer.pk: layer.key for layer in layers}
+    parts = list(scopes.parts_of(layer.scoped for layer in layers))
+
+    def rows():
+        for row in _stream(_LONG, [[layer.pk for layer in layers]]):
+            external_id, layer, product, computed, effective, composite, scores, definition, *rest = row
+            held = dict(zip(dimensions.get(definition, ()), scores or (), strict=False))
+            scores = [held.get(key) for key in columns]
+            head = [external_id, keys[layer], *([product] if parts else [])]
+            yield [*head, computed, effective, composite, *scores, *_tail(*rest)]
+
+    head = HEAD + parts + SEGMENTS
+    return head + [f"score_{key}" for key in columns] + TAIL, rows()
+
+
+def _tail(provisional, until, reason, thin, version, computed_at):
+    until = until and until.isoformat()
+    return [provisional, until, reason or None, thin, version, computed_at and computed_at.isoformat()]
+
+
+def _dimensions(layers):
+    """({definition id: its dimension keys}, the keys of the active versions, which become columns)."""
+    versions = Definition.objects.filter(layer__in=layers).filter(status__in=["active", "retired"])
+    found, columns = {}, {}
+    for version in versions.order_by("layer__position", "layer__key").only("pk", "status"):
+        found[version.pk] = [one.key for one in document_of(version.pk).dimensions]
+        if version.status == Definition.Status.ACTIVE:
+            columns |= dict.fromkeys(found[version.pk])
+    return found, list(columns)
+
+
+def _wide(layers):
+    def rows():
+        for external_id, *columns in _stream(_WIDE, [[layer.pk for layer in layers]]):
+            held = {}
+            for layer, segment, product in zip(*columns, strict=True):
+                if segment:
+                    held.setdefault(layer, []).append(f"{product}: {segment}" if product else segment)
+            yield [external_id, *["; ".join(held[one.pk]) if one.pk in held else None for one in layers]]
+
+    return ["external_id", *[layer.key for layer in layers]], rows()
+
+
+def _stream(query, parameters):
+    """The rows of a query through a cursor on the server: a million need no memory here."""
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(query, parameters)
+        while rows := cursor.fetchmany(BATCH):
+            yield from rows

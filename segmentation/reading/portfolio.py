@@ -1,0 +1,214 @@
+"""The portfolio in numbers, each with the methodology's verdict."""
+
+from collections import Counter
+from datetime import timedelta
+from fractions import Fraction
+
+from django.core.cache import cache
+from django.db import connection
+from django.db.models import Count, Max, Q
+from django.utils import timezone
+
+from accounts import catalogue
+from accounts.models import ImportBatch
+from accounts.quality import figures
+from core.organisation import organisation
+from segmentation.models import Move, RunLayer, Segment
+from segmentation.rules import definitions
+
+# The share of each tier, highest first, that the methodology calls healthy.
+BANDS = [
+    (Fraction(15, 100), Fraction(25, 100)),
+    (Fraction(40, 100), Fraction(55, 100)),
+    (Fraction(25, 100), Fraction(35, 100)),
+]
+
+_HOME = "a.currency in ('', %(currency)s)"
+_ACCOUNTS = f"""
+    select z.effective_id, count(*),
+           coalesce(sum(a.arr) filter (where {_HOME}), 0),
+           count(*) filter (where not {_HOME}),
+           count(*) filter (where z.provisional),
+           count(*) filter (where z.computed_id <> z.effective_id),
+           count(*) filter (where z.id is not null and z.computed_id is null),
+           count(*) filter (where z.id is null)
+      from accounts_account a
+      left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s and z.product_id is null
+     where {figures.ACTIVE}
+     group by z.effective_id
+"""
+_COUNTS = ["accounts", "arr", "other_currency", "provisional", "differs", "needs_data", "untouched"]
+
+# ARR of accounts for which none was imported: as the catalogue's, but summed at once and not account by account.
+_SUBSCRIPTIONS = f"""
+    select z.effective_id, sum(b.arr)
+      from accounts_subscription b
+      join accounts_account a on a.id = b.account_id
+      left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s and z.product_id is null
+     where {catalogue.ACTIVE_NOW} and a.arr is null and {_HOME} and {figures.ACTIVE}
+     group by z.effective_id
+"""
+
+
+KEPT = 60  # seconds
+
+
+def overview(layer, *, at, after=0):
+    """Active customers on a layer at the date: totals, and accounts and ARR per segment; at most five queries.
+
+    The accounts are counted anew where what was counted is from before `after`; see `kept`. `counted_at` says when.
+    """
+    none = dict.fromkeys(_COUNTS, 0)
+    last = last_run(layer)
+    rows, counted_at = kept(
+        "segments", lambda: _per_segment(layer, at), layer=layer, at=at, last=last, after=after
+    )
+    total = {name: sum(row[name] for row in rows.values()) for name in _COUNTS}
+    segments = [
+        {"segment": segment, **rows.get(segment.pk, none)}
+        for segment in Segment.objects.filter(layer=layer).order_by("position", "key")
+    ]
+    most = max([one["accounts"] for one in segments], default=0)
+    most_arr = max([one["arr"] for one in segments], default=0)
+    for one in segments:
+        one["share"] = figures.share(one["accounts"], total["accounts"])
+        one["bar"] = figures.share(one["accounts"], most)
+        one["arr_bar"] = one["arr"] / most_arr if most_arr else None
+    without = rows.get(None, none)["accounts"]
+    return total | {
+        "segments": segments,
+        "without": without,
+        "segmented": total["accounts"] - without,
+        "thin": last.counts.get("thin", 0) if last else 0,  # as the last recalculation counted them
+        "counted_at": counted_at,
+    }
+
+
+def _per_segment(layer, at):
+    """{id of the segment, None for those without one: its counts}; reads every account."""
+    known = {"at": at, "layer": layer.pk if layer else None, "currency": organisation().currency}
+    with connection.cursor() as cursor:
+        cursor.execute(_ACCOUNTS, known)
+        rows = {row[0]: dict(zip(_COUNTS, row[1:], strict=True)) for row in cursor.fetchall()}
+        cursor.execute(_SUBSCRIPTIONS, known)
+        for segment, arr in cursor.fetchall():
+            rows.setdefault(segment, dict.fromkeys(_COUNTS, 0))["arr"] += arr
+    return rows
+
+
+def completeness(rules, *, at, after=0):
+    """(share of active customers by data field the rules use, when it was counted); at most four queries."""
+    layer = rules.layer if rules else None
+
+    def shares():
+        names = facts_of(rules)
+        total, found = figures.completeness(names, at=at)
+        return {name: figures.share(found[name], total) for name in names}
+
+    what = f"completeness-{rules.pk if rules else None}"
+    return kept(what, shares, layer=layer, at=at, last=last_run(layer), after=after)
+
+
+def kept(what, count, *, layer, at, last, after):
+    """(what `count()` gives, when it was counted), for a minute from this process' memory.
+
+    A million accounts take a second to count, and most visits find nothing new. So figures are kept under a key that
+    changes with everything that changes accounts by the thousand: the layer's `last` recalculation and the imports,
+    both as the database has them, and the day. What one person edits is in no key: `after` is when the visitor last
+    changed something (seconds; see config.middleware): who did sees figures counted since. Others may see them a minute late, which is why a page shows the time. Kept by each process for itself, nothing has to be cleared.
+    """
+    imports = ImportBatch.objects.aggregate(
+        number=Count("pk", filter=_IMPORTED), last=Max("finished_at", filter=_IMPORTED)
+    )
+    state = [layer and layer.pk, at, last and last.run_id, last and last.run.finished_at, *imports.values()]
+    key = ":".join([what, *(one.isoformat() if hasattr(one, "isoformat") else str(one) for one in state)])
+    found = cache.get(key)
+    if found is None or found[1].timestamp() <= after:
+        counted_at = timezone.now()  # before counting: what changes meanwhile may not be in it
+        found = count(), counted_at
+        cache.set(key, found, KEPT)
+    return found
+
+
+_IMPORTED = Q(status=ImportBatch.Status.COMMITTED)
+
+
+def last_run(layer):
+    """The layer's part of its last recalculation that ended; of one layer they end one after the other."""
+    ended = RunLayer.objects.filter(layer=layer, running=False)
+    return ended.select_related("run").order_by("-run_id").first()
+
+
+def distribution(segments):
+    """Three tiers beside their bands; nothing for a layer with more or fewer segments."""
+    if len(segments) != len(BANDS):
+        return []
+    return [
+        one | {"low": low, "high": high, "verdict": band_verdict(one["share"], low, high)}
+        for one, (low, high) in zip(segments, BANDS, strict=True)
+    ]
+
+
+def band_verdict(share, low, high):
+    """(class, words) of a share against its band."""
+    if share is None:
+        return None
+    if share > Fraction(60, 100):
+        return ("bad", "far above the band")
+    if low <= share <= high:
+        return ("ok", "within the band")
+    return ("warn", "below the band" if share < low else "above the band")
+
+
+def coverage_verdict(share):
+    return _verdict(share, Fraction(95, 100), Fraction(80, 100))
+
+
+def completeness_verdict(share):
+    return _verdict(share, Fraction(85, 100), Fraction(60, 100))
+
+
+def concentration_verdict(share):
+    if share is None:
+        return None
+    return ("warn", "above 60 %") if share > Fraction(60, 100) else ("ok", "60 % or less")
+
+
+def _verdict(share, good, fair):
+    """(class, words) of a share; half-open, unrounded."""
+    if share is None:
+        return None
+    if share >= good:
+        return ("ok", f"good, {int(good * 100)} % or more")
+    if share >= fair:
+        return ("warn", f"warning, below {int(good * 100)} %")
+    return ("bad", f"poor, below {int(fair * 100)} %")
+
+
+def facts_of(definition):
+    """The stored and derived data fields the rules use, in their order."""
+    if definition is None:
+        return []
+    return list(definitions.parse(definition.document, types=catalogue.TYPES).facts)
+
+
+def moves_since_yesterday():
+    """[{layer, moves, causes}] of the recalculations that ended since yesterday 0:00 in the organisation's zone.
+
+    `causes` is [(why in words, how many)], the most frequent first.
+    """
+    yesterday = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    ended = RunLayer.objects.filter(run__finished_at__gte=yesterday).select_related("layer")
+    totals = {}
+    for one in ended.order_by("layer__position", "layer__key"):
+        for why, number in sorted(one.counts.get("moves", {}).items()):
+            totals.setdefault(one.layer.name, Counter())[Move.Why(why).label] += number
+    return [
+        {
+            "layer": layer,
+            "moves": causes.total(),
+            "causes": [cause for cause in causes.most_common() if cause[1]],
+        }
+        for layer, causes in totals.items()
+        if causes.total()
+    ]

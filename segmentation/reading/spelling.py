@@ -1,0 +1,53 @@
+"""Values of facts as people write them, and as JSON holds them."""
+
+from datetime import date
+from decimal import ROUND_FLOOR, Decimal
+
+from accounts import catalogue
+from core import wording
+from segmentation.reading.contributions import rounded
+
+
+def as_text(value):
+    """A value as JSON-safe text: ISO dates, plain decimals."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return str(value)
+
+
+def hundredths(value):
+    return None if value is None else f"{rounded(value):f}"
+
+
+def spelt(fact, value, currency="", rounding=ROUND_FLOOR):
+    """A fact as people write it: $130,000, 40 %, 1.5x, 1,200, 28 Dec 2026.
+
+    Cut off, never rounded up: 79.96 % that earned the points of 60%-79% must not read 80 %.
+    """
+    if value is None:
+        return None
+    known = catalogue.FACTS[fact]
+    if known.type == "money":
+        return wording.money(value, currency)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if known.type == "integer":  # a gap to a boundary between two of them is a fraction
+        return f"{Decimal(value).to_integral_value(rounding):,}"
+    if isinstance(value, Decimal):
+        if known.unit == "%":
+            return f"{_plain((value * 100).quantize(Decimal('0.1'), rounding))} %"
+        unit = "x" if known.unit == "x" else " hours" if known.unit.startswith("hours") else ""
+        return f"{_plain(value.quantize(Decimal('0.01'), rounding))}{unit}"
+    if isinstance(value, date):
+        return wording.day(value)
+    return as_text(value)
+
+
+def _plain(value):
+    return f"{value.normalize():,f}"
