@@ -1,15 +1,37 @@
-"""ARR of accounts in querysets, as the catalogue defines it."""
+"""Money of accounts: their ARR, as the catalogue defines it, and which of it is in the organisation's currency.
+
+Amounts in another currency are told of, and never added.
+"""
 
 from django.db import connection
-from django.db.models import DecimalField
+from django.db.models import DecimalField, Q
 from django.db.models.expressions import RawSQL
 
 from accounts import catalogue
+from core.organisation import organisation
 
 ARR_OF_SUBSCRIPTIONS = f"""
     select b.account_id, coalesce(sum(b.arr) filter (where {catalogue.ACTIVE_NOW}), 0) as arr
       from accounts_subscription b
 """
+
+
+OURS = "a.currency in ('', %(currency)s)"  # SQL: the money of account `a` is in the organisation's currency; see `parameters`
+
+
+def parameters():
+    """What the SQL of `OURS` is given."""
+    return {"currency": organisation().currency}
+
+
+def ours(path=""):
+    """The same as a Q; path: that leads to the account, `account__`."""
+    return Q(**{f"{path}currency__in": ["", organisation().currency]})
+
+
+def currency_of(account):
+    """The code of the currency an account's money is in."""
+    return account.currency or organisation().currency
 
 
 def with_arr(accounts, at):

@@ -8,10 +8,10 @@ from fractions import Fraction
 from django.db.models import Count, F, Max, Q, Sum
 from django.utils import timezone
 
+from accounts import revenue
 from accounts.catalogue import FACTS
 from accounts.models import Account, Usage
 from accounts.revenue import with_arr
-from core.organisation import organisation
 from governance.changes import loads
 from governance.models import ApprovalRequest, Transition
 from governance.signoff.deciders import Desk
@@ -88,7 +88,7 @@ class Card:
 
     @property
     def currency(self):
-        return self.one.account.currency or organisation().currency
+        return revenue.currency_of(self.one.account)
 
     @property
     def up(self):
@@ -301,7 +301,7 @@ def board(asked, *, at):
     counts = found.values("status", "held_for").order_by().annotate(n=Count("pk"))
     counts = {(row["status"], row["held_for"]): row["n"] for row in counts}
     waiting = to_decide(asked)
-    ours = Q(account__currency__in=["", organisation().currency])
+    ours = revenue.ours("account__")
     sums = waiting.order_by().aggregate(arr=Sum("arr", filter=ours), foreign=Count("pk", filter=~ours))
 
     def count(status):

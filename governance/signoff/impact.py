@@ -4,12 +4,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Sum
 from django.utils import timezone
 
 from accounts import revenue
 from accounts.models import Account
-from core.organisation import organisation
 from segmentation.models import Segment
 
 LATELY = timedelta(days=30)
@@ -75,8 +74,8 @@ def of_everybody(accounts):
     """The Impact on a queryset of accounts, however many: nobody's in particular, so nobody is left out as their CSM."""
     counted = revenue.with_arr(accounts, timezone.localdate()).aggregate(
         accounts=Count("pk"),
-        arr=Sum("arr_now", filter=_ours(), default=Decimal(0)),
-        foreign=Count("pk", filter=~_ours()),
+        arr=Sum("arr_now", filter=revenue.ours(), default=Decimal(0)),
+        foreign=Count("pk", filter=~revenue.ours()),
     )
     return Impact(counted["accounts"], counted["arr"], foreign=counted["foreign"] > 0)
 
@@ -101,7 +100,7 @@ def of_accounts(ids, *, receivers=None, segments=()):
 
 def of_late(ids):
     """The highest ARR these accounts had together in the last days; money in other currencies apart, as in `arr`."""
-    ours = Account.objects.filter(_ours(), pk__in=list(ids)).values_list("pk", flat=True)
+    ours = Account.objects.filter(revenue.ours(), pk__in=list(ids)).values_list("pk", flat=True)
     highest = revenue.highest(ours, timezone.localdate(), since=timezone.now() - LATELY)
     return sum((arr or Decimal(0) for arr in highest.values()), Decimal(0))
 
@@ -111,7 +110,3 @@ def tops(segments):
     layers = Segment.objects.filter(pk__in=segments).values("layer")
     ordered = Segment.objects.filter(layer__in=layers).order_by("layer_id", "position", "key")
     return set(ordered.distinct("layer_id").values_list("pk", flat=True))
-
-
-def _ours():
-    return Q(currency__in=["", organisation().currency])

@@ -11,12 +11,12 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.module_loading import import_string
 
+from accounts import revenue
 from accounts.catalogue import FACTS, SIGNALS, USAGE_FACTS
 from accounts.changes import entries
 from accounts.models import Product
 from accounts.revenue import with_arr
 from core import history, wording
-from core.organisation import organisation
 from core.refusals import Refused
 from segmentation import scopes, treatments
 from segmentation.models import Assignment, Declaration, Definition, Layer, Move
@@ -105,7 +105,7 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
     )
     return {
         "account": account,
-        "currency": account.currency or organisation().currency,
+        "currency": revenue.currency_of(account),
         "today": today,
         "at": at,
         "past": then is not None,

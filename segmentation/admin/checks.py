@@ -38,9 +38,7 @@ def checks_view(request, pk, model_admin):
         return view.dispatch(request, pk=pk)
     definition = view.load(pk)
     form = AcknowledgeForm(definition, request.user, page=view)
-    return render(
-        request, "segmentation/checks/checks.html", {"form": form, **_context(request, definition)}
-    )
+    return render(request, "segmentation/checks/checks.html", {"form": form, **_context(request, definition)})
 
 
 class AcknowledgeForm(VerbForm):

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 import polars as pl
 from django.db import connection
 
-from accounts import catalogue
+from accounts import catalogue, revenue
 from accounts.quality import figures
-from core.organisation import organisation
 from segmentation import scopes
 
 _CUSTOMER = "a.kind = 'customer' and not a.excluded and a.status in ({statuses})"
@@ -20,7 +19,7 @@ SCORED = _CUSTOMER.format(statuses="'active', 'paused'")  # Account.objects.scor
 SCORED_OR_CHURNED = _CUSTOMER.format(statuses="'active', 'paused', 'churned'")
 
 # The currency of an account's money where it is not the organisation's: its own, or a running subscription's.
-_FOREIGN = "case when a.currency not in ('', %(currency)s) then a.currency else f.currency end"
+_FOREIGN = f"case when {revenue.OURS} then f.currency else a.currency end"
 _FOREIGN_SUBSCRIPTIONS = """
     left join (select f.account_id, min(f.currency) as currency from accounts_subscription f
                 where f.account_id between %(first)s and %(last)s and f.currency not in ('', %(currency)s)
@@ -188,7 +187,7 @@ def _joins(names, scope, *, correlated=False):
 
 
 def _parameters(at):
-    return {"at": at, "currency": organisation().currency}
+    return {"at": at, **revenue.parameters()}
 
 
 def settled(row):

@@ -15,10 +15,9 @@ from math import ceil, floor
 from django.db import connection
 from django.db.models import Exists, OuterRef
 
-from accounts import catalogue
+from accounts import catalogue, revenue
 from accounts.models import Csm
 from accounts.quality import figures
-from core.organisation import organisation
 from segmentation import scopes, treatments
 from segmentation.models import Assignment, Definition, Layer, Move, Segment, ServiceModel
 from segmentation.reading import portfolio
@@ -474,12 +473,11 @@ def _urgency(found):
     return (_KINDS[found.verdict[0]], -found.arr, str(found.csm or ""), found.csm.pk if found.csm else 0)
 
 
-_HOME = "a.currency in ('', %(currency)s)"
 _OF_PRIMARY = """left join segmentation_assignment z
                    on z.account_id = a.id and z.layer_id = %(layer)s and z.product_id is null"""
 _COUNT = f"""
-    select z.effective_id, a.csm_id, count(*), coalesce(sum(a.arr) filter (where {_HOME}), 0),
-           count(*) filter (where not {_HOME})
+    select z.effective_id, a.csm_id, count(*), coalesce(sum(a.arr) filter (where {revenue.OURS}), 0),
+           count(*) filter (where not {revenue.OURS})
       from accounts_account a {_OF_PRIMARY}
      where {figures.ACTIVE}
      group by 1, 2
@@ -488,14 +486,14 @@ _COUNT = f"""
 _SUBSCRIPTIONS = f"""
     select z.effective_id, a.csm_id, sum(b.arr)
       from accounts_subscription b join accounts_account a on a.id = b.account_id {_OF_PRIMARY}
-     where {catalogue.ACTIVE_NOW} and a.arr is null and {_HOME} and {figures.ACTIVE}
+     where {catalogue.ACTIVE_NOW} and a.arr is null and {revenue.OURS} and {figures.ACTIVE}
      group by 1, 2
 """
 
 
 def _count(layer, at):
     """{(segment, csm): (accounts, ARR, accounts in another currency)}; reads every account."""
-    known = {"at": at, "layer": layer and layer.pk, "currency": organisation().currency}
+    known = {"at": at, "layer": layer and layer.pk, **revenue.parameters()}
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, known)
         found = {(segment, csm): tuple(rest) for segment, csm, *rest in cursor.fetchall()}

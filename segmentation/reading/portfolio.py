@@ -9,10 +9,9 @@ from django.db import connection
 from django.db.models import Count, Max, Q
 from django.utils import timezone
 
-from accounts import catalogue
+from accounts import catalogue, revenue
 from accounts.models import ImportBatch
 from accounts.quality import figures
-from core.organisation import organisation
 from segmentation.models import Move, RunLayer, Segment
 from segmentation.rules import definitions
 
@@ -23,11 +22,10 @@ BANDS = [
     (Fraction(25, 100), Fraction(35, 100)),
 ]
 
-_HOME = "a.currency in ('', %(currency)s)"
 _ACCOUNTS = f"""
     select z.effective_id, count(*),
-           coalesce(sum(a.arr) filter (where {_HOME}), 0),
-           count(*) filter (where not {_HOME}),
+           coalesce(sum(a.arr) filter (where {revenue.OURS}), 0),
+           count(*) filter (where not {revenue.OURS}),
            count(*) filter (where z.provisional),
            count(*) filter (where z.computed_id <> z.effective_id),
            count(*) filter (where z.id is not null and z.computed_id is null),
@@ -45,7 +43,7 @@ _SUBSCRIPTIONS = f"""
       from accounts_subscription b
       join accounts_account a on a.id = b.account_id
       left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s and z.product_id is null
-     where {catalogue.ACTIVE_NOW} and a.arr is null and {_HOME} and {figures.ACTIVE}
+     where {catalogue.ACTIVE_NOW} and a.arr is null and {revenue.OURS} and {figures.ACTIVE}
      group by z.effective_id
 """
 
@@ -86,7 +84,7 @@ def overview(layer, *, at, after=0):
 
 def _per_segment(layer, at):
     """{id of the segment, None for those without one: its counts}; reads every account."""
-    known = {"at": at, "layer": layer.pk if layer else None, "currency": organisation().currency}
+    known = {"at": at, "layer": layer.pk if layer else None, **revenue.parameters()}
     with connection.cursor() as cursor:
         cursor.execute(_ACCOUNTS, known)
         rows = {row[0]: dict(zip(_COUNTS, row[1:], strict=True)) for row in cursor.fetchall()}
