@@ -298,16 +298,16 @@ def sql(name, *, whole="a.{}"):
 @cache
 def nearest(name):
     """The catalogue's name closest to a mistyped one, or None."""
-    found = difflib.get_close_matches(name.lower(), FACTS, n=1, cutoff=0.6)
-    return found[0] if found else None
+    matches = difflib.get_close_matches(name.lower(), FACTS, n=1, cutoff=0.6)
+    return matches[0] if matches else None
 
 
 @cache
 def nearest_signal(key):
     """The event in the catalogue that an unknown one was probably meant to be, or None."""
     words = re.findall(r"[a-z0-9]+", key.lower())
-    found = [
+    matches = [
         each for each in SIGNALS if words and set(words) <= set(each.split("_"))
     ]  # escalation is executive_escalation
-    found = found or difflib.get_close_matches("_".join(words), SIGNALS, n=1, cutoff=0.7)
-    return found[0] if found else None
+    matches = matches or difflib.get_close_matches("_".join(words), SIGNALS, n=1, cutoff=0.7)
+    return matches[0] if matches else None

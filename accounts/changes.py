@@ -13,10 +13,10 @@ def entries(rows, before=None):
 
     Foreign keys are resolved with one query per related model.
     """
-    return told(zip(rows, [*rows[1:], before], strict=True) if rows else [])
+    return entries_of(zip(rows, [*rows[1:], before], strict=True) if rows else [])
 
 
-def told(pairs):
+def entries_of(pairs):
     """The same of pairs of a history row and the one before it (None: the first), of whatever objects."""
     changes = [(row, older, _changes(row, older)) for row, older in pairs]
     names = _names(changes)
@@ -43,7 +43,7 @@ def told(pairs):
 
 
 def _changes(row, older):
-    found, names = [], {field.name for field in row.tracked_fields}
+    changed, names = [], {field.name for field in row.tracked_fields}
     for field in row.tracked_fields:
         # When it was is said of the whole entry; of people, how they are called is said beside their number.
         if field.name == "edited_at" or f"{field.name}_label" in names:
@@ -58,8 +58,8 @@ def _changes(row, older):
             or row.history_type == "-"
         ):
             continue
-        found.append((field, old, new))
-    return found
+        changed.append((field, old, new))
+    return changed
 
 
 def _kept(row, field, names):
@@ -78,9 +78,9 @@ def _names(changes):
             if field.is_relation:
                 wanted.setdefault(field.related_model, set()).update({old, new} - {None})
     return {
-        (model, found.pk): str(found)
+        (model, row.pk): str(row)
         for model, ids in wanted.items()
-        for found in model._base_manager.filter(pk__in=ids)
+        for row in model._base_manager.filter(pk__in=ids)
     }
 
 
@@ -95,7 +95,7 @@ def _shown(field, value, names):
         return dict(field.flatchoices).get(value, value)
     if isinstance(value, list) and hasattr(field, "base_field"):  # an array of chosen ones
         labels = dict(field.base_field.flatchoices)
-        return ", ".join(str(labels.get(one, one)) for one in value)
+        return ", ".join(str(labels.get(choice, choice)) for choice in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     kind = field.get_internal_type()
@@ -118,11 +118,12 @@ def _listed(value):
         return f"{'✓' if value['done'] else '–'} {value.get('text', '')}"
     if isinstance(value, dict):
         named = [
-            (FACTS[key].label if key in FACTS else key.replace("_", " "), one) for key, one in value.items()
+            (FACTS[key].label if key in FACTS else key.replace("_", " "), entry)
+            for key, entry in value.items()
         ]
-        return ", ".join(f"{name}: {_listed(one)}" for name, one in named)
+        return ", ".join(f"{name}: {_listed(entry)}" for name, entry in named)
     if isinstance(value, list):
-        return "; ".join(_listed(one) for one in value)
+        return "; ".join(_listed(entry) for entry in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "–" if value is None else str(value)

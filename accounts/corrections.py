@@ -37,9 +37,9 @@ def correct(account, changes, *, by, reason):
         with connection.cursor() as cursor:
             disputes.stage(cursor, held.external_id, given)
             sifted = disputes.sift(cursor, given, origin, clears=True)
-            rest = {name: value for name, value in changes.items() if name not in sifted.rows}
-            if rest:
-                _write(held, rest, [MANUAL, today.isoformat()])
+            others = {name: value for name, value in changes.items() if name not in sifted.rows}
+            if others:
+                _write(held, others, [MANUAL, today.isoformat()])
             queued = disputes.queue(sifted, origin, reason=reason)
             disputes.settle(cursor, given, origin, sifted)
             cursor.execute("drop table staged")
@@ -84,7 +84,7 @@ def lock_parents():
 
 
 def _write(account, values, stamp):
-    gates.ask("facts_written", by_hand=True)
+    gates.consult("facts_written", by_hand=True)
     for name, value in values.items():
         setattr(account, name, value)
         if name in ACCOUNT_FACTS:
@@ -128,4 +128,4 @@ def _check_parent(account, parent):
     """Once nobody else can change a parent: two people may each have been right a moment ago."""
     lock_parents()
     if names := parents.circle(account.pk, parent.pk):
-        raise Refused("parent_circle", parent=parent, circle=parents.told(names))
+        raise Refused("parent_circle", parent=parent, circle=parents.circle_in_words(names))

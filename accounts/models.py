@@ -184,7 +184,7 @@ class Account(models.Model):
     def clean(self):
         """The database refuses a circle too; here it is told with its names."""
         if self.pk and self.parent_id and (names := parents.circle(self.pk, self.parent_id)):
-            raise ValidationError({"parent": f"This cannot be the parent: {parents.told(names)}."})
+            raise ValidationError({"parent": f"This cannot be the parent: {parents.circle_in_words(names)}."})
 
 
 class SystemOfRecord(models.Model):

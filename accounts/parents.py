@@ -31,7 +31,7 @@ def circle(account_id, parent_id):
     return [above[-1][1], *(name for _, name in above)]
 
 
-def told(names):
+def circle_in_words(names):
     """The sentence about a circle of these names, the first and the last of which are the same."""
     if len(names) > SHOWN + 1:
         names = [*names[:SHOWN], "...", names[-1]]
@@ -66,16 +66,16 @@ def refuse(staged):
             [held.join(changed, on="child", how="anti"), changed.select("child", "parent").drop_nulls()]
         )
         closing, deep = _walk(changed.drop_nulls(), after)
-        found = closing or deep
-        if not found:
+        wrong = closing or deep
+        if not wrong:
             return refused
         if closing:
             above = dict(after.iter_rows())
-            refused += [(nr, above[child], told(_round(child, above))) for nr, child in closing]
+            refused += [(nr, above[child], circle_in_words(_round(child, above))) for nr, child in closing]
         else:
             above = dict(changed.select("child", "parent").iter_rows())
             refused += [(nr, above[child], TOO_DEEP) for nr, child in deep]
-        changed = changed.filter(~pl.col("nr").is_in([nr for nr, _ in found]))
+        changed = changed.filter(~pl.col("nr").is_in([nr for nr, _ in wrong]))
 
 
 def _read(cursor, query, schema):

@@ -61,15 +61,15 @@ def of_overlaps(cursor, origin):
               and coalesce(end_date, 'infinity') > greatest(start_date, %(observed)s::date)""",
         paid=paid, observed=origin.observed,
     )  # fmt: skip
-    found = """select a.external_id || ': ' || b.subscription_id from beside b
+    overlapping = """select a.external_id || ': ' || b.subscription_id from beside b
                  join accounts_account a on a.id = b.account_id where {} order by 1"""
     warnings = warning(
         cursor, "the same product, start and ARR as another subscription of the account: entered twice?",
-        found.format("b.double"),
+        overlapping.format("b.double"),
     )  # fmt: skip
     warnings += warning(
         cursor, "runs at the same time as another subscription of the account to the same product: both count towards ARR",
-        found.format("b.overlaps and not b.double and b.product_id is not null"),
+        overlapping.format("b.overlaps and not b.double and b.product_id is not null"),
     )  # fmt: skip
     run_sql(cursor, "drop table beside")
     return warnings
@@ -92,10 +92,10 @@ def of_usage(cursor, behaviour, origin):
 
 def _later_dates(cursor, names, origin):
     """What cannot have happened yet when it was observed."""
-    found = []
+    warnings = []
     for name in names:
-        found += warning(
+        warnings += warning(
             cursor, f"{HAPPENED[name]} after the import's date",
             f"select external_id from staged where {name} > %(observed)s", observed=origin.observed,
         )  # fmt: skip
-    return found
+    return warnings

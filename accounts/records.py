@@ -74,11 +74,11 @@ def analyze(written):
         "usage": ["accounts_usage"],
         "signals": ["accounts_signal"],
     }
-    found = {table for query, rows in written.items() if rows >= MANY for table in tables[query]}
-    if found:
+    grown = {table for query, rows in written.items() if rows >= MANY for table in tables[query]}
+    if grown:
         with connection.cursor() as cursor:
-            run_sql(cursor, f"analyze {', '.join(sorted(found))}")
-    return sorted(found)
+            run_sql(cursor, f"analyze {', '.join(sorted(grown))}")
+    return sorted(grown)
 
 
 def upsert_accounts(frame, types, origin):
@@ -209,11 +209,11 @@ def _unknown_signals(cursor):
         {"warning": _unknown_signal(kind), "count": count, "examples": examples}
         for kind, count, examples in kinds[:UNKNOWN_SIGNALS]
     ]
-    if rest := kinds[UNKNOWN_SIGNALS:]:
-        said = f"{len(rest)} more kinds of events that are not in the data dictionary: kept, but rules cannot use them"
-        count = sum(count for _, count, _ in rest)
+    if further := kinds[UNKNOWN_SIGNALS:]:
+        text = f"{len(further)} more kinds of events that are not in the data dictionary: kept, but rules cannot use them"
+        count = sum(count for _, count, _ in further)
         warnings.append(
-            {"warning": said, "count": count, "examples": [kind for kind, _, _ in rest[:EXAMPLES]]}
+            {"warning": text, "count": count, "examples": [kind for kind, _, _ in further[:EXAMPLES]]}
         )
     return warnings
 
@@ -279,10 +279,10 @@ def _refuse_circles(cursor, origin):
              where w.parent is distinct from h.parent""",
         source=origin.source, observed=origin.observed,
     )  # fmt: skip
-    found = parents.refuse("select nr, external_id, parent from regrouped")
+    refused = parents.refuse("select nr, external_id, parent from regrouped")
     run_sql(cursor, "drop table regrouped")
-    run_sql(cursor, "delete from staged where nr = any(%(found)s)", found=[nr for nr, _, _ in found])
-    return [(nr, "parent", value, reason) for nr, value, reason in found]
+    run_sql(cursor, "delete from staged where nr = any(%(found)s)", found=[nr for nr, _, _ in refused])
+    return [(nr, "parent", value, reason) for nr, value, reason in refused]
 
 
 def _fill_defaults(cursor, own, origin):
@@ -472,10 +472,10 @@ def _write_usage(cursor, behaviour, origin, observed, *, per_product, made="crea
         "product_id": "q.id" if per_product else "null::bigint",
         "id": "u.id",
     }
-    known = " or ".join(f"s.{name} is not null" for name in behaviour)
+    any_value = " or ".join(f"s.{name} is not null" for name in behaviour)
     tables = f"""staged s join accounts_account a using (external_id) {product}
                  left join accounts_usage u on u.account_id = a.id and {same}
-                 where (u.id is not null or {known}) {without}"""
+                 where (u.id is not null or {any_value}) {without}"""
     run_sql(cursor,
         f"create temp table planned on commit drop as {_merge(keys, facts, 'u.provenance', observed, tables)}",
         source=origin.source, observed=origin.observed,

@@ -119,11 +119,11 @@ def clean(home):
     inner = [clean(state.parent) for state in list(home.glob("*/server.json"))]
     with _locked(home):
         places = [place for place in (_outside(home), home) if place.is_dir()]
-        found = any(inner) or any((place / "data").is_dir() for place in places)
+        there = any(inner) or any((place / "data").is_dir() for place in places)
         for place in places:
             _stop(place / "data")
             _remove(place)
-    return found
+    return there
 
 
 def superuser(home):
@@ -334,8 +334,8 @@ def _wheel():
 
 
 def _debian():
-    found = {int(path.parent.name): path for path in Path("/usr/lib/postgresql").glob("[0-9]*/bin")}
-    usable = {version: path for version, path in found.items() if version >= OLDEST_VERSION}
+    installed = {int(path.parent.name): path for path in Path("/usr/lib/postgresql").glob("[0-9]*/bin")}
+    usable = {version: path for version, path in installed.items() if version >= OLDEST_VERSION}
     return usable[max(usable)] if usable else None
 
 

@@ -90,8 +90,8 @@ def size_limit(get_response):
         most = organisation().import_mb if is_import else MOST_MB
         if size <= (most << 20) + ROOM:
             return get_response(request)
-        said = {"size": f"{size / 2**20:,.0f}", "most": f"{most:,}", "is_import": is_import}
-        return render(request, "413.html", said, status=413)
+        context = {"size": f"{size / 2**20:,.0f}", "most": f"{most:,}", "is_import": is_import}
+        return render(request, "413.html", context, status=413)
 
     return middleware
 
@@ -101,8 +101,8 @@ def acting_person(get_response):
 
     def middleware(request):
         user = getattr(request, "user", None)
-        known = user if user is not None and user.is_authenticated else None
-        with acting(by=known, label="" if known else "visitor", channel="admin"), in_its_time():
+        person = user if user is not None and user.is_authenticated else None
+        with acting(by=person, label="" if person else "visitor", channel="admin"), in_its_time():
             return get_response(request)
 
     return middleware

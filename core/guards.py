@@ -34,13 +34,13 @@ def render(app):
     """The guards of an app (its label) as they should be, one SQL text in which `{schema}` is still open."""
     files = sorted((Path(apps.get_app_config(app).path) / "guards").glob("*.sql"))
     text = "\n".join(file.read_text() for file in files)
-    return re.sub(r"\{(\w+)(?:: ([^{}]+))?\}", lambda found: _put_in(app, found), text) + ALWAYS
+    return re.sub(r"\{(\w+)(?:: ([^{}]+))?\}", lambda match: _put_in(app, match), text) + ALWAYS
 
 
-def _put_in(app, found):
-    name, argument = found.groups()
+def _put_in(app, match):
+    name, argument = match.groups()
     if name == "schema":
-        return found[0]
+        return match[0]
     if name == "histories":
         return "".join(APPEND_ONLY.format(table=table) for table in _histories(app))
     if name == "rows":
@@ -114,7 +114,7 @@ _LISTS = {"moves": _moves, "ended": _ended, "keys": _keys}
 
 def apps_with_guards():
     """Labels of the apps that have guards, those others build on first."""
-    return [one.label for one in apps.get_app_configs() if (Path(one.path) / "guards").is_dir()]
+    return [app.label for app in apps.get_app_configs() if (Path(app.path) / "guards").is_dir()]
 
 
 def copy(app):
@@ -265,14 +265,14 @@ def _enclosed(parts):
 def _tables(*, managed):
     ours = [*apps_with_guards(), "auth"]
     models = [model._meta for model in apps.get_models(include_auto_created=True)]
-    return [one.db_table for one in models if one.app_label in ours and one.managed == managed]
+    return [meta.db_table for meta in models if meta.app_label in ours and meta.managed == managed]
 
 
 def _hash(text, *schemas):
     """Of a text as it is but for the schema's name, which may stay where it is part of a text or of a comment."""
     names = "|".join(re.escape(schema) for schema in schemas)
-    told = re.compile(rf"--[^\n]*|'(?:[^']|'')*'|\b(?:{names})\.")
-    text = told.sub(lambda found: found[0] if found[0][0] in "-'" else "", text)
+    parts = re.compile(rf"--[^\n]*|'(?:[^']|'')*'|\b(?:{names})\.")
+    text = parts.sub(lambda match: match[0] if match[0][0] in "-'" else "", text)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

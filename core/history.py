@@ -40,9 +40,9 @@ def acting(*, by=None, label="", channel="", reason=""):
 
     channel: how they came, told by what they came through (the admin, a command, a worker) and by nobody within.
     """
-    known = by is not None and by.pk is not None
-    name = label or (by.get_username() if known else "system")
-    token = _actor.set(Actor(by.pk if known else None, name, channel or actor().channel, reason))
+    is_user = by is not None and by.pk is not None
+    name = label or (by.get_username() if is_user else "system")
+    token = _actor.set(Actor(by.pk if is_user else None, name, channel or actor().channel, reason))
     try:
         yield _actor.get()
     finally:

@@ -105,9 +105,9 @@ def refused_by(error):
     state = getattr(error.__cause__, "sqlstate", None) if isinstance(error, DatabaseError) else None
     if state not in _BY_THE_DATABASE:
         return None
-    said = str(error).partition("\n")[0]
-    log.warning("the database refused", state=state, said=said)
-    return Refused(_BY_THE_DATABASE[state], said=said)
+    message = str(error).partition("\n")[0]
+    log.warning("the database refused", state=state, said=message)
+    return Refused(_BY_THE_DATABASE[state], said=message)
 
 
 # -- verbs

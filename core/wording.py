@@ -97,8 +97,8 @@ def percent(share):
 
 def plural(number, words):
     """`plural(3, "account,accounts")` is 3 accounts."""
-    one, many = words.split(",")
-    return f"{count(number)} {one if number == 1 else many}"
+    singular, many = words.split(",")
+    return f"{count(number)} {singular if number == 1 else many}"
 
 
 def listed(names):
@@ -158,8 +158,8 @@ def article(noun):
 
 def matched(cell, value):
     """Of a cell that lists texts only the one that is the value; any other cell as it is."""
-    listed = [one.strip() for one in cell.split(",")]
-    same = [one for one in listed if len(listed) > 1 and one.casefold() == str(value).strip().casefold()]
+    listed = [text.strip() for text in cell.split(",")]
+    same = [text for text in listed if len(listed) > 1 and text.casefold() == str(value).strip().casefold()]
     return same[0] if same else anything(cell)
 
 

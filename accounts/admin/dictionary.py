@@ -20,13 +20,13 @@ def dictionary_view(request):
     if not request.user.has_perm("accounts.view_account"):
         raise PermissionDenied
     today = timezone.localdate()
-    total, found = figures.completeness(list(FACTS), at=today)
+    total, counts = figures.completeness(list(FACTS), at=today)
     records = disputes.records()
     families = [
         {
             "name": label,
             "rows": [
-                _row(fact, found[fact.name], total) | {"record": records.get(fact.name)}
+                _row(fact, counts[fact.name], total) | {"record": records.get(fact.name)}
                 for fact in FACTS.values()
                 if fact.family == key
             ],
@@ -38,7 +38,7 @@ def dictionary_view(request):
         "accounts/data/dictionary.html",
         title="Data dictionary",
         families=families,
-        events=_events(found),
+        events=_events(counts),
         protected=[FACTS[name].label for name in PROTECTED],
         may_see_records=request.user.has_perm("accounts.view_systemofrecord"),
         other_events=figures.unknown_signals(at=today),
@@ -47,25 +47,27 @@ def dictionary_view(request):
     )
 
 
-def _events(found):
+def _events(counts):
     """The kinds of account events by family, each with the fact that rules use and how many active customers had one."""
     return [
         {
             "name": label,
             "rows": [
-                {"signal": one, "accounts": found[one.fact]} for one in SIGNALS.values() if one.family == key
+                {"signal": signal, "accounts": counts[signal.fact]}
+                for signal in SIGNALS.values()
+                if signal.family == key
             ],
         }
         for key, label in SIGNAL_FAMILIES.items()
     ]
 
 
-def _row(fact, known, total):
-    share = figures.share(known, total)
+def _row(fact, number, total):
+    share = figures.share(number, total)
     return {
         "fact": fact,
         "range": _range(fact),
-        "known": known,
+        "known": number,
         "share": share,
         "wanted": fact.completeness,
         "short": share is not None and share < fact.completeness,
@@ -78,6 +80,7 @@ def _range(fact):
         return ""
     sign = " %" if fact.unit == "%" else ""
     low, high = (
-        None if one is None else f"{one * 100 if sign else one}{sign}" for one in (fact.minimum, fact.maximum)
+        None if bound is None else f"{bound * 100 if sign else bound}{sign}"
+        for bound in (fact.minimum, fact.maximum)
     )
     return f"{low} or more" if high is None else f"{low} to {high}"

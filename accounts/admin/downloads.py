@@ -13,10 +13,12 @@ def csv(name, lines):
     return _named(StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8"), name)
 
 
-def csv_list(name, header, rows, *, said, ends=("As of", "Filter")):
-    """A list as it is shown. said: its filter in words, which each row tells, with the day; `ends` are those two columns."""
+def csv_list(name, header, rows, *, filters, ends=("As of", "Filter")):
+    """A list as it is shown. filters: in words, which each row tells, with the day; `ends` are those two columns."""
     today = timezone.localdate().isoformat()
-    return csv(f"{name}-{today}.csv", exports.lines([*header, *ends], ([*row, today, said] for row in rows)))
+    return csv(
+        f"{name}-{today}.csv", exports.lines([*header, *ends], ([*row, today, filters] for row in rows))
+    )
 
 
 def yaml(name, text):

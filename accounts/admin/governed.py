@@ -142,15 +142,15 @@ class PlainAdmin(Suggested, ModelAdmin):
 
     def _changeform_view(self, request, object_id, form_url, extra_context):
         """A form that is sent waits for whoever is changing its row, and never writes back what was there before."""
-        if request.method == "POST" and (found := self.get_object(request, unquote(object_id or ""))):
-            self.model._base_manager.select_for_update(no_key=True).filter(pk=found.pk).first()
+        if request.method == "POST" and (row := self.get_object(request, unquote(object_id or ""))):
+            self.model._base_manager.select_for_update(no_key=True).filter(pk=row.pk).first()
         return super()._changeform_view(request, object_id, form_url, extra_context)
 
     def delete_view(self, request, object_id, extra_context=None):
-        found = self.get_object(request, unquote(object_id))
-        if found is not None and self.has_delete_permission(request, found) and (users := in_use(found)):
-            messages.error(request, f"{found} cannot be deleted: {users} it. Change those first.")
-            return HttpResponseRedirect(self._address("change", found.pk))
+        row = self.get_object(request, unquote(object_id))
+        if row is not None and self.has_delete_permission(request, row) and (users := in_use(row)):
+            messages.error(request, f"{row} cannot be deleted: {users} it. Change those first.")
+            return HttpResponseRedirect(self._address("change", row.pk))
         return super().delete_view(request, object_id, extra_context)
 
     def _get_obj_does_not_exist_redirect(self, request, opts, object_id):
@@ -171,13 +171,13 @@ class PlainAdmin(Suggested, ModelAdmin):
         return HttpResponseRedirect(self._address("changelist"))
 
 
-def in_use(found):
+def in_use(row):
     """`12 accounts use`, or "": what refers to a row so that it cannot be deleted."""
-    for relation in found._meta.related_objects:
+    for relation in row._meta.related_objects:
         if relation.on_delete is not PROTECT:
             continue
         others = relation.related_model
-        if number := others._base_manager.filter(**{relation.field.name: found}).count():
+        if number := others._base_manager.filter(**{relation.field.name: row}).count():
             names = f"{others._meta.verbose_name},{others._meta.verbose_name_plural}"
             return f"{plural(number, names)} {'uses' if number == 1 else 'use'}"
     return ""

@@ -40,7 +40,7 @@ class SeveralFiles(forms.FileField):
         super().__init__(widget=_SeveralFilesInput(), **options)
 
     def clean(self, data, initial=None):
-        return [super(SeveralFiles, self).clean(one, initial) for one in data or [None]]
+        return [super(SeveralFiles, self).clean(file, initial) for file in data or [None]]
 
 
 class _SeveralFilesInput(forms.ClearableFileInput):
@@ -69,17 +69,17 @@ class UploadForm(VerbForm):
             raise forms.ValidationError(
                 f"These are {len(files)} files; at most {MOST_FILES} are taken at once."
             )
-        names = [one.name for one in files]
+        names = [file.name for file in files]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise forms.ValidationError(f"{twice[0]} is there twice.")
-        size = sum(one.size for one in files)
+        size = sum(file.size for file in files)
         most = organisation().import_mb
         if size > most << 20:
             raise forms.ValidationError(
                 f"The files have {size / 2**20:,.1f} MB together, and at most {most:,} MB are taken here. "
                 "Larger ones go by the command import_accounts."
             )
-        return {one.name: one.read() for one in files}
+        return {file.name: file.read() for file in files}
 
     def carry_out(self):
         given = self.cleaned_data
@@ -144,7 +144,7 @@ class ImportAdmin(ByVerbs, PlainAdmin):
 
     @admin.display(description="Rows")
     def rows(self, batch):
-        return wording.count(sum(one["rows"] for one in batch.queries))
+        return wording.count(sum(ledger["rows"] for ledger in batch.queries))
 
     @admin.display(description="Rejected")
     def rejected_rows(self, batch):
@@ -179,9 +179,9 @@ class ImportAdmin(ByVerbs, PlainAdmin):
             rejected=Paginator(batch.rejected.order_by("pk"), REJECTED_SHOWN).get_page(request.GET.get("p")),
             may_import=request.user.has_perm("accounts.import_accounts"),
             may_take_out=_may_take_out(request.user),
-            approval=gates.ask("import_page", batch, by=request.user),
-            changes=sum(one["created"] + one["updated"] for one in batch.queries),
-            queued=sum(one.get("queued", 0) for one in batch.queries),
+            approval=gates.consult("import_page", batch, by=request.user),
+            changes=sum(ledger["created"] + ledger["updated"] for ledger in batch.queries),
+            queued=sum(ledger.get("queued", 0) for ledger in batch.queries),
         )
 
     def progress_view(self, request, pk):
@@ -235,4 +235,4 @@ class ImportAdmin(ByVerbs, PlainAdmin):
 
 def rejected(batch):
     """Rejected lines and rows of both ledgers."""
-    return sum(one["rejected"] for one in [*batch.files, *batch.queries])
+    return sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])

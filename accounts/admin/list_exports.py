@@ -33,7 +33,7 @@ def answer(changes):
         for shown in changes.queryset.iterator(chunk_size=downloads.ROWS)
     )
     name = slugify(heading(changes.opts.verbose_name_plural))
-    return downloads.csv_list(name, map(_first_large, header), rows, said=filters(changes))
+    return downloads.csv_list(name, map(_first_large, header), rows, filters=filters(changes))
 
 
 def filters(changes):

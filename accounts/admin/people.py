@@ -18,7 +18,7 @@ class CsmFilter(DropdownFilter):
     parameter_name = "csm"
 
     def lookups(self, request, model_admin):
-        return [(str(one.pk), str(one)) for one in Csm.objects.all()[:CSMS]] + [("none", "No CSM")]
+        return [(str(csm.pk), str(csm)) for csm in Csm.objects.all()[:CSMS]] + [("none", "No CSM")]
 
     def queryset(self, request, queryset):
         """Any CSM there is, also one beyond those offered."""
@@ -26,8 +26,8 @@ class CsmFilter(DropdownFilter):
         wanted = self.value() or ""
         if wanted == "none":
             return queryset.filter(**{csm: None})
-        found = Csm.objects.filter(pk=number(wanted)).first()
-        return queryset.filter(**{csm: found}) if found else queryset
+        chosen = Csm.objects.filter(pk=number(wanted)).first()
+        return queryset.filter(**{csm: chosen}) if chosen else queryset
 
 
 @admin.register(Csm)

@@ -28,14 +28,14 @@ def above(changes, request):
     listing = changes.opts.label_lower
     present = _query(changes.model_admin, request, request.GET.urlencode())
     address = _address(changes.model_admin)
-    found = list(saved_views.visible(listing, to=request.user))
+    views = list(saved_views.visible(listing, to=request.user))
     return {
         "listing": listing,
         "address": address,
         "present": present,
-        "views": [_chip(view, request.user, address, present) for view in found[:SHOWN]],
-        "more": max(0, len(found) - SHOWN),
-        "is_saved": any(view.query == present for view in found),
+        "views": [_chip(view, request.user, address, present) for view in views[:SHOWN]],
+        "more": max(0, len(views) - SHOWN),
+        "is_saved": any(view.query == present for view in views),
         "manage": f"{reverse('saved_views')}?list={listing}",
     }
 
@@ -63,8 +63,8 @@ def views_view(request):
         for view in saved_views.visible(listing, to=request.user)
     ]
     title = f"Saved views: {heading(model_admin.opts.verbose_name_plural)}"
-    found = {"title": title, "model_admin": model_admin, "views": views, "address": address}
-    return page(request, "accounts/views/saved_views.html", **found)
+    context = {"title": title, "model_admin": model_admin, "views": views, "address": address}
+    return page(request, "accounts/views/saved_views.html", **context)
 
 
 def _save(request, listing, model_admin):
@@ -105,13 +105,13 @@ def delete_view(request, pk):
     return _back(view)
 
 
-def _done(request, act, said):
+def _done(request, act, message):
     try:
         act()
     except Refused as refusal:
         messages.error(request, str(refusal))
     else:
-        messages.success(request, said())
+        messages.success(request, message())
 
 
 def _tell(request, form):

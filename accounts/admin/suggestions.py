@@ -25,8 +25,8 @@ class Suggestions(AutocompleteJsonView):
         try:
             return super().get(request, *args, **kwargs)
         except Refused as refusal:
-            told = {"id": None, "text": str(refusal), "disabled": True}
-            return JsonResponse({"results": [told], "pagination": {"more": False}})
+            choice = {"id": None, "text": str(refusal), "disabled": True}
+            return JsonResponse({"results": [choice], "pagination": {"more": False}})
 
 
 class KnownOnly(AutocompleteSelect):

@@ -40,9 +40,11 @@ class SystemOfRecordAdmin(GovernedAdmin):
     empty_text = "Without one, a data field is imported from any source. Name who has the last word on industry, parent, employees and country first."
 
     @admin.display(description="Data field", ordering="fact")
-    def field(self, one):
-        return label(one.fact)
+    def field(self, record):
+        return label(record.fact)
 
     @admin.display(description="Other sources")
-    def protected(self, one):
-        return "propose only, where it matters to a segment" if one.fact in PROTECTED else "are imported too"
+    def protected(self, record):
+        return (
+            "propose only, where it matters to a segment" if record.fact in PROTECTED else "are imported too"
+        )

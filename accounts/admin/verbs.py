@@ -107,7 +107,7 @@ class VerbPage(View):
         return self.show()
 
     def post(self, request, **where):
-        kind = self.verbs.get(self.asked())
+        kind = self.verbs.get(self.sent_verb())
         if kind is None:
             return self.show(refused=str(Refused("step_not_chosen")))
         form = self.form(kind, request.POST, request.FILES)
@@ -119,7 +119,7 @@ class VerbPage(View):
                 form.thing = self.thing = self.load(**where)
         return self.show(form)
 
-    def asked(self):
+    def sent_verb(self):
         """The name of the verb that was sent."""
         only = next(iter(self.verbs)) if len(self.verbs) == 1 else ""
         return self.verb or only or self.request.POST.get("verb")
@@ -134,29 +134,34 @@ class VerbPage(View):
         forms = {kind.part or name: kind for name, kind in reversed(self.verbs.items())}
         forms = {part: self.form(kind) for part, kind in forms.items()}
         if form is not None:
-            forms[form.part or self.asked()] = form
+            forms[form.part or self.sent_verb()] = form
             refused = " ".join(form.non_field_errors()) or MARKED
-        known = {"forms": forms, "seen": self.token(), "refused": refused, "verb": form and self.asked()}
+        context = {
+            "forms": forms,
+            "seen": self.token(),
+            "refused": refused,
+            "verb": form and self.sent_verb(),
+        }
         if len(forms) == 1:
-            known["form"] = next(iter(forms.values()))
+            context["form"] = next(iter(forms.values()))
         return page(
             self.request,
             self.template,
             model_admin=self.admin,
             status=409 if refused else 200,
-            **{"title": self.title, **known, **self.context()},
+            **{"title": self.title, **context, **self.context()},
         )
 
 
-def pressed(request, verb, *, said="", to):
+def pressed(request, verb, *, message="", to):
     """Carry out a verb that is told nothing, from a button; `to` is the page that says what came of it."""
     try:
         verb()
     except Refused as refusal:
         messages.error(request, str(refusal))
     else:
-        if said:
-            messages.success(request, said)
+        if message:
+            messages.success(request, message)
     return HttpResponseRedirect(to)
 
 

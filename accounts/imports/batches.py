@@ -75,7 +75,7 @@ def commit(batch, *, by=None, skip_rejected=False):
     """Import all, or nothing: Refused if the status does not allow it, or rows are rejected and not to be skipped."""
 
     def begin():
-        gates.ask("import", batch, by=by)
+        gates.consult("import", batch, by=by)
         _move(batch, COMMIT, Status.COMMITTING, skip_rejected=skip_rejected, **_committer(by))
 
     _work_here(batch, begin)
@@ -92,7 +92,7 @@ def ask_commit(batch, *, by, skip_rejected=False, again=False):
     rejected = sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
     if rejected and not skip_rejected:
         raise Refused("rejected_rows_unanswered", rejected=rejected)
-    gates.ask("import", batch, by=by)
+    gates.consult("import", batch, by=by)
     with transaction.atomic():
         _move(
             batch,
@@ -129,7 +129,7 @@ def work(batch_id):
     """What a worker does with an uploaded import: check it, or commit it. Twice does no harm."""
     batch = KIND.work(batch_id)
     if batch.status not in WORKING:
-        gates.ask("imported", batch)
+        gates.consult("imported", batch)
 
 
 def sweep():
@@ -195,8 +195,8 @@ def _move(batch, allowed, status, **values):
     values |= {"status": status}
     if not ImportBatch.objects.filter(pk=batch.pk, status__in=allowed).update(**values):
         now = ImportBatch.objects.filter(pk=batch.pk).values_list("status", flat=True).first()
-        said = Status(now).label if now else "gone"
-        raise Refused("import_step_impossible", status=said)
+        label = Status(now).label if now else "gone"
+        raise Refused("import_step_impossible", status=label)
     for name, value in values.items():
         setattr(batch, name, value)
 
@@ -253,26 +253,26 @@ def _work_on(batch, *, commit):
     """Everything from the files to the status; a fault of the files or the recipe is kept in `error`, not raised."""
     label = batch.committed_by_label if commit and batch.committed_by_label else batch.created_by_label
     person = batch.committed_by if commit and batch.committed_by else batch.created_by
-    found = _Findings()
+    findings = _Findings()
     try:
         with _as(person, label, batch), _Progress(batch) as progress:
-            _process(batch, commit, progress, found)
+            _process(batch, commit, progress, findings)
     except ImportFault as fault:
-        found.ledgers = []
+        findings.ledgers = []
         with transaction.atomic():
-            _conclude(batch, Status.FAILED, found)
+            _conclude(batch, Status.FAILED, findings)
             _fail(batch, str(fault))
     except Exception as error:
         if connection.is_usable():
             _fail(batch, f"Unexpected: {error}".split("\n")[0][:1000] + " Nothing was imported.")
         raise
     if batch.status == Status.COMMITTED:
-        _analyze(batch, found)
+        _analyze(batch, findings)
 
 
-def _analyze(batch, found):
+def _analyze(batch, findings):
     """After the import, which has succeeded whatever becomes of this: autovacuum would do it later."""
-    written = {ledger["query"]: ledger["created"] + ledger["updated"] for ledger in found.ledgers}
+    written = {ledger["query"]: ledger["created"] + ledger["updated"] for ledger in findings.ledgers}
     began = time.monotonic()
     try:
         tables = records.analyze(written)
@@ -291,10 +291,14 @@ def _as(person, label, batch):
         yield
 
 
-def _process(batch, commit, progress, found):
+def _process(batch, commit, progress, findings):
     _save(batch, error="")
     computed = confinement.compute(_computation(batch), progress)
-    found.files, found.warnings, found.rejected = computed.files, computed.warnings, computed.rejected
+    findings.files, findings.warnings, findings.rejected = (
+        computed.files,
+        computed.warnings,
+        computed.rejected,
+    )
     if computed.as_of and computed.as_of > timezone.localdate():
         raise ImportFault(
             f"as_of is {computed.as_of}, a day still to come: what is imported until then would count as older than this."
@@ -306,21 +310,21 @@ def _process(batch, commit, progress, found):
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("select pg_advisory_xact_lock(%s)", [LOCK])  # one import writes at a time
-        gates.ask("facts_written")
+        gates.consult("facts_written")
         for number, result in enumerate(computed.results):
             progress(
                 f"Saving {result.query}", computed.steps - len(computed.results) + number, computed.steps
             )
-            _upsert(result, computed, batch, found)
-        stop = not commit or (found.rejected and not batch.skip_rejected)
+            _upsert(result, computed, batch, findings)
+        stop = not commit or (findings.rejected and not batch.skip_rejected)
         if stop:
             transaction.set_rollback(True)
         else:
-            _conclude(batch, Status.COMMITTED, found)
+            _conclude(batch, Status.COMMITTED, findings)
             batch.uploads.all().delete()
     if stop:
         with transaction.atomic():
-            _conclude(batch, Status.PREVIEWED, found)
+            _conclude(batch, Status.PREVIEWED, findings)
 
 
 def _computation(batch):
@@ -345,7 +349,7 @@ def _uploads(batch):
         yield name, batch.uploads.values_list("content", flat=True).get(pk=pk)
 
 
-def _upsert(result, computed, batch, found):
+def _upsert(result, computed, batch, findings):
     """Write one query's rows; its ledger, its rows without an account and its warnings go to the findings."""
     name, frame = result.query, result.frame
     query = facts.QUERIES[name]
@@ -358,13 +362,13 @@ def _upsert(result, computed, batch, found):
         .select(facts.ROW, "external_id")
         .iter_rows()
     )
-    found.rejected += [
+    findings.rejected += [
         Rejection(name, None, column, shortened(value), reason, external_id=ids[nr])
         for nr, column, value, reason in sorted(outcome.refused)
     ]
     orphans = frame.filter(frame[facts.ROW].is_in(outcome.orphans))
-    refused_accounts = {each.external_id for each in found.rejected if each.origin == "accounts"}
-    found.rejected += [
+    refused_accounts = {each.external_id for each in findings.rejected if each.origin == "accounts"}
+    findings.rejected += [
         Rejection(
             name, None, "external_id", shortened(external_id),
             ACCOUNT_REJECTED if external_id in refused_accounts else records.UNKNOWN_ACCOUNT,
@@ -372,7 +376,7 @@ def _upsert(result, computed, batch, found):
         )
         for external_id in orphans["external_id"]
     ]  # fmt: skip
-    found.ledgers.append(
+    findings.ledgers.append(
         {
             "query": name,
             "rows": len(frame) + result.rejected,
@@ -383,10 +387,10 @@ def _upsert(result, computed, batch, found):
             "queued": outcome.queued,
         }
     )
-    found.warnings += [{"query": name, **warning} for warning in outcome.warnings]
+    findings.warnings += [{"query": name, **warning} for warning in outcome.warnings]
 
 
-def _conclude(batch, status, found):
+def _conclude(batch, status, findings):
     """Both ledgers, the warnings and every rejected row, beside the status."""
     batch.rejected.all().delete()
     RejectedRow.objects.bulk_create(
@@ -400,10 +404,10 @@ def _conclude(batch, status, found):
                 value=rejection.value,
                 reason=rejection.reason,
             )
-            for rejection in found.rejected
+            for rejection in findings.rejected
         ),
         batch_size=2_000,
     )
     done = {"finished_at": timezone.now()} if status == Status.COMMITTED else {}
-    ledgers = {"files": found.files, "queries": found.ledgers, "warnings": found.warnings}
+    ledgers = {"files": findings.files, "queries": findings.ledgers, "warnings": findings.warnings}
     _save(batch, status=status, progress={}, **ledgers, **done)

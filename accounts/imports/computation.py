@@ -64,12 +64,12 @@ def _read_files(recipe, zone, open_file, tell, computed):
         try:
             with open_file(source) as stream:
                 texts, ragged, merged = structure.read(source, stream)
-            frame, bad, said = columns.typed(source, texts, zone)
+            frame, bad, column_notes = columns.typed(source, texts, zone)
         except ImportFault as fault:
             faults.append(str(fault))
             continue
         frames[source.name] = frame
-        notes |= said
+        notes |= column_notes
         computed.rejected += [*ragged, *bad]
         computed.warnings += _merged_warning(source.file, merged)
         read, left_out = len(frame), len(ragged) + len(bad)

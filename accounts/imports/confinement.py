@@ -76,12 +76,12 @@ def compute(wanted, progress):
         _send(child, wanted, uploads, results)
         at, outcome = {"step": "Reading the recipe"}, None
         for line in child.stdout:
-            said = json.loads(line)
-            if "outcome" in said:
-                outcome = said["outcome"]
+            message = json.loads(line)
+            if "outcome" in message:
+                outcome = message["outcome"]
             else:
-                at = said
-                progress(said["step"], said["done"], said["of"])
+                at = message
+                progress(message["step"], message["done"], message["of"])
         code = child.wait()
         if outcome is None:
             return Computed(fault=_why(code, _end_of(complaints), at, wanted))
@@ -109,7 +109,7 @@ def _started(files, complaints):
 
 def _send(child, wanted, uploads, results):
     """What to do, and which open file is which. A child that is gone already says why by its exit code."""
-    told = {
+    task = {
         "recipe": wanted.recipe,
         "as_of": str(wanted.as_of) if wanted.as_of else None,
         "zone": wanted.zone,
@@ -120,7 +120,7 @@ def _send(child, wanted, uploads, results):
         "results": {name: file.fileno() for name, file in results.items()},
     }
     with contextlib.suppress(BrokenPipeError), child.stdin as stream:
-        stream.write(json.dumps(told).encode())
+        stream.write(json.dumps(task).encode())
 
 
 def _received(outcome, files):
@@ -200,8 +200,8 @@ def _confine(memory_mb, seconds):
     signal.alarm(seconds)  # nobody handles it: it ends the process, whatever runs
 
 
-def _tell(teller, **said):
-    teller.write(json.dumps(said) + "\n")
+def _tell(teller, **message):
+    teller.write(json.dumps(message) + "\n")
 
 
 def _open(source, paths, uploads):

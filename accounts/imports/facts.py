@@ -148,9 +148,9 @@ def typed(query, frame, recipe):
     check_columns(query, frame.columns)
     columns, faults = {}, []
     for name in frame.columns:
-        values, found = _typed(query.fields[name], frame[name], recipe)
+        values, column_faults = _typed(query.fields[name], frame[name], recipe)
         columns[name] = values.alias(name)
-        faults += [(name, bad, reason) for bad, reason in found]
+        faults += [(name, bad, reason) for bad, reason in column_faults]
     if {"start_date", "end_date"} <= set(columns):
         ends_early = columns["end_date"] < columns["start_date"]
         faults.append(("end_date", ends_early, "ends before it starts"))
@@ -184,9 +184,9 @@ def _reject(query, frame, typed_frame, faults):
         if first.any():
             ids = typed_frame["external_id"].filter(first)
             for external_id, value in zip(ids, frame[name].filter(first), strict=True):
-                said = reason(value) if callable(reason) else reason
+                why = reason(value) if callable(reason) else reason
                 shown = "" if value is None else str(value)
-                rejected.append(Rejection(query.name, None, name, shown, said, external_id=external_id or ""))
+                rejected.append(Rejection(query.name, None, name, shown, why, external_id=external_id or ""))
             left_out = left_out | first
     return rejected, left_out
 
@@ -275,8 +275,8 @@ def _to_number(column, values, recipe):
     else:
         faults.append((numbers.abs() >= LIMITS[column.type], TOO_LARGE))
     if column.minimum is not None:
-        said = "negative" if column.minimum == 0 else f"less than {column.minimum}"
-        faults.append((numbers < column.minimum, f"{column.name} may not be {said}"))
+        bound = "negative" if column.minimum == 0 else f"less than {column.minimum}"
+        faults.append((numbers < column.minimum, f"{column.name} may not be {bound}"))
     if column.maximum is not None:
         faults.append((numbers > column.maximum, f"{column.name} may not be more than {column.maximum}"))
     return numbers, faults

@@ -86,7 +86,7 @@ def dates(declared, where):
     template = str(declared)
     if "%" not in template:
         template = re.sub(
-            "YYYY|YY|MMMM|MMM|MM|M|DD|D|HH|mm|SS", lambda found: _TOKENS[found[0]], str(declared)
+            "YYYY|YY|MMMM|MMM|MM|M|DD|D|HH|mm|SS", lambda match: _TOKENS[match[0]], str(declared)
         )
     parts = re.split(r"(%[A-Za-z])", template)
     codes = set(parts[1::2])

@@ -79,8 +79,8 @@ def run(name, sql, frames, notes):
             return _steady(pl.SQLContext(lazy).execute(sql, eager=False).collect(), sql)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as fault:
             faults.append(fault)
-    said = re.sub(r"\s+", " ", str(faults[0]).split("\n")[0])
-    if unknown := _unknown(sql, said, frames):
+    complaint = re.sub(r"\s+", " ", str(faults[0]).split("\n")[0])
+    if unknown := _unknown(sql, complaint, frames):
         raise ImportFault(f"The {name} query: {unknown}") from faults[0]
     hints = [note for column, note in notes.items() if _mentions(sql, column)]
     hints += [
@@ -88,22 +88,22 @@ def run(name, sql, frames, notes):
         for column in sorted(empty)
         if _mentions(sql, column)
     ]
-    if "join keys don't match" in said:
+    if "join keys don't match" in complaint:
         hints.append("an ID that is a number in one file and text in the other is declared as text in both")
     raise ImportFault(
-        f"The {name} query fails: {said}" + "".join(f" - {hint}." for hint in hints)
+        f"The {name} query fails: {complaint}" + "".join(f" - {hint}." for hint in hints)
     ) from faults[0]
 
 
-def _unknown(sql, said, frames):
+def _unknown(sql, complaint, frames):
     """The sentence about a column, or a table's name, that is not there; None where Polars complains of something else."""
-    if found := re.match(r'unable to find column "(.+?)"; valid columns: \[(.*)\]', said):
-        what, word, there = "column", found[1], re.findall(r'"(.*?)"', found[2])
-    elif found := re.match(r"no column named '(.+?)' found in table '(.+?)'", said):
-        what, word, there = f"column in {found[2]}", found[1], _columns_of(sql, found[2], frames)
-    elif found := re.match(r"""no table or struct column named '"?(.+?)"?' found""", said):
+    if match := re.match(r'unable to find column "(.+?)"; valid columns: \[(.*)\]', complaint):
+        what, word, there = "column", match[1], re.findall(r'"(.*?)"', match[2])
+    elif match := re.match(r"no column named '(.+?)' found in table '(.+?)'", complaint):
+        what, word, there = f"column in {match[2]}", match[1], _columns_of(sql, match[2], frames)
+    elif match := re.match(r"""no table or struct column named '"?(.+?)"?' found""", complaint):
         tables = sqlglot.parse_one(sql, dialect=DIALECT).find_all(exp.Table)
-        what, word, there = "source or alias", found[1], [table.alias_or_name for table in tables]
+        what, word, there = "source or alias", match[1], [table.alias_or_name for table in tables]
     else:
         return None
     there = list(dict.fromkeys(there))
@@ -144,9 +144,9 @@ def _parse(name, sql, frames):
     except sqlglot.errors.ParseError as error:
         at = error.errors[0] if error.errors else {}
         place = f", line {at['line']}, column {at['col']}, at {at['highlight']!r}" if at.get("line") else ""
-        said = at.get("description") or str(error)
+        complaint = at.get("description") or str(error)
         raise ImportFault(
-            f"The {name} query is not readable SQL{place}: {said}{_unquoted(sql, frames)}"
+            f"The {name} query is not readable SQL{place}: {complaint}{_unquoted(sql, frames)}"
         ) from error
     except sqlglot.errors.SqlglotError as error:
         raise ImportFault(f"The {name} query is not readable SQL: {error}") from error
@@ -206,7 +206,7 @@ def _check_names(name, tree):
 
 def _check_tables(name, tree, frames):
     """FROM and JOIN name declared sources and CTEs, nothing else: no table function, no path, no schema."""
-    known = {*frames, *(cte.alias_or_name for cte in tree.find_all(exp.CTE))}
+    readable = {*frames, *(cte.alias_or_name for cte in tree.find_all(exp.CTE))}
     for cte in tree.find_all(exp.CTE):
         if cte.alias_or_name in frames:
             raise ImportFault(f"The {name} query: {cte.alias_or_name} is already the name of a source.")
@@ -215,9 +215,9 @@ def _check_tables(name, tree, frames):
             raise ImportFault(
                 f"The {name} query may not read from {table.sql(DIALECT)[:60]}{where(table)}, only from its sources."
             )
-        if table.name not in known:
-            near = _nearest(table.name, known)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+        if table.name not in readable:
+            near = _nearest(table.name, readable)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(readable))}"
             raise ImportFault(f"The {name} query: no source {table.name!r}{where(table)}; {hint}")
 
 

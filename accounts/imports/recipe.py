@@ -59,7 +59,7 @@ class Recipe:
 def parse(text, *, as_of=None):
     """The recipe in a YAML text; `as_of` overrides its own. ImportFault says what is wrong and what was meant."""
     data = _load(text)
-    _known(data, KEYS, "the recipe")
+    _check_keys(data, KEYS, "the recipe")
     _check_single(data, ("as_of", "currency", "source_system"), "the recipe")
     for key in ("sources", "accounts"):
         if not data.get(key):
@@ -134,10 +134,10 @@ def _lines(text):
     """{query, or sentence of a warning: the line of the recipe in which its SQL begins}."""
     root = plain_yaml.compose(text, _Loader)
     parts = {key.value: (key, value) for key, value in root.value if isinstance(key, yaml.ScalarNode)}
-    found = [parts[name] for name in QUERIES if name in parts]
+    pairs = [parts[name] for name in QUERIES if name in parts]
     if isinstance(warnings := parts.get("warnings", (None, None))[1], yaml.MappingNode):
-        found += warnings.value
-    return {key.value: _begin(value) for key, value in found if isinstance(key, yaml.ScalarNode)}
+        pairs += warnings.value
+    return {key.value: _begin(value) for key, value in pairs if isinstance(key, yaml.ScalarNode)}
 
 
 def _begin(value):
@@ -146,7 +146,7 @@ def _begin(value):
     return value.start_mark.line + (2 if block else 1)
 
 
-def _known(data, keys, where):
+def _check_keys(data, keys, where):
     for key in data:
         if key not in keys:
             near = difflib.get_close_matches(str(key), keys, n=1)
@@ -175,8 +175,8 @@ def _as_of(value):
 
 def _currency(value):
     if value not in currency.CODES:
-        said = f"The currency is {value!r}" if value else "The recipe has no currency"
-        raise ImportFault(f"{said}; write an ISO code such as USD or EUR.")
+        problem = f"The currency is {value!r}" if value else "The recipe has no currency"
+        raise ImportFault(f"{problem}; write an ISO code such as USD or EUR.")
     return value
 
 
@@ -216,7 +216,7 @@ def _source(name, data):
         data = {"file": data}
     if not isinstance(data, dict):
         raise ImportFault(f"{where} is not a mapping such as {{file: accounts.csv}}.")
-    _known(data, SOURCE_KEYS, where)
+    _check_keys(data, SOURCE_KEYS, where)
     data = {key: value for key, value in data.items() if value is not None}
     _check_single(data, ("encoding", "delimiter", "decimal", "dates"), where)
     decimals = notation.decimals(data.get("decimal", "."), where)
@@ -270,7 +270,7 @@ def _column(where, data, decimals, dates):
         data = {"type": data} if SAME_TYPE.get(data, data) in COLUMN_TYPES else {"dates": data}
     if not isinstance(data, dict):
         raise ImportFault(f"{where} is not a type such as number, text or date.")
-    _known(data, COLUMN_KEYS, where)
+    _check_keys(data, COLUMN_KEYS, where)
     _check_single(data, COLUMN_KEYS, where)
     kind = SAME_TYPE.get(data.get("type"), data.get("type"))
     if kind is None:

@@ -39,39 +39,39 @@ class _Counter:
     def __init__(self, name):
         self.name = name
 
-    def query(self, node, known):
+    def query(self, node, sizes):
         """The size of a SELECT, a union or either in parentheses. known: {name: size} of sources and common tables."""
-        known = dict(known)
+        sizes = dict(sizes)
         for cte in node.ctes:
-            known[cte.alias_or_name] = self.query(cte.this, known)
+            sizes[cte.alias_or_name] = self.query(cte.this, sizes)
         if isinstance(node, exp.Subquery):
-            size = self.source(node.this, known)
+            size = self.source(node.this, sizes)
         elif isinstance(node, exp.SetOperation):
-            left, right = self.query(node.this, known), self.query(node.expression, known)
+            left, right = self.query(node.this, sizes), self.query(node.expression, sizes)
             rows = left.rows + right.rows if isinstance(node, exp.Union) else left.rows
             size = _Size(rows, left.reads + right.reads)
         else:
-            size = self.select(node, known)
+            size = self.select(node, sizes)
         self.check_reads(size)
         return _Size(_limited(node, size.rows), size.reads)
 
-    def select(self, node, known):
+    def select(self, node, sizes):
         start = node.args.get("from_")
-        size = self.source(start.this, known) if start else _Size(1, 0)
-        size = self.joined(size, node.args.get("joins"), node, known)
-        inner = [self.query(one, known) for one in _inner_queries(node)]
+        size = self.source(start.this, sizes) if start else _Size(1, 0)
+        size = self.joined(size, node.args.get("joins"), node, sizes)
+        inner = [self.query(query, sizes) for query in _inner_queries(node)]
         rows = 1 if _is_one_row(node) else size.rows
-        return _Size(rows, size.reads + sum(one.reads for one in inner))
+        return _Size(rows, size.reads + sum(part.reads for part in inner))
 
-    def source(self, node, known):
+    def source(self, node, sizes):
         """The size of what stands in FROM or JOIN, with the joins in its parentheses."""
         is_table = isinstance(node, exp.Table)
-        size = known.get(node.name, _Size(1, 1)) if is_table else self.query(node, known)
-        return self.joined(size, node.args.get("joins"), node, known)
+        size = sizes.get(node.name, _Size(1, 1)) if is_table else self.query(node, sizes)
+        return self.joined(size, node.args.get("joins"), node, sizes)
 
-    def joined(self, size, joins, within, known):
+    def joined(self, size, joins, within, sizes):
         for join in joins or ():
-            other = self.source(join.this, known)
+            other = self.source(join.this, sizes)
             rows = max(size.rows, other.rows)
             if not _is_linked(join, within):
                 rows = size.rows * other.rows
@@ -103,7 +103,7 @@ def _inner_queries(node):
     ]
     begun += [join.args["on"] for join in node.args.get("joins") or () if join.args.get("on")]
     for expression in begun:
-        for below in expression.walk(prune=lambda one: isinstance(one, exp.Query)):
+        for below in expression.walk(prune=lambda part: isinstance(part, exp.Query)):
             if isinstance(below, exp.Query):
                 yield below
 
@@ -115,7 +115,7 @@ def _is_one_row(select):
     return any(
         isinstance(below, exp.AggFunc) and not below.find_ancestor(exp.Window)
         for column in select.expressions
-        for below in column.walk(prune=lambda one: isinstance(one, exp.Query))
+        for below in column.walk(prune=lambda part: isinstance(part, exp.Query))
     )
 
 

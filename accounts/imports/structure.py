@@ -126,10 +126,10 @@ def _header(source, reader, lines):
     """(names, cells a record must have): a spreadsheet's empty columns at the right end have no name."""
     header = [name.strip() for name in next(reader, [])]
     if header and (
-        said := re.fullmatch(r"(?i)sep=(.?)", source.delimiter.join(header))
+        separator := re.fullmatch(r"(?i)sep=(.?)", source.delimiter.join(header))
     ):  # Excel's first line
-        if said[1] != source.delimiter:
-            raise ImportFault(f'{_at(source, 1)}: {said[0]!r}; declare delimiter: "{said[1]}"')
+        if separator[1] != source.delimiter:
+            raise ImportFault(f'{_at(source, 1)}: {separator[0]!r}; declare delimiter: "{separator[1]}"')
         header = [name.strip() for name in next(reader, [])]
     cells = len(header)
     while len(header) > 1 and not header[-1]:

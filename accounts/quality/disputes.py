@@ -53,16 +53,17 @@ class Sifted:
     @property
     def rows(self):
         """{fact: numbers of the rows in which it is not applied}."""
-        found = {}
-        for one in [*self.queued, *self.others]:
-            found.setdefault(one.fact, []).append(one.nr)
-        return found
+        numbers = {}
+        for candidate in [*self.queued, *self.others]:
+            numbers.setdefault(candidate.fact, []).append(candidate.nr)
+        return numbers
 
     def without(self, numbers):
         """The same without these rows, which are not imported."""
         gone = set(numbers)
         parts = (
-            [one for one in some if one.nr not in gone] for some in (self.queued, self.others, self.late)
+            [candidate for candidate in some if candidate.nr not in gone]
+            for some in (self.queued, self.others, self.late)
         )
         return Sifted(*parts)
 
@@ -71,7 +72,7 @@ class Sifted:
         """As an import tells them."""
         if not self.late:
             return []
-        examples = [one.external_id for one in self.late[:5]]
+        examples = [candidate.external_id for candidate in self.late[:5]]
         return [{"warning": LATE, "count": len(self.late), "examples": examples}]
 
 
@@ -83,23 +84,23 @@ def sift(cursor, given, origin, *, clears=False):
     """
     watched = [fact for fact in PROTECTED if fact in given]
     foreign = _foreign(watched, origin.source)
-    pinned = set(gates.ask("facts", "pinned") or []) if watched else set()
+    pinned = set(gates.consult("facts", "pinned") or []) if watched else set()
     decided = Conflict.objects.filter(fact__in=watched, status__in=[Status.KEPT, Status.TAKEN])
     some = pinned | set(decided.values_list("account", flat=True)) if watched else set()
     if not foreign and not some:
         return Sifted()
-    known = {"foreign": foreign, "some": sorted(some), "clears": clears}
-    found = _candidates(cursor, watched, origin, **known)
-    if not found:
+    options = {"foreign": foreign, "some": sorted(some), "clears": clears}
+    candidates = _candidates(cursor, watched, origin, **options)
+    if not candidates:
         return Sifted()
     if "parent" in watched:
         parents.lock(cursor)  # before any account, or two may wait in a circle
-    ids = sorted({one.account for one in found})
+    ids = sorted({candidate.account for candidate in candidates})
     list(Account.objects.select_for_update(of=["self"]).filter(pk__in=ids).order_by("pk").values_list("pk"))
-    found = _candidates(
-        cursor, watched, origin, **known, only=ids
+    candidates = _candidates(
+        cursor, watched, origin, **options, only=ids
     )  # as they are now that nobody changes them
-    sifted = _decide(found, origin, foreign=set(foreign), pinned=pinned)
+    sifted = _decide(candidates, origin, foreign=set(foreign), pinned=pinned)
     _keep_parents(cursor, sifted)
     return sifted
 
@@ -108,31 +109,31 @@ def queue(sifted, origin, *, reason=""):
     """Write what waits for a decision from now on; a newer proposal takes the place of an older one. The Conflicts."""
     if not sifted.queued:
         return []
-    replaced = [one.open for one in sifted.queued if one.open]
-    for one in replaced:
-        _end(one, Status.SUPERSEDED, f"{origin.source} says something else since.")
+    replaced = [candidate.open for candidate in sifted.queued if candidate.open]
+    for conflict in replaced:
+        _end(conflict, Status.SUPERSEDED, f"{origin.source} says something else since.")
     _write(replaced, update=True, batch=origin.batch)
     who = actor()
     rows = [
         Conflict(
-            account_id=one.account,
-            fact=one.fact,
-            held_value=one.held,
-            held_source=one.held_source,
-            held_observed=one.held_observed,
-            proposed_value=one.proposed,
+            account_id=candidate.account,
+            fact=candidate.fact,
+            held_value=candidate.held,
+            held_source=candidate.held_source,
+            held_observed=candidate.held_observed,
+            proposed_value=candidate.proposed,
             proposed_source=origin.source,
             proposed_observed=origin.observed,
-            effects=one.effects,
+            effects=candidate.effects,
             reason=reason,
             opened_by=who.id,
             opened_by_label=who.label,
             batch=origin.batch,
         )
-        for one in sifted.queued
+        for candidate in sifted.queued
     ]
     _write(rows, batch=origin.batch)
-    gates.ask("facts", "queued", rows)
+    gates.consult("facts", "queued", rows)
     return rows
 
 
@@ -147,15 +148,15 @@ def propose(account, fact, value, origin, *, reason):
     if value == now:
         raise Refused("value_held_already")
     whose, observed = held.provenance.get(fact) or ("", None)
-    one = Candidate(
+    candidate = Candidate(
         0, held.pk, held.external_id, fact, now, whose, observed and date.fromisoformat(observed), value
     )
-    waiting, _ = _known({held.pk})
-    one.open = waiting.get((held.pk, fact))
-    if one.open and one.open.proposed_value == value:
-        raise Refused("value_proposed_already", source=one.open.proposed_source)
-    one.effects = _weigh([one]).get(0, [])
-    [made] = queue(Sifted([one]), origin, reason=reason)
+    waiting, _ = _conflicts({held.pk})
+    candidate.open = waiting.get((held.pk, fact))
+    if candidate.open and candidate.open.proposed_value == value:
+        raise Refused("value_proposed_already", source=candidate.open.proposed_source)
+    candidate.effects = _weigh([candidate]).get(0, [])
+    [made] = queue(Sifted([candidate]), origin, reason=reason)
     return made
 
 
@@ -183,20 +184,23 @@ def settle(cursor, given, origin, sifted=None):
              where c.status = 'open' and c.fact = v.fact
              order by s.nr"""
     )
-    found = {pk: rest for pk, *rest in cursor.fetchall() if (rest[0], rest[1]) not in held}
+    states = {pk: state for pk, *state in cursor.fetchall() if (state[0], state[1]) not in held}
     changed = []
-    for one in waiting.select_for_update(of=["self"]).filter(pk__in=list(found)).order_by("pk"):
-        _, fact, now, said, source, observed = found[one.pk]
-        agrees = said == now == one.held_value and origin.source in (named.get(fact), one.proposed_source)
-        if now == one.proposed_value:
-            _end(one, Status.CLOSED, f"{origin.source} says so too: it is what we have now.")
-        elif agrees and origin.observed >= one.proposed_observed:
-            _end(one, Status.CLOSED, f"{origin.source} says what we have.")
-        elif now != one.held_value:
-            one.held_value, one.held_source, one.held_observed = now, source or "", observed
+    for conflict in waiting.select_for_update(of=["self"]).filter(pk__in=list(states)).order_by("pk"):
+        _, fact, now, stated, source, observed = states[conflict.pk]
+        agrees = stated == now == conflict.held_value and origin.source in (
+            named.get(fact),
+            conflict.proposed_source,
+        )
+        if now == conflict.proposed_value:
+            _end(conflict, Status.CLOSED, f"{origin.source} says so too: it is what we have now.")
+        elif agrees and origin.observed >= conflict.proposed_observed:
+            _end(conflict, Status.CLOSED, f"{origin.source} says what we have.")
+        elif now != conflict.held_value:
+            conflict.held_value, conflict.held_source, conflict.held_observed = now, source or "", observed
         else:
             continue
-        changed.append(one)
+        changed.append(conflict)
     _write(changed, update=True, batch=origin.batch)
 
 
@@ -266,63 +270,68 @@ def _candidates(cursor, watched, origin, *, foreign, some, clears, only=None):
     )
     return [
         Candidate(
-            nr, account, name, fact, held, source or "", observed and date.fromisoformat(observed), said
+            nr, account, name, fact, held, source or "", observed and date.fromisoformat(observed), proposed
         )
-        for nr, account, name, fact, held, source, observed, said in cursor.fetchall()
+        for nr, account, name, fact, held, source, observed, proposed in cursor.fetchall()
     ]
 
 
-def _decide(found, origin, *, foreign, pinned):
-    sifted, asked = Sifted(), []
-    waiting, decided = _known({one.account for one in found})
-    for one in found:
-        key = one.account, one.fact
-        one.open = waiting.get(key)
-        waits = one.open is not None and one.open.proposed_value == one.proposed
-        if _remembers(decided.get(key), one, origin.source):
-            sifted.others.append(one)
-        elif one.fact not in foreign and one.account not in pinned:
+def _decide(candidates, origin, *, foreign, pinned):
+    sifted, undecided = Sifted(), []
+    waiting, decided = _conflicts({candidate.account for candidate in candidates})
+    for candidate in candidates:
+        key = candidate.account, candidate.fact
+        candidate.open = waiting.get(key)
+        waits = candidate.open is not None and candidate.open.proposed_value == candidate.proposed
+        if _remembers(decided.get(key), candidate, origin.source):
+            sifted.others.append(candidate)
+        elif candidate.fact not in foreign and candidate.account not in pinned:
             continue  # who has the last word ends what waits
         elif waits:
-            sifted.others.append(one)
-        elif one.open and origin.observed < one.open.proposed_observed:
-            sifted.others.append(one)
-            sifted.late.append(one)
+            sifted.others.append(candidate)
+        elif candidate.open and origin.observed < candidate.open.proposed_observed:
+            sifted.others.append(candidate)
+            sifted.late.append(candidate)
         else:
-            asked.append(one)
-    matters = _weigh(asked)
-    for row, one in enumerate(asked):
+            undecided.append(candidate)
+    matters = _weigh(undecided)
+    for row, candidate in enumerate(undecided):
         if row in matters:
-            one.effects = matters[row]
-            sifted.queued.append(one)
+            candidate.effects = matters[row]
+            sifted.queued.append(candidate)
     return sifted
 
 
-def _known(accounts):
+def _conflicts(accounts):
     """({(account, fact): what waits}, {(account, fact): what was decided last})."""
     waiting, decided = {}, {}
     kept = Conflict.objects.filter(account__in=accounts, status__in=[Status.OPEN, Status.KEPT, Status.TAKEN])
-    for one in kept.order_by("pk"):
-        (waiting if one.status == Status.OPEN else decided)[one.account_id, one.fact] = one
+    for conflict in kept.order_by("pk"):
+        (waiting if conflict.status == Status.OPEN else decided)[conflict.account_id, conflict.fact] = (
+            conflict
+        )
     return waiting, decided
 
 
-def _remembers(decided, one, source):
+def _remembers(decided, candidate, source):
     """Somebody has decided between exactly these two values, and against that of this source."""
     if decided is None:
         return False
     ours, theirs, whose = decided.held_value, decided.proposed_value, decided.proposed_source
     if decided.status == Status.TAKEN:
         ours, theirs, whose = theirs, ours, decided.held_source
-    return (ours, theirs, whose) == (one.held, one.proposed, source)
+    return (ours, theirs, whose) == (candidate.held, candidate.proposed, source)
 
 
-def _weigh(asked):
+def _weigh(candidates):
     """{place: [what it would change, in sentences]} of the candidates that matter."""
-    if not asked:
+    if not candidates:
         return {}
     frame = pl.DataFrame(
-        [(row, one.account, one.fact, one.held, one.proposed) for row, one in enumerate(asked)],
+        [
+            (row, candidate.account, candidate.fact, candidate.held, candidate.proposed)
+            for row, candidate in enumerate(candidates)
+        ],
         schema={
             "row": pl.Int64,
             "account": pl.Int64,
@@ -332,17 +341,17 @@ def _weigh(asked):
         },
         orient="row",
     )
-    return gates.ask("facts", "weigh", frame) or {}
+    return gates.consult("facts", "weigh", frame) or {}
 
 
 def _keep_parents(cursor, sifted):
     """A parent that is not applied stays what it is: circles are looked for with that one."""
-    held = [one for one in [*sifted.queued, *sifted.others] if one.fact == "parent"]
+    held = [candidate for candidate in [*sifted.queued, *sifted.others] if candidate.fact == "parent"]
     if held:
         cursor.execute(
             """update staged s set parent = h.parent
                  from unnest(%(rows)s::bigint[], %(parents)s::text[]) h (nr, parent) where s.nr = h.nr""",
-            {"rows": [one.nr for one in held], "parents": [one.held for one in held]},
+            {"rows": [candidate.nr for candidate in held], "parents": [candidate.held for candidate in held]},
         )
 
 

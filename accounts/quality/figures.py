@@ -24,8 +24,8 @@ def completeness(names, *, at):
     )
     with connection.cursor() as cursor:
         cursor.execute(query, {"at": at})
-        total, *found = cursor.fetchone()
-    return total, dict(zip(names, found, strict=True))
+        total, *numbers = cursor.fetchone()
+    return total, dict(zip(names, numbers, strict=True))
 
 
 def unknown_signals(*, at, most=50):

@@ -22,8 +22,8 @@ def above_list(context, changes):
     from accounts.admin import list_exports, saved_views  # they need template tags while they are imported
 
     request = context["request"]
-    found = saved_views.above(changes, request) | {"csrf_token": context.get("csrf_token")}
-    return found | {"export_url": list_exports.address(changes, request)}
+    above = saved_views.above(changes, request) | {"csrf_token": context.get("csrf_token")}
+    return above | {"export_url": list_exports.address(changes, request)}
 
 
 @register.inclusion_tag("core/lists/list_rows.html")
@@ -33,7 +33,7 @@ def list_rows(changes):
     return {
         "cl": changes,
         "result_headers": headers,
-        "num_sorted_fields": sum(bool(one["sortable"] and one["sorted"]) for one in headers),
+        "num_sorted_fields": sum(bool(header["sortable"] and header["sorted"]) for header in headers),
         "results": _rows(changes, headers),
     }
 
@@ -42,13 +42,13 @@ def _rows(changes, headers):
     """Each row's cells as HTML."""
     columns = list(_columns(changes, headers))
     back = None  # the filters to come back to, the same behind every address
-    for one in changes.result_list:
-        address = changes.url_for_result(one)
+    for row in changes.result_list:
+        address = changes.url_for_result(row)
         if back is None:
-            known = {"preserved_filters": changes.preserved_filters, "opts": changes.opts}
-            back = add_preserved_filters(known, address).removeprefix(address)
+            context = {"preserved_filters": changes.preserved_filters, "opts": changes.opts}
+            back = add_preserved_filters(context, address).removeprefix(address)
         # Safe: each cell is escaped by format_html.
-        yield mark_safe("".join(_cell(changes, one, column, address + back) for column in columns))
+        yield mark_safe("".join(_cell(changes, row, column, address + back) for column in columns))
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,21 @@ def _columns(changes, headers):
             yield Column(name, "th" if leads else "td", leads, classes, conditional_escape(header["text"]))
 
 
-def _cell(changes, one, column, address):
-    text, narrow = _shown(changes.model_admin, one, column.name)
+def _cell(changes, row, column, address):
+    text, narrow = _shown(changes.model_admin, row, column.name)
     if column.leads:
-        opens = format_html(' data-popup-opener="{}"', one.pk) if changes.is_popup else ""
+        opens = format_html(' data-popup-opener="{}"', row.pk) if changes.is_popup else ""
         text = format_html('<a href="{}" class="{}"{}>{}</a>', address, LINK, opens, text)
     classes = f"{column.classes} nowrap" if narrow else column.classes
     cell = '<{0} class="{1}" data-label="{2}">{3}</{0}>'
     return format_html(cell, column.tag, classes, column.label, text)
 
 
-def _shown(model_admin, one, name):
+def _shown(model_admin, row, name):
     """(what a cell shows, whether it stays on one line)."""
     empty = model_admin.get_empty_value_display()
     try:
-        field, shown_by, value = lookup_field(name, one, model_admin)
+        field, shown_by, value = lookup_field(name, row, model_admin)
     except ObjectDoesNotExist:
         return empty, False
     if field is None or field.auto_created:
@@ -95,6 +95,6 @@ def _shown(model_admin, one, name):
         return display_for_value(value, empty, getattr(shown_by, "boolean", False)), narrow
     narrow = isinstance(field, DateField | TimeField | ForeignKey)
     if field.many_to_one:
-        related = getattr(one, field.name)
+        related = getattr(row, field.name)
         return (empty if related is None else related), narrow
     return display_for_field(value, field, empty), narrow

@@ -70,22 +70,22 @@ class Command(commands.Command):
     def show(self, batch):
         say = self.stdout.write
         say(f"{ImportBatch.Status(batch.status).label} (import {batch.pk}, as of {batch.as_of})")
-        for one in batch.files:
+        for ledger in batch.files:
             say(
-                f"  {one['file']}: {one['lines']:,} lines = {one['read']:,} read + {one['rejected']:,} rejected"
+                f"  {ledger['file']}: {ledger['lines']:,} lines = {ledger['read']:,} read + {ledger['rejected']:,} rejected"
             )
-        for one in batch.queries:
+        for ledger in batch.queries:
             say(
                 "  {query}: {rows:,} rows = {created:,} created + {updated:,} updated + {unchanged:,} unchanged "
-                "+ {rejected:,} rejected".format(**one)
+                "+ {rejected:,} rejected".format(**ledger)
             )
-        if queued := sum(one.get("queued", 0) for one in batch.queries):
+        if queued := sum(ledger.get("queued", 0) for ledger in batch.queries):
             say(
                 f"  {queued:,} of the values {WAIT[batch.status == ImportBatch.Status.COMMITTED]} for a decision"
             )
-        for one in batch.warnings:
+        for warning in batch.warnings:
             say(
-                f"  warning, {one['query']}: {one['warning']}: {one['count']:,} (such as {', '.join(one['examples'])})"
+                f"  warning, {warning['query']}: {warning['warning']}: {warning['count']:,} (such as {', '.join(warning['examples'])})"
             )
         rejected = batch.rejected.all()
         for row in rejected[:SHOWN]:

@@ -71,9 +71,9 @@ class Command(commands.Command):
 
     def logins(self):
         users = get_user_model().objects
-        known = set(users.values_list("username", flat=True))
+        names = set(users.values_list("username", flat=True))
         for name in LOGINS:
-            if name not in known:
+            if name not in names:
                 make = users.create_superuser if name == LOGIN else users.create_user
                 make(name, f"{name}@example.com", name, is_staff=True)
         new = users.filter(username__in=LOGINS, groups=None, is_active=True)
@@ -122,12 +122,12 @@ def story():
     if ApprovalRequest.objects.exists():
         return
     ops, vera, csm, admin = (
-        get_user_model().objects.get(username=one) for one in ("ops", "vera", "csm", "admin")
+        get_user_model().objects.get(username=login) for login in ("ops", "vera", "csm", "admin")
     )
     flagged = list(board.to_decide().filter(arr__lt=500_000, applies_on=None)[:5])
     renewing = list(board.to_decide().filter(arr__gt=0).exclude(applies_on=None).order_by("-arr", "pk")[:4])
-    for one in flagged[:4]:
-        transitions.plan(one, by=ops, receiver=loads.propose_receiver(one))
+    for transition in flagged[:4]:
+        transitions.plan(transition, by=ops, receiver=loads.propose_receiver(transition))
     if len(flagged) == 5:
         done = transition_requests.ask(flagged[:1], by=ops, why="Agreed with the customer in the last review")
         approvals.approve(done, by=vera, seen=approvals.token(done), reason="Long overdue")
@@ -135,8 +135,8 @@ def story():
             flagged[1:3], by=ops, why="They have crossed the boundary, and it is no accident"
         )
     if renewing:  # much revenue together: Finance decides too
-        for one in renewing:
-            transitions.plan(one, by=ops, receiver=loads.propose_receiver(one))
+        for transition in renewing:
+            transitions.plan(transition, by=ops, receiver=loads.propose_receiver(transition))
         transition_requests.ask(
             renewing, by=ops, why="Usage has fallen for two quarters; we tell them before the renewal"
         )
@@ -146,19 +146,19 @@ def story():
         .exclude(effective=None)
         .select_related("account", "layer", "effective")
     )
-    if one := pin.order_by("-account__arr", "pk").first():
+    if assignment := pin.order_by("-account__arr", "pk").first():
         overrides.ask(
-            [one.account],
-            one.layer,
-            one.effective,
+            [assignment.account],
+            assignment.layer,
+            assignment.effective,
             by=csm,
             reason_code="strategic",
             text="They are our reference in their industry, and speak at our conference in spring.",
             evidence="Minutes of the board meeting",
         )
     if grown := csm.csm.accounts.filter(employees__gt=0).order_by("-arr", "pk").first():
-        said = "They wrote of the new office in their newsletter"
-        conflicts.report(grown, "employees", str(2 * grown.employees), by=csm, reason=said)
+        reason = "They wrote of the new office in their newsletter"
+        conflicts.report(grown, "employees", str(2 * grown.employees), by=csm, reason=reason)
     people.ask(csm, by=admin, why="Helps operations with triage this quarter", add=["CS Ops"])
 
 
