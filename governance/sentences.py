@@ -12,19 +12,23 @@ QUOTED = 3  # changes quoted in a sentence
 
 def _request_edited(editor, edited_at, new, gone, same):
     """This request was edited since you opened it (by {editor}, {edited_at}). New: {new} No longer: {gone} Look at it again."""
-    told = [f"New: {_quoted(new)}" if new else "", f"No longer: {_quoted(gone)}" if gone else ""]
+    differences = [f"New: {_quoted(new)}" if new else "", f"No longer: {_quoted(gone)}" if gone else ""]
     if not new and not gone:
-        told = ["It was handed in again as it was." if same else "Its details, reason or evidence are different."]  # fmt: skip
+        differences = ["It was handed in again as it was." if same else "Its details, reason or evidence are different."]  # fmt: skip
     who = f"by {editor}, {day(edited_at)}" if edited_at else ""
     return " ".join(
-        [f"This request was edited since you opened it ({who}).", *filter(None, told), "Look at it again."]
+        [
+            f"This request was edited since you opened it ({who}).",
+            *filter(None, differences),
+            "Look at it again.",
+        ]
     )
 
 
 def _quoted(changes):
-    rest = len(changes) - QUOTED
-    more = f" and {plural(rest, 'more change,more changes')}" if rest > 0 else ""
-    return " ".join(f"“{one}”" for one in changes[:QUOTED]) + more + "."
+    more_changes = len(changes) - QUOTED
+    more = f" and {plural(more_changes, 'more change,more changes')}" if more_changes > 0 else ""
+    return " ".join(f"“{change}”" for change in changes[:QUOTED]) + more + "."
 
 
 def _request_of_another(requester, step):
@@ -76,9 +80,9 @@ def _override_needless(account, segment, active, policy):
 
 def _overrides_impossible(obstacles):
     """{obstacles}"""
-    rest = len(obstacles) - NAMED
-    more = f" And {plural(rest, 'more account,more accounts')}." if rest > 0 else ""
-    return " ".join(str(one) for one in obstacles[:NAMED]) + more
+    unnamed = len(obstacles) - NAMED
+    more = f" And {plural(unnamed, 'more account,more accounts')}." if unnamed > 0 else ""
+    return " ".join(str(obstacle) for obstacle in obstacles[:NAMED]) + more
 
 
 def _override_segment_moved(account, layer, now, then):

@@ -31,8 +31,8 @@ class AskForm(VerbForm):
         return {"reason": before.why if before and before.is_open else ""}
 
     def carry_out(self):
-        said = {"why": self.cleaned_data["reason"], "simulation": self.page.chosen, "seen": self.seen}
-        return _told(self.page.request, self.thing, activations.ask(self.thing, by=self.by, **said))
+        arguments = {"why": self.cleaned_data["reason"], "simulation": self.page.chosen, "seen": self.seen}
+        return _next_step(self.page.request, self.thing, activations.ask(self.thing, by=self.by, **arguments))
 
 
 class AskPage(VerbPage):
@@ -45,43 +45,43 @@ class AskPage(VerbPage):
     def load(self, pk):
         if not self.request.user.has_perm("segmentation.change_definition"):
             raise PermissionDenied
-        one = row(Definition.objects.select_related("layer"), pk, "version")
-        finished = Simulation.objects.filter(layer=one.layer_id, status=Simulation.Status.FINISHED)
+        definition = row(Definition.objects.select_related("layer"), pk, "version")
+        finished = Simulation.objects.filter(layer=definition.layer_id, status=Simulation.Status.FINISHED)
         self.chosen = finished.filter(pk=number(self.sent("simulation"))).first()
-        return one
+        return definition
 
     def elsewhere(self):
         """To the request where one is open, else to the rules, which are no draft any more."""
-        one = self.thing
-        if one.status == Definition.Status.DRAFT:
+        definition = self.thing
+        if definition.status == Definition.Status.DRAFT:
             return ""
-        asked = activations.request_of(one)
-        if asked and asked.is_open:
-            return reverse(REQUEST, args=[asked.pk])
-        said = f"{one} is {one.get_status_display().lower()} already, no draft any more."
-        messages.warning(self.request, said)
-        return reverse(RULES, args=[one.pk])
+        approval_request = activations.request_of(definition)
+        if approval_request and approval_request.is_open:
+            return reverse(REQUEST, args=[approval_request.pk])
+        text = f"{definition} is {definition.get_status_display().lower()} already, no draft any more."
+        messages.warning(self.request, text)
+        return reverse(RULES, args=[definition.pk])
 
     def token(self):
         return self.thing.hash
 
     def context(self):
-        one, user = self.thing, self.request.user
-        problems, previous = versions.problems(one), activations.request_of(one)
-        preview = self.chosen or activations.preview_of(one)
-        running = one.layer.simulations.filter(definition_id=one.pk, status="running")
+        definition, user = self.thing, self.request.user
+        problems, previous = versions.problems(definition), activations.request_of(definition)
+        preview = self.chosen or activations.preview_of(definition)
+        running = definition.layer.simulations.filter(definition_id=definition.pk, status="running")
         return {
-            "original": one,
-            "definition": one,
-            "active": one.layer.definitions.filter(status=Definition.Status.ACTIVE).first(),
-            "changes": () if problems else activations.changes(one),
+            "original": definition,
+            "definition": definition,
+            "active": definition.layer.definitions.filter(status=Definition.Status.ACTIVE).first(),
+            "changes": () if problems else activations.changes(definition),
             "problems": problems,
             "preview": preview,
-            "told": impact.told(preview.result) if preview else None,
+            "told": impact.numbers(preview.result) if preview else None,
             "running": None if preview else running.first(),
             "may_preview": simulation.may(user),
             "asked_before": previous if previous and previous.is_open else None,
-            "deciders": "" if problems else _deciders(one, user),
+            "deciders": "" if problems else _deciders(definition, user),
         }
 
 
@@ -89,36 +89,38 @@ def ask_view(request, pk):
     return AskPage.as_view(admin=admin.site._registry[Definition])(request, pk=pk)
 
 
-def _told(request, one, asked):
+def _next_step(request, definition, approval_request):
     """Say what came of it; the address of the next step."""
-    if asked.status == ApprovalRequest.Status.APPLIED:
-        messages.success(request, _activated(request.user, one))
+    if approval_request.status == ApprovalRequest.Status.APPLIED:
+        messages.success(request, _activated(request.user, definition))
         return reverse("admin:segmentation_definition_changelist")
-    if asked.status == ApprovalRequest.Status.FAILED:
-        messages.error(request, f"It could not be carried out: {asked.failure}")
+    if approval_request.status == ApprovalRequest.Status.FAILED:
+        messages.error(request, f"It could not be carried out: {approval_request.failure}")
     else:
         messages.success(
-            request, f"Sent for approval to {_needed(asked.needed)}. Nothing changes until then."
+            request, f"Sent for approval to {_needed(approval_request.needed)}. Nothing changes until then."
         )
-    return reverse(REQUEST, args=[asked.pk])
+    return reverse(REQUEST, args=[approval_request.pk])
 
 
-def _activated(user, one):
+def _activated(user, definition):
     """The sentence after an activation, with the next step for those who may take it."""
-    said = f"{one.layer}: version {one.version} is active. Nothing has changed for any account yet."
+    sentence = f"{definition.layer}: version {definition.version} is active. Nothing has changed for any account yet."
     if not user.has_perm("segmentation.recompute_layer"):
-        return f"{said} The next recalculation applies it."
+        return f"{sentence} The next recalculation applies it."
     link = reverse("admin:segmentation_run_start")
-    return format_html('{} <a href="{}" style="text-decoration:underline">Recalculate now</a>', said, link)
+    return format_html(
+        '{} <a href="{}" style="text-decoration:underline">Recalculate now</a>', sentence, link
+    )
 
 
 def _needed(needed):
     return " and ".join(f"{number} × {role}" for role, number in sorted(needed.items()))
 
 
-def _deciders(one, user):
+def _deciders(definition, user):
     """Who will have to say yes, as `1 × Approver and 1 × Finance`; "" where nobody and it applies at once."""
-    needed, *_ = requirement(activations.KIND, activations.impact_of(one), by=user.pk)
+    needed, *_ = requirement(activations.KIND, activations.impact_of(definition), by=user.pk)
     return _needed(needed)
 
 
@@ -128,25 +130,25 @@ def _most(user):
     return requirement(activations.KIND, most, by=user.pk)[0]
 
 
-def on_rules_page(one, *, user):
+def on_rules_page(definition, *, user):
     """What the page of the rules says about their approval, for segmentation (the gate `rules_page`).
 
     {send: what the button says}; with an open request also said: how far it is, in a sentence, and link: (text, URL);
     with an ended one past: (text, URL).
     """
     send = "send for approval" if _needed(_most(user)) else "activate"
-    asked = activations.request_of(one)
-    may_see = asked and (user.has_perm("governance.view_approvalrequest") or asked.requester == user.pk)
+    request = activations.request_of(definition)
+    may_see = request and (user.has_perm("governance.view_approvalrequest") or request.requester == user.pk)
     if not may_see:
         return {"send": send}
-    link = reverse(REQUEST, args=[asked.pk])
-    if asked.status == ApprovalRequest.Status.CHANGES_ASKED:
-        no = asked.decisions.filter(verdict="ask").last()
-        said = f"{history.who(no, 'by')} asked for changes: “{no.reason}”"
-        return {"send": send, "said": said, "link": ("See the request", link)}
-    if not asked.is_open:
+    link = reverse(REQUEST, args=[request.pk])
+    if request.status == ApprovalRequest.Status.CHANGES_ASKED:
+        no = request.decisions.filter(verdict="ask").last()
+        how_far = f"{history.who(no, 'by')} asked for changes: “{no.reason}”"
+        return {"send": send, "said": how_far, "link": ("See the request", link)}
+    if not request.is_open:
         return {"send": send, "past": ("How it was decided", link)}
-    parts = ", ".join(f"{part.given} of {part.needed} {part.role}" for part in inbox.standing(asked))
-    said = f"{asked.get_status_display()} since {wording.day(asked.requested_at)}: {parts}. Asked for by {history.who(asked, 'requester')}."
-    text = "Decide" if permissions.may(permissions.decide(asked, by=user)) else "See the request"
-    return {"send": send, "said": said, "link": (text, link)}
+    parts = ", ".join(f"{part.given} of {part.needed} {part.role}" for part in inbox.standing(request))
+    how_far = f"{request.get_status_display()} since {wording.day(request.requested_at)}: {parts}. Asked for by {history.who(request, 'requester')}."
+    text = "Decide" if permissions.may(permissions.decide(request, by=user)) else "See the request"
+    return {"send": send, "said": how_far, "link": (text, link)}

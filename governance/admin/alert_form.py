@@ -15,11 +15,11 @@ CHECK = "admin:governance_alertrule_check"
 
 def offered(terms):
     """What the rows are made of, as their script reads it."""
-    return {"operators": operators(), "fields": [one | {"kind": kind_of(one["type"])} for one in terms]}
+    return {"operators": operators(), "fields": [term | {"kind": kind_of(term["type"])} for term in terms]}
 
 
 def _types(terms):
-    return {one["name"]: one["type"] for one in terms}
+    return {term["name"]: term["type"] for term in terms}
 
 
 def typed(data, name="condition"):
@@ -61,14 +61,14 @@ class ConditionInput(forms.Widget):
     def render(self, name, value, attrs=None, renderer=None):
         terms, value = alerts.terms(), value or ""
         group = to_rows(value, _types(terms)) if value else {"join": "all", "rows": []}
-        known = {
+        context = {
             "name": name,
             "value": "" if value == UNFINISHED else value,
             "edited": self.edited,
             "group": group,
         }
         return render_to_string(
-            "governance/alerts/condition.html", known | {"check": reverse(CHECK), "offered": offered(terms)}
+            "governance/alerts/condition.html", context | {"check": reverse(CHECK), "offered": offered(terms)}
         )
 
 
@@ -77,6 +77,6 @@ class RuleForm(forms.ModelForm):
         given = super().clean()
         if "condition" in given:
             _, wrong = typed(self.data)
-            if found := wrong or alerts.problems(given["condition"], days=given.get("days")):
-                raise ValidationError({"condition": found})
+            if problems := wrong or alerts.problems(given["condition"], days=given.get("days")):
+                raise ValidationError({"condition": problems})
         return given

@@ -76,9 +76,9 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
     def acknowledge(self, request, queryset):
         """One by one: those that are somebody else's, or have been seen to, are told of and do not keep the others."""
         done, refused = 0, []
-        for one in queryset.select_related("account__csm").order_by("pk")[:MOST]:
+        for alert in queryset.select_related("account__csm").order_by("pk")[:MOST]:
             try:
-                alerts.acknowledge(one, by=request.user)
+                alerts.acknowledge(alert, by=request.user)
                 done += 1
             except Refused as error:
                 refused.append(str(error))
@@ -89,24 +89,24 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
             messages.warning(request, f"{left} left out: {' '.join(dict.fromkeys(refused[:3]))}")
 
     @admin.display(description="Account", ordering="account__name")
-    def title(self, one):
-        return format_html('<a href="{}">{}</a>', reverse(PAGE, args=[one.pk]), one.account)
+    def title(self, alert):
+        return format_html('<a href="{}">{}</a>', reverse(PAGE, args=[alert.pk]), alert.account)
 
     @admin.display(description="Status", ordering="status")
-    def state(self, one):
-        return badges.status(one)
+    def state(self, alert):
+        return badges.status(alert)
 
     @admin.display(description="Since", ordering="opened_on")
-    def opened(self, one):
-        return day(one.opened_on)
+    def opened(self, alert):
+        return day(alert.opened_on)
 
     @admin.display(description="CSM", ordering="account__csm__name")
-    def csm(self, one):
-        return one.account.csm or "–"
+    def csm(self, alert):
+        return alert.account.csm or "–"
 
     @admin.display(description="Acknowledged by", ordering="acknowledged_by_label")
-    def seen_by(self, one):
-        return history.who(one, "acknowledged_by") or "–"
+    def seen_by(self, alert):
+        return history.who(alert, "acknowledged_by") or "–"
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         return AlertPage.as_view(admin=self)(request, pk=unquote(object_id))
@@ -133,15 +133,17 @@ class AlertPage(VerbPage):
         return row(Alert.objects.select_related("rule", "account__csm"), pk)
 
     def context(self):
-        one = self.thing
-        refusal = permissions.acknowledge_alert(one, by=self.request.user)
+        alert = self.thing
+        refusal = permissions.acknowledge_alert(alert, by=self.request.user)
         return {
-            "title": str(one),
-            "one": one,
-            "evidence": [(term, _rounded(value)) for term, value in alerts.told(one.evidence)],
-            "may": one.status == "open" and permissions.may(refusal),
-            "may_not": refusal if one.status == "open" else "",
-            "others": one.account.alerts.filter(UNRESOLVED).exclude(pk=one.pk).select_related("rule")[:10],
+            "title": str(alert),
+            "one": alert,
+            "evidence": [(term, _rounded(value)) for term, value in alerts.in_words(alert.evidence)],
+            "may": alert.status == "open" and permissions.may(refusal),
+            "may_not": refusal if alert.status == "open" else "",
+            "others": alert.account.alerts.filter(UNRESOLVED)
+            .exclude(pk=alert.pk)
+            .select_related("rule")[:10],
         }
 
 
@@ -222,15 +224,15 @@ class AlertRuleAdmin(GovernedAdmin):
         """On which accounts the rule holds today, before or after it is active."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        one = row(AlertRule.objects.all(), pk)
-        broken = alerts.problems(one.condition, days=one.days)
-        count, accounts = (0, []) if broken else alerts.holding_now(one)
+        rule = row(AlertRule.objects.all(), pk)
+        broken = alerts.problems(rule.condition, days=rule.days)
+        count, accounts = (0, []) if broken else alerts.holding_now(rule)
         return page(
             request,
             "governance/alerts/holds.html",
-            title=f"Where {one} holds",
+            title=f"Where {rule} holds",
             model_admin=self,
-            one=one,
+            one=rule,
             broken=broken,
             count=count,
             accounts=accounts,
@@ -238,71 +240,71 @@ class AlertRuleAdmin(GovernedAdmin):
         )
 
     @admin.display(description="When")
-    def says(self, one):
-        return format_html("{} <code>{}</code>", one.description, one.condition)
+    def says(self, rule):
+        return format_html("{} <code>{}</code>", rule.description, rule.condition)
 
     @admin.display(description="Tells", ordering="audience")
-    def who(self, one):
-        return f"{one.get_audience_display()}{', at once' if one.urgent else ''}"
+    def who(self, rule):
+        return f"{rule.get_audience_display()}{', at once' if rule.urgent else ''}"
 
     @admin.display(description="Not resolved", ordering="held")
-    def unresolved(self, one):
-        address = f"{reverse(LIST)}?rule__id__exact={one.pk}"
-        return format_html('<a class="dm-link" href="{}">{}</a>', address, one.held) if one.held else "–"
+    def unresolved(self, rule):
+        address = f"{reverse(LIST)}?rule__id__exact={rule.pk}"
+        return format_html('<a class="dm-link" href="{}">{}</a>', address, rule.held) if rule.held else "–"
 
     @admin.display(description="")
-    def works(self, one):
-        if one.error:
-            return badges.badge("cannot be used", "bad", title=one.error)
+    def works(self, rule):
+        if rule.error:
+            return badges.badge("cannot be used", "bad", title=rule.error)
         return ""
 
     @admin.display(description="Holds on")
-    def holds_on(self, one):
+    def holds_on(self, rule):
         link = format_html(
-            '<a class="dm-link" href="{}">See where it holds today</a>', reverse(HOLDS, args=[one.pk])
+            '<a class="dm-link" href="{}">See where it holds today</a>', reverse(HOLDS, args=[rule.pk])
         )
-        return format_html("{}<div>{}</div>", link, one.error) if one.error else link
+        return format_html("{}<div>{}</div>", link, rule.error) if rule.error else link
 
 
 def account_part(request, account):
     """The account's alerts on its page: those that hold as badges, the last ones in the timeline."""
     if not request.user.has_perm("governance.view_alert"):
         return {}
-    found = account.alerts.select_related("rule")
-    holding = list(found.filter(UNRESOLVED).order_by("opened_on", "id"))
-    ended = list(found.filter(status="resolved")[:ENDED])
+    rows = account.alerts.select_related("rule")
+    holding = list(rows.filter(UNRESOLVED).order_by("opened_on", "id"))
+    ended = list(rows.filter(status="resolved")[:ENDED])
     return {
         "badges": [
-            ("warn" if one.status == "open" else "", one.rule.name, reverse(PAGE, args=[one.pk]))
-            for one in holding
+            ("warn" if alert.status == "open" else "", alert.rule.name, reverse(PAGE, args=[alert.pk]))
+            for alert in holding
         ],
-        "happened": [entry for one in [*holding, *ended] for entry in _happened(one)],
+        "happened": [entry for alert in [*holding, *ended] for entry in _happened(alert)],
     }
 
 
-def _happened(one):
-    address = reverse(PAGE, args=[one.pk])
+def _happened(alert):
+    address = reverse(PAGE, args=[alert.pk])
     yield {
-        "on": one.opened_on,
-        "title": f"Alert: {one.rule.name}",
-        "text": one.rule.description,
+        "on": alert.opened_on,
+        "title": f"Alert: {alert.rule.name}",
+        "text": alert.rule.description,
         "who": "",
         "reason": "",
         "url": address,
     }
-    if one.acknowledged_at:
+    if alert.acknowledged_at:
         yield {
-            "on": timezone.localdate(one.acknowledged_at),
-            "title": f"Alert acknowledged: {one.rule.name}",
+            "on": timezone.localdate(alert.acknowledged_at),
+            "title": f"Alert acknowledged: {alert.rule.name}",
             "text": "",
-            "who": history.who(one, "acknowledged_by"),
-            "reason": one.note,
+            "who": history.who(alert, "acknowledged_by"),
+            "reason": alert.note,
             "url": address,
         }
-    if one.resolved_on:
+    if alert.resolved_on:
         yield {
-            "on": one.resolved_on,
-            "title": f"Alert resolved: {one.rule.name}",
+            "on": alert.resolved_on,
+            "title": f"Alert resolved: {alert.rule.name}",
             "text": "It holds no more.",
             "who": "",
             "reason": "",

@@ -61,9 +61,15 @@ class RequestChanges(Changes):
         """How far each one is, with the same queries however many are on the page."""
         super().get_results(request)
         self.result_list = list(self.result_list)
-        desk = deciders.Desk(one for one in self.result_list if one.is_open)
-        for one in self.result_list:
-            one.parts = inbox.standing(one, desk=desk) if one.is_open else _decided(one)
+        desk = deciders.Desk(
+            approval_request for approval_request in self.result_list if approval_request.is_open
+        )
+        for approval_request in self.result_list:
+            approval_request.parts = (
+                inbox.standing(approval_request, desk=desk)
+                if approval_request.is_open
+                else _decided(approval_request)
+            )
 
 
 @admin.register(ApprovalRequest)
@@ -117,51 +123,57 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     # -- the columns
 
     @admin.display(description="What", ordering="subject")
-    def title(self, one):
-        return one.subject
+    def title(self, approval_request):
+        return approval_request.subject
 
     @admin.display(description="Status", ordering="status")
-    def state(self, one):
-        return badges.status(one)
+    def state(self, approval_request):
+        return badges.status(approval_request)
 
     @admin.display(description="Requested by", ordering="requester_label")
-    def asked_by(self, one):
-        return history.who(one, "requester")
+    def asked_by(self, approval_request):
+        return history.who(approval_request, "requester")
 
     @admin.display(description="Asked", ordering="requested_at")
-    def age(self, one):
-        return wording.ago(wording.localday(one.requested_at))
+    def age(self, approval_request):
+        return wording.ago(wording.localday(approval_request.requested_at))
 
     @admin.display(description="Due", ordering="due_at")
-    def due(self, one):
-        if not _waits(one):
+    def due(self, approval_request):
+        if not _waits(approval_request):
             return "–"
-        late = badges.badge("overdue", "bad") if one.due_at < timezone.now() else ""
-        return format_html('{} <span style="white-space:nowrap">{}</span>', late, wording.day(one.due_at))
+        late = badges.badge("overdue", "bad") if approval_request.due_at < timezone.now() else ""
+        return format_html(
+            '{} <span style="white-space:nowrap">{}</span>', late, wording.day(approval_request.due_at)
+        )
 
     @admin.display(description="Ended", ordering="ended_at")
-    def ended(self, one):
-        return f"{wording.day(one.ended_at)} · {history.who(one, 'ended_by')}" if one.ended_at else "–"
+    def ended(self, approval_request):
+        return (
+            f"{wording.day(approval_request.ended_at)} · {history.who(approval_request, 'ended_by')}"
+            if approval_request.ended_at
+            else "–"
+        )
 
     @admin.display(description="Accounts", ordering="accounts")
-    def accounts_shown(self, one):
-        return wording.count(one.accounts)
+    def accounts_shown(self, approval_request):
+        return wording.count(approval_request.accounts)
 
     @admin.display(description="ARR", ordering="arr")
-    def arr_shown(self, one):
-        return wording.shortmoney(one.arr)
+    def arr_shown(self, approval_request):
+        return wording.shortmoney(approval_request.arr)
 
     @admin.display(description="CSM changes", ordering="csm_changes")
-    def csm_shown(self, one):
-        return wording.count(one.csm_changes)
+    def csm_shown(self, approval_request):
+        return wording.count(approval_request.csm_changes)
 
     @admin.display(description="Approvals")
-    def progress(self, one):
-        found = one.parts if hasattr(one, "parts") else parts(one)
-        if not found:
+    def progress(self, approval_request):
+        standing = approval_request.parts if hasattr(approval_request, "parts") else parts(approval_request)
+        if not standing:
             return "none needed"
-        said = ((part.given, part.needed, part.role) for part in found)
-        each = format_html_join(", ", '<span style="white-space:nowrap">{} of {} {}</span>', said)
+        shown = ((part.given, part.needed, part.role) for part in standing)
+        each = format_html_join(", ", '<span style="white-space:nowrap">{} of {} {}</span>', shown)
         return format_html("<span>{}</span>", each)  # one thing where a cell's parts are spread
 
     # -- one request
@@ -169,46 +181,54 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     def change_view(self, request, object_id, form_url="", extra_context=None):
         """What it is about and what came of it so far; a POST takes one of the steps of STEPS."""
         key, refusal = unquote(object_id), ""
-        one = _get(key)
-        if not self.has_view_permission(request, one):
+        approval_request = _get(key)
+        if not self.has_view_permission(request, approval_request):
             raise PermissionDenied
         if request.method == "POST":
             try:
-                return _step(request, one)
+                return _step(request, approval_request)
             except Refused as refused:
-                refusal, one = str(refused), _get(key)
-        return self._page(request, one, refusal)
+                refusal, approval_request = str(refused), _get(key)
+        return self._page(request, approval_request, refusal)
 
-    def _page(self, request, one, refusal):
-        desk = deciders.Desk([one])
-        refusals, section = _refusals(one, request.user, desk), sections.of(one)
+    def _page(self, request, approval_request, refusal):
+        desk = deciders.Desk([approval_request])
+        refusals, section = _refusals(approval_request, request.user, desk), sections.of(approval_request)
         return page(
             request,
             "governance/approvals/request.html",
-            title=one.subject,
+            title=approval_request.subject,
             model_admin=self,
-            original=one,
-            one=one,
-            overdue=_waits(one) and one.due_at < timezone.now(),
-            seen=approvals.token(one),
-            parts=parts(one, desk),
-            nobody=approvals.nobody_can(one, desk=desk),
-            decisions=[said for said in one.decided if said.revision == one.revision],
-            revisions=_revisions(one),
-            comments=one.comments.all(),
-            measured=_measured(one),
-            about_accounts=kinds.of(one).about_accounts,
-            circumstances=circumstances.told(one, at=timezone.now()) if one.is_open else [],
+            original=approval_request,
+            one=approval_request,
+            overdue=_waits(approval_request) and approval_request.due_at < timezone.now(),
+            seen=approvals.token(approval_request),
+            parts=parts(approval_request, desk),
+            nobody=approvals.nobody_can(approval_request, desk=desk),
+            decisions=[
+                decision
+                for decision in approval_request.decided
+                if decision.revision == approval_request.revision
+            ],
+            revisions=_revisions(approval_request),
+            comments=approval_request.comments.all(),
+            measured=_measured(approval_request),
+            about_accounts=kinds.of(approval_request).about_accounts,
+            circumstances=circumstances.sentences(approval_request, at=timezone.now())
+            if approval_request.is_open
+            else [],
             section=section.template if section else None,
-            **(section.context(one) if section else {}),
-            moved=_moved(one),
-            address=kinds.of(one).verbs().address(one),
+            **(section.context(approval_request) if section else {}),
+            moved=_moved(approval_request),
+            address=kinds.of(approval_request).verbs().address(approval_request),
             may={name for name, refusal in refusals.items() if permissions.may(refusal)},
             why_not=refusals["approve"],
-            mine=request.user.pk in (one.requester, *one.editors),
+            mine=request.user.pk in (approval_request.requester, *approval_request.editors),
             may_read=request.user.has_perm("governance.view_approvalrequest"),
-            applies=applies(one) if one.status == Status.APPROVED else "",
-            following=None if permissions.may(refusals["approve"]) else _following(request.user, one),
+            applies=applies(approval_request) if approval_request.status == Status.APPROVED else "",
+            following=None
+            if permissions.may(refusals["approve"])
+            else _following(request.user, approval_request),
             back=triage.back(request),
             typed=request.POST if refusal else {},
             refusal=refusal,
@@ -240,18 +260,22 @@ def _for_me(request):
     return request.waits_for_me
 
 
-def parts(one, desk=None):
+def parts(approval_request, desk=None):
     """How far it is in each role: as it counts now while it is open, as it was decided once it has ended."""
-    return inbox.standing(one, desk=desk) if one.is_open else _decided(one)
+    return (
+        inbox.standing(approval_request, desk=desk)
+        if approval_request.is_open
+        else _decided(approval_request)
+    )
 
 
-def applies(one):
+def applies(approval_request):
     """When what is approved takes effect; of many accounts each has a day of its own."""
-    if not one.apply_on:
+    if not approval_request.apply_on:
         return "It is being carried out in the background. Here it says when that is done, or why it could not be."
-    if one.accounts > 1:
-        return f"It takes effect from {wording.day(one.apply_on)} on, for each account on its own day."
-    return f"It is carried out on {wording.day(one.apply_on)}."
+    if approval_request.accounts > 1:
+        return f"It takes effect from {wording.day(approval_request.apply_on)} on, for each account on its own day."
+    return f"It is carried out on {wording.day(approval_request.apply_on)}."
 
 
 COUNTED = {
@@ -263,105 +287,109 @@ COUNTED = {
 }
 
 
-def _measured(one):
+def _measured(approval_request):
     """What it was counted to reach, and when; also now, where that takes no look at everybody."""
-    found = list(one.measured)
-    if one.is_open and not kinds.of(one).whole_portfolio:
-        now = count(one)
-        found += [now] if now != found[-1] | {"when": "now", "at": now["at"]} else []
+    counts = list(approval_request.measured)
+    if approval_request.is_open and not kinds.of(approval_request).whole_portfolio:
+        now = count(approval_request)
+        counts += [now] if now != counts[-1] | {"when": "now", "at": now["at"]} else []
     return [
         count
         | {"said": COUNTED[count["when"]], "at": parse_datetime(count["at"]), "arr": Decimal(count["arr"])}
-        for count in found
+        for count in counts
     ]
 
 
-def _following(user, one):
+def _following(user, approval_request):
     """What this person decides next, the most pressing first."""
-    return inbox.awaiting(user).exclude(pk=one.pk).order_by("due_at", "pk").first()
+    return inbox.awaiting(user).exclude(pk=approval_request.pk).order_by("due_at", "pk").first()
 
 
-def _waits(one):
+def _waits(approval_request):
     """Somebody has to do something; what is approved only waits for its day."""
-    return one.is_open and one.status != Status.APPROVED
+    return approval_request.is_open and approval_request.status != Status.APPROVED
 
 
-def _decided(one):
-    said = [
+def _decided(approval_request):
+    approving = [
         decision
-        for decision in one.decided
-        if (decision.revision, decision.verdict) == (one.revision, "approve")
+        for decision in approval_request.decided
+        if (decision.revision, decision.verdict) == (approval_request.revision, "approve")
     ]
     return [
-        deciders.Part(role, number, min(number, sum(decision.role == role for decision in said)), 0)
-        for role, number in one.needed.items()
+        deciders.Part(role, number, min(number, sum(decision.role == role for decision in approving)), 0)
+        for role, number in approval_request.needed.items()
         if number
     ]
 
 
 def _get(key):
     decided = Prefetch("decisions", to_attr="decided")
-    known = ApprovalRequest.objects.select_related("simulation").prefetch_related(decided)
-    return verbs.row(known, key, "request")
+    requests = ApprovalRequest.objects.select_related("simulation").prefetch_related(decided)
+    return verbs.row(requests, key, "request")
 
 
-def _page_of(one):
-    return reverse(PAGE, args=[one.pk])
+def _page_of(approval_request):
+    return reverse(PAGE, args=[approval_request.pk])
 
 
 # -- the steps
 
 
-def _approve(request, one, seen, reason):
-    one = approvals.approve(one, by=request.user, seen=seen, reason=reason).request
-    if one.status == Status.FAILED:
-        messages.error(request, f"Approved, but it could not be carried out: {one.failure}")
+def _approve(request, approval_request, seen, reason):
+    approval_request = approvals.approve(approval_request, by=request.user, seen=seen, reason=reason).request
+    if approval_request.status == Status.FAILED:
+        messages.error(request, f"Approved, but it could not be carried out: {approval_request.failure}")
         return
-    missing = [f"{part.missing} × {part.role}" for part in parts(_get(str(one.pk))) if part.missing]
+    missing = [
+        f"{part.missing} × {part.role}" for part in parts(_get(str(approval_request.pk))) if part.missing
+    ]
     messages.success(
         request,
         {
             Status.APPLIED: "Approved, and done.",
-            Status.APPROVED: f"Approved. {applies(one)}",
-        }.get(one.status, f"Your approval is recorded. Still needed: {', '.join(missing)}."),
+            Status.APPROVED: f"Approved. {applies(approval_request)}",
+        }.get(approval_request.status, f"Your approval is recorded. Still needed: {', '.join(missing)}."),
     )
 
 
-def _ask(request, one, seen, reason):
-    approvals.ask(one, by=request.user, seen=seen, reason=reason)
-    messages.success(request, f"{history.who(one, 'requester')} is asked for changes.")
+def _ask_for_changes(request, approval_request, seen, reason):
+    approvals.ask_for_changes(approval_request, by=request.user, seen=seen, reason=reason)
+    messages.success(request, f"{history.who(approval_request, 'requester')} is asked for changes.")
 
 
-def _reject(request, one, seen, reason):
-    approvals.reject(one, by=request.user, seen=seen, reason=reason)
+def _reject(request, approval_request, seen, reason):
+    approvals.reject(approval_request, by=request.user, seen=seen, reason=reason)
     messages.success(request, "Rejected. What is in force stays as it is.")
 
 
-def _withdraw(request, one, seen, reason):
-    approvals.withdraw(one, by=request.user, reason=reason)
+def _withdraw(request, approval_request, seen, reason):
+    approvals.withdraw(approval_request, by=request.user, reason=reason)
     messages.success(request, "Withdrawn. What is in force stays as it is.")
 
 
-def _resubmit(request, one, seen, reason):
-    approvals.resubmit(one, by=request.user, seen=seen)
+def _resubmit(request, approval_request, seen, reason):
+    approvals.resubmit(approval_request, by=request.user, seen=seen)
     messages.success(request, "Sent again. It waits for approval.")
 
 
-def _again(request, one, seen, reason):
-    one = apply(one, by=request.user)
-    if one.status == Status.FAILED:
-        messages.error(request, f"It failed again: {one.failure}")
+def _again(request, approval_request, seen, reason):
+    approval_request = apply(approval_request, by=request.user)
+    if approval_request.status == Status.FAILED:
+        messages.error(request, f"It failed again: {approval_request.failure}")
     else:
-        messages.success(request, applies(one) if one.status == Status.APPROVED else "Done.")
+        messages.success(
+            request, applies(approval_request) if approval_request.status == Status.APPROVED else "Done."
+        )
 
 
-def _comment(request, one, seen, reason):
-    approvals.comment(one, by=request.user, text=request.POST.get("text", ""))
+def _comment(request, approval_request, seen, reason):
+    approvals.comment(approval_request, by=request.user, text=request.POST.get("text", ""))
 
 
 STEPS = {
     "approve": _approve,
-    "ask": _ask,
+    "ask": _ask_for_changes,
     "reject": _reject,
     "withdraw": _withdraw,
     "resubmit": _resubmit,
@@ -370,45 +398,48 @@ STEPS = {
 }
 
 
-def _step(request, one):
+def _step(request, approval_request):
     """Take the step the form names; then the request's page. Raises Refused."""
-    section = sections.of(one)
+    section = sections.of(approval_request)
     steps = STEPS | section.steps if section else STEPS
     step = steps.get(request.POST.get("verb"))
     if step is None:
         raise Refused("step_not_chosen")
-    step(request, one, request.POST.get("seen", ""), request.POST.get("reason", "").strip())
-    return HttpResponseRedirect(_page_of(one))
+    step(request, approval_request, request.POST.get("seen", ""), request.POST.get("reason", "").strip())
+    return HttpResponseRedirect(_page_of(approval_request))
 
 
 # -- what the page tells
 
 
-def _refusals(one, user, desk):
+def _refusals(approval_request, user, desk):
     """{what could be done: the Refused for this person, or None}."""
     return {
-        **{verdict: permissions.decide(one, by=user, verdict=verdict, desk=desk) for verdict in VERDICTS},
-        "edit": permissions.edit_request(one, by=user),
-        "resubmit": permissions.resubmit(one, by=user),
-        "withdraw": permissions.withdraw(one, by=user),
-        "again": permissions.apply(one, by=user),
-        "comment": permissions.comment(one, by=user),
+        **{
+            verdict: permissions.decide(approval_request, by=user, verdict=verdict, desk=desk)
+            for verdict in VERDICTS
+        },
+        "edit": permissions.edit_request(approval_request, by=user),
+        "resubmit": permissions.resubmit(approval_request, by=user),
+        "withdraw": permissions.withdraw(approval_request, by=user),
+        "again": permissions.apply(approval_request, by=user),
+        "comment": permissions.comment(approval_request, by=user),
     }
 
 
-def _moved(one):
-    """What the attached preview counts as changing the segment in force (see `impact.told`); None without a preview.
+def _moved(approval_request):
+    """What the attached preview counts as changing the segment in force (see `impact.numbers`); None without a preview.
 
     The request counts those for which the rules say another segment than the rules before; see activations.impact_of.
     """
-    preview = one.simulation
-    return impact.told(preview.result)["moved"] if preview and preview.result else None
+    preview = approval_request.simulation
+    return impact.numbers(preview.result)["moved"] if preview and preview.result else None
 
 
-def _revisions(one):
+def _revisions(approval_request):
     """How the request changed, the latest first: [{revision, when, who, why, added, removed, decisions}]."""
-    found = {}
-    for row in one.history.order_by("history_id").only(
+    first_rows = {}
+    for row in approval_request.history.order_by("history_id").only(
         "revision",
         "changes",
         "history_date",
@@ -416,19 +447,19 @@ def _revisions(one):
         "history_user_label",
         "history_change_reason",
     ):
-        found.setdefault(row.revision, row)
-    told, before = [], []
-    for revision, row in sorted(found.items()):
-        told.append({
+        first_rows.setdefault(row.revision, row)
+    revisions, before = [], []
+    for revision, row in sorted(first_rows.items()):
+        revisions.append({
             "revision": revision,
             "when": row.history_date,
             "who": history.who(row, "history_user"),
             "added": [sentence for sentence in row.changes if sentence not in before],
             "removed": [sentence for sentence in before if sentence not in row.changes],
-            "decisions": [decision for decision in one.decided if decision.revision == revision],
+            "decisions": [decision for decision in approval_request.decided if decision.revision == revision],
         })  # fmt: skip
         before = row.changes
-    return told[::-1]
+    return revisions[::-1]
 
 
 # -- on the page of an account
@@ -439,7 +470,11 @@ def account_part(request, account):
     waiting = ApprovalRequest.objects.open().naming([account.pk]).exclude(kind__in=sections.SECTIONS)
     return {
         "notices": [
-            ("warn", f"{one.subject}: {one.get_status_display().lower()}.", _page_of(one))
-            for one in waiting.defer("content", "changes").order_by("pk")
+            (
+                "warn",
+                f"{approval_request.subject}: {approval_request.get_status_display().lower()}.",
+                _page_of(approval_request),
+            )
+            for approval_request in waiting.defer("content", "changes").order_by("pk")
         ]
     }

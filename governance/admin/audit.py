@@ -25,11 +25,11 @@ HEADER = ["When", "Kind", "Who", "Person", "Channel", "What", "About", "Changes"
 def audit_view(request):
     """The list: search, filters, and a page at a time."""
     _check(request)
-    asked, warnings = _asked(request.GET)
-    asked = replace(asked, causes=request.GET.get("kind") == "all")
-    found, following, refusal = [], "", ""
+    filters, warnings = _filters(request.GET)
+    filters = replace(filters, causes=request.GET.get("kind") == "all")
+    entries, following, refusal = [], "", ""
     try:
-        found, following = audit.entries(asked, after=request.GET.get("after", ""))
+        entries, following = audit.entries(filters, after=request.GET.get("after", ""))
     except Refused as refused:
         refusal = str(refused)
     kept = {name: value for name, value in request.GET.items() if name != "after" and value}
@@ -38,8 +38,8 @@ def audit_view(request):
         request,
         "governance/audit/trail.html",
         title="Audit trail",
-        asked=asked,
-        found=found,
+        asked=filters,
+        found=entries,
         filtered=bool(kept),
         later=bool(request.GET.get("after")),
         newest=f"?{urlencode(kept)}",
@@ -47,13 +47,13 @@ def audit_view(request):
         export=f"{reverse('audit_export')}?{urlencode(kept)}",
         kinds=audit.KINDS.items(),
         channels=audit.CHANNELS.items(),
-        days=_quick_days(asked, kept, today),
+        days=_quick_days(filters, kept, today),
         warnings=[*warnings, *filter(None, [refusal])],
         today=today,
     )
 
 
-def _quick_days(asked, kept, today):
+def _quick_days(filters, kept, today):
     """[(days in words, address, whether they are chosen)], with the rest of the filter as it is."""
     yesterday = today - timedelta(days=1)
     quick = [("Yesterday", yesterday, yesterday), ("Last 7 days", today - timedelta(days=6), today)]
@@ -61,7 +61,7 @@ def _quick_days(asked, kept, today):
         (
             words,
             f"?{urlencode(kept | {'since': since, 'until': until})}",
-            (asked.since, asked.until) == (since, until),
+            (filters.since, filters.until) == (since, until),
         )
         for words, since, until in quick
     ]
@@ -70,14 +70,14 @@ def _quick_days(asked, kept, today):
 def export_view(request):
     """All that the filter finds, causes too, as CSV; each row tells the filter and the date."""
     _check(request)
-    asked, _ = _asked(request.GET)
+    filters, _ = _filters(request.GET)
     try:  # what takes too long is refused now, not in the middle of the file
-        audit.entries(asked, limit=1)
+        audit.entries(filters, limit=1)
     except Refused as refusal:
         messages.error(request, str(refusal))
         return HttpResponseRedirect(f"{reverse('audit')}?{request.GET.urlencode()}")
-    rows = (_exported(one) for one in audit.all_entries(asked))
-    return downloads.csv_list("audit-trail", HEADER, rows, said=asked.words())
+    rows = (_exported(entry) for entry in audit.all_entries(filters))
+    return downloads.csv_list("audit-trail", HEADER, rows, filters=filters.words())
 
 
 def account_view(request, pk):
@@ -107,7 +107,7 @@ def account_view(request, pk):
                 now.get((layer, product)),
             )
             for layer, product in sorted(
-                {**then, **now}, key=lambda one: (one[0].position, str(one[1] or ""))
+                {**then, **now}, key=lambda pair: (pair[0].position, str(pair[1] or ""))
             )
         ],
     )
@@ -152,50 +152,51 @@ def _check(request):
         raise PermissionDenied
 
 
-def _asked(given):
-    """(audit.Asked, sentences about what was not understood) of an address."""
+def _filters(given):
+    """(audit.Filters, sentences about what was not understood) of an address."""
     typed = {name: given.get(name, "").strip()[:200] for name in ("q", "person")}
     days, warnings = {}, []
     for name in ("since", "until"):
         days[name], warning = _day(given.get(name, ""))
         warnings += [warning] if warning else []
-    known = {"kind": audit.KINDS, "channel": audit.CHANNELS}
-    chosen = {name: given.get(name) if given.get(name) in among else "" for name, among in known.items()}
-    return audit.Asked(text=typed["q"], person=typed["person"], **chosen, **days), warnings
+    choices = {"kind": audit.KINDS, "channel": audit.CHANNELS}
+    chosen = {name: given.get(name) if given.get(name) in among else "" for name, among in choices.items()}
+    return audit.Filters(text=typed["q"], person=typed["person"], **chosen, **days), warnings
 
 
 def _day(text):
     try:
-        found = date.fromisoformat(text) if text else None
-        if found and not 1900 <= found.year <= 9000:  # days before and after are counted
+        day = date.fromisoformat(text) if text else None
+        if day and not 1900 <= day.year <= 9000:  # days before and after are counted
             raise ValueError
-        return found, ""
+        return day, ""
     except ValueError:
         return None, f"“{text[:20]}” is not a date, and was left out."
 
 
 def _date(text):
     """(a day up to today, why it is not the one asked for)."""
-    found, warning = _day(text)
+    day, warning = _day(text)
     today = timezone.localdate()
-    if found and found > today:
+    if day and day > today:
         return today, "That date is still to come; today is shown."
-    return found or today, f"“{text[:20]}” is not a date; today is shown." if warning else ""
+    return day or today, f"“{text[:20]}” is not a date; today is shown." if warning else ""
 
 
-def _exported(one):
+def _exported(entry):
     changes = "; ".join(
-        f"{name}: {before} → {after}" if before else f"{name}: {after}" for name, before, after in one.changes
+        f"{name}: {before} → {after}" if before else f"{name}: {after}"
+        for name, before, after in entry.changes
     )
-    when = timezone.localtime(one.at).isoformat(timespec="seconds")
+    when = timezone.localtime(entry.at).isoformat(timespec="seconds")
     return [
         when,
-        one.kind,
-        one.who,
-        one.person,
-        one.channel,
-        one.what,
-        one.text,
+        entry.kind,
+        entry.who,
+        entry.person,
+        entry.channel,
+        entry.what,
+        entry.text,
         changes,
-        one.reason,
+        entry.reason,
     ]

@@ -40,8 +40,8 @@ class FactFilter(DropdownFilter):
         return [(fact, label(fact)) for fact in conflicts.REPORTABLE]
 
     def queryset(self, request, queryset):
-        known = self.value() in conflicts.REPORTABLE
-        return queryset.filter(fact=self.value()) if known else queryset
+        reportable = self.value() in conflicts.REPORTABLE
+        return queryset.filter(fact=self.value()) if reportable else queryset
 
 
 class SourceFilter(DropdownFilter):
@@ -89,12 +89,12 @@ class DecideForm(VerbForm):
     def questions(self):
         return [self[name] for name in conflicts.ANSWERS]
 
-    def decide(self, verb, said):
+    def decide(self, verb, outcome):
         note = self.cleaned_data.pop("note")
         tokens = {token.partition(":")[0]: token for token in self.seen.split()}
         seen = {conflict.pk: tokens.get(str(conflict.pk), "") for conflict in self.thing}
         verb(self.thing, by=self.by, note=note, answers=self.cleaned_data, seen=seen)
-        self.say(f"{plural(len(self.thing), 'value,values')} {said}")
+        self.say(f"{plural(len(self.thing), 'value,values')} {outcome}")
         return reverse(LIST)
 
 
@@ -166,8 +166,8 @@ class ReportForm(VerbForm):
         )
 
     def carry_out(self):
-        said = self.cleaned_data
-        conflicts.report(self.thing, said["fact"], said["value"], by=self.by, reason=said["reason"])
+        typed = self.cleaned_data
+        conflicts.report(self.thing, typed["fact"], typed["value"], by=self.by, reason=typed["reason"])
         self.say("Thank you. CS Ops decides, and nothing changes before that.")
         return reverse(ACCOUNT, args=[self.thing.pk])
 
@@ -226,33 +226,37 @@ class ConflictAdmin(ByVerbs, GovernedAdmin):
     # -- the list
 
     @admin.display(description="Account", ordering="account__name")
-    def title(self, one):
-        return format_html('<a href="{}">{}</a>', reverse(PAGE, args=[one.pk]), one.account)
+    def title(self, conflict):
+        return format_html('<a href="{}">{}</a>', reverse(PAGE, args=[conflict.pk]), conflict.account)
 
     @admin.display(description="Data field", ordering="fact")
-    def field(self, one):
-        return label(one.fact)
+    def field(self, conflict):
+        return label(conflict.fact)
 
     @admin.display(description="We have")
-    def ours(self, one):
-        return _side(value(one.fact, one.held_value), one.held_source, one.held_observed)
+    def ours(self, conflict):
+        return _side(value(conflict.fact, conflict.held_value), conflict.held_source, conflict.held_observed)
 
     @admin.display(description="Proposed")
-    def theirs(self, one):
-        return _side(value(one.fact, one.proposed_value), one.proposed_source, one.proposed_observed)
+    def theirs(self, conflict):
+        return _side(
+            value(conflict.fact, conflict.proposed_value),
+            conflict.proposed_source,
+            conflict.proposed_observed,
+        )
 
     @admin.display(description="What would change")
-    def effect(self, one):
+    def effect(self, conflict):
         """A segment before points; the rest is on its page."""
-        if not one.effects:
+        if not conflict.effects:
             return "–"
-        segments = [effect for effect in one.effects if effect["what"] == conflicts.SEGMENT]
-        more = len(one.effects) - 1
-        return f"{_effect((segments or one.effects)[0])}{f', and {more} more' if more else ''}"
+        segments = [effect for effect in conflict.effects if effect["what"] == conflicts.SEGMENT]
+        more = len(conflict.effects) - 1
+        return f"{_effect((segments or conflict.effects)[0])}{f', and {more} more' if more else ''}"
 
     @admin.display(description="Status", ordering="status")
-    def state(self, one):
-        return badges.status(one)
+    def state(self, conflict):
+        return badges.status(conflict)
 
     @admin.action(description="Decide these alike", permissions=["decide"])
     def decide_alike(self, request, queryset):
@@ -271,16 +275,16 @@ def _chosen(ids):
     return list(Conflict.objects.select_related("account").filter(pk__in=ids).order_by("account__name", "pk"))
 
 
-def _row(one):
+def _row(conflict):
     return {
-        "one": one,
-        "field": label(one.fact),
-        "held": value(one.fact, one.held_value),
-        "held_source": source(one.held_source),
-        "proposed": value(one.fact, one.proposed_value),
-        "proposed_source": source(one.proposed_source),
-        "person": history.who(one, "opened_by") if one.proposed_source in BY_PEOPLE else "",
-        "effects": [_effect(effect) for effect in one.effects],
+        "one": conflict,
+        "field": label(conflict.fact),
+        "held": value(conflict.fact, conflict.held_value),
+        "held_source": source(conflict.held_source),
+        "proposed": value(conflict.fact, conflict.proposed_value),
+        "proposed_source": source(conflict.proposed_source),
+        "person": history.who(conflict, "opened_by") if conflict.proposed_source in BY_PEOPLE else "",
+        "effects": [_effect(effect) for effect in conflict.effects],
     }
 
 
@@ -331,44 +335,46 @@ def part(request, account):
     report = {"label": "Report wrong data", "url": f"{reverse(REPORT)}?account={account.pk}", "icon": "flag"}
     may = permissions.may(permissions.report_conflict(by=request.user))
     sees = request.user.has_perm("accounts.view_conflict")
-    waiting = [one for one in rows if one.status == Status.OPEN]
+    waiting = [conflict for conflict in rows if conflict.status == Status.OPEN]
     return {
         "actions": [report] if may else [],
         "notices": [_notice(waiting, sees)] if waiting else [],
-        "happened": [_happened(one, sees) for one in rows if one.status != Status.OPEN],
+        "happened": [_happened(conflict, sees) for conflict in rows if conflict.status != Status.OPEN],
     }
 
 
 def _notice(waiting, sees):
-    said = "; ".join(f"{label(one.fact).lower()}: {_disagreement(one)}" for one in waiting)
-    one = waiting[0]
-    url = reverse(PAGE, args=[one.pk])
+    disagreements = "; ".join(
+        f"{label(conflict.fact).lower()}: {_disagreement(conflict)}" for conflict in waiting
+    )
+    conflict = waiting[0]
+    url = reverse(PAGE, args=[conflict.pk])
     if len(waiting) > 1:
-        url = f"{reverse(DECIDE)}?ids={','.join(str(one.pk) for one in waiting)}"
-    text = f"{plural(len(waiting), 'value waits,values wait')} for a decision. {said[:1].upper()}{said[1:]}."
+        url = f"{reverse(DECIDE)}?ids={','.join(str(conflict.pk) for conflict in waiting)}"
+    text = f"{plural(len(waiting), 'value waits,values wait')} for a decision. {disagreements[:1].upper()}{disagreements[1:]}."
     return "warn", text, url if sees else ""
 
 
-def _disagreement(one):
-    told = _row(one)
+def _disagreement(conflict):
+    shown = _row(conflict)
     who = (
-        f"{history.who(one, 'opened_by')} reports"
-        if one.proposed_source == conflicts.REPORTED
-        else f"{told['proposed_source']} says"
+        f"{history.who(conflict, 'opened_by')} reports"
+        if conflict.proposed_source == conflicts.REPORTED
+        else f"{shown['proposed_source']} says"
     )
-    if one.proposed_source == corrections.MANUAL:
-        who = f"{history.who(one, 'opened_by')} entered"
-    return f"we have {told['held']} ({told['held_source']}), {who} {told['proposed']}"
+    if conflict.proposed_source == corrections.MANUAL:
+        who = f"{history.who(conflict, 'opened_by')} entered"
+    return f"we have {shown['held']} ({shown['held_source']}), {who} {shown['proposed']}"
 
 
-def _happened(one, sees):
-    told = _row(one)
-    taken = one.status == Status.TAKEN
+def _happened(conflict, sees):
+    shown = _row(conflict)
+    taken = conflict.status == Status.TAKEN
     return {
-        "on": timezone.localtime(one.decided_at).date(),
+        "on": timezone.localtime(conflict.decided_at).date(),
         "title": "Sources disagreed",
-        "text": f"{told['field']} {'is ' + told['proposed'] if taken else 'stays ' + told['held']}",
-        "who": history.who(one, "decided_by"),
-        "reason": one.note,
-        "url": reverse(PAGE, args=[one.pk]) if sees else "",
+        "text": f"{shown['field']} {'is ' + shown['proposed'] if taken else 'stays ' + shown['held']}",
+        "who": history.who(conflict, "decided_by"),
+        "reason": conflict.note,
+        "url": reverse(PAGE, args=[conflict.pk]) if sees else "",
     }

@@ -22,8 +22,8 @@ class AskForm(VerbForm):
     why = Text(rows=3, needed=True, help="Those who decide read it, and it is kept.")
 
     def carry_out(self):
-        asked = import_gate.ask(self.thing, by=self.by, **self.cleaned_data)
-        return answered(self.page.request, asked, reverse(PAGE, args=[self.thing.pk]))
+        approval_request = import_gate.ask(self.thing, by=self.by, **self.cleaned_data)
+        return answered(self.page.request, approval_request, reverse(PAGE, args=[self.thing.pk]))
 
 
 class AskPage(VerbPage):

@@ -38,8 +38,8 @@ class OwnPasswordForm(AdminOwnPasswordChangeForm):
     def clean_old_password(self):
         typed, name = self.cleaned_data["old_password"], self.user.get_username()
         if authenticate(self.request, username=name, password=typed) is None:
-            said = self.error_messages["password_incorrect"]
-            raise _locked(self.request) or ValidationError(said, code="password_incorrect")
+            message = self.error_messages["password_incorrect"]
+            raise _locked(self.request) or ValidationError(message, code="password_incorrect")
         return typed
 
 

@@ -96,9 +96,9 @@ def preferences_view(request):
         digest=notifications.DIGEST,
         zone=organisation().time_zone,
         mailed=settings.MAILED,
-        at_once=[how.said for how in notifications.KINDS.values() if how.at_once],
+        at_once=[how.label for how in notifications.KINDS.values() if how.at_once],
         later=[
-            how.said
+            how.label
             for how in (*notifications.KINDS.values(), *notifications.MOVES.values())
             if how.later and not how.at_once
         ],

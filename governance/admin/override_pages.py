@@ -72,7 +72,7 @@ class AskForm(VerbForm):
     def answers(self):
         return [self[name] for name in override_cases.ANSWERS]
 
-    def said(self):
+    def arguments(self):
         """What was typed, as `overrides.ask` takes it."""
         if self.page.segment is None:
             raise Refused("segment_not_chosen")
@@ -82,24 +82,24 @@ class AskForm(VerbForm):
         return {name: given[name] for name in names} | {"plan": plan, "by": self.by}
 
     def carry_out(self):
-        said, accounts, left = self.said(), self.thing, []
+        arguments, accounts, left = self.arguments(), self.thing, []
         if self.page.sent("leave_out"):
             left = [case for case in self.page.cases if case.obstacle]
             accounts = [case.account for case in self.page.cases if not case.obstacle]
-        asked = overrides.ask(accounts, self.page.segment.layer, self.page.segment, **said)
+        approval_request = overrides.ask(accounts, self.page.segment.layer, self.page.segment, **arguments)
         if left:
             self.say(f"{plural(len(left), 'account is,accounts are')} left out.", messages.WARNING)
-        return self.asked(asked, "The override is asked for.")
+        return self.to_request(approval_request, "The override is asked for.")
 
-    def asked(self, asked, said):
+    def to_request(self, approval_request, message):
         """The address of the request; what came of it is said."""
-        asked.refresh_from_db()
-        if asked.status == asked.Status.APPLIED:
-            said = "The override is in force: no approval was needed."
-        elif asked.status == asked.Status.FAILED:
-            self.say(f"It could not be put in force: {asked.failure}", messages.ERROR)
-        self.say(said)
-        return triage.with_back(reverse(REQUEST, args=[asked.pk]), self.page.request)
+        approval_request.refresh_from_db()
+        if approval_request.status == approval_request.Status.APPLIED:
+            message = "The override is in force: no approval was needed."
+        elif approval_request.status == approval_request.Status.FAILED:
+            self.say(f"It could not be put in force: {approval_request.failure}", messages.ERROR)
+        self.say(message)
+        return triage.with_back(reverse(REQUEST, args=[approval_request.pk]), self.page.request)
 
 
 class AskPage(VerbPage):
@@ -164,10 +164,10 @@ class EditForm(AskForm):
         return kept | plan
 
     def carry_out(self):
-        asked = overrides.change(
-            self.page.asked_for, seen=self.seen, segment=self.page.segment, **self.said()
+        approval_request = overrides.change(
+            self.page.asked_for, seen=self.seen, segment=self.page.segment, **self.arguments()
         )
-        return self.asked(asked, "The request is changed.")
+        return self.to_request(approval_request, "The request is changed.")
 
 
 class EditPage(AskPage):
@@ -180,10 +180,10 @@ class EditPage(AskPage):
             raise Http404("There is no such override.")
         self.override, self.asked_for = pin, pin.request
         accounts = Account.objects.filter(pk__in=pin.request.overrides.values("account"))
-        found = self.about(accounts, _segment(self.sent("segment")) or pin.segment)
+        thing = self.about(accounts, _segment(self.sent("segment")) or pin.segment)
         for case in self.cases:
             case.requested = None  # that is this one
-        return found
+        return thing
 
     def elsewhere(self):
         if self.override.status == Status.REQUESTED:
@@ -206,31 +206,32 @@ def _layers(only):
     layers = Layer.objects.filter(scope__in=scopes.ONE_LABEL, definitions__status="active").distinct()
     if only:
         layers = layers.filter(pk=only)
-    found = layers.order_by("-primary", "position", "key").prefetch_related("segments")
+    ordered = layers.order_by("-primary", "position", "key").prefetch_related("segments")
     return {
-        one: sorted(one.segments.all(), key=lambda segment: (segment.position, segment.key)) for one in found
+        layer: sorted(layer.segments.all(), key=lambda segment: (segment.position, segment.key))
+        for layer in ordered
     }
 
 
 def _coming(cases, segment):
     """What will happen: who decides, what becomes of the accounts, what changes for the customer, when it ends."""
     layer = segment.layer
-    cases = [one for one in cases if not one.obstacle]
+    cases = [case for case in cases if not case.obstacle]
     if not cases:
         return None
     needed, due, expire = requirement(overrides.KIND, override_cases.impact_on(cases))
-    accounts = [one.account.pk for one in cases]
+    accounts = [case.account.pk for case in cases]
     open_changes = Transition.objects.open().filter(account__in=accounts, layer=layer)
     return {
         "needed": needed,
         "due": due,
         "expire": expire,
-        "planned": any(one.planned for one in cases),
-        "moving": sum(one.moves for one in cases),
+        "planned": any(case.planned for case in cases),
+        "moving": sum(case.moves for case in cases),
         "service": _service(cases[0], layer) if len(cases) == 1 and cases[0].moves else [],
         "waiting": open_changes.count(),
         "gated": layer.policy == Layer.Policy.APPROVAL,
-        "refused": [one for one in cases if one.refused][:NAMED],
+        "refused": [case for case in cases if case.refused][:NAMED],
     }
 
 
@@ -238,7 +239,7 @@ def _service(case, layer):
     """[(what, now, then)] of how the customer is served, as far as the two segments differ."""
     now = case.state.effective.treatment if case.state.effective else None
     then = case.segment.treatment
-    said = [
+    fields = [
         (
             FIELDS[name],
             FIELDS[name].shown(getattr(now, name, None)),
@@ -246,12 +247,12 @@ def _service(case, layer):
         )
         for name in layer.decides
     ]
-    return [(field.label, before, after) for field, before, after in said if before != after]
+    return [(field.label, before, after) for field, before, after in fields if before != after]
 
 
 def _segment(key):
-    found = Segment.objects.select_related("layer", "treatment__service_model")
-    return found.filter(pk=number(key)).first()
+    segments = Segment.objects.select_related("layer", "treatment__service_model")
+    return segments.filter(pk=number(key)).first()
 
 
 # -- one of them
@@ -281,41 +282,43 @@ class OverridePage(VerbPage):
         )
 
     def context(self):
-        one, user = self.thing, self.request.user
-        others = Override.objects.filter(account=one.account_id, layer=one.layer_id).exclude(pk=one.pk)
-        now = one.account.assignments.filter(layer=one.layer_id, product=None)
+        override, user = self.thing, self.request.user
+        others = Override.objects.filter(account=override.account_id, layer=override.layer_id).exclude(
+            pk=override.pk
+        )
+        now = override.account.assignments.filter(layer=override.layer_id, product=None)
         questions = [Override._meta.get_field(name) for name in override_cases.ANSWERS]
         return {
-            "title": f"Override of {one.account}",
-            "original": f"{one.account}: {one.segment}",
-            "one": one,
-            "disagreement": disagreement(one),
+            "title": f"Override of {override.account}",
+            "original": f"{override.account}: {override.segment}",
+            "one": override,
+            "disagreement": disagreement(override),
             "answers": [
                 (question.verbose_name, answer)
                 for question in questions
-                if (answer := getattr(one, question.name))
+                if (answer := getattr(override, question.name))
             ],
             "state": now.select_related("computed").first(),
-            "transitions": one.transitions.select_related("to_segment"),
-            "together": one.request.overrides.count() - 1 if one.request else 0,
+            "transitions": override.transitions.select_related("to_segment"),
+            "together": override.request.overrides.count() - 1 if override.request else 0,
             "others": others.select_related("segment")[:NAMED],
-            "after": after(one),
-            "end_refusal": permissions.end_override(one, by=user),
-            "may_ask": permissions.may(permissions.request_override([one.account], by=user)),
+            "after": after(override),
+            "end_refusal": permissions.end_override(override, by=user),
+            "may_ask": permissions.may(permissions.request_override([override.account], by=user)),
             "today": timezone.localdate(),
         }
 
 
-def disagreement(one):
+def disagreement(override):
     """`for 12 days`: how long the rules have said another segment than an override in force; "" where they agree."""
-    if one.status != Status.ACTIVE or one.disagrees_since is None:
+    if override.status != Status.ACTIVE or override.disagrees_since is None:
         return ""
-    days = (timezone.localdate() - one.disagrees_since).days
+    days = (timezone.localdate() - override.disagrees_since).days
     return f"for {plural(days, 'day,days')}" if days > 0 else "since today"
 
 
-def after(one):
+def after(override):
     """What the segmentation's policy decides once an override has ended."""
-    if one.layer.policy == Layer.Policy.AUTOMATIC:
+    if override.layer.policy == Layer.Policy.AUTOMATIC:
         return "The rules decide again at once."
     return "Where the rules say another segment, a tier change is flagged then."

@@ -105,37 +105,37 @@ class OverrideAdmin(ByVerbs, GovernedAdmin):
     # -- the list
 
     @admin.display(description="Account", ordering="account__name")
-    def title(self, one):
-        return one.account
+    def title(self, override):
+        return override.account
 
     @admin.display(description="Segmentation", ordering="layer__name")
-    def segmentation(self, one):
-        return one.layer
+    def segmentation(self, override):
+        return override.layer
 
     @admin.display(description="Segment", ordering="segment__name")
-    def segment_shown(self, one):
-        before = one.from_segment if one.from_segment_id != one.segment_id else None
-        return f"{before} → {one.segment}" if before else f"stays {one.segment}"
+    def segment_shown(self, override):
+        before = override.from_segment if override.from_segment_id != override.segment_id else None
+        return f"{before} → {override.segment}" if before else f"stays {override.segment}"
 
     @admin.display(description="Status", ordering="status")
-    def state(self, one):
-        return badges.status(one)
+    def state(self, override):
+        return badges.status(override)
 
     @admin.display(description="Ends", ordering="expires_on")
-    def ends(self, one):
-        return day(one.ended_on or one.expires_on)
+    def ends(self, override):
+        return day(override.ended_on or override.expires_on)
 
     @admin.display(description="Rules disagree", ordering="disagrees_since")
-    def disagrees(self, one):
-        return disagreement(one) or "–"
+    def disagrees(self, override):
+        return disagreement(override) or "–"
 
     @admin.display(description="CSM", ordering="account__csm__name")
-    def csm(self, one):
-        return one.account.csm or "–"
+    def csm(self, override):
+        return override.account.csm or "–"
 
     @admin.display(description="Asked by", ordering="requested_by_label")
-    def asked_by(self, one):
-        return history.who(one, "requested_by")
+    def asked_by(self, override):
+        return history.who(override, "requested_by")
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         return OverridePage.as_view(admin=self)(request, pk=unquote(object_id))
@@ -147,70 +147,81 @@ class OverrideAdmin(ByVerbs, GovernedAdmin):
 def part(request, account):
     """The overrides of an account for its page; see settings.ACCOUNT_PAGE_PARTS. One query, and one for the requests."""
     rows = list(account.overrides.select_related("layer", "segment", "request").order_by("-pk")[: LAST + 10])
-    now = [one for one in rows if one.status in (Status.ACTIVE, Status.REQUESTED)]
+    now = [override for override in rows if override.status in (Status.ACTIVE, Status.REQUESTED)]
     may = permissions.may(permissions.request_override([account], by=request.user))
-    ask = {"label": "Ask for an override", "url": f"{reverse(ASK)}?accounts={account.pk}", "icon": "push_pin"}
+    action = {
+        "label": "Ask for an override",
+        "url": f"{reverse(ASK)}?accounts={account.pk}",
+        "icon": "push_pin",
+    }
     # What waits for a decision says more about what comes next than what is in force.
-    holds = {one.layer_id: _hold(one) for one in sorted(now, key=lambda one: one.status == Status.REQUESTED)}
+    holds = {
+        override.layer_id: _hold(override)
+        for override in sorted(now, key=lambda override: override.status == Status.REQUESTED)
+    }
     return {
-        "actions": [ask] if may else [],
-        "badges": [_badge(one) for one in now],
+        "actions": [action] if may else [],
+        "badges": [_badge(override) for override in now],
         "holds": holds,
-        "becomes": {one.layer_id: None for one in now if one.status == Status.ACTIVE},
-        "happened": [entry for one in rows if one.status != Status.REQUESTED for entry in _happened(one)],
+        "becomes": {override.layer_id: None for override in now if override.status == Status.ACTIVE},
+        "happened": [
+            entry for override in rows if override.status != Status.REQUESTED for entry in _happened(override)
+        ],
     }
 
 
-def _hold(one):
+def _hold(override):
     """What holds the segment on the account's page: the override in force, or the one that waits for a decision."""
-    if one.status == Status.ACTIVE:
-        title = f"{one.layer} stays {one.segment} until {day(one.expires_on)}, whatever the rules say: an override."
-        said = disagreement(one)
-        text = f"An override holds it since {day(one.started_on)} ({one.get_reason_code_display().lower()})."
-        if said:
-            text += f" The rules have disagreed {said}."
+    if override.status == Status.ACTIVE:
+        title = f"{override.layer} stays {override.segment} until {day(override.expires_on)}, whatever the rules say: an override."
+        how_long = disagreement(override)
+        text = f"An override holds it since {day(override.started_on)} ({override.get_reason_code_display().lower()})."
+        if how_long:
+            text += f" The rules have disagreed {how_long}."
         return {
             "title": title,
             "text": text,
-            "next": f"it ends on {day(one.expires_on)}. {after(one)}",
-            "url": reverse(PAGE, args=[one.pk]),
+            "next": f"it ends on {day(override.expires_on)}. {after(override)}",
+            "url": reverse(PAGE, args=[override.pk]),
             "button": "Look at the override",
         }
     return {
-        "title": f"{one.layer}: an override to {one.segment} waits for approval.",
-        "text": f"{history.who(one, 'requested_by')} asked on {day(one.requested_at)} for an override to {one.segment}. Nothing changes before a decision.",
-        "next": f"somebody decides by {day(one.request.due_at)}." if one.request else "",
-        "url": reverse(REQUEST, args=[one.request_id]) if one.request else reverse(PAGE, args=[one.pk]),
+        "title": f"{override.layer}: an override to {override.segment} waits for approval.",
+        "text": f"{history.who(override, 'requested_by')} asked on {day(override.requested_at)} for an override to {override.segment}. Nothing changes before a decision.",
+        "next": f"somebody decides by {day(override.request.due_at)}." if override.request else "",
+        "url": reverse(REQUEST, args=[override.request_id])
+        if override.request
+        else reverse(PAGE, args=[override.pk]),
         "button": "Look at the request",
     }
 
 
-def _badge(one):
-    text = f"Override until {day(one.expires_on)}"
-    if one.status == Status.REQUESTED:
-        return "warn", "Override waits for approval", reverse(PAGE, args=[one.pk])
-    return "brand", text, reverse(PAGE, args=[one.pk])
+def _badge(override):
+    text = f"Override until {day(override.expires_on)}"
+    if override.status == Status.REQUESTED:
+        return "warn", "Override waits for approval", reverse(PAGE, args=[override.pk])
+    return "brand", text, reverse(PAGE, args=[override.pk])
 
 
-def _happened(one):
+def _happened(override):
     """An override's entries of the timeline: when it began, and when it ended or was refused."""
-    url, about = reverse(PAGE, args=[one.pk]), f"{one.layer} {one.segment}"
-    if one.started_on:
+    url, about = reverse(PAGE, args=[override.pk]), f"{override.layer} {override.segment}"
+    if override.started_on:
         yield {
-            "on": one.started_on,
+            "on": override.started_on,
             "title": "Override",
-            "text": f"{about}, until {day(one.expires_on)}",
-            "who": history.who(one, "requested_by"),
-            "reason": one.text,
+            "text": f"{about}, until {day(override.expires_on)}",
+            "who": history.who(override, "requested_by"),
+            "reason": override.text,
             "url": url,
         }
-    if one.ended_on:
+    if override.ended_on:
         yield {
-            "on": one.ended_on,
-            "title": f"Override {one.get_status_display().lower()}",
+            "on": override.ended_on,
+            "title": f"Override {override.get_status_display().lower()}",
             "text": about,
-            "who": history.who(one, "ended_by"),
-            "reason": one.end_reason,
+            "who": history.who(override, "ended_by"),
+            "reason": override.end_reason,
             "url": url,
         }
 

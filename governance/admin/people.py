@@ -75,16 +75,16 @@ class RolesForm(_PersonForm):
 
     def carry_out(self):
         wanted, held = set(self.cleaned_data["role"]), set(self.page.held)
-        said = {"add": wanted - held, "remove": (held - wanted) & set(ROLES), "by": self.by}
+        arguments = {"add": wanted - held, "remove": (held - wanted) & set(ROLES), "by": self.by}
         if self.page.setting_up:
-            people.set_up(self.thing, add=said["add"], by=self.by)
+            people.set_up(self.thing, add=arguments["add"], by=self.by)
             return self.done(f"{self.thing.get_username()} has the role now.")
-        said["why"] = self.cleaned_data["why"]
+        arguments["why"] = self.cleaned_data["why"]
         if self.page.waiting:
-            asked = people.change(self.page.waiting, seen=self.seen, **said)
+            approval_request = people.change(self.page.waiting, seen=self.seen, **arguments)
         else:
-            asked = people.ask(self.thing, **said)
-        return answered(self.page.request, asked, reverse(PAGE, args=[self.thing.pk]))
+            approval_request = people.ask(self.thing, **arguments)
+        return answered(self.page.request, approval_request, reverse(PAGE, args=[self.thing.pk]))
 
 
 class RolesPage(VerbPage):
@@ -300,21 +300,21 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
         page_of = reverse(PAGE, args=[user.pk])
         if request.method != "POST":
             return HttpResponseRedirect(page_of)
-        said = f"{user.get_username()} can log in again."
-        return pressed(request, lambda: logins.lift(user, by=request.user), said=said, to=page_of)
+        message = f"{user.get_username()} can log in again."
+        return pressed(request, lambda: logins.lift(user, by=request.user), message=message, to=page_of)
 
 
 def _open_request(user):
     return ApprovalRequest.objects.open().filter(kind=people.KIND, key=f"role:{user.pk}").first()
 
 
-def answered(request, asked, otherwise):
+def answered(request, approval_request, otherwise):
     """The address after something was asked for: of the request, or `otherwise` where it is done already."""
-    if asked.status == ApprovalRequest.Status.APPLIED:
-        messages.success(request, f"Done, and logged: {asked.subject}.")
+    if approval_request.status == ApprovalRequest.Status.APPLIED:
+        messages.success(request, f"Done, and logged: {approval_request.subject}.")
         return otherwise
     messages.success(request, "Sent for approval. It takes effect once the right people have approved it.")
-    return reverse(REQUEST, args=[asked.pk])
+    return reverse(REQUEST, args=[approval_request.pk])
 
 
 @admin.register(Group)
@@ -331,8 +331,8 @@ class RoleAdmin(ByVerbs, PlainAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         order = {name: place for place, name in enumerate(ROLES)}
-        found = sorted(self.get_queryset(request), key=lambda one: order.get(one.name, len(order)))
-        rows = [{"role": one, "does": self.does(one), "members": self.members(one)} for one in found]
+        groups = sorted(self.get_queryset(request), key=lambda group: order.get(group.name, len(order)))
+        rows = [{"role": group, "does": self.does(group), "members": self.members(group)} for group in groups]
         return page(request, "governance/people/roles.html", title="Roles", model_admin=self, rows=rows)
 
     @admin.display(description="What it does")
@@ -356,7 +356,11 @@ class RoleAdmin(ByVerbs, PlainAdmin):
         if group is None:
             raise Http404("There is no such role.")
         held = group.permissions.select_related("content_type").order_by("name")
-        reads = [one.name.removeprefix("Can view ") for one in held if one.codename.startswith("view_")]
+        reads = [
+            permission.name.removeprefix("Can view ")
+            for permission in held
+            if permission.codename.startswith("view_")
+        ]
         return page(
             request,
             "governance/people/role.html",
@@ -366,7 +370,9 @@ class RoleAdmin(ByVerbs, PlainAdmin):
             role=group,
             does=self.does(group),
             may=_together(
-                one.name.removeprefix("Can ") for one in held if not one.codename.startswith("view_")
+                permission.name.removeprefix("Can ")
+                for permission in held
+                if not permission.codename.startswith("view_")
             ),
             reads=reads,
             members=group.user_set.filter(is_active=True).order_by("username"),
@@ -376,18 +382,18 @@ class RoleAdmin(ByVerbs, PlainAdmin):
 
 def _together(sentences):
     """`add segment` and `change segment` as one: `add and change segment`; the others as they are."""
-    verbs, rest = {}, []
-    for one in sentences:
-        verb, _, what = one.partition(" ")
+    verbs, others = {}, []
+    for sentence in sentences:
+        verb, _, what = sentence.partition(" ")
         if verb in ("add", "change", "delete") and " that " not in what:
             verbs.setdefault(what, []).append(verb)
         else:
-            rest.append(one)
-    found = [
+            others.append(sentence)
+    merged = [
         f"{' and '.join(filter(None, [', '.join(several[:-1]), several[-1]]))} {what}"
         for what, several in verbs.items()
     ]
-    return sorted(rest) + sorted(found, key=lambda one: one.rpartition(" ")[2].lower())
+    return sorted(others) + sorted(merged, key=lambda sentence: sentence.rpartition(" ")[2].lower())
 
 
 class AbsenceForm(VerbForm):
@@ -434,7 +440,7 @@ class StandInsPage(VerbPage):
 
     def context(self):
         today = timezone.localdate()
-        found = Delegation.objects.select_related("absent", "delegate").filter(until_date__gte=today)
+        absences = Delegation.objects.select_related("absent", "delegate").filter(until_date__gte=today)
         return {
             "rows": [
                 {
@@ -442,7 +448,7 @@ class StandInsPage(VerbPage):
                     "now": absence.from_date <= today,
                     "may_end": permissions.may(permissions.end_absence(absence, by=self.request.user)),
                 }
-                for absence in found.order_by("from_date", "pk")
+                for absence in absences.order_by("from_date", "pk")
             ],
             "may_enter": self.may_enter,
             "may_others": self.may_others,
@@ -490,7 +496,7 @@ class DelegationAdmin(GovernedAdmin):
         return pressed(
             request,
             lambda: delegations.end(there or Delegation(pk=pk), by=request.user),
-            said="Ended: nobody stands in any more.",
+            message="Ended: nobody stands in any more.",
             to=self._address("changelist"),
         )
 

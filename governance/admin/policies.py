@@ -42,13 +42,16 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
     def changelist_view(self, request, extra_context=None):
         if not self.has_view_permission(request):
             raise PermissionDenied
-        waiting = {one.key: one for one in ApprovalRequest.objects.open().filter(kind=policies.KIND)}
+        waiting = {
+            approval_request.key: approval_request
+            for approval_request in ApprovalRequest.objects.open().filter(kind=policies.KIND)
+        }
         layers = list(Layer.objects.prefetch_related("crossing_policies"))
         active = Q(user__is_active=True)
         held = ApprovalPolicy.role.field.related_model.objects.filter(name__in=ROLES)
         held = held.annotate(people=Count("user", filter=active)).order_by("name")
         held = held.values_list("name", "people")
-        told, needed = policies.told(), policies.roles_needed()
+        sentences, needed = policies.sentences_by_kind(), policies.roles_needed()
         return page(
             request,
             "governance/policies/list.html",
@@ -58,14 +61,14 @@ class ApprovalPolicyAdmin(ByVerbs, GovernedAdmin):
             profile_does=profiles.DOES,
             profile_waiting=waiting.get("policy:profile"),
             kinds=[
-                {"kind": kind, "needs": needs, "sentences": told[kind],
+                {"kind": kind, "needs": needs, "sentences": sentences[kind],
                  "waiting": waiting.get(f"policy:kind:{kind}")}
                 for kind, needs in KINDS.items()
             ],
             layers=[
-                {"layer": one, "waiting": waiting.get(f"policy:layer:{one.pk}"),
-                 "crossings": _crossings(one, waiting)}
-                for one in layers
+                {"layer": layer, "waiting": waiting.get(f"policy:layer:{layer.pk}"),
+                 "crossings": _crossings(layer, waiting)}
+                for layer in layers
             ],
             empty=[name for name, people in held if not people and name in needed],
             may_ask=permissions.may(permissions.change_policies(by=request.user)),

@@ -34,9 +34,9 @@ class PolicyForm(VerbForm):
 
     def start(self):
         waiting = self.page.waiting
-        return {"why": waiting.why} | self.asked(waiting.content) if waiting else self.now()
+        return {"why": waiting.why} | self.requested(waiting.content) if waiting else self.now()
 
-    def asked(self, content):
+    def requested(self, content):
         """{field: what the open request asks for}."""
         return content["values"]
 
@@ -48,32 +48,39 @@ class PolicyForm(VerbForm):
         raise NotImplementedError
 
     def carry_out(self):
-        said = {"by": self.by, "why": self.cleaned_data.pop("why")}
+        arguments = {"by": self.by, "why": self.cleaned_data.pop("why")}
         if self.page.waiting:
-            asked = policies.change(self.page.waiting, proposal=self.proposal(), seen=self.seen, **said)
+            approval_request = policies.change(
+                self.page.waiting, proposal=self.proposal(), seen=self.seen, **arguments
+            )
         else:
-            asked = policies.ask(self.proposal(), **said)
-        return answered(self.page.request, asked, reverse(LIST))
+            approval_request = policies.ask(self.proposal(), **arguments)
+        return answered(self.page.request, approval_request, reverse(LIST))
 
 
 class PolicyPage(VerbPage):
     """One form that asks for one policy. `key`: of the request, where one is open."""
 
     def load(self, **where):
-        found = self.find(**where)
+        thing = self.find(**where)
         if not self.admin.has_view_permission(self.request) or permissions.change_policies(
             by=self.request.user
         ):
             raise PermissionDenied
-        waiting = ApprovalRequest.objects.open().filter(kind=policies.KIND, key=self.key(found))
+        waiting = ApprovalRequest.objects.open().filter(kind=policies.KIND, key=self.key(thing))
         self.waiting = waiting.first()
-        return found
+        return thing
 
     def token(self):
         return approvals.token(self.waiting) if self.waiting else ""
 
     def context(self):
-        return {"original": self.heading(), "title": self.heading(), "waiting": self.waiting, **self.told()}
+        return {
+            "original": self.heading(),
+            "title": self.heading(),
+            "waiting": self.waiting,
+            **self.details(),
+        }
 
 
 # -- who approves a kind of request
@@ -96,8 +103,8 @@ class LineForm(forms.Form):
     USUAL = {"approvals": 1, "due_days": 5, "expire_days": 30}
 
     def line(self, kind):
-        said = self.cleaned_data
-        return profiles.Row(kind, **said | {name: said[name] if said[name] is not None else usual for name, usual in self.USUAL.items()})  # fmt: skip
+        typed = self.cleaned_data
+        return profiles.Row(kind, **typed | {name: typed[name] if typed[name] is not None else usual for name, usual in self.USUAL.items()})  # fmt: skip
 
 
 LineSet = forms.formset_factory(LineForm, extra=EMPTY_LINES, max_num=policies.MOST_ROWS + EMPTY_LINES)
@@ -111,7 +118,7 @@ class KindForm(PolicyForm):
     def is_valid(self):
         return self.lines.is_valid() & super().is_valid()
 
-    def asked(self, content):
+    def requested(self, content):
         return {"lines": [_as_typed(line) for line in content["rows"]]}
 
     def now(self):
@@ -145,8 +152,8 @@ class KindPage(PolicyPage):
     def heading(self):
         return f"Who decides: {KINDS[self.thing].label}"
 
-    def told(self):
-        return {"does": KINDS[self.thing].does, "now": policies.told()[self.thing]}
+    def details(self):
+        return {"does": KINDS[self.thing].does, "now": policies.sentences_by_kind()[self.thing]}
 
 
 # -- the profile
@@ -155,7 +162,7 @@ class KindPage(PolicyPage):
 class ProfileForm(PolicyForm):
     name = Choice(choices=Profile.Name.choices, empty=None, needed=True, widget=forms.RadioSelect)
 
-    def asked(self, content):
+    def requested(self, content):
         return {"name": content["name"]}
 
     def now(self):
@@ -178,9 +185,9 @@ class ProfilePage(PolicyPage):
     def heading(self):
         return "Governance profile"
 
-    def told(self):
+    def details(self):
         rows = {
-            name: [(needs.label, _said(name, kind)) for kind, needs in KINDS.items()]
+            name: [(needs.label, _sentences(name, kind)) for kind, needs in KINDS.items()]
             for name in profiles.PROFILES
         }
         return {
@@ -197,7 +204,7 @@ class ProfilePage(PolicyPage):
         }
 
 
-def _said(name, kind):
+def _sentences(name, kind):
     rows = [row for row in profiles.PROFILES[name] if row.kind == kind] or [profiles.Row(kind)]
     return [policies.sentence(row) for row in rows]
 
@@ -246,7 +253,7 @@ class CrossingPage(PolicyPage):
     def heading(self):
         return f"{self.thing}, changes {self.direction}"
 
-    def told(self):
+    def details(self):
         label = CrossingPolicy.Direction(self.direction).label.lower()
         return {"layer": self.thing, "direction": label}
 
@@ -266,7 +273,7 @@ class LayerForm(PolicyForm):
         for key in self.order:
             self.fields[f"place-{key}"] = forms.TypedChoiceField(label=names[key], choices=places, coerce=int, required=False, empty_value=None)  # fmt: skip
 
-    def asked(self, content):
+    def requested(self, content):
         return self._begin(content["values"])
 
     def now(self):
@@ -306,5 +313,5 @@ class LayerPage(PolicyPage):
     def heading(self):
         return f"{self.thing}: how it applies"
 
-    def told(self):
+    def details(self):
         return {"layer": self.thing}

@@ -58,7 +58,7 @@ class SettingsPage(PolicyPage):
     def heading(self):
         return "Other settings"
 
-    def told(self):
+    def details(self):
         return {"codes": sorted(currency.CODES)}
 
 
@@ -69,10 +69,10 @@ class SettingsAdmin(ByVerbs, GovernedAdmin):
     exports_list = False
 
     def get_urls(self):
-        ask = path(
+        page_path = path(
             "ask/", self.admin_site.admin_view(SettingsPage.as_view(admin=self)), name="core_settings_policy"
         )
-        return [ask, *super().get_urls()]
+        return [page_path, *super().get_urls()]
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         return HttpResponseRedirect(reverse(PAGE))

@@ -35,28 +35,31 @@ class TogetherForm(TransitionForm):
 
     def start(self):
         cards = self.thing
-        joint_days = cards[0].one.joint_days if cards else 30
-        return {"one": [card.one.pk for card in cards], "joint_days": joint_days}
+        joint_days = cards[0].transition.joint_days if cards else 30
+        return {"one": [card.transition.pk for card in cards], "joint_days": joint_days}
 
     def clean_one(self):
         keys = [number(key) for key in self.cleaned_data["one"]][: transition_requests.MOST + 1]
         chosen = list(Transition.objects.filter(pk__in=[key for key in keys if key]))
-        self.receivers = {one.pk: RECEIVER.clean(self.data.get(f"receiver-{one.pk}", "")) for one in chosen}
+        self.receivers = {
+            transition.pk: RECEIVER.clean(self.data.get(f"receiver-{transition.pk}", ""))
+            for transition in chosen
+        }
         return chosen
 
-    def receiver(self, one, otherwise):
+    def receiver(self, transition, otherwise):
         """The CSM chosen for one of them, where the form is shown again."""
-        typed = self.data.get(f"receiver-{one.pk}") if self.is_bound else None
+        typed = self.data.get(f"receiver-{transition.pk}") if self.is_bound else None
         return Csm.objects.filter(pk=number(typed)).first() if typed is not None else otherwise
 
-    def ticked(self, one):
-        return str(one.pk) in {str(key) for key in self["one"].value()}
+    def ticked(self, transition):
+        return str(transition.pk) in {str(key) for key in self["one"].value()}
 
     def carry_out(self):
-        said = self.cleaned_data | {"by": self.by}
-        chosen = said.pop("one")
-        seen = {one.pk: self.data.get(f"seen-{one.pk}") for one in chosen}
-        return self.told(together.ask(chosen, receivers=self.receivers, seen=seen, **said))
+        arguments = self.cleaned_data | {"by": self.by}
+        chosen = arguments.pop("one")
+        seen = {transition.pk: self.data.get(f"seen-{transition.pk}") for transition in chosen}
+        return self.to_request(together.ask(chosen, receivers=self.receivers, seen=seen, **arguments))
 
 
 class TogetherPage(VerbPage):
@@ -72,9 +75,9 @@ class TogetherPage(VerbPage):
             raise PermissionDenied
         if not permissions.may(permissions.plan_transition(by=user)):
             raise PermissionDenied
-        asked, self.query = asked_for(self.request)
-        self.layer = asked.layer or _only_layer()
-        cards, self.more = _candidates(asked, self.layer, self.request.GET)
+        filters, self.query = asked_for(self.request)
+        self.layer = filters.layer or _only_layer()
+        cards, self.more = _candidates(filters, self.layer, self.request.GET)
         return cards
 
     def show(self, form=None, **shown):
@@ -82,7 +85,10 @@ class TogetherPage(VerbPage):
         return super().show(form, **shown)
 
     def context(self):
-        cards, flagged = self.thing, [card.one for card in self.thing if card.one.status == Status.FLAGGED]
+        cards, flagged = (
+            self.thing,
+            [card.transition for card in self.thing if card.transition.status == Status.FLAGGED],
+        )
         fit, offered = loads.propose_receivers(flagged), _receivers(cards)
         return {
             "layer": self.layer,
@@ -90,17 +96,17 @@ class TogetherPage(VerbPage):
             "rows": [
                 {
                     "card": card,
-                    "seen": transition_steps.token(card.one),
-                    "on": self.shown.ticked(card.one),
-                    "chosen": self.shown.receiver(card.one, fit.get(card.one.pk)),
-                    "offered": offered.get(model_of(card.one), []),
+                    "seen": transition_steps.token(card.transition),
+                    "on": self.shown.ticked(card.transition),
+                    "chosen": self.shown.receiver(card.transition, fit.get(card.transition.pk)),
+                    "offered": offered.get(model_of(card.transition), []),
                 }
                 for card in cards
             ],
             "more": self.more,
             "most": transition_requests.MOST,
             "flagged": bool(flagged),
-            "at_once": bool(cards) and at_once([card.one for card in cards], self.request.user),
+            "at_once": bool(cards) and at_once([card.transition for card in cards], self.request.user),
         }
 
 
@@ -108,19 +114,19 @@ def _only_layer():
     return Layer.objects.filter(policy=Layer.Policy.APPROVAL).order_by("-primary", "position", "key").first()
 
 
-def _candidates(asked, layer, wanted):
+def _candidates(filters, layer, wanted):
     """([Card], how many more there are): what may be asked for together, planned ones first, the most revenue first."""
-    found = replace(asked, layer=layer).of(Transition.objects.filter(held_for=""))
-    found = (
-        found.filter(status=Status.PLANNED)
+    transitions = replace(filters, layer=layer).of(Transition.objects.filter(held_for=""))
+    transitions = (
+        transitions.filter(status=Status.PLANNED)
         if wanted.get("status") == "planned"
-        else found.filter(status__in=[Status.FLAGGED, Status.PLANNED])
+        else transitions.filter(status__in=[Status.FLAGGED, Status.PLANNED])
     )
     if wanted.get("to"):
-        found = found.filter(to_segment__key=wanted["to"][:50])
-    count = found.count()
+        transitions = transitions.filter(to_segment__key=wanted["to"][:50])
+    count = transitions.count()
     rows = board.cards(
-        found.order_by("-status", F("arr").desc(nulls_last=True), "pk")[: transition_requests.MOST],
+        transitions.order_by("-status", F("arr").desc(nulls_last=True), "pk")[: transition_requests.MOST],
         today=timezone.localdate(),
     )
     return rows, count - len(rows)
@@ -128,6 +134,6 @@ def _candidates(asked, layer, wanted):
 
 def _receivers(rows):
     """{service model: [Csm]} to choose from, of the kind each needs."""
-    models = {model_of(card.one) for card in rows} - {None}
+    models = {model_of(card.transition) for card in rows} - {None}
     people = list(Csm.objects.order_by("name", "pk")[:CSMS])
-    return {model: [one for one in people if one.kind == loads.KINDS[model.csm_kind]] for model in models}
+    return {model: [csm for csm in people if csm.kind == loads.KINDS[model.csm_kind]] for model in models}

@@ -71,21 +71,21 @@ def find(request, model_admin, pk):
 
 class TransitionForm(VerbForm):
     @property
-    def said(self):
+    def arguments(self):
         return self.cleaned_data | {"by": self.by, "seen": self.seen}
 
     def here(self):
         return triage.with_back(reverse(PAGE, args=[self.thing.pk]), self.page.request)
 
-    def told(self, asked):
+    def to_request(self, approval_request):
         """Say what came of asking; the address of the request."""
-        if asked.status == asked.Status.APPLIED:
+        if approval_request.status == approval_request.Status.APPLIED:
             self.say("Done: nobody has to approve it.")
-        elif asked.status == asked.Status.FAILED:
-            self.say(f"It could not be carried out: {asked.failure}", messages.ERROR)
+        elif approval_request.status == approval_request.Status.FAILED:
+            self.say(f"It could not be carried out: {approval_request.failure}", messages.ERROR)
         else:
-            self.say(f"Asked for approval: {asked.subject}.")
-        return reverse(REQUEST, args=[asked.pk])
+            self.say(f"Asked for approval: {approval_request.subject}.")
+        return reverse(REQUEST, args=[approval_request.pk])
 
 
 class PlanForm(TransitionForm):
@@ -104,29 +104,35 @@ class PlanForm(TransitionForm):
     why = Text("Why now")
 
     def prepare(self):
-        one = self.thing
+        transition = self.thing
         if self.is_bound:
             self.checklist(self.data.get("lines", "").splitlines())
             self.offer(Csm.objects.filter(pk=number(self.data.get("receiver"))).first())
         self.fields[
             "lines"
-        ].help_text = f"It starts from how {one.to_segment} is served. What is ticked off stays ticked off."
+        ].help_text = (
+            f"It starts from how {transition.to_segment} is served. What is ticked off stays ticked off."
+        )
 
     def start(self):
-        one = self.thing
-        fresh = one.status == Status.FLAGGED and one.planned_at is None
-        receiver = loads.propose_receiver(one) if fresh else one.receiver
-        one.receiver = receiver  # for the text to the customer; this copy is not saved
-        begun = plans.start(one) if fresh else {"checklist": one.checklist, "notice": one.notice}
+        transition = self.thing
+        fresh = transition.status == Status.FLAGGED and transition.planned_at is None
+        receiver = loads.propose_receiver(transition) if fresh else transition.receiver
+        transition.receiver = receiver  # for the text to the customer; this copy is not saved
+        begun = (
+            plans.start(transition)
+            if fresh
+            else {"checklist": transition.checklist, "notice": transition.notice}
+        )
         self.offer(receiver)
         return {
             "receiver": receiver,
-            "joint_days": one.joint_days,
-            "success_plan": one.success_plan or (_template(one) if fresh else ""),
+            "joint_days": transition.joint_days,
+            "success_plan": transition.success_plan or (_template(transition) if fresh else ""),
             "notice": begun["notice"],
-            "notice_on": one.notice_on,
-            "notice_by": one.notice_by or (str(receiver or "") if fresh else ""),
-            "notes": one.notes,
+            "notice_on": transition.notice_on,
+            "notice_by": transition.notice_by or (str(receiver or "") if fresh else ""),
+            "notes": transition.notes,
             "lines": self.checklist(line["text"] for line in begun["checklist"]),
         }
 
@@ -137,9 +143,11 @@ class PlanForm(TransitionForm):
 
     def offer(self, chosen=None):
         """The CSMs with their load after the move."""
-        one, csm = self.thing, self.thing.account.csm
-        planned = one.status in (Status.PLANNED, Status.AWAITING)
-        groups = _offered(model_of(one), {chosen, csm}, counted=one.receiver_id if planned else None)
+        transition, csm = self.thing, self.thing.account.csm
+        planned = transition.status in (Status.PLANNED, Status.AWAITING)
+        groups = _offered(
+            model_of(transition), {chosen, csm}, counted=transition.receiver_id if planned else None
+        )
         stays = f"{csm} stays" if csm else "Nobody, as now"
         now = {csm.pk: " (as now)"} if csm else {}
         self.fields["receiver"].choices = [("", stays)] + [
@@ -147,27 +155,29 @@ class PlanForm(TransitionForm):
         ]  # fmt: skip
 
     def plan(self):
-        said = self.said
-        said["checklist"] = [line.strip() for line in said.pop("lines").splitlines() if line.strip()]
-        return said, said.pop("why")
+        arguments = self.arguments
+        arguments["checklist"] = [
+            line.strip() for line in arguments.pop("lines").splitlines() if line.strip()
+        ]
+        return arguments, arguments.pop("why")
 
 
 class SaveForm(PlanForm):
     def carry_out(self):
-        said, _ = self.plan()
-        one = transitions.plan(self.thing, **said)
+        arguments, _ = self.plan()
+        transition = transitions.plan(self.thing, **arguments)
         self.say(
             "Saved. The request says it as it is now; approvals given before do not count any more."
-            if one.status == Status.AWAITING
-            else f"The hand-over of {one.account} is planned. Next: ask for approval."
+            if transition.status == Status.AWAITING
+            else f"The hand-over of {transition.account} is planned. Next: ask for approval."
         )
         return triage.back(self.page.request) or self.here()
 
 
 class AskForm(PlanForm):
     def carry_out(self):
-        said, why = self.plan()
-        address = self.told(together.plan_and_ask(self.thing, why=why, **said))
+        arguments, why = self.plan()
+        address = self.to_request(together.plan_and_ask(self.thing, why=why, **arguments))
         return triage.back(self.page.request) or address
 
 
@@ -183,7 +193,7 @@ class UnplanForm(TransitionForm):
             field.widget.attrs["required"] = True
 
     def carry_out(self):
-        transitions.unplan(self.thing, **self.said)
+        transitions.unplan(self.thing, **self.arguments)
         self.say(f"{self.thing.account} is back where it was before.")
         return self.here()
 
@@ -194,10 +204,13 @@ class TakeOutForm(TransitionForm):
     reason = Text(needed=True, help="This account goes back to planning; you may still approve the others.")
 
     def carry_out(self):
-        asked, said = self.thing.request, self.said | {"seen": self.page.sent("seen_request")}
-        transition_requests.take_out(asked, self.thing, **said)
+        approval_request, arguments = (
+            self.thing.request,
+            self.arguments | {"seen": self.page.sent("seen_request")},
+        )
+        transition_requests.take_out(approval_request, self.thing, **arguments)
         self.say(f"{self.thing.account} is taken out; it is planned again.")
-        return reverse(REQUEST, args=[asked.pk])
+        return reverse(REQUEST, args=[approval_request.pk])
 
 
 # -- what is done
@@ -217,9 +230,9 @@ class TickForm(TransitionForm):
         self.fields["noticed_on"].between(None, timezone.localdate())
 
     def start(self):
-        one = self.thing
-        done = [line["text"] for line in one.checklist if line.get("done")]
-        return {"done": done, "noticed_on": one.noticed_on, "notes": one.notes}
+        transition = self.thing
+        done = [line["text"] for line in transition.checklist if line.get("done")]
+        return {"done": done, "noticed_on": transition.noticed_on, "notes": transition.notes}
 
     def lines(self):
         ticked = {" ".join(text.split()) for text in self["done"].value()}
@@ -227,7 +240,7 @@ class TickForm(TransitionForm):
 
     def carry_out(self):
         done = {place for place, line in enumerate(self.lines()) if line["ticked"]}
-        transitions.tick(self.thing, **self.said | {"done": done})
+        transitions.tick(self.thing, **self.arguments | {"done": done})
         self.say("Noted.")
         return self.here()
 
@@ -238,7 +251,7 @@ class CompleteForm(TransitionForm):
     reason = Text("Why it is completed all the same")
 
     def carry_out(self):
-        transitions.complete(self.thing, **self.said)
+        transitions.complete(self.thing, **self.arguments)
         csm = find(self.page.request, self.page.admin, self.thing.pk).account.csm
         self.say(f"The hand-over of {self.thing.account} is complete. CSM: {csm or 'nobody'}.")
         return self.here()
@@ -261,10 +274,12 @@ class KeepForm(TransitionForm):
         return self.page.following()
 
     def keep(self, reason):
-        one, until = self.thing, self.cleaned_data["until"]
-        transitions.keep([one], by=self.by, reason=reason, until=until, seen={one.pk: self.seen})
+        transition, until = self.thing, self.cleaned_data["until"]
+        transitions.keep(
+            [transition], by=self.by, reason=reason, until=until, seen={transition.pk: self.seen}
+        )
         how_long = f"until {wording.day(until)}" if until else "until something material changes"
-        return f"{one.account} stays {one.from_segment} {how_long}."
+        return f"{transition.account} stays {transition.from_segment} {how_long}."
 
 
 class FixForm(KeepForm):
@@ -277,19 +292,19 @@ class FixForm(KeepForm):
     )
 
     def prepare(self):
-        one = self.thing
+        transition = self.thing
         super().prepare()
-        self.fields["until"].help_text = f"{one.from_segment} stays until then; if the rules still say {one.to_segment}, it is flagged again."  # fmt: skip
+        self.fields["until"].help_text = f"{transition.from_segment} stays until then; if the rules still say {transition.to_segment}, it is flagged again."  # fmt: skip
 
     def start(self):
         return {"until": timezone.localdate() + timedelta(days=7)}
 
     def carry_out(self):
-        said = self.keep(f"The data are to be corrected: {self.cleaned_data['reason']}")
+        text = self.keep(f"The data are to be corrected: {self.cleaned_data['reason']}")
         if self.by.has_perm("accounts.change_account"):
             link = reverse("admin:accounts_account_edit", args=[self.thing.account_id])
-            said = format_html('{} <a href="{}" class="dm-link">Correct its data now</a>', said, link)
-        self.say(said)
+            text = format_html('{} <a href="{}" class="dm-link">Correct its data now</a>', text, link)
+        self.say(text)
         return self.page.following()
 
 
@@ -313,26 +328,28 @@ class TransitionPage(VerbPage):
         return triage.with_back(reverse(PAGE, args=[self.thing.pk]), self.request)
 
     def context(self):
-        one, user = self.thing, self.request.user
+        transition, user = self.thing, self.request.user
         may_plan = permissions.may(permissions.plan_transition(by=user))
-        decided = one.status == Status.AWAITING and not one.request.is_open
-        plannable = one.status in (Status.FLAGGED, Status.PLANNED, Status.AWAITING) and not one.held_for
-        approved = one.status == Status.AWAITING and is_approved(one)
-        events = Event.objects.filter(about="transition", about_id=one.pk).order_by("-id")
-        return about(one, user) | {
-            "title": str(one.account),
-            "original": one,
-            "waits": waiting(one),
+        decided = transition.status == Status.AWAITING and not transition.request.is_open
+        plannable = (
+            transition.status in (Status.FLAGGED, Status.PLANNED, Status.AWAITING) and not transition.held_for
+        )
+        approved = transition.status == Status.AWAITING and is_approved(transition)
+        events = Event.objects.filter(about="transition", about_id=transition.pk).order_by("-id")
+        return about(transition, user) | {
+            "title": str(transition.account),
+            "original": transition,
+            "waits": waiting(transition),
             "may_plan": may_plan,
             "why_not": "" if may_plan else permissions.plan_transition(by=user),
             "plannable": may_plan and plannable and not decided,
-            "may_complete": permissions.may(permissions.complete_transition(one, by=user)),
-            "may_take_out": _may_take_out(one, user),
+            "may_complete": permissions.may(permissions.complete_transition(transition, by=user)),
+            "may_take_out": _may_take_out(transition, user),
             "decided": decided,
             "approved": approved,
-            "takes_effect": takes_effect(one) if approved else "",
-            "unfinished": transitions.unfinished(one) if one.status == Status.JOINT else [],
-            "at_once": may_plan and plannable and not decided and at_once([one], user),
+            "takes_effect": takes_effect(transition) if approved else "",
+            "unfinished": transitions.unfinished(transition) if transition.status == Status.JOINT else [],
+            "at_once": may_plan and plannable and not decided and at_once([transition], user),
             "happened": happened(events[:EVENTS]),
             "back": triage.back(self.request),
         }
@@ -347,9 +364,9 @@ class TriagePage(VerbPage):
     def load(self):
         if not self.admin.has_view_permission(self.request):
             raise PermissionDenied
-        asked, self.query = asked_for(self.request)
-        self.rounds = triage.Round.of(self.request, asked, self.query, number(self.sent("one")))
-        return self.rounds.one and find(self.request, self.admin, self.rounds.one)
+        filters, self.query = asked_for(self.request)
+        self.rounds = triage.Round.of(self.request, filters, self.query, number(self.sent("one")))
+        return self.rounds.current and find(self.request, self.admin, self.rounds.current)
 
     def token(self):
         return transition_steps.token(self.thing)
@@ -365,47 +382,49 @@ class TriagePage(VerbPage):
         return page(self.request, template, title="Triage", model_admin=self.admin, **done)
 
     def context(self):
-        one = self.thing
-        known = {
-            "title": f"Triage: {one.account}",
-            "original": one,
+        transition = self.thing
+        context = {
+            "title": f"Triage: {transition.account}",
+            "original": transition,
             "rounds": self.rounds,
             "query": self.query,
         }
-        return about(one, self.request.user) | known
+        return about(transition, self.request.user) | context
 
 
-def about(one, user):
+def about(transition, user):
     """What is needed to decide about a tier change: figures then and now, why, CSM and load, what was said before."""
     today = timezone.localdate()
-    [card] = board.cards_of([one], today=today)
+    [card] = board.cards_of([transition], today=today)
     try:
-        why, refusal = explain.explain(one.account, one.layer), ""
+        why, refusal = explain.explain(transition.account, transition.layer), ""
     except Refused as refused:
         why, refusal = None, str(refused)
-    earlier = Transition.objects.filter(account=one.account_id, layer=one.layer_id).exclude(pk=one.pk)
+    earlier = Transition.objects.filter(account=transition.account_id, layer=transition.layer_id).exclude(
+        pk=transition.pk
+    )
     ended = list(
         earlier.exclude(status__in=Transition.OPEN).select_related("from_segment", "to_segment")[:EARLIER]
     )
-    renewal = _renewal(one.account, today)
-    model = model_of(one)
+    renewal = _renewal(transition.account, today)
+    model = model_of(transition)
     return {
-        "one": one,
+        "one": transition,
         "card": card,
         "why": why,
         "why_refusal": refusal,
-        "score": None if one.composite is None else f"{rounded(one.composite):f}",
-        "arr_then": (one.evidence.get("was") or {}).get("arr"),
+        "score": None if transition.composite is None else f"{rounded(transition.composite):f}",
+        "arr_then": (transition.evidence.get("was") or {}).get("arr"),
         "renewal": renewal,
         "renewal_days": (renewal - today).days if renewal else None,
         "load": card.gives and card.gives.beside(model),
         "model": model,
-        "proposed": loads.propose_receiver(one) if one.status == Status.FLAGGED else None,
+        "proposed": loads.propose_receiver(transition) if transition.status == Status.FLAGGED else None,
         "said_no": next((old for old in ended if old.status in (Status.REJECTED, Status.KEPT)), None),
         "ended": ended,
-        "seen": transition_steps.token(one),
+        "seen": transition_steps.token(transition),
         "may_correct": user.has_perm("accounts.change_account"),
-        "may_override": permissions.may(permissions.request_override([one.account], by=user)),
+        "may_override": permissions.may(permissions.request_override([transition.account], by=user)),
         "week": today + timedelta(days=7),
         "tomorrow": today + timedelta(days=1),
     }
@@ -420,13 +439,13 @@ def _renewal(account, today):
     return running.aggregate(end=Min("end_date"))["end"]
 
 
-def model_of(one):
-    treatment = one.to_segment.treatment
+def model_of(transition):
+    treatment = transition.to_segment.treatment
     return treatment and treatment.service_model
 
 
-def _template(one):
-    treatment = one.to_segment.treatment
+def _template(transition):
+    treatment = transition.to_segment.treatment
     return treatment.success_plan_template if treatment else ""
 
 
@@ -435,12 +454,12 @@ def _offered(model, chosen, *, counted=None):
 
     counted: the id of a CSM whose expected load has this move in it already.
     """
-    found = list(Csm.objects.order_by("name", "pk")[:CSMS])
-    found += [one for one in chosen if one and one not in found]
-    loaded = loads.loads(found, model)
+    csms = list(Csm.objects.order_by("name", "pk")[:CSMS])
+    csms += [csm for csm in chosen if csm and csm not in csms]
+    loaded = loads.loads(csms, model)
     kind = model and loads.KINDS[model.csm_kind]
     groups = {"fit": [], "other": []}
-    for csm in found:
+    for csm in csms:
         load = loaded[csm.pk]
         after = load.expected + (csm.pk != counted) - load.now
         _, text = load.verdict(after)
@@ -449,13 +468,13 @@ def _offered(model, chosen, *, counted=None):
     return [(names[key], sorted(rows, key=lambda row: str(row[0]))) for key, rows in groups.items() if rows]
 
 
-def _may_take_out(one, user):
+def _may_take_out(transition, user):
     """What the form needs to take it out of its request of many, as an approver; None where that is not possible."""
-    if one.status != Status.AWAITING or one.request.accounts < 2:
+    if transition.status != Status.AWAITING or transition.request.accounts < 2:
         return None
-    if not permissions.may(permissions.decide(one.request, by=user)):
+    if not permissions.may(permissions.decide(transition.request, by=user)):
         return None
-    return approvals.token(one.request)
+    return approvals.token(transition.request)
 
 
 def at_once(rows, user):
@@ -466,49 +485,54 @@ def at_once(rows, user):
 
 def happened(events):
     """[(Event, kind in words)] of a timeline."""
-    return [{"event": one, "title": TITLES.get(one.kind, "Tier change")} for one in events]
+    return [{"event": event, "title": TITLES.get(event.kind, "Tier change")} for event in events]
 
 
-def is_approved(one):
+def is_approved(transition):
     """It has been approved and waits for its day; then there is no date by which somebody decides."""
-    return one.request.status == ApprovalRequest.Status.APPROVED or not one.request.is_open
+    return transition.request.status == ApprovalRequest.Status.APPROVED or not transition.request.is_open
 
 
-def takes_effect(one):
+def takes_effect(transition):
     """When one that has been approved does: at the renewal, or after the days without hand-overs."""
     today = timezone.localdate()
-    if one.applies_on and one.applies_on > today:
-        return f"at the renewal, {wording.day(one.applies_on)}"
-    why, until = crossings.quiet([one], today).get(one.pk, (None, None))
+    if transition.applies_on and transition.applies_on > today:
+        return f"at the renewal, {wording.day(transition.applies_on)}"
+    why, until = crossings.quiet([transition], today).get(transition.pk, (None, None))
     return f"on {wording.day(until)} ({why.label.lower()} before)" if until else "within the day"
 
 
-def waiting(one):
+def waiting(transition):
     """What an open tier change waits for, in words; "" for one that has ended or has to be decided now."""
-    if one.held_for:
-        until = f" (until {wording.day(one.held_until)})" if one.held_until else ""
-        return f"{one.get_held_for_display()}{until}"
-    if one.status in (Status.PLANNED, Status.AWAITING, Status.FLAGGED) and one.applies_on:
-        return f"Would apply at the renewal, {wording.day(one.applies_on)}"
-    if one.status == Status.JOINT:
-        return f"Joint coverage until {wording.day(one.joint_until)}"
-    if one.status == Status.KEPT:
+    if transition.held_for:
+        until = f" (until {wording.day(transition.held_until)})" if transition.held_until else ""
+        return f"{transition.get_held_for_display()}{until}"
+    if transition.status in (Status.PLANNED, Status.AWAITING, Status.FLAGGED) and transition.applies_on:
+        return f"Would apply at the renewal, {wording.day(transition.applies_on)}"
+    if transition.status == Status.JOINT:
+        return f"Joint coverage until {wording.day(transition.joint_until)}"
+    if transition.status == Status.KEPT:
         return (
-            f"Kept until {wording.day(one.kept_until)}"
-            if one.kept_until
+            f"Kept until {wording.day(transition.kept_until)}"
+            if transition.kept_until
             else "Kept until something material changes"
         )
     return ""
 
 
 def asked_for(request):
-    """(board.Asked, the same as the rest of an address) of what the page is narrowed to."""
+    """(board.Filters, the same as the rest of an address) of what the page is narrowed to."""
     wanted = request.GET
     layer = wanted.get("layer") and Layer.objects.filter(key=wanted["layer"][:50]).first()
     direction = wanted.get("direction") if wanted.get("direction") in CrossingPolicy.Direction.values else ""
     csm = wanted.get("csm", "")
     if csm != "none" and number(csm) is None:
         csm = ""
-    asked = board.Asked(layer or None, direction, csm, request.user if wanted.get("mine") else None)
-    said = {"layer": layer and layer.key, "direction": direction, "csm": csm, "mine": asked.user and "1"}
-    return asked, urlencode({name: value for name, value in said.items() if value})
+    filters = board.Filters(layer or None, direction, csm, request.user if wanted.get("mine") else None)
+    parameters = {
+        "layer": layer and layer.key,
+        "direction": direction,
+        "csm": csm,
+        "mine": filters.user and "1",
+    }
+    return filters, urlencode({name: value for name, value in parameters.items() if value})

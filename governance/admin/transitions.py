@@ -69,8 +69,8 @@ class OpenFilter(DropdownFilter):
     def queryset(self, request, queryset):
         if self.value() not in ("yes", "no"):
             return queryset
-        found = {"status__in": Transition.OPEN}
-        return queryset.filter(**found) if self.value() == "yes" else queryset.exclude(**found)
+        is_open = {"status__in": Transition.OPEN}
+        return queryset.filter(**is_open) if self.value() == "yes" else queryset.exclude(**is_open)
 
 
 class TierChangeFilter(DropdownFilter):
@@ -83,19 +83,19 @@ class TierChangeFilter(DropdownFilter):
         labels = dict(Status.choices)
         return [
             ("open", "Any that is open"),
-            *((one, labels[one]) for one in Transition.OPEN),
+            *((status, labels[status]) for status in Transition.OPEN),
             ("held", "Held"),
         ]
 
     def queryset(self, request, queryset):
-        found, wanted = Transition.objects.open(), self.value()
+        open_transitions, wanted = Transition.objects.open(), self.value()
         if wanted in Transition.OPEN:
-            found = found.filter(status=wanted)
+            open_transitions = open_transitions.filter(status=wanted)
         elif wanted == "held":
-            found = found.exclude(held_for="")
+            open_transitions = open_transitions.exclude(held_for="")
         elif wanted != "open":
             return queryset
-        return queryset.filter(pk__in=found.values("account"))
+        return queryset.filter(pk__in=open_transitions.values("account"))
 
 
 @admin.register(Transition)
@@ -143,47 +143,47 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
     # -- the list
 
     @admin.display(description="Account", ordering="account__name")
-    def name(self, one):
-        return str(one.account)
+    def name(self, transition):
+        return str(transition.account)
 
     @admin.display(description="From → to")
-    def way(self, one):
-        return f"{one.from_segment} → {one.to_segment}"
+    def way(self, transition):
+        return f"{transition.from_segment} → {transition.to_segment}"
 
     @admin.display(description="Status", ordering="status")
-    def state(self, one):
-        return badges.status(one)
+    def state(self, transition):
+        return badges.status(transition)
 
     @admin.display(description="What it waits for")
-    def waits(self, one):
-        return waiting(one) or "–"
+    def waits(self, transition):
+        return waiting(transition) or "–"
 
     @admin.display(description="ARR", ordering="arr")
-    def arr_shown(self, one):
-        return wording.money(one.arr, one.account.currency)
+    def arr_shown(self, transition):
+        return wording.money(transition.arr, transition.account.currency)
 
     @admin.display(description="CSM", ordering="account__csm__name")
-    def manager(self, one):
-        return one.account.csm or "–"
+    def manager(self, transition):
+        return transition.account.csm or "–"
 
     @admin.display(description="Segmentation", ordering="layer__position")
-    def segmentation(self, one):
-        return str(one.layer)
+    def segmentation(self, transition):
+        return str(transition.layer)
 
     @admin.display(description="Flagged", ordering="flagged_at")
-    def flagged(self, one):
-        return wording.day(one.flagged_at)
+    def flagged(self, transition):
+        return wording.day(transition.flagged_at)
 
     @admin.display(description="Ended", ordering="ended_at")
-    def ended(self, one):
-        return wording.day(one.ended_at) or "–"
+    def ended(self, transition):
+        return wording.day(transition.ended_at) or "–"
 
     # -- the board
 
     def board_view(self, request):
         self._may_view(request)
-        asked, query = asked_for(request)
-        found = board.board(asked, at=timezone.now())
+        filters, query = asked_for(request)
+        shown = board.board(filters, at=timezone.now())
         layers = list(
             Layer.objects.filter(policy=Layer.Policy.APPROVAL).order_by("-primary", "position", "key")
         )
@@ -192,18 +192,18 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
             "governance/transitions/board.html",
             title="Tier changes",
             model_admin=self,
-            board=found,
+            board=shown,
             several=len(layers) > 1,
-            one_layer=bool(asked.layer) or len(layers) == 1,
+            one_layer=bool(filters.layer) or len(layers) == 1,
             may_plan=request.user.has_perm("governance.plan_transition"),
             may_complete=request.user.has_perm("governance.complete_transition"),
-            together_url=found.group and _together(found.group, query),
-            asked=asked,
+            together_url=shown.group and _together(shown.group, query),
+            asked=filters,
             query=query,
             layers=layers,
             directions=CrossingPolicy.Direction.choices,
             csms=list(Csm.objects.all()[:CSMS]),
-            lists=_lists(asked),
+            lists=_lists(filters),
         )
 
     # -- one of them
@@ -222,19 +222,25 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
 def part(request, account):
     """The tier changes of an account for its page; see settings.ACCOUNT_PAGE_PARTS. Two queries, two more where there are some."""
     related = ["layer", "from_segment", "to_segment__treatment__service_model", "request"]
-    found = account.transitions.select_related(*related).defer("request__content")
-    rows = list(found.prefetch_related("receiver", "giver").order_by("-pk")[:LAST])
+    transitions = account.transitions.select_related(*related).defer("request__content")
+    rows = list(transitions.prefetch_related("receiver", "giver").order_by("-pk")[:LAST])
     may_plan = permissions.may(permissions.plan_transition(by=request.user))
-    open_ = [one for one in rows if one.is_open]
+    open_ = [transition for transition in rows if transition.is_open]
     latest = {}
-    for one in rows:
-        latest.setdefault(one.layer_id, one)
-    told = happened(Event.objects.filter(account=account, about="transition").order_by("-id")[:TIMELINE])
+    for transition in rows:
+        latest.setdefault(transition.layer_id, transition)
+    timeline = happened(Event.objects.filter(account=account, about="transition").order_by("-id")[:TIMELINE])
     return {
-        "actions": [_action(one, may_plan) for one in open_ if one.status in NEXT and may_plan],
-        "badges": [_badge(one) for one in open_],
-        "holds": {one.layer_id: _hold(one) for one in open_},
-        "becomes": {layer: _becomes(one) for layer, one in latest.items() if one.status in BINDING},
+        "actions": [
+            _action(transition, may_plan) for transition in open_ if transition.status in NEXT and may_plan
+        ],
+        "badges": [_badge(transition) for transition in open_],
+        "holds": {transition.layer_id: _hold(transition) for transition in open_},
+        "becomes": {
+            layer: _becomes(transition)
+            for layer, transition in latest.items()
+            if transition.status in BINDING
+        },
         "happened": [
             {
                 "on": timezone.localtime(row["event"].at).date(),
@@ -244,115 +250,132 @@ def part(request, account):
                 "reason": row["event"].reason,
                 "url": reverse(PAGE, args=[row["event"].about_id]),
             }
-            for row in told
+            for row in timeline
         ]
-        + [entry for one in rows for entry in _decided(one)],
+        + [entry for transition in rows for entry in _decided(transition)],
     }
 
 
-def _decided(one):
+def _decided(transition):
     """What a tier change's request adds to the timeline: that it was asked for, and a no."""
-    url, about = reverse(PAGE, args=[one.pk]), f"{one.layer} {one.from_segment} → {one.to_segment}"
-    if one.request and one.origin != Transition.Origin.OVERRIDE:  # an override tells of its own request
-        asked = one.request
-        on = timezone.localdate(asked.requested_at)
-        yield {"on": on, "title": "Approval asked for", "text": about, "who": history.who(asked, "requester"), "reason": asked.why, "url": url}  # fmt: skip
-    if one.status == Status.REJECTED:
-        on = timezone.localdate(one.ended_at)
-        yield {"on": on, "title": "Rejected", "text": about, "who": history.who(one, "ended_by"), "reason": one.end_reason, "url": url}  # fmt: skip
+    url, about = (
+        reverse(PAGE, args=[transition.pk]),
+        f"{transition.layer} {transition.from_segment} → {transition.to_segment}",
+    )
+    # An override tells of its own request.
+    if transition.request and transition.origin != Transition.Origin.OVERRIDE:
+        request = transition.request
+        on = timezone.localdate(request.requested_at)
+        yield {"on": on, "title": "Approval asked for", "text": about, "who": history.who(request, "requester"), "reason": request.why, "url": url}  # fmt: skip
+    if transition.status == Status.REJECTED:
+        on = timezone.localdate(transition.ended_at)
+        yield {"on": on, "title": "Rejected", "text": about, "who": history.who(transition, "ended_by"), "reason": transition.end_reason, "url": url}  # fmt: skip
 
 
-def _becomes(one):
+def _becomes(transition):
     """The segment to come of the layer's last tier change: none after a no, nor once it is in force."""
-    return one.to_segment if one.is_open and one.status != Status.JOINT else None
+    return transition.to_segment if transition.is_open and transition.status != Status.JOINT else None
 
 
-def _action(one, may_plan):
+def _action(transition, may_plan):
     label = {
         Status.FLAGGED: "Plan the tier change",
         Status.PLANNED: "Ask for approval",
         Status.JOINT: "Hand-over",
     }
     return {
-        "label": label[one.status],
-        "url": reverse(PAGE, args=[one.pk]),
+        "label": label[transition.status],
+        "url": reverse(PAGE, args=[transition.pk]),
         "icon": "swap_vert",
         "primary": True,
     }
 
 
-def _badge(one):
-    url = reverse(PAGE, args=[one.pk])
-    if one.status == Status.JOINT:
-        day = (timezone.localdate() - one.joint_from).days + 1
-        return "warn" if day > one.joint_days else "brand", f"Transition, day {day} of {one.joint_days}", url
-    said = "held" if one.held_for else one.get_status_display().lower()
-    return "warn", f"Tier change {said}", url
+def _badge(transition):
+    url = reverse(PAGE, args=[transition.pk])
+    if transition.status == Status.JOINT:
+        day = (timezone.localdate() - transition.joint_from).days + 1
+        return (
+            "warn" if day > transition.joint_days else "brand",
+            f"Transition, day {day} of {transition.joint_days}",
+            url,
+        )
+    state = "held" if transition.held_for else transition.get_status_display().lower()
+    return "warn", f"Tier change {state}", url
 
 
-def _hold(one):
+def _hold(transition):
     """What holds the segment in force, and what comes next, in sentences."""
-    text, then = _says(one)
-    if one.held_for:
-        until = f" until {wording.day(one.held_until)}" if one.held_until else ""
-        text = f"{text} It is held{until}: {one.get_held_for_display().lower()}."
-        then = f"it is looked at again on {wording.day(one.held_until)}." if one.held_until else then
+    text, then = _says(transition)
+    if transition.held_for:
+        until = f" until {wording.day(transition.held_until)}" if transition.held_until else ""
+        text = f"{text} It is held{until}: {transition.get_held_for_display().lower()}."
+        then = (
+            f"it is looked at again on {wording.day(transition.held_until)}."
+            if transition.held_until
+            else then
+        )
     return {
-        "title": f"{one.layer}: {one.from_segment} → {one.to_segment}.",
+        "title": f"{transition.layer}: {transition.from_segment} → {transition.to_segment}.",
         "text": text,
         "next": then,
-        "url": reverse(PAGE, args=[one.pk]),
+        "url": reverse(PAGE, args=[transition.pk]),
         "button": "Look at the tier change",
     }
 
 
-def _says(one):
-    renewal = f" It would apply at the renewal, {wording.day(one.applies_on)}." if one.applies_on else ""
+def _says(transition):
+    renewal = (
+        f" It would apply at the renewal, {wording.day(transition.applies_on)}."
+        if transition.applies_on
+        else ""
+    )
     waits = "Nothing changes for the customer until a plan is approved."
-    if one.status == Status.FLAGGED:
+    if transition.status == Status.FLAGGED:
         return (
-            f"{WHY.get(one.why, '')}{one.layer} changes need approval. {waits}{renewal}",
+            f"{WHY.get(transition.why, '')}{transition.layer} changes need approval. {waits}{renewal}",
             "CS Ops decides in triage.",
         )
-    if one.status == Status.PLANNED:
-        to = f" to {one.receiver}" if one.receiver_id else ""
+    if transition.status == Status.PLANNED:
+        to = f" to {transition.receiver}" if transition.receiver_id else ""
         return (
-            f"A hand-over{to} is planned, by {history.who(one, 'planned_by') or 'CS Ops'}. {waits}{renewal}",
+            f"A hand-over{to} is planned, by {history.who(transition, 'planned_by') or 'CS Ops'}. {waits}{renewal}",
             "approval is asked for.",
         )
-    if one.status == Status.AWAITING and one.request.status == ApprovalRequest.Status.FAILED:
-        failed = f"It was approved, but could not be carried out: {one.request.failure}"
+    if transition.status == Status.AWAITING and transition.request.status == ApprovalRequest.Status.FAILED:
+        failed = f"It was approved, but could not be carried out: {transition.request.failure}"
         return failed, "CS Ops changes the plan, or tries again on the page of the request."
-    if one.status == Status.AWAITING and not is_approved(one):
-        return f"It waits for approval, asked by {history.who(one.request, 'requester')}. {waits}{renewal}", (
-            f"a decision, due {wording.day(one.request.due_at)}."
+    if transition.status == Status.AWAITING and not is_approved(transition):
+        return (
+            f"It waits for approval, asked by {history.who(transition.request, 'requester')}. {waits}{renewal}",
+            (f"a decision, due {wording.day(transition.request.due_at)}."),
         )
-    if one.status == Status.AWAITING:
-        return "It has been approved.", f"it takes effect {takes_effect(one)}."
-    changed = f"Approved: the segment has changed on {wording.day(one.joint_from)}."
-    if one.receiver_id in (None, one.giver_id):
-        return f"{changed} {one.giver or 'Nobody'} stays the CSM.", "the hand-over is completed."
+    if transition.status == Status.AWAITING:
+        return "It has been approved.", f"it takes effect {takes_effect(transition)}."
+    changed = f"Approved: the segment has changed on {wording.day(transition.joint_from)}."
+    if transition.receiver_id in (None, transition.giver_id):
+        return f"{changed} {transition.giver or 'Nobody'} stays the CSM.", "the hand-over is completed."
     return (
-        f"{changed} {one.giver or 'Nobody'} and {one.receiver} look after the customer until {wording.day(one.joint_until)}.",
-        f"{one.receiver} becomes the CSM once the hand-over is completed.",
+        f"{changed} {transition.giver or 'Nobody'} and {transition.receiver} look after the customer until {wording.day(transition.joint_until)}.",
+        f"{transition.receiver} becomes the CSM once the hand-over is completed.",
     )
 
 
 def _together(group, query):
-    said = urlencode({"layer": group.layer, "direction": group.direction, "to": group.to})
-    return f"{reverse('admin:governance_transition_together')}?{said}{'&' if query else ''}{query}"
+    parameters = urlencode({"layer": group.layer, "direction": group.direction, "to": group.to})
+    return f"{reverse('admin:governance_transition_together')}?{parameters}{'&' if query else ''}{query}"
 
 
-def _lists(asked):
+def _lists(filters):
     """{lane: address of the list of all that is in it}; the list has no filter by CSM, so there it shows everybody's."""
-    said = {"layer__id__exact": asked.layer and asked.layer.pk, "direction__exact": asked.direction}
+    narrowed = {"layer__id__exact": filters.layer and filters.layer.pk, "direction__exact": filters.direction}
     lanes = {
         "flagged": {"status__exact": "flagged", "held": "no"},
         "held": {"held": "yes"},
         **{status: {"status__exact": status} for status in ("planned", "awaiting", "joint", "done")},
     }
     return {
-        lane: f"{reverse(LIST)}?{urlencode({name: value for name, value in (said | own).items() if value})}"
+        lane: f"{reverse(LIST)}?{urlencode({name: value for name, value in (narrowed | own).items() if value})}"
         for lane, own in lanes.items()
     }
 
@@ -367,11 +390,11 @@ def _on_request_page(request):
     return {"transitions": rows[: sections.NAMED], "named": sections.NAMED}
 
 
-def _take_out(request, asked, seen, reason):
-    chosen = asked.transitions.filter(pk=number(request.POST.get("transition"))).first()
+def _take_out(request, approval_request, seen, reason):
+    chosen = approval_request.transitions.filter(pk=number(request.POST.get("transition"))).first()
     if chosen is None:
         raise Refused("account_not_chosen")
-    transition_requests.take_out(asked, chosen, by=request.user, reason=reason, seen=seen)
+    transition_requests.take_out(approval_request, chosen, by=request.user, reason=reason, seen=seen)
     messages.success(
         request, f"{chosen.account} is taken out and planned anew. You may still decide about the others."
     )

@@ -24,29 +24,29 @@ class Round:
     """
 
     ids: list
-    one: int | None
+    current: int | None
     ways: dict
     query: str
 
     @classmethod
-    def of(cls, request, asked, query, wanted):
+    def of(cls, request, filters, query, wanted):
         """The round this person is in; a new one where it does not go on. wanted: the id looked at, or None."""
         kept = request.session.get("triage") or {}
         ids = kept.get("ids", []) if kept.get("query") == query else []
         goes_on = wanted in ids or (wanted is None and "round" in request.GET)
         if not goes_on:
-            ids = list(board.to_decide(asked).values_list("pk", flat=True)[:ROUND])
+            ids = list(board.to_decide(filters).values_list("pk", flat=True)[:ROUND])
             if wanted is not None and wanted not in ids:
                 ids = [wanted, *ids]
             request.session["triage"] = {"query": query, "ids": ids}
         rows = Transition.objects.filter(pk__in=ids).values_list("pk", "status", "held_for")
         ways = {pk: "held" if held and status == Status.FLAGGED else status for pk, status, held in rows}
         round_ = cls(ids, wanted, ways, query)
-        return round_ if wanted is not None else replace(round_, one=round_.after(None))
+        return round_ if wanted is not None else replace(round_, current=round_.after(None))
 
     @property
     def place(self):
-        return self.ids.index(self.one) + 1
+        return self.ids.index(self.current) + 1
 
     @property
     def decided(self):
@@ -56,15 +56,15 @@ class Round:
     def share(self):
         return self.decided / len(self.ids) if self.ids else 0
 
-    def after(self, one):
+    def after(self, current):
         """The next one to decide, the first ones after the last; None where all are decided."""
-        start = self.ids.index(one) + 1 if one in self.ids else 0
+        start = self.ids.index(current) + 1 if current in self.ids else 0
         order = self.ids[start:] + self.ids[:start]
-        return next((pk for pk in order if self.ways.get(pk) == Status.FLAGGED and pk != one), None)
+        return next((pk for pk in order if self.ways.get(pk) == Status.FLAGGED and pk != current), None)
 
     @property
     def after_this(self):
-        return self.after(self.one)
+        return self.after(self.current)
 
     @property
     def next(self):
@@ -75,10 +75,10 @@ class Round:
     def before(self):
         return self.ids[self.place - 2] if self.place > 1 else None
 
-    def address(self, one):
+    def address(self, pk):
         """The page of one of them; of None, of what is left."""
-        said = "&".join(filter(None, [self.query, f"one={one}" if one else "round=on"]))
-        return f"{reverse(TRIAGE)}?{said}"
+        parameters = "&".join(filter(None, [self.query, f"one={pk}" if pk else "round=on"]))
+        return f"{reverse(TRIAGE)}?{parameters}"
 
     @property
     def links(self):
@@ -86,8 +86,8 @@ class Round:
         return {
             "next": self.next and self.address(self.next),
             "before": self.before and self.address(self.before),
-            "here": self.address(self.one),
-            "back": self.address(self.after_this) if self.one else "",
+            "here": self.address(self.current),
+            "back": self.address(self.after_this) if self.current else "",
         }
 
     def became(self):
@@ -110,12 +110,12 @@ def planned(rounds):
 
 def back(request):
     """Where in triage this page was opened from, "" where it was not: no other address is gone back to."""
-    asked = (request.POST if request.method == "POST" else request.GET).get("back", "")
-    ours = asked.startswith(reverse(TRIAGE)) and url_has_allowed_host_and_scheme(asked, None)
-    return asked if ours else ""
+    address = (request.POST if request.method == "POST" else request.GET).get("back", "")
+    ours = address.startswith(reverse(TRIAGE)) and url_has_allowed_host_and_scheme(address, None)
+    return address if ours else ""
 
 
 def with_back(url, request):
     """The address of the page after this one, which leads back to triage where this one does."""
-    found = back(request)
-    return f"{url}?{urlencode({'back': found})}" if found else url
+    way_back = back(request)
+    return f"{url}?{urlencode({'back': way_back})}" if way_back else url

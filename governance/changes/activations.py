@@ -36,29 +36,29 @@ def ask(definition, *, by, why, simulation=None, seen=None):
     simulation: the impact preview to attach, of exactly these rules; the newest one there is when not given. It is frozen.
     seen: the hash of the document that person was looking at. After changes were asked for it is the same request.
     """
-    known = ApprovalRequest.objects.open().filter(kind=KIND, key=_key(definition.pk))
-    request = known.select_for_update().first()  # before the rules, as whoever decides it does
+    open_requests = ApprovalRequest.objects.open().filter(kind=KIND, key=_key(definition.pk))
+    request = open_requests.select_for_update().first()  # before the rules, as whoever decides it does
     with acting(by=by, reason=why):
         with _allowed("submit", definition.pk):
-            found = versions.submit(definition, by=by, reason=why, seen=seen)
-        if warnings := versions.examine(found).unacknowledged:
-            raise Refused("warnings_unanswered", warnings=[one.message for one in warnings])
-        attached = _frozen(found, simulation, by=by)
+            definition = versions.submit(definition, by=by, reason=why, seen=seen)
+        if warnings := versions.examine(definition).unacknowledged:
+            raise Refused("warnings_unanswered", warnings=[warning.message for warning in warnings])
+        attached = _frozen(definition, simulation, by=by)
         what = {
             "content": {
-                "definition": found.pk,
-                "hash": found.hash,
-                "version": found.version,
-                "rules": _fingerprint(found),
+                "definition": definition.pk,
+                "hash": definition.hash,
+                "version": definition.version,
+                "rules": _fingerprint(definition),
             },
-            "changes": changes(found),
-            "impact": impact_of(found),
+            "changes": changes(definition),
+            "impact": impact_of(definition),
             "simulation": attached,
-            "authors": authors(found),
+            "authors": authors(definition),
         }
         if request is None:
-            subject = f"{found.layer}: version {found.version} of the rules"
-            return approvals.submit(KIND, key=_key(found.pk), subject=subject, why=why, by=by, **what)
+            subject = f"{definition.layer}: version {definition.version} of the rules"
+            return approvals.submit(KIND, key=_key(definition.pk), subject=subject, why=why, by=by, **what)
         seen = approvals.token(request)
         if request.status == "changes_asked" and request.content == what["content"]:
             return approvals.resubmit(request, by=by, seen=seen)
@@ -71,20 +71,20 @@ def changes(definition):
     if active is None:
         return [f"{definition.layer} gets its first rules."]
     names = versions.labels(definition.layer)
-    found = comparison.compare(active.document, definition.document, names=names)
-    return list(found.sentences) or ["These rules say the same as the active ones."]
+    difference = comparison.compare(active.document, definition.document, names=names)
+    return list(difference.sentences) or ["These rules say the same as the active ones."]
 
 
 def authors(definition):
     """Ids of those who wrote these rules; sending them back and forth writes nothing."""
-    found, before = set(), None
+    users, before = set(), None
     for status, hash, user in definition.history.order_by("history_id").values_list(
         "status", "hash", "history_user_id"
     ):
         if status == Definition.Status.DRAFT and hash != before:
-            found.add(user)
+            users.add(user)
         before = hash
-    return found
+    return users
 
 
 def _fingerprint(definition):
@@ -95,8 +95,8 @@ def _fingerprint(definition):
 
 def preview_of(definition):
     """The newest impact preview of exactly these rules, which would be attached; None where there is none."""
-    found = Simulation.objects.filter(layer=definition.layer_id, status=Simulation.Status.FINISHED)
-    return found.filter(hash=_hash(definition)).order_by("-id").first()
+    previews = Simulation.objects.filter(layer=definition.layer_id, status=Simulation.Status.FINISHED)
+    return previews.filter(hash=_hash(definition)).order_by("-id").first()
 
 
 def _hash(definition):
@@ -108,14 +108,14 @@ def _hash(definition):
 
 
 def _frozen(definition, chosen, *, by):
-    found = chosen or preview_of(definition)
-    if found is None:
+    simulation = chosen or preview_of(definition)
+    if simulation is None:
         return None
-    if (found.layer_id, found.hash) != (definition.layer_id, definition.hash):
+    if (simulation.layer_id, simulation.hash) != (definition.layer_id, definition.hash):
         raise Refused("preview_of_other_rules")
-    if found.frozen_at:
-        return found
-    return preview.freeze(found, by=by, note=f"Attached to the request for version {definition.version}")
+    if simulation.frozen_at:
+        return simulation
+    return preview.freeze(simulation, by=by, note=f"Attached to the request for version {definition.version}")
 
 
 def impact_of(definition):
@@ -125,8 +125,8 @@ def impact_of(definition):
     Nobody is left out as CSM: rules are about all accounts, not about somebody's.
     """
     first = Segment.objects.filter(layer=definition.layer_id).order_by("position", "key").first()
-    found = preview.count(definition, timezone.localdate())
-    moved = moves.reach(found)
+    counts = preview.count(definition, timezone.localdate())
+    moved = moves.reach(counts)
     return Impact(
         accounts=sum(row["accounts"] for row in moved),
         arr=sum((Decimal(row["arr"]) for row in moved), Decimal(0)),
@@ -137,8 +137,8 @@ def impact_of(definition):
 
 def request_of(definition):
     """The latest request about this version; None where nobody has asked."""
-    found = ApprovalRequest.objects.filter(kind=KIND, key=_key(definition.pk))
-    return found.order_by("-pk").first()
+    requests = ApprovalRequest.objects.filter(kind=KIND, key=_key(definition.pk))
+    return requests.order_by("-pk").first()
 
 
 def _key(pk):
@@ -149,27 +149,27 @@ def _key(pk):
 
 
 def impact(request):
-    found = _version(request)
-    return impact_of(found) if found else Impact()
+    definition = _version(request)
+    return impact_of(definition) if definition else Impact()
 
 
 def carry_out(request, *, by, at):
     """Activate exactly what was approved."""
-    found = _version(request)
-    if found is None:
+    definition = _version(request)
+    if definition is None:
         raise Refused("definition_discarded")
-    with _allowed("activate", found.pk):
-        versions.activate(found, by=by, reason=request.why, seen=request.content["hash"])
+    with _allowed("activate", definition.pk):
+        versions.activate(definition, by=by, reason=request.why, seen=request.content["hash"])
 
 
 def decided_against(request, *, verdict, by, reason):
     """Rejected rules stay readable; otherwise they are a draft again."""
-    found = _version(request)
-    if found is None or found.status != Definition.Status.IN_REVIEW:
+    definition = _version(request)
+    if definition is None or definition.status != Definition.Status.IN_REVIEW:
         return
     step = "reject" if verdict == "reject" else "withdraw"
-    with _allowed(step, found.pk):
-        getattr(versions, step)(found, by=by, reason=reason)
+    with _allowed(step, definition.pk):
+        getattr(versions, step)(definition, by=by, reason=reason)
 
 
 def address(request):

@@ -90,23 +90,26 @@ def terms():
     choices: [(key, words)] of what only has given values.
     """
     types = names()
-    found = [
+    offered = [
         _offered(name, types[name], fact.family.capitalize(), unit=fact.unit)
         for name, fact in catalogue.FACTS.items()
         if name in types
     ]
-    found.append(_offered(LEAD, types[LEAD], "How we serve", unit="days"))
+    offered.append(_offered(LEAD, types[LEAD], "How we serve", unit="days"))
     for key, active in _layers().items():
         document = run_rules.document_of(active.pk)
-        segments = [[one.key, str(one)] for one in active.layer.segments.all()]
-        found.append(_offered(f"label.{key}", "text", SEGMENTATIONS, choices=segments))
-        found += [_offered(f"composite.{key}", "score", SEGMENTATIONS)] if document.dimensions else []
-        found += [_offered(f"score.{key}.{one.key}", "score", SEGMENTATIONS) for one in document.dimensions]
-    known = {one["name"]: one for one in found}
+        segments = [[segment.key, str(segment)] for segment in active.layer.segments.all()]
+        offered.append(_offered(f"label.{key}", "text", SEGMENTATIONS, choices=segments))
+        offered += [_offered(f"composite.{key}", "score", SEGMENTATIONS)] if document.dimensions else []
+        offered += [
+            _offered(f"score.{key}.{dimension.key}", "score", SEGMENTATIONS)
+            for dimension in document.dimensions
+        ]
+    by_name = {term["name"]: term for term in offered}
     for name in types:
-        if name.startswith(BEFORE) and (now := known.get(name.removeprefix(BEFORE))):
-            found.append(now | {"name": name, "label": _term(name), "family": "What it was some days ago"})
-    return found
+        if name.startswith(BEFORE) and (now := by_name.get(name.removeprefix(BEFORE))):
+            offered.append(now | {"name": name, "label": _term(name), "family": "What it was some days ago"})
+    return offered
 
 
 SEGMENTATIONS = "Segmentations"
@@ -126,18 +129,18 @@ def problems(condition, *, days=None):
     except DocumentErrors as errors:
         return [problem.message for problem in errors.problems]
     used = _used(document)
-    found = [
+    sentences = [
         f"'{name}' is of one segmentation: write label.<segmentation>." for name in sorted(used & _STATE)
     ]
     keys = _layers()
-    found += [
+    sentences += [
         f"There is no segmentation '{_layer_of(name)}' with active rules."
         for name in sorted(used)
         if _layer_of(name) not in {"", *keys}
     ]
     if days is None and any(name.startswith(BEFORE) for name in used):
-        found.append("Say since how many days: the condition looks at what was before.")
-    return found
+        sentences.append("Say since how many days: the condition looks at what was before.")
+    return sentences
 
 
 def _document(condition):
@@ -160,7 +163,7 @@ def _layers():
     active = Definition.objects.filter(
         status=Definition.Status.ACTIVE, layer__scope__in=scopes.ONE_LABEL
     ).select_related("layer")
-    return {run_rules.spoken(one.layer.key): one for one in active}
+    return {run_rules.spoken(definition.layer.key): definition for definition in active}
 
 
 # -- evaluating
@@ -187,13 +190,13 @@ def evaluate(at=None, *, rules=None):
     frames.acquaint()
     _, ranges = recalculation.cut(frames.SCORED)
     for first, last in ranges:
-        inputs = [(one, _holding(one, at, first, last)) for one in compiled]
+        inputs = [(compiled_rule, _holding(compiled_rule, at, first, last)) for compiled_rule in compiled]
         with transaction.atomic(), _by_itself():
             same = _lock(compiled)
-            for one, holding in inputs:
-                if one.rule.pk not in same:  # changed meanwhile: the next evaluation is its first
+            for compiled_rule, holding in inputs:
+                if compiled_rule.rule.pk not in same:  # changed meanwhile: the next evaluation is its first
                     continue
-                opened, resolved = _settle(one.rule, holding, at, first, last)
+                opened, resolved = _settle(compiled_rule.rule, holding, at, first, last)
                 counts["opened"] += opened
                 counts["resolved"] += resolved
     _resolve_strays(compiled, at)
@@ -209,17 +212,20 @@ def _lock(compiled):
 
     Returns the ids of those that still say what was looked at.
     """
-    looked_at = {one.rule.pk: (one.rule.condition, one.rule.days) for one in compiled}
-    found = (
+    looked_at = {
+        compiled_rule.rule.pk: (compiled_rule.rule.condition, compiled_rule.rule.days)
+        for compiled_rule in compiled
+    }
+    rules = (
         AlertRule.objects.select_for_update(no_key=True).filter(pk__in=looked_at, active=True).order_by("pk")
     )
-    said = found.values_list("pk", "condition", "days")
-    return {pk for pk, *rest in said if tuple(rest) == looked_at[pk]}
+    rows = rules.values_list("pk", "condition", "days")
+    return {pk for pk, *content in rows if tuple(content) == looked_at[pk]}
 
 
 def _active(rules):
-    found = AlertRule.objects.filter(active=True).order_by("pk")
-    return found if rules is None else found.filter(pk__in=[rule.pk for rule in rules])
+    active = AlertRule.objects.filter(active=True).order_by("pk")
+    return active if rules is None else active.filter(pk__in=[rule.pk for rule in rules])
 
 
 def _by_itself():
@@ -238,47 +244,47 @@ def _compile(rule):
     return _Compiled(rule, document, frozenset(_used(document)))
 
 
-def _holding(one, at, first, last):
+def _holding(compiled_rule, at, first, last):
     """{account: {term: value as text}} of the accounts of a range on which a rule's condition holds."""
-    inputs = _inputs(one, at, first, last)
-    result = engine.evaluate(one.document, inputs, at)
-    found = inputs.filter(result["segment"] == "yes")
-    texts = found.select("id", *(pl.col(name).cast(pl.String) for name in sorted(one.used)))
+    inputs = _inputs(compiled_rule, at, first, last)
+    result = engine.evaluate(compiled_rule.document, inputs, at)
+    holding = inputs.filter(result["segment"] == "yes")
+    texts = holding.select("id", *(pl.col(name).cast(pl.String) for name in sorted(compiled_rule.used)))
     return {row.pop("id"): row for row in texts.iter_rows(named=True)}
 
 
-def _inputs(one, at, first, last):
-    known = {"first": first, "last": last}
-    document = one.document
-    facts = frames.facts([name for name in document.facts if name != LEAD], at=at, **known)
+def _inputs(compiled_rule, at, first, last):
+    id_range = {"first": first, "last": last}
+    document = compiled_rule.document
+    facts = frames.facts([name for name in document.facts if name != LEAD], at=at, **id_range)
     blocked = pl.lit(None, pl.String)
     if "foreign" in facts.columns:  # money in another currency is no money we can compare
         blocked = pl.format("currency:{}", facts["foreign"])
     frame = facts.select(pl.exclude("churned", "foreign")).with_columns(blocked=blocked)
-    if LEAD in one.used:
-        frame = frame.join(_lead_days(**known), on="id", how="left", maintain_order="left")
+    if LEAD in compiled_rule.used:
+        frame = frame.join(_lead_days(**id_range), on="id", how="left", maintain_order="left")
     for key, active in _layers().items():
-        mine = {name for name in one.used if _layer_of(name) == key}
+        mine = {name for name in compiled_rule.used if _layer_of(name) == key}
         if mine:
-            frame = frame.join(_said(active, key, **known), on="id", how="left", maintain_order="left")
-    then = at - timedelta(days=one.rule.days or 0)
-    for name in sorted(name for name in one.used if name.startswith(BEFORE)):
+            frame = frame.join(_stored(active, key, **id_range), on="id", how="left", maintain_order="left")
+    then = at - timedelta(days=compiled_rule.rule.days or 0)
+    for name in sorted(name for name in compiled_rule.used if name.startswith(BEFORE)):
         frame = frame.join(
-            _before(name, then, frame["id"], **known), on="id", how="left", maintain_order="left"
+            _before(name, then, frame["id"], **id_range), on="id", how="left", maintain_order="left"
         )
     types = document.schema
     return frame.select("id", "blocked", *(pl.col(name).cast(types[name]) for name in document.inputs))
 
 
-def _said(active, key, *, first, last):
+def _stored(active, key, *, first, last):
     """What the stored evaluation of a segmentation says, with the names conditions use."""
     dimensions = [dimension.key for dimension in run_rules.document_of(active.pk).dimensions]
-    found = frames.scores(
+    stored = frames.scores(
         active.layer_id, first=first, last=last, dimensions=dimensions, definition=active.pk
     )
     names = {"label": f"label.{key}", "composite": f"composite.{key}"}
-    names |= {f"score.{one}": f"score.{key}.{run_rules.spoken(one)}" for one in dimensions}
-    return found.rename(names)
+    names |= {f"score.{dimension}": f"score.{key}.{run_rules.spoken(dimension)}" for dimension in dimensions}
+    return stored.rename(names)
 
 
 def _lead_days(*, first, last):
@@ -298,11 +304,11 @@ def _before(name, then, ids, *, first, last):
     """What a term was at the end of a day: labels by the moves, facts by the account's history. Columns `id`, name."""
     term = name.removeprefix(BEFORE)
     if key := _layer_of(name):
-        layer = next(one for one in Layer.objects.all() if run_rules.spoken(one.key) == key)
+        layer = next(layer for layer in Layer.objects.all() if run_rules.spoken(layer.key) == key)
         keys = dict(layer.segments.values_list("id", "key"))
-        found = frames.before(layer.pk, ids.to_list(), at=then + timedelta(days=1))
+        labels = frames.before(layer.pk, ids.to_list(), at=then + timedelta(days=1))
         segment = pl.col("segment").replace_strict(keys, default=None, return_dtype=pl.String)
-        return found.select("id", segment.alias(name))
+        return labels.select("id", segment.alias(name))
     boolean = "::int" if catalogue.TYPES[term] == "boolean" else ""
     return frames.read(
         f"""select distinct on (h.id) h.id, h."{term}"{boolean} from accounts_historicalaccount h
@@ -322,7 +328,9 @@ def _end_of(day):
 def _settle(rule, holding, at, first, last):
     """Open what is new and resolve what has ended in a range; returns how many of each."""
     unresolved = rule.alerts.exclude(status=_STATUS.RESOLVED)
-    there = {one.account_id: one for one in unresolved.filter(account_id__gte=first, account_id__lte=last)}
+    there = {
+        alert.account_id: alert for alert in unresolved.filter(account_id__gte=first, account_id__lte=last)
+    }
     silent = rule.evaluated_at is None
     new = [
         Alert(rule=rule, account_id=account, silent=silent, opened_on=at, evidence=evidence)
@@ -332,7 +340,7 @@ def _settle(rule, holding, at, first, last):
     made = bulk_create_with_history(new, Alert, default_change_reason=rule.name) if new else []
     if made and not silent:
         _tell(rule, made)
-    ended = [one.pk for account, one in there.items() if account not in holding]
+    ended = [alert.pk for account, alert in there.items() if account not in holding]
     return len(made), _resolve(unresolved.filter(pk__in=ended), at, rule.name) if ended else 0
 
 
@@ -341,25 +349,25 @@ def _tell(rule, alerts):
     Event.objects.bulk_create(
         Event(
             kind="alert_opened",
-            account_id=one.account_id,
+            account_id=alert.account_id,
             about="alert",
-            about_id=one.pk,
+            about_id=alert.pk,
             text=f"{rule.name}.",
             reason=rule.description,
-            data={"audience": rule.audience, "urgent": rule.urgent, "evidence": one.evidence},
+            data={"audience": rule.audience, "urgent": rule.urgent, "evidence": alert.evidence},
             actor=who.id,
             actor_label=who.label,
             channel=who.channel,
         )
-        for one in alerts
+        for alert in alerts
     )
 
 
 def _resolve(unresolved, at, reason=""):
     """Resolve these, however many: as they are once nobody can acknowledge them meanwhile. Returns how many."""
     rows = list(unresolved.select_for_update().order_by("pk"))
-    for one in rows:
-        one.status, one.resolved_on = _STATUS.RESOLVED, at
+    for alert in rows:
+        alert.status, alert.resolved_on = _STATUS.RESOLVED, at
     fields = ["status", "resolved_on"]
     bulk_update_with_history(rows, Alert, fields, batch_size=BATCH, default_change_reason=reason)
     return len(rows)
@@ -368,13 +376,13 @@ def _resolve(unresolved, at, reason=""):
 def _resolve_strays(compiled, at):
     """Alerts of accounts that are evaluated no more: they have left, or were excluded."""
     scored = Account.objects.scored()
-    rules = [one.rule.pk for one in compiled]
+    rules = [compiled_rule.rule.pk for compiled_rule in compiled]
     strays = Alert.objects.filter(rule__in=rules).exclude(status=_STATUS.RESOLVED).exclude(account__in=scored)
     with transaction.atomic(), _by_itself():
         _resolve(strays, at)
 
 
-def told(evidence):
+def in_words(evidence):
     """The evidence of an alert in words: [(term, value)]."""
     return [(_term(name), value if value is not None else "–") for name, value in sorted(evidence.items())]
 
@@ -420,8 +428,8 @@ def save_rule(rule, *, by):
     A condition that changes is evaluated silently once: its alerts begin anew.
     """
     permissions.check(permissions.manage_alerts(by=by))
-    if found := problems(rule.condition, days=rule.days):
-        raise Refused("alert_condition_unusable", problem=found[0])
+    if obstacles := problems(rule.condition, days=rule.days):
+        raise Refused("alert_condition_unusable", problem=obstacles[0])
     with acting(by=by, reason=actor().reason):
         before = AlertRule.objects.select_for_update().filter(pk=rule.pk).first()
         if before and (before.condition, before.days) != (rule.condition, rule.days):
@@ -434,18 +442,18 @@ def save_rule(rule, *, by):
 def load_shipped():
     """The alert rules that come with Demarc, where they are not there yet; returns how many were made."""
     made = 0
-    for one in SHIPPED:
-        _, created = AlertRule.objects.get_or_create(key=one["key"], defaults=one)
+    for shipped in SHIPPED:
+        _, created = AlertRule.objects.get_or_create(key=shipped["key"], defaults=shipped)
         made += created
     return made
 
 
 def holding_now(rule, at=None):
     """On how many accounts a rule, saved or not, holds today, and on up to ten of them which: (count, [Account])."""
-    at, found = at or timezone.localdate(), []
+    at, ids = at or timezone.localdate(), []
     document = _document(rule.condition)
-    one = _Compiled(rule, document, frozenset(_used(document)))
+    compiled_rule = _Compiled(rule, document, frozenset(_used(document)))
     _, ranges = recalculation.cut(frames.SCORED)
     for first, last in ranges:
-        found += _holding(one, at, first, last)
-    return len(found), list(Account.objects.filter(pk__in=found[:10]))
+        ids += _holding(compiled_rule, at, first, last)
+    return len(ids), list(Account.objects.filter(pk__in=ids[:10]))

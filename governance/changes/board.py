@@ -32,7 +32,7 @@ _RELATED += ["request"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Filters:
     """Which tier changes are looked at. csm: an id, "none", or ""; user: whoever wants only their own (as CSM), or None."""
 
     layer: Layer | None = None
@@ -58,15 +58,15 @@ class Asked:
         return transitions
 
 
-def to_decide(asked=None):
+def to_decide(filters=None):
     """Flagged ones that nothing holds, the most revenue first: what triage goes through."""
-    flagged = (asked or Asked()).of(Transition.objects.filter(status=Status.FLAGGED, held_for=""))
+    flagged = (filters or Filters()).of(Transition.objects.filter(status=Status.FLAGGED, held_for=""))
     return flagged.order_by(F("arr").desc(nulls_last=True), "id")
 
 
-def held(asked=None):
+def held(filters=None):
     """Those that wait for a day or for somebody else before anybody decides."""
-    return (asked or Asked()).of(Transition.objects.open().exclude(held_for=""))
+    return (filters or Filters()).of(Transition.objects.open().exclude(held_for=""))
 
 
 # -- one tier change
@@ -79,7 +79,7 @@ class Card:
     arr: today's. changed: [(what, then, now)]. gives, takes: the loads.Load of the CSM there is, and of the receiver.
     """
 
-    one: Transition
+    transition: Transition
     today: date
     arr: Decimal | None
     changed: list = field(default_factory=list)
@@ -88,66 +88,66 @@ class Card:
 
     @property
     def currency(self):
-        return revenue.currency_of(self.one.account)
+        return revenue.currency_of(self.transition.account)
 
     @property
     def up(self):
-        return self.one.direction == "up"
+        return self.transition.direction == "up"
 
     @property
     def stays(self):
         """The CSM stays."""
-        return self.one.receiver_id in (None, self.one.account.csm_id)
+        return self.transition.receiver_id in (None, self.transition.account.csm_id)
 
     @property
     def over(self):
         """The receiver would have more accounts than the band allows."""
-        one = self.takes
-        return bool(one and one.high and one.expected > one.high)
+        load = self.takes
+        return bool(load and load.high and load.expected > load.high)
 
     @property
     def ticked(self):
-        return sum(bool(line.get("done")) for line in self.one.checklist)
+        return sum(bool(line.get("done")) for line in self.transition.checklist)
 
     @property
     def share(self):
-        return Fraction(self.ticked, len(self.one.checklist)) if self.one.checklist else None
+        return Fraction(self.ticked, len(self.transition.checklist)) if self.transition.checklist else None
 
     @property
     def day(self):
         """The how manieth day of joint coverage it is, the first one being 1."""
-        return (self.today - self.one.joint_from).days + 1
+        return (self.today - self.transition.joint_from).days + 1
 
     @property
     def late(self):
-        return self.one.status == Status.JOINT and self.one.joint_until <= self.today
+        return self.transition.status == Status.JOINT and self.transition.joint_until <= self.today
 
     @property
     def covered(self):
         """How much of the joint coverage has passed."""
-        return min(Fraction(1), Fraction(max(self.day - 1, 0), max(self.one.joint_days, 1)))
+        return min(Fraction(1), Fraction(max(self.day - 1, 0), max(self.transition.joint_days, 1)))
 
     @property
     def lacks(self):
-        return lacks(self.one)
+        return lacks(self.transition)
 
     @property
     def why(self):
         """Why it was flagged, where no changed fact tells."""
-        if self.one.origin != Transition.Origin.RULES:
-            return self.one.get_origin_display()
-        return "The rules changed" if self.one.why == "definition" else "The customer changed"
+        if self.transition.origin != Transition.Origin.RULES:
+            return self.transition.get_origin_display()
+        return "The rules changed" if self.transition.why == "definition" else "The customer changed"
 
 
-def lacks(one):
+def lacks(transition):
     """What a plan under way still lacks, as words: [`2 of 4 to do`, `customer not told`]."""
-    undone = sum(not line.get("done") for line in one.checklist)
-    found = [f"{undone} of {len(one.checklist)} to do"] if undone else []
-    if not one.success_plan:
-        found.append("success plan missing")
-    if one.notice and not one.noticed_on:
-        found.append("customer not told")
-    return found
+    undone = sum(not line.get("done") for line in transition.checklist)
+    lacking = [f"{undone} of {len(transition.checklist)} to do"] if undone else []
+    if not transition.success_plan:
+        lacking.append("success plan missing")
+    if transition.notice and not transition.noticed_on:
+        lacking.append("customer not told")
+    return lacking
 
 
 def cards(transitions, *, today):
@@ -158,21 +158,23 @@ def cards(transitions, *, today):
 def cards_of(rows, *, today):
     """The same of tier changes that have been read with what belongs to them; four queries."""
     rows = list(rows)
-    ids = [one.account_id for one in rows]
-    people = {csm.pk: csm for one in rows for csm in (one.account.csm, one.receiver) if csm}
+    ids = [transition.account_id for transition in rows]
+    people = {
+        csm.pk: csm for transition in rows for csm in (transition.account.csm, transition.receiver) if csm
+    }
     loaded = loads.loads(people.values())
     arr = dict(with_arr(Account.objects.filter(pk__in=ids), today).order_by().values_list("pk", "arr_now"))
-    usage = {one.account_id: one for one in Usage.objects.filter(account__in=ids, product=None)}
+    usage = {row.account_id: row for row in Usage.objects.filter(account__in=ids, product=None)}
     return [
         Card(
-            one,
+            transition,
             today,
-            arr.get(one.account_id),
-            changed(one, arr.get(one.account_id), usage.get(one.account_id)),
-            loaded.get(one.account.csm_id),
-            _beside_band(loaded.get(one.receiver_id), one.to_segment),
+            arr.get(transition.account_id),
+            changed(transition, arr.get(transition.account_id), usage.get(transition.account_id)),
+            loaded.get(transition.account.csm_id),
+            _beside_band(loaded.get(transition.receiver_id), transition.to_segment),
         )
-        for one in rows
+        for transition in rows
     ]
 
 
@@ -184,26 +186,26 @@ def _beside_band(load, segment):
     return replace(load, low=model.accounts_per_csm_min, high=model.accounts_per_csm_max)
 
 
-def changed(one, arr, usage):
+def changed(transition, arr, usage):
     """[(what, then, now)]: the facts the rules look at that are not what they were when the segment in force was given."""
-    found = []
-    for name, then in (one.evidence.get("was") or {}).items():
+    changes = []
+    for name, then in (transition.evidence.get("was") or {}).items():
         if name not in FACTS or (FACTS[name].sql and name != "arr"):  # derived: not held as such
             continue
         if name == "arr":
             now = arr
         elif hasattr(Account, name):
-            now = getattr(one.account, name)
+            now = getattr(transition.account, name)
         elif hasattr(Usage, name):
             now = usage and getattr(usage, name)
         else:
             continue
         if _text(now) != then and not _equal(now, then):
-            currency = one.account.currency
+            currency = transition.account.currency
             now = spelling.spelt(name, now, currency) if now is not None else "not known"
-            found.append((name, FACTS[name].label, spelling.spelt(name, _read(name, then), currency), now))
-    found.sort(key=lambda row: row[0] != "arr")
-    return [tuple(rest) for _, *rest in found]
+            changes.append((name, FACTS[name].label, spelling.spelt(name, _read(name, then), currency), now))
+    changes.sort(key=lambda row: row[0] != "arr")
+    return [tuple(change) for _, *change in changes]
 
 
 def _read(name, text):
@@ -294,23 +296,23 @@ class Board:
         return bool(self.held or self.done["count"] or any(lane.count for lane in self.lanes))
 
 
-def board(asked, *, at):
+def board(filters, *, at):
     """The Board as of the moment `at`."""
     today = timezone.localdate(at)
-    found = asked.of(Transition.objects.open())
-    counts = found.values("status", "held_for").order_by().annotate(n=Count("pk"))
+    open_transitions = filters.of(Transition.objects.open())
+    counts = open_transitions.values("status", "held_for").order_by().annotate(n=Count("pk"))
     counts = {(row["status"], row["held_for"]): row["n"] for row in counts}
-    waiting = to_decide(asked)
+    waiting = to_decide(filters)
     ours = revenue.ours("account__")
     sums = waiting.order_by().aggregate(arr=Sum("arr", filter=ours), foreign=Count("pk", filter=~ours))
 
     def count(status):
-        return sum(n for (one, _), n in counts.items() if one == status)
+        return sum(n for (row_status, _), n in counts.items() if row_status == status)
 
     decide = counts.get((Status.FLAGGED, ""), 0)
-    planned = found.filter(status=Status.PLANNED).order_by("-planned_at", "id")
-    joint = found.filter(status=Status.JOINT).order_by("joint_until", "id")
-    asks, requests = _asks(asked, at)
+    planned = open_transitions.filter(status=Status.PLANNED).order_by("-planned_at", "id")
+    joint = open_transitions.filter(status=Status.JOINT).order_by("joint_until", "id")
+    asks, requests = _asks(filters, at)
     on_flagged, on_planned, on_joint = _lanes([waiting, planned, joint], today)
     lanes = [
         Lane("flagged", "Flagged", decide, on_flagged),
@@ -327,7 +329,7 @@ def board(asked, *, at):
         foreign=sums["foreign"],
         held=sorted(_held(counts, labels), key=lambda row: (-row[1], row[0])),
         group=_group(waiting),
-        done=done(asked, today),
+        done=done(filters, today),
         as_of=Run.objects.filter(status="finished").aggregate(at=Max("as_of"))["at"],
     )
 
@@ -335,9 +337,9 @@ def board(asked, *, at):
 def _lanes(lanes, today):
     """The first [Card] of each lane. The ids first: what belongs to them is joined to these few, once for all lanes."""
     ids = [list(lane.values_list("pk", flat=True)[:CARDS]) for lane in lanes]
-    told = cards(Transition.objects.filter(pk__in=[pk for lane in ids for pk in lane]), today=today)
-    found = {card.one.pk: card for card in told}
-    return [[found[pk] for pk in lane if pk in found] for lane in ids]
+    shown = cards(Transition.objects.filter(pk__in=[pk for lane in ids for pk in lane]), today=today)
+    by_id = {card.transition.pk: card for card in shown}
+    return [[by_id[pk] for pk in lane if pk in by_id] for lane in ids]
 
 
 def _held(counts, labels):
@@ -356,9 +358,9 @@ def _group(waiting):
     return Group(*first) if first else None
 
 
-def _asks(asked, at):
+def _asks(filters, at):
     """([Ask] shown, how many requests there are)."""
-    waiting = asked.of(Transition.objects.filter(status=Status.AWAITING, request__isnull=False))
+    waiting = filters.of(Transition.objects.filter(status=Status.AWAITING, request__isnull=False))
     rows = waiting.order_by().values("request").annotate(n=Count("pk"), account=Max("account"))
     counts = {row["request"]: row for row in rows}
     requests = list(ApprovalRequest.objects.filter(pk__in=counts).order_by("due_at", "id")[:CARDS])
@@ -372,14 +374,14 @@ def _asks(asked, at):
     desk = Desk(requests, at=at)
     asks = [
         Ask(
-            one,
-            counts[one.pk]["n"],
-            ways.get(one.pk, []),
-            accounts.get(counts[one.pk]["account"]) if counts[one.pk]["n"] == 1 else None,
-            desk.parts(one),
-            desk.nobody_can(one) if one.status == "pending" else "",
+            request,
+            counts[request.pk]["n"],
+            ways.get(request.pk, []),
+            accounts.get(counts[request.pk]["account"]) if counts[request.pk]["n"] == 1 else None,
+            desk.parts(request),
+            desk.nobody_can(request) if request.status == "pending" else "",
         )
-        for one in requests
+        for request in requests
     ]
     return asks, len(counts)
 
@@ -389,10 +391,10 @@ def quarter(today):
     return date(today.year, (today.month - 1) // 3 * 3 + 1, 1)
 
 
-def done(asked, today):
+def done(filters, today):
     """What was carried out this quarter: how many up and down, and the median of days from flagged to done."""
     start = timezone.make_aware(datetime.combine(quarter(today), time.min))
-    ended = asked.of(Transition.objects.filter(status=Status.DONE, ended_at__gte=start))
+    ended = filters.of(Transition.objects.filter(status=Status.DONE, ended_at__gte=start))
     rows = list(ended.order_by().values_list("direction", "flagged_at", "ended_at"))
     days = sorted((ended_at - flagged_at).days for _, flagged_at, ended_at in rows)
     return {

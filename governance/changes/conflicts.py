@@ -35,9 +35,9 @@ POINTS, SEGMENT = "points", "segment"  # what a value would change
 Status = Conflict.Status
 
 
-def gate(asked, *args):
+def gate(question, *args):
     """What accounts.quality.disputes asks: which accounts are pinned, which changes matter; and it is told of what waits."""
-    return {"pinned": pinned, "weigh": weigh, "queued": queued}[asked](*args)
+    return {"pinned": pinned, "weigh": weigh, "queued": queued}[question](*args)
 
 
 def pinned():
@@ -56,7 +56,7 @@ def weigh(frame):
     frame: `row`, `account` (id), `fact`, `held`, `proposed` (text or null), as many rows as there are. Each change is looked
     at by itself; where several of one account only matter together, all of them do.
     """
-    found = defaultdict(list)
+    by_row = defaultdict(list)
     frame = frame.sort("account", "row")
     for definition in _active():
         facts = set(frame["fact"]) & set(run_rules.document_of(definition.pk).facts)
@@ -67,8 +67,8 @@ def weigh(frame):
         look = partial(_Look, definition.layer, rules, clock)
         for part in some.iter_slices(SLICE):
             for row, effects in _divided(look, part):
-                found[row] += effects
-    return dict(found)
+                by_row[row] += effects
+    return dict(by_row)
 
 
 def _active():
@@ -81,7 +81,7 @@ def _divided(look, part):
     """What `look` says of a part; where the data of an account cannot be evaluated, of the others."""
     try:
         with transaction.atomic():
-            return look(part).told()
+            return look(part).material()
     except (DataError, pl.exceptions.PolarsError, DocumentErrors):
         if part["account"].n_unique() == 1:
             return []  # recalculations set it aside too
@@ -101,15 +101,15 @@ class _Look:
         ids = part["account"].unique().sort()
         named = ", ".join(map(str, ids))
         which = f"{run_rules.accounts_of([document])} and a.id in ({named})"
-        known = {"at": clock, "first": ids[0], "last": ids[-1], "which": which}
-        self.inputs = Range([rules], **known).inputs(rules)
+        where = {"at": clock, "first": ids[0], "last": ids[-1], "which": which}
+        self.inputs = Range([rules], **where).inputs(rules)
         self.columns = ["segment", *(f"points.{criterion.key}" for criterion in document.criteria)]
         self.now = self.evaluated(self.inputs)
 
     def evaluated(self, inputs):
         return engine.evaluate(self.rules.document, inputs, self.clock, left_out=self.rules.left_out)
 
-    def told(self):
+    def material(self):
         """[(row, [effects])] of the changes that matter."""
         rows = defaultdict(list)
         for row, account, fact in self.part.select("row", "account", "fact").iter_rows():
@@ -118,7 +118,7 @@ class _Look:
         matters, alone = [], set()
         for fact in facts:
             for account, effects in self.differing([fact]).items():
-                matters += [(row, effects) for row, one in rows[account] if one == fact]
+                matters += [(row, effects) for row, changed in rows[account] if changed == fact]
                 alone.add(account)
         if len(facts) > 1 and any(len(some) > 1 for some in rows.values()):
             for account, effects in self.differing(facts).items():
@@ -136,14 +136,14 @@ class _Look:
             self.now[column].ne_missing(then[column]).alias(column) for column in self.columns
         )
         mask = pl.select(differs).to_series()
-        found = {}
+        by_account = {}
         pairs = zip(
             self.now.filter(mask).iter_rows(named=True), then.filter(mask).iter_rows(named=True), strict=True
         )
         for was, becomes in pairs:
-            said = found.setdefault(was["id"], [])
-            said += [one for one in self.effects(was, becomes) if one not in said]
-        return found
+            effects = by_account.setdefault(was["id"], [])
+            effects += [effect for effect in self.effects(was, becomes) if effect not in effects]
+        return by_account
 
     def effects(self, was, becomes):
         for criterion in self.rules.document.criteria:
@@ -175,25 +175,25 @@ def _with_proposed(inputs, fact, some):
 
 def queued(rows):
     """Values have begun to wait for a decision, in this transaction."""
-    accounts = Account.objects.in_bulk([one.account_id for one in rows])
+    accounts = Account.objects.in_bulk([conflict.account_id for conflict in rows])
     Event.objects.bulk_create(
         [
             Event(
                 kind="conflict_queued",
-                text=f"{told(one, accounts[one.account_id])} It waits for a decision.",
-                account_id=one.account_id,
+                text=f"{sentence(conflict, accounts[conflict.account_id])} It waits for a decision.",
+                account_id=conflict.account_id,
                 about="conflict",
-                about_id=one.pk,
-                reason=one.reason,
-                data={"fact": one.fact, "effects": one.effects},
+                about_id=conflict.pk,
+                reason=conflict.reason,
+                data={"fact": conflict.fact, "effects": conflict.effects},
             )
-            for one in rows
+            for conflict in rows
         ],
         batch_size=SLICE,
     )
 
 
-def told(conflict, account):
+def sentence(conflict, account):
     """`warehouse says that the industry of Acme is Healthcare; we have Technology.`"""
     fact = catalogue.label(conflict.fact).lower()
     return (
@@ -212,8 +212,8 @@ def asks(conflict):
 
 def token(conflict):
     """What a decision is about: changes when the value we have, or the one proposed, does."""
-    said = repr((conflict.held_value, conflict.proposed_value, conflict.status))
-    return f"{conflict.pk}:{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+    content = repr((conflict.held_value, conflict.proposed_value, conflict.status))
+    return f"{conflict.pk}:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 # -- deciding
@@ -242,23 +242,28 @@ def _decide(chosen, status, *, by, note, answers, seen):
     if len(chosen) > MOST:
         raise Refused("too_many_conflicts", most=MOST, count=len(chosen))
     with transaction.atomic(), acting(by=by, reason=note):
-        if status == Status.TAKEN and any(one.fact == "parent" for one in chosen):
+        if status == Status.TAKEN and any(conflict.fact == "parent" for conflict in chosen):
             corrections.lock_parents()
         accounts = _locked(chosen)
-        rows = Conflict.objects.select_for_update(of=["self"]).filter(pk__in=[one.pk for one in chosen])
-        found = list(rows.order_by("pk"))
-        for one in found:
-            one.account = accounts[one.account_id]
-            _check(one, answers, (seen or {}).get(one.pk))
-        for one in found:
-            _end(one, status, by, note, answers)
-    return found
+        rows = Conflict.objects.select_for_update(of=["self"]).filter(
+            pk__in=[conflict.pk for conflict in chosen]
+        )
+        locked = list(rows.order_by("pk"))
+        for conflict in locked:
+            conflict.account = accounts[conflict.account_id]
+            _check(conflict, answers, (seen or {}).get(conflict.pk))
+        for conflict in locked:
+            _end(conflict, status, by, note, answers)
+    return locked
 
 
 def _locked(chosen):
     """The accounts first, in the order of their ids, as imports lock them too."""
     accounts = Account.objects.select_for_update(of=["self"]).order_by("pk")
-    return {one.pk: one for one in accounts.filter(pk__in={one.account_id for one in chosen})}
+    return {
+        account.pk: account
+        for account in accounts.filter(pk__in={conflict.account_id for conflict in chosen})
+    }
 
 
 def _check(conflict, answers, seen):

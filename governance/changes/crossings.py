@@ -64,9 +64,9 @@ def flag_account(account, layer, at, *, origin=Origin.RULES, override=None):
 
 def quiet(transitions, at):
     """{id of a tier change: (what forbids its hand-over on the day `at`, a Hold; the first day without)}."""
-    by_layer, found = {}, {}
-    for one in transitions:
-        by_layer.setdefault(one.layer, []).append(one.pk)
+    by_layer, holds = {}, {}
+    for transition in transitions:
+        by_layer.setdefault(transition.layer, []).append(transition.pk)
     for layer, ids in by_layer.items():
         days = {
             f"{direction}_quiet_days": policy.quiet_days
@@ -75,15 +75,15 @@ def quiet(transitions, at):
         if any(days.values()):
             with connection.cursor() as cursor:
                 cursor.execute(_STILL_QUIET, {"ids": ids, "at": at, "zone": organisation().time_zone, **days})
-                found |= {id: (Transition.Hold(why), until) for id, why, until in cursor.fetchall()}
-    return found
+                holds |= {id: (Transition.Hold(why), until) for id, why, until in cursor.fetchall()}
+    return holds
 
 
 def lock(layer):
     """Lock the tier changes of a layer that are to be decided, for who looks at all its ranges in one transaction."""
-    known = {"layer": layer.pk, "first": 0, "last": 2**63 - 1, "statuses": UNDECIDED}
+    parameters = {"layer": layer.pk, "first": 0, "last": 2**63 - 1, "statuses": UNDECIDED}
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK, known)
+        cursor.execute(_LOCK, parameters)
 
 
 def _ranges(layer):
@@ -107,13 +107,13 @@ _EDGES = """
 
 
 def _flag(layer, at, first, last, *, run=None, origin=None, override=None):
-    known = _known(layer, at, first, last, run, origin, override)
+    parameters = _parameters(layer, at, first, last, run, origin, override)
     with frames.by_index(), connection.cursor() as cursor:
-        cursor.execute(_LOCK, known)
-        cursor.execute(_CLOSING, known)
+        cursor.execute(_LOCK, parameters)
+        cursor.execute(_CLOSING, parameters)
         closing = cursor.fetchone()[0]
         cursor.execute("drop table if exists demarc_crossings")
-        cursor.execute(_CROSSINGS, known)
+        cursor.execute(_CROSSINGS, parameters)
         cursor.execute("analyze demarc_crossings")
         cursor.execute(
             f"select count(*) filter (where open_id is null or {_CHANGED}), count(*) from demarc_crossings"
@@ -123,23 +123,23 @@ def _flag(layer, at, first, last, *, run=None, origin=None, override=None):
             governed = crossings = 0
         if closing or governed:
             causes.take(Cause.Kind.RUN, run=run)
-        closed = _count(cursor, _CLOSE, known) if closing else [0]
+        closed = _count(cursor, _CLOSE, parameters) if closing else [0]
         opened = updated = [0, 0]
         if crossings:
-            updated = _count(cursor, _UPDATE, known)
-            opened = _count(cursor, _OPEN, known)
+            updated = _count(cursor, _UPDATE, parameters)
+            opened = _count(cursor, _OPEN, parameters)
         cursor.execute("drop table demarc_crossings")
     return Seen(*opened, *updated, *closed)
 
 
-def _count(cursor, statement, known):
-    cursor.execute(statement, known)
+def _count(cursor, statement, parameters):
+    cursor.execute(statement, parameters)
     return list(cursor.fetchone())
 
 
-def _known(layer, at, first, last, run, origin, override):
+def _parameters(layer, at, first, last, run, origin, override):
     who = actor()
-    known = {
+    parameters = {
         "layer": layer.pk,
         "layer_name": layer.name,
         "at": at,
@@ -159,17 +159,17 @@ def _known(layer, at, first, last, run, origin, override):
     }
     for direction, policy in in_both_directions(layer).items():
         for name in _POLICY:
-            known[f"{direction}_{name}"] = getattr(policy, name)
-    return known
+            parameters[f"{direction}_{name}"] = getattr(policy, name)
+    return parameters
 
 
 def _thresholds(layer):
     """The scores at which the rules in force change segments, where they look at nothing but the overall score."""
     active = Definition.objects.filter(layer=layer, status=Definition.Status.ACTIVE).first()
     boundaries = (run_rules.document_of(active.pk).boundaries if active else None) or ()
-    if {one.term for one in boundaries} != {"composite"}:
+    if {boundary.term for boundary in boundaries} != {"composite"}:
         return []
-    return sorted({one.threshold for one in boundaries})
+    return sorted({boundary.threshold for boundary in boundaries})
 
 
 # -- the statements
@@ -299,7 +299,7 @@ select c.id, h.held_for, h.held_until
 _COLUMNS = [field.column for field in Transition._meta.concrete_fields]
 
 
-def _kept(changed, kind="~"):
+def _history_sql(changed, kind="~"):
     """SQL: a history row of every row of the query `changed`."""
     columns = ", ".join(_COLUMNS)
     return f"""
@@ -310,7 +310,7 @@ def _kept(changed, kind="~"):
           from {changed} order by id"""
 
 
-def _told(kind, rows, where="true", reason="''"):
+def _events_sql(kind, rows, where="true", reason="''"):
     """SQL: an event about every one of some rows (with account_id, transition_id and text)."""
     return f"""
         insert into {Event._meta.db_table} (kind, account_id, layer_id, about, about_id, text, reason, data, actor,
@@ -341,10 +341,10 @@ with opened as (
     on conflict (account_id, layer_id) where status in ('flagged', 'planned', 'awaiting', 'joint') do nothing
     returning *
 ),
-kept as ({_kept("opened", "+")}),
+kept as ({_history_sql("opened", "+")}),
 named as (select o.id as transition_id, o.held_for, c.account_id, c.text
             from opened o join demarc_crossings c using (account_id)),
-told as ({_told("transition_flagged", "named", "held_for = ''")})
+told as ({_events_sql("transition_flagged", "named", "held_for = ''")})
 select count(*), count(*) filter (where held_for <> '') from opened
 """
 
@@ -370,10 +370,10 @@ changed as (
      where t.id = f.transition_id
     returning t.*
 ),
-kept as ({_kept("changed")}),
+kept as ({_history_sql("changed")}),
 news as (select f.* from found f join changed on changed.id = f.transition_id),
-told as ({_told("transition_updated", "news", "redirected and holds = ''")}),
-told_released as ({_told("transition_flagged", "news", "not redirected and held_before <> '' and holds = ''")})
+told as ({_events_sql("transition_updated", "news", "redirected and holds = ''")}),
+told_released as ({_events_sql("transition_flagged", "news", "not redirected and held_before <> '' and holds = ''")})
 select count(*) filter (where redirected), count(*) filter (where held_before <> '' and holds = '') from news
 """
 
@@ -413,8 +413,8 @@ closed as (
       from found f where t.id = f.id
     returning t.*
 ),
-kept as ({_kept("closed")}),
+kept as ({_history_sql("closed")}),
 news as (select f.*, f.id as transition_id from found f join closed using (id)),
-told as ({_told("transition_closed", "news", reason="reason")})
+told as ({_events_sql("transition_closed", "news", reason="reason")})
 select count(*) from closed
 """

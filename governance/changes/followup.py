@@ -11,7 +11,7 @@ from core.refusals import Refused
 from core.wording import day
 from governance import chores
 from governance.changes import crossings
-from governance.changes.transition_requests import back_to_plan, known_of, leave_requests, start
+from governance.changes.transition_requests import back_to_plan, bases_of, leave_requests, start
 from governance.changes.transition_steps import (
     RELATED,
     Hold,
@@ -94,48 +94,51 @@ def start_due(at):
     due = approved.filter(Q(applies_on=None) | Q(applies_on__lte=at)).select_related("layer").order_by("pk")
     quiet = crossings.quiet(due, at)
     started, failed = 0, []
-    for one in due:
+    for transition in due:
         try:
-            started += one.pk not in quiet and _start_late(one, at)
+            started += transition.pk not in quiet and _start_late(transition, at)
         except Exception:  # the others start all the same
-            log.exception("The tier change %s could not be started", one.pk)
-            failed.append(one.pk)
+            log.exception("The tier change %s could not be started", transition.pk)
+            failed.append(transition.pk)
     if failed:
         raise RuntimeError(f"Tier changes that could not be started: {failed}")
     return started
 
 
-def _start_late(found, at):
+def _start_late(awaiting, at):
     try:
-        with transaction.atomic(), acting_for(None, found.request.why):
-            [one] = locked_rows([found])
-            if one.status != Status.AWAITING or one.request.status != ApprovalRequest.Status.APPLIED:
+        with transaction.atomic(), acting_for(None, awaiting.request.why):
+            [transition] = locked_rows([awaiting])
+            if (
+                transition.status != Status.AWAITING
+                or transition.request.status != ApprovalRequest.Status.APPLIED
+            ):
                 return False
-            causes.take(Cause.Kind.DECISION, reason=one.request.why)
-            if not Desk([one.request]).enough(one.request):
+            causes.take(Cause.Kind.DECISION, reason=transition.request.why)
+            if not Desk([transition.request]).enough(transition.request):
                 raise Refused("approvals_do_not_count")
-            if one.held_for:
-                raise held_refusal(one)
-            start(one, at, known_of([one], at)[one.layer_id])
+            if transition.held_for:
+                raise held_refusal(transition)
+            start(transition, at, bases_of([transition], at)[transition.layer_id])
         return True
     except Refused as refusal:
         with transaction.atomic(), acting_for(None, str(refusal)):
-            [one] = locked_rows([found])
-            if one.status == Status.AWAITING and one.held_for != Hold.OVERRIDE:
+            [transition] = locked_rows([awaiting])
+            if transition.status == Status.AWAITING and transition.held_for != Hold.OVERRIDE:
                 causes.take(Cause.Kind.DECISION, reason=str(refusal))
-                back_to_plan(one, str(refusal))
+                back_to_plan(transition, str(refusal))
         return False
 
 
 def remind(at):
     """Tell, once, of joint coverage that should have ended; returns of how many."""
-    told = Event.objects.filter(kind="transition_overdue", about="transition").values("about_id")
-    late = Transition.objects.filter(status=Status.JOINT, joint_until__lt=at).exclude(pk__in=told)
+    reminded = Event.objects.filter(kind="transition_overdue", about="transition").values("about_id")
+    late = Transition.objects.filter(status=Status.JOINT, joint_until__lt=at).exclude(pk__in=reminded)
     with transaction.atomic():
         rows = list(locked(late.select_related(*RELATED)))
-        for one in rows:
-            text = f"{one.account}: joint coverage should have ended on {day(one.joint_until)}."
-            tell(one, "transition_overdue", text, " ".join(unfinished(one, at=at)))
+        for transition in rows:
+            text = f"{transition.account}: joint coverage should have ended on {day(transition.joint_until)}."
+            tell(transition, "transition_overdue", text, " ".join(unfinished(transition, at=at)))
     return len(rows)
 
 
@@ -162,43 +165,43 @@ _VOID = f"""
 
 def _void(layer, at):
     """Take what is not what the rules say any more out of its request; returns how many tier changes were closed."""
-    known = {"layer": layer.pk, "at": at, "first": 0, "last": 2**63 - 1, "statuses": [Status.AWAITING]}
+    parameters = {"layer": layer.pk, "at": at, "first": 0, "last": 2**63 - 1, "statuses": [Status.AWAITING]}
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(_VOID, known)
-            found = {id: said for id, *said in cursor.fetchall()}
+            cursor.execute(_VOID, parameters)
+            outcomes = {id: outcome for id, *outcome in cursor.fetchall()}
         rows = [
-            one
-            for one in locked_rows(Transition.objects.filter(pk__in=found))
-            if one.status == Status.AWAITING
+            transition
+            for transition in locked_rows(Transition.objects.filter(pk__in=outcomes))
+            if transition.status == Status.AWAITING
         ]
         if not rows:
             return 0
         causes.take(Cause.Kind.RUN, reason="What was asked for is not what the rules say any more")
         leave_requests(rows)
         closed = 0
-        for one in locked_rows(rows):
-            status, reason, moved = found[one.pk]
+        for transition in locked_rows(rows):
+            status, reason, moved = outcomes[transition.pk]
             if status:
-                one.held_for, one.held_until = Hold.NOTHING, None
-                end(one, status, reason)
+                transition.held_for, transition.held_until = Hold.NOTHING, None
+                end(transition, status, reason)
                 tell(
-                    one,
+                    transition,
                     "transition_closed",
-                    f"{one.account}: the tier change to {one.to_segment} is closed.",
+                    f"{transition.account}: the tier change to {transition.to_segment} is closed.",
                     reason,
                 )
                 closed += 1
                 continue
-            if one.status == Status.AWAITING:  # else the request that was withdrawn did so
-                one.request = None
-                go(one, Status.PLANNED)
-                one.save()
+            if transition.status == Status.AWAITING:  # else the request that was withdrawn did so
+                transition.request = None
+                go(transition, Status.PLANNED)
+                transition.save()
             if moved:  # else looking for crossings tells what the rules say now
                 tell(
-                    one,
+                    transition,
                     "transition_updated",
-                    f"{one} is back to planning, for the renewal has moved.",
+                    f"{transition} is back to planning, for the renewal has moved.",
                     reason,
                 )
         return closed

@@ -53,7 +53,7 @@ def ask(batch, *, by=None, why, skip_rejected=False):
     permissions.check(permissions.ask_import(by=by))
     if batch.status != Status.PREVIEWED or not batch.uploads.exists():
         raise Refused("import_not_previewed", status=batch.get_status_display())
-    rejected = sum(one["rejected"] for one in [*batch.files, *batch.queries])
+    rejected = sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
     if rejected and not skip_rejected:
         raise Refused("rejected_rows_unanswered", rejected=rejected)
     return approvals.submit(
@@ -72,9 +72,9 @@ def ask(batch, *, by=None, why, skip_rejected=False):
 def sentences(batch):
     """What the import would do, by its preview, a sentence for each kind of records."""
     return [
-        f"{one['query'].capitalize()}: {plural(one['rows'], 'row,rows')}, {one['created']:,} new, {one['updated']:,} changed, "
-        f"{one['unchanged']:,} unchanged" + (f", {one['rejected']:,} rejected and left out." if one["rejected"] else ".")
-        for one in batch.queries
+        f"{ledger['query'].capitalize()}: {plural(ledger['rows'], 'row,rows')}, {ledger['created']:,} new, {ledger['updated']:,} changed, "
+        f"{ledger['unchanged']:,} unchanged" + (f", {ledger['rejected']:,} rejected and left out." if ledger["rejected"] else ".")
+        for ledger in batch.queries
     ]  # fmt: skip
 
 
@@ -88,10 +88,12 @@ def prepare(request, *, by):
         return batch is None or batch.status != Status.COMMITTING
     if _fingerprint(batch) != request.content["files"]:
         raise Refused("import_files_changed")
-    asked = User.objects.filter(pk=request.requester).first() if request.requester else None
+    requester = User.objects.filter(pk=request.requester).first() if request.requester else None
     with _carrying_out(batch):
         again = request.status == ApprovalRequest.Status.FAILED
-        imports.ask_commit(batch, by=asked or by, skip_rejected=request.content["skip_rejected"], again=again)
+        imports.ask_commit(
+            batch, by=requester or by, skip_rejected=request.content["skip_rejected"], again=again
+        )
     return False
 
 
@@ -145,7 +147,7 @@ def impact(request):
 
 def _impact(batch):
     """The accounts the preview creates or changes, or as many as it has rows of another kind where those are more."""
-    rows = [one["created"] + one["updated"] for one in batch.queries]
+    rows = [ledger["created"] + ledger["updated"] for ledger in batch.queries]
     return Impact(accounts=max(rows, default=0))
 
 

@@ -55,12 +55,12 @@ class Load:
         accounts = self.now + more
         if self.csm.kind == Csm.Kind.DIGITAL or (self.low, self.high) == (None, None):
             return "", plural(accounts, "account,accounts")
-        said = f"{plural(accounts, 'account,accounts')}, the band is {self.band}"
+        sentence = f"{plural(accounts, 'account,accounts')}, the band is {self.band}"
         if self.high is not None and accounts > self.high:
-            return "over", f"{said}: {accounts - self.high:,} too many"
+            return "over", f"{sentence}: {accounts - self.high:,} too many"
         if self.low is not None and accounts < self.low:
-            return "under", f"{said}: room for more"
-        return "ok", said
+            return "under", f"{sentence}: room for more"
+        return "ok", sentence
 
 
 def load(csm, model=None):
@@ -71,7 +71,7 @@ def load(csm, model=None):
 def loads(csms, model=None):
     """{id: Load} of these CSMs beside the band of a service model; two queries."""
     csms = list(csms)
-    ids = [one.pk for one in csms]
+    ids = [csm.pk for csm in csms]
     counted = Account.objects.active().filter(csm__in=ids).order_by().values_list("csm")
     accounts = dict(counted.annotate(n=Count("pk")))
     coming = Transition.objects.filter(receiver__in=ids).exclude(account__csm=F("receiver")).order_by()
@@ -85,8 +85,8 @@ def loads(csms, model=None):
     low = model and model.accounts_per_csm_min
     high = model and model.accounts_per_csm_max
     return {
-        one.pk: Load(one, accounts.get(one.pk, 0), *coming.get(one.pk, (0, 0)), low=low, high=high)
-        for one in csms
+        csm.pk: Load(csm, accounts.get(csm.pk, 0), *coming.get(csm.pk, (0, 0)), low=low, high=high)
+        for csm in csms
     }
 
 
@@ -100,34 +100,34 @@ def propose_receivers(transitions):
 
     Who has the account keeps it where they are of that kind and not over the band. Of many, each counts for the next.
     """
-    found, given = {}, Counter()
+    receivers, given = {}, Counter()
     offered = {}  # {service model: [Load]}
-    for one in transitions:
-        model = _model(one.to_segment)
+    for transition in transitions:
+        model = _model(transition.to_segment)
         if model not in offered:
             offered[model] = list(loads(_candidates(model), model).values())
         loaded = {each.csm.pk: each for each in offered[model]}
-        giver = loaded.get(one.account.csm_id)
+        giver = loaded.get(transition.account.csm_id)
         if giver and not _over(giver, given):
-            found[one.pk] = giver.csm
+            receivers[transition.pk] = giver.csm
             continue
         best = min(
             offered[model],
             key=lambda each: (_full(each, given), each.expected + given[each.csm.pk], str(each.csm)),
             default=None,
         )
-        found[one.pk] = best and best.csm
-        if best and best.csm.pk != one.receiver_id:
+        receivers[transition.pk] = best and best.csm
+        if best and best.csm.pk != transition.receiver_id:
             given[best.csm.pk] += 1
-    return found
+    return receivers
 
 
-def _over(one, given):
-    return one.high is not None and one.now + given[one.csm.pk] > one.high
+def _over(load, given):
+    return load.high is not None and load.now + given[load.csm.pk] > load.high
 
 
-def _full(one, given):
-    return one.high is not None and one.expected + given[one.csm.pk] >= one.high
+def _full(load, given):
+    return load.high is not None and load.expected + given[load.csm.pk] >= load.high
 
 
 def _model(segment):

@@ -43,10 +43,10 @@ class Wanted:
 
     def columns(self):
         """What an Override keeps of it."""
-        said = {
+        values = {
             name: getattr(self, name) for name in ("reason_code", "text", "evidence", "expires_on", *ANSWERS)
         }
-        return {"segment": self.segment, **said}
+        return {"segment": self.segment, **values}
 
 
 @dataclass
@@ -102,13 +102,13 @@ class Case:
         before, computed = self.state.effective, self.state.computed
         by_rules = f"by the rules it is {computed}" if computed else "the rules lack data to decide"
         if self.moves:
-            said = f"moves from {before or 'no segment'} to {self.segment}; {by_rules}."
+            outcome = f"moves from {before or 'no segment'} to {self.segment}; {by_rules}."
         elif computed == before:
-            said = f"stays {self.segment}, as the rules say now, also when they change their mind."
+            outcome = f"stays {self.segment}, as the rules say now, also when they change their mind."
         else:
-            said = f"stays {self.segment}; {by_rules}."
+            outcome = f"stays {self.segment}; {by_rules}."
         replaced = f" Its override until {day(self.active.expires_on)} is replaced." if self.active else ""
-        return f"{self.account} {said}{replaced}"
+        return f"{self.account} {outcome}{replaced}"
 
 
 def has_left(account):
@@ -122,23 +122,23 @@ def look(accounts, segment):
 
 def cases_of(ids, segment):
     accounts = with_arr(Account.objects.filter(pk__in=ids), timezone.localdate())
-    cases = {one.pk: Case(one, segment) for one in accounts.select_related("csm").order_by("pk")}
+    cases = {account.pk: Case(account, segment) for account in accounts.select_related("csm").order_by("pk")}
     states = Assignment.objects.filter(layer=segment.layer_id, product=None, account__in=cases)
     for state in states.select_related("effective", "computed"):
         cases[state.account_id].state = state
     joint = Transition.objects.filter(
         layer=segment.layer_id, account__in=cases, status=Transition.Status.JOINT
     )
-    for one in joint:
-        cases[one.account_id].handover = one
-    for one in Override.objects.filter(layer=segment.layer_id, account__in=cases).order_by("pk"):
-        case = cases[one.account_id]
-        if one.status == Status.REQUESTED:
-            case.requested = one
-        elif one.status == Status.ACTIVE:
-            case.active = one
-        elif one.started_on is None and one.segment_id == segment.pk:
-            case.refused = one
+    for transition in joint:
+        cases[transition.account_id].handover = transition
+    for override in Override.objects.filter(layer=segment.layer_id, account__in=cases).order_by("pk"):
+        case = cases[override.account_id]
+        if override.status == Status.REQUESTED:
+            case.requested = override
+        elif override.status == Status.ACTIVE:
+            case.active = override
+        elif override.started_on is None and override.segment_id == segment.pk:
+            case.refused = override
     return list(cases.values())
 
 

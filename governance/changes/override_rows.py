@@ -44,8 +44,8 @@ def lock_accounts(layer, accounts):
     awaited = changes.filter(status=Transition.Status.AWAITING).values("request")
     list(ApprovalRequest.objects.filter(pk__in=awaited).select_for_update().order_by("pk").values_list("pk"))
     crossing = set(changes.select_for_update().order_by("pk").values_list("account", flat=True))
-    found = Assignment.objects.filter(product=None, **about).select_related("computed", "effective")
-    return {one.account_id: one for one in locked(found)}, crossing
+    assignments = Assignment.objects.filter(product=None, **about).select_related("computed", "effective")
+    return {assignment.account_id: assignment for assignment in locked(assignments)}, crossing
 
 
 def locked_rows(**about):

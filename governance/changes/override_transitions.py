@@ -17,38 +17,44 @@ from segmentation.models import Cause
 
 def hold(account, layer):
     """An override of the account waits for approval: its open tier change waits for that. Returns it, or None."""
-    one = _open_alone(account, layer)
-    if one and one.status != Status.JOINT and one.held_for != Hold.OVERRIDE:
-        one.held_for, one.held_until = Hold.OVERRIDE, None
-        one.save()
-    return one
+    transition = _open_alone(account, layer)
+    if transition and transition.status != Status.JOINT and transition.held_for != Hold.OVERRIDE:
+        transition.held_for, transition.held_until = Hold.OVERRIDE, None
+        transition.save()
+    return transition
 
 
 def resume(account, layer):
     """The override was not approved: what waited for it goes on, held by what its policy says from the next look on."""
-    one = _open_alone(account, layer)
-    if one and one.held_for == Hold.OVERRIDE:
-        one.held_for = Hold.NOTHING
-        one.save()
-        if one.status == Status.FLAGGED:  # one that was held from the beginning has been told to nobody
-            text = f"{one.account}: no override came of it, so the tier change to {one.to_segment} is to be decided."
-            tell(one, "transition_flagged", text)
-    return one
+    transition = _open_alone(account, layer)
+    if transition and transition.held_for == Hold.OVERRIDE:
+        transition.held_for = Hold.NOTHING
+        transition.save()
+        # One that was held from the beginning has been told to nobody.
+        if transition.status == Status.FLAGGED:
+            text = f"{transition.account}: no override came of it, so the tier change to {transition.to_segment} is to be decided."
+            tell(transition, "transition_flagged", text)
+    return transition
 
 
 def supersede(override, *, at):
     """An override comes into force: the open tier change of the account is closed. Joint coverage goes on."""
-    one = _open(override.account, override.layer)
-    if one is None or one.status == Status.JOINT:
+    transition = _open(override.account, override.layer)
+    if transition is None or transition.status == Status.JOINT:
         return
     reason = f"An override to {override.segment} is in force until {day(override.expires_on)}."
     causes.take(Cause.Kind.DECISION, reason=reason)
-    if one.status == Status.AWAITING and one.request.is_open:
-        leave_request([one], reason)
-        one.refresh_from_db()
-    one.held_for, one.held_until = Hold.NOTHING, None
-    end(one, Status.CLOSED, reason)
-    tell(one, "transition_closed", f"{one.account}: the tier change to {one.to_segment} is closed.", reason)
+    if transition.status == Status.AWAITING and transition.request.is_open:
+        leave_request([transition], reason)
+        transition.refresh_from_db()
+    transition.held_for, transition.held_until = Hold.NOTHING, None
+    end(transition, Status.CLOSED, reason)
+    tell(
+        transition,
+        "transition_closed",
+        f"{transition.account}: the tier change to {transition.to_segment} is closed.",
+        reason,
+    )
 
 
 def from_override(override, *, plan, by, at):
@@ -71,7 +77,7 @@ def from_override(override, *, plan, by, at):
     causes.take(Cause.Kind.DECISION, reason=override.text)
     worth = with_arr(type(account).objects.filter(pk=account.pk), on).values_list("arr_now", flat=True).get()
     direction = crossings.direction(override.from_segment, override.segment)
-    one = Transition(
+    transition = Transition(
         account=account,
         layer=override.layer,
         from_segment=override.from_segment,
@@ -91,11 +97,11 @@ def from_override(override, *, plan, by, at):
         planned_by_label=override.requested_by_label,
         planned_at=timezone.now(),
     )
-    one.checklist = plans.checklist(one)
-    one.save()
-    await_request(one, override.request)
-    put_in_force(one, on)
-    return one
+    transition.checklist = plans.checklist(transition)
+    transition.save()
+    await_request(transition, override.request)
+    put_in_force(transition, on)
+    return transition
 
 
 def after_override(override, *, at):
@@ -107,13 +113,11 @@ def after_override(override, *, at):
 
 def _open_alone(account, layer):
     """The open tier change, locked without the request it awaits: that is not touched."""
-    found = Transition.objects.open().filter(account=account, layer=layer)
-    return locked(found.select_related(*RELATED)).first()
+    open_transitions = Transition.objects.open().filter(account=account, layer=layer)
+    return locked(open_transitions.select_related(*RELATED)).first()
 
 
 def _open(account, layer):
     """The open tier change of an account on a layer, locked; None where there is none."""
-    found = (
-        Transition.objects.open().filter(account=account, layer=layer).values_list("pk", flat=True).first()
-    )
-    return locked_rows(Transition.objects.filter(pk=found))[0] if found else None
+    pk = Transition.objects.open().filter(account=account, layer=layer).values_list("pk", flat=True).first()
+    return locked_rows(Transition.objects.filter(pk=pk))[0] if pk else None

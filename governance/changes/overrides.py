@@ -49,14 +49,14 @@ def ask(
 
     One ApprovalRequest for all of them, which is returned; the open tier changes of the accounts wait for it.
     """
-    accounts = list(Account.objects.filter(pk__in=[one.pk for one in accounts]).select_related("csm"))
+    accounts = list(Account.objects.filter(pk__in=[account.pk for account in accounts]).select_related("csm"))
     permissions.check(permissions.request_override(accounts, by=by))
     answers = {"buying_centre": buying_centre, "use_case": use_case, "contract": contract}
     wanted = _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, plan)
     if not 0 < len(accounts) <= MOST:
         raise Refused("too_many_overrides", most=MOST, count=len(accounts))
     with acting_for(by, wanted.text):
-        _, crossing = lock_accounts(layer, [one.pk for one in accounts])
+        _, crossing = lock_accounts(layer, [account.pk for account in accounts])
         cases = look(accounts, segment)
         _refuse(cases)
         causes.take(Cause.Kind.DECISION, reason=wanted.text)
@@ -93,7 +93,7 @@ def change(
     with acting_for(by, wanted.text):
         ApprovalRequest.objects.select_for_update().get(pk=request.pk)
         accounts = [row.account for row in request.overrides.requested().select_related("account")]
-        lock_accounts(segment.layer, [one.pk for one in accounts])
+        lock_accounts(segment.layer, [account.pk for account in accounts])
         rows = requested_rows(request)
         if not rows:
             raise Refused("override_decided_already")
@@ -148,7 +148,7 @@ def _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, pl
 
 
 def _refuse(cases):
-    obstacles = [one.obstacle for one in cases if one.obstacle]
+    obstacles = [case.obstacle for case in cases if case.obstacle]
     if len(obstacles) == 1:
         raise obstacles[0]
     if obstacles:
@@ -168,7 +168,7 @@ def _request(case, wanted):
 
 
 def _key(layer, accounts):
-    ids = ",".join(str(pk) for pk in sorted(one.pk for one in accounts))
+    ids = ",".join(str(pk) for pk in sorted(account.pk for account in accounts))
     return f"override:{layer.key}:{hashlib.sha256(ids.encode()).hexdigest()[:32]}"
 
 
@@ -195,21 +195,23 @@ def _content(rows, wanted):
 def _changes(cases, wanted):
     """What changes, in sentences: for each account, then until when and what comes then, and what else was said."""
     layer, plan = wanted.segment.layer, wanted.plan
-    said = [case.sentence for case in cases]
+    sentences = [case.sentence for case in cases]
     if plan.receiver:
         handed = [case for case in cases if case.planned and case.account.csm_id != plan.receiver.pk]
-        said += [
+        sentences += [
             f"{case.account} is handed over from {case.account.csm or 'nobody'} to {plan.receiver}, with joint coverage."
             for case in handed
         ]
     then = f"a tier change is flagged where the rules say another segment than {wanted.segment}"
     if layer.policy == Layer.Policy.AUTOMATIC:
         then = "the rules decide again"
-    said.append(f"It ends on {day(wanted.expires_on)}; then {then}.")
-    asked = [(Override._meta.get_field(name).verbose_name, getattr(wanted, name)) for name in ANSWERS]
+    sentences.append(f"It ends on {day(wanted.expires_on)}; then {then}.")
+    questions = [(Override._meta.get_field(name).verbose_name, getattr(wanted, name)) for name in ANSWERS]
     planned = any(case.planned for case in cases)
-    asked += [("Success plan:", plan.success_plan), ("The customer is told:", plan.notice)] if planned else []
-    return said + [f"{question} {answer}" for question, answer in asked if answer]
+    questions += (
+        [("Success plan:", plan.success_plan), ("The customer is told:", plan.notice)] if planned else []
+    )
+    return sentences + [f"{question} {answer}" for question, answer in questions if answer]
 
 
 # -- decided about: what governance.signoff.kinds names
@@ -233,24 +235,24 @@ def carry_out(request, *, by, at):
     layer = Layer.objects.get(pk=content["layer"])
     ids = request.account_ids()
     states, _ = lock_accounts(layer, ids)
-    rows = {row.pk: row for row in locked_rows(pk__in=[one["id"] for one in content["overrides"]])}
+    rows = {row.pk: row for row in locked_rows(pk__in=[entry["id"] for entry in content["overrides"]])}
     active = {row.account_id: row for row in locked_rows(account__in=ids, layer=layer, status=Status.ACTIVE)}
     if date.fromisoformat(content["expires_on"]) <= at:
         raise Refused("override_over_already", expires_on=content["expires_on"])
     plan = _plan(content["plan"])
     causes.take(Cause.Kind.DECISION, reason=request.why)
-    for one in content["overrides"]:
-        row = rows[one["id"]]
-        _check_still(row, states.get(row.account_id), content, one)
-    known = decisions.known_of(ids, layer, at=at)
-    for one in content["overrides"]:
-        row = rows[one["id"]]
+    for entry in content["overrides"]:
+        row = rows[entry["id"]]
+        _check_still(row, states.get(row.account_id), content, entry)
+    basis = decisions.basis_of(ids, layer, at=at)
+    for entry in content["overrides"]:
+        row = rows[entry["id"]]
         if before := active.get(row.account_id):
             close(before, Status.REPLACED, f"Replaced by the override to {row.segment}.", at=at)
-        _start(row, states[row.account_id], request, plan, known, by=by, at=at)
+        _start(row, states[row.account_id], request, plan, basis, by=by, at=at)
 
 
-def _check_still(row, state, content, one):
+def _check_still(row, state, content, entry):
     """What is put in force is what was approved, and from where it was approved."""
     approved = (content["segment"], content["expires_on"], content["reason_code"], content["text"])
     if (row.segment_id, row.expires_on.isoformat(), row.reason_code, row.text) != approved:
@@ -260,7 +262,7 @@ def _check_still(row, state, content, one):
     if has_left(row.account):
         raise Refused("override_account_left", account=row.account)
     # Where the rules apply by themselves the segment may have moved meanwhile; what was approved is where it stays.
-    if row.layer.policy == Layer.Policy.APPROVAL and state.effective_id != one["from"]:
+    if row.layer.policy == Layer.Policy.APPROVAL and state.effective_id != entry["from"]:
         raise Refused(
             "override_segment_moved",
             account=row.account,
@@ -270,7 +272,7 @@ def _check_still(row, state, content, one):
         )
 
 
-def _start(row, state, request, plan, known, *, by, at):
+def _start(row, state, request, plan, basis, *, by, at):
     go(row, Status.ACTIVE)
     row.request, row.started_on, row.from_segment = request, at, state.effective
     if state.computed_id not in (None, row.segment_id):
@@ -281,7 +283,7 @@ def _start(row, state, request, plan, known, *, by, at):
     else:
         override_transitions.supersede(row, at=at)
     why = Move.Why.OVERRIDE
-    decisions.put(row.account, row.layer, row.segment, why=why, at=at, overridden=True, known=known)
+    decisions.put(row.account, row.layer, row.segment, why=why, at=at, overridden=True, basis=basis)
     text = f"{row.account} is {row.segment} on {row.layer} by an override until {day(row.expires_on)}."
     events.record("override_started", text, account=row.account, layer=row.layer, about=row, reason=row.text)
 
@@ -295,15 +297,15 @@ def decided_against(request, *, verdict, by, reason):
         "withdraw": (Status.WITHDRAWN, "was withdrawn"),
         "expire": (Status.WITHDRAWN, "was not decided in time"),
     }
-    status, told = ended[verdict]
+    status, outcome = ended[verdict]
     layer = Layer.objects.get(pk=request.content["layer"])
     _, crossing = lock_accounts(layer, request.account_ids())
     causes.take(Cause.Kind.DECISION, reason=reason)
     for row in requested_rows(request):
-        close(row, status, reason or f"The request {told}.", at=timezone.localdate())
+        close(row, status, reason or f"The request {outcome}.", at=timezone.localdate())
         if row.account_id in crossing:
             override_transitions.resume(row.account, layer)
-        text = f"The override of {row.account} to {row.segment} on {row.layer} {told}."
+        text = f"The override of {row.account} to {row.segment} on {row.layer} {outcome}."
         events.record(
             "override_rejected", text, account=row.account, layer=row.layer, about=row, reason=reason
         )

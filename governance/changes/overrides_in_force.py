@@ -45,14 +45,14 @@ def expire(at):
     """End the overrides whose date has come, each in a transaction of its own; returns how many. May run twice."""
     due = Override.objects.active().filter(expires_on__lte=at).select_related("account", "layer", "segment")
     ended, failed = 0, []
-    for one in due.order_by("expires_on", "pk"):
-        reason = f"It was to end on {day(one.expires_on)}."
+    for override in due.order_by("expires_on", "pk"):
+        reason = f"It was to end on {day(override.expires_on)}."
         try:
             with transaction.atomic(), acting(label=actor().label, reason=reason):
-                ended += _end(one, Status.EXPIRED, reason, kind="override_expired", at=at, by_clock=True)
+                ended += _end(override, Status.EXPIRED, reason, kind="override_expired", at=at, by_clock=True)
         except Exception:  # the others end all the same
-            log.exception("The override %s could not be ended", one.pk)
-            failed.append(one.pk)
+            log.exception("The override %s could not be ended", override.pk)
+            failed.append(override.pk)
     if failed:
         raise RuntimeError(f"Overrides that could not be ended: {failed}")
     return ended
@@ -118,7 +118,7 @@ def disagree(layer, at):
         causes.take(Cause.Kind.RUN, reason=reason)
         cursor.execute(_DISAGREE, about)
         ids = [id for (id,) in cursor.fetchall()]
-        columns = ", ".join(one.column for one in Override._meta.concrete_fields)
+        columns = ", ".join(field.column for field in Override._meta.concrete_fields)
         table = Override.history.model._meta.db_table
         who = {"user": actor().id, "label": actor().label, "channel": actor().channel, "reason": reason}
         cursor.execute(_HISTORY.format(table=table, columns=columns), who | {"ids": ids})
@@ -148,9 +148,9 @@ def _end(override, status, reason, *, kind, at, by_clock=False):
 
 def _ended(row, state):
     """`The override of Acme to High on Service tier has ended. The rules say Low: ...`"""
-    said = f"The override of {row.account} to {row.segment} on {row.layer} has ended."
+    sentence = f"The override of {row.account} to {row.segment} on {row.layer} has ended."
     if state.computed_id in (None, row.segment_id):
-        return said
+        return sentence
     if row.layer.policy == Layer.Policy.AUTOMATIC:
-        return f"{said} By the rules it is {state.computed} now."
-    return f"{said} The rules say {state.computed}: that is put before people as a tier change."
+        return f"{sentence} By the rules it is {state.computed} now."
+    return f"{sentence} The rules say {state.computed}: that is put before people as a tier change."

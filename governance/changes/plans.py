@@ -65,32 +65,32 @@ def content(transitions):
     """What is carried out once it is approved."""
     return {
         "layer": transitions[0].layer_id,
-        "accounts": [one.account_id for one in transitions],
-        WITHIN: [_content(one) for one in transitions],
+        "accounts": [transition.account_id for transition in transitions],
+        WITHIN: [_content(transition) for transition in transitions],
     }
 
 
-def _content(one):
+def _content(transition):
     return {
-        "id": one.pk,
-        "layer": one.layer_id,
-        "from": one.from_segment_id,
-        "to": one.to_segment_id,
-        "giver": one.giver_id,
-        "receiver": one.receiver_id,
-        "joint_days": one.joint_days,
-        "applies_on": one.applies_on and one.applies_on.isoformat(),
-        "success_plan": one.success_plan,
-        "notice": one.notice,
-        "notice_on": one.notice_on and one.notice_on.isoformat(),
-        "notice_by": one.notice_by,
-        "checklist": [line["text"] for line in one.checklist],
+        "id": transition.pk,
+        "layer": transition.layer_id,
+        "from": transition.from_segment_id,
+        "to": transition.to_segment_id,
+        "giver": transition.giver_id,
+        "receiver": transition.receiver_id,
+        "joint_days": transition.joint_days,
+        "applies_on": transition.applies_on and transition.applies_on.isoformat(),
+        "success_plan": transition.success_plan,
+        "notice": transition.notice,
+        "notice_on": transition.notice_on and transition.notice_on.isoformat(),
+        "notice_by": transition.notice_by,
+        "checklist": [line["text"] for line in transition.checklist],
     }
 
 
-def differs(one, approved):
+def differs(transition, approved):
     """What of a tier change is not as it was approved, as the name of the first field; "" where all is."""
-    now = _content(one)
+    now = _content(transition)
     return next((name for name in now if now[name] != approved.get(name)), "")
 
 
@@ -98,7 +98,7 @@ def subject(transitions):
     """`Acme: High-Touch → Low-Touch`; `20 tier changes on Service tier: 18 down, 2 up`."""
     if len(transitions) == 1:
         return str(transitions[0])[:400]
-    down = sum(one.direction == CrossingPolicy.Direction.DOWN for one in transitions)
+    down = sum(transition.direction == CrossingPolicy.Direction.DOWN for transition in transitions)
     parts = [
         f"{number} {word}" for number, word in ((down, "down"), (len(transitions) - down, "up")) if number
     ]
@@ -107,36 +107,40 @@ def subject(transitions):
 
 def changes(transitions):
     """What changes, a sentence or two for each."""
-    return [_sentence(one) for one in transitions]
+    return [_sentence(transition) for transition in transitions]
 
 
-def _sentence(one):
-    when = f"at the renewal on {day(one.applies_on)}" if one.applies_on else "on approval"
-    worth = f" ({money(one.arr, one.account.currency)} ARR)" if one.arr is not None else ""
-    said = f"{one.account}{worth} moves from {one.from_segment} to {one.to_segment} {when}."
-    if one.receiver is None or one.receiver_id == one.account.csm_id:
+def _sentence(transition):
+    when = f"at the renewal on {day(transition.applies_on)}" if transition.applies_on else "on approval"
+    worth = (
+        f" ({money(transition.arr, transition.account.currency)} ARR)" if transition.arr is not None else ""
+    )
+    sentence = (
+        f"{transition.account}{worth} moves from {transition.from_segment} to {transition.to_segment} {when}."
+    )
+    if transition.receiver is None or transition.receiver_id == transition.account.csm_id:
         return (
-            f"{said} {one.account.csm} stays the CSM."
-            if one.account.csm
-            else f"{said} It stays without a CSM."
+            f"{sentence} {transition.account.csm} stays the CSM."
+            if transition.account.csm
+            else f"{sentence} It stays without a CSM."
         )
     joint = (
-        f"after {plural(one.joint_days, 'day,days')} of joint coverage"
-        if one.joint_days
+        f"after {plural(transition.joint_days, 'day,days')} of joint coverage"
+        if transition.joint_days
         else "without joint coverage"
     )
-    return f"{said} {one.account.csm or 'Nobody'} hands over to {one.receiver} {joint}."
+    return f"{sentence} {transition.account.csm or 'Nobody'} hands over to {transition.receiver} {joint}."
 
 
 def impact(transitions):
     """What a request touches, as the policies of approval count it."""
     return of_accounts(
-        [one.account_id for one in transitions],
-        receivers={one.account_id: one.receiver_id for one in transitions},
+        [transition.account_id for transition in transitions],
+        receivers={transition.account_id: transition.receiver_id for transition in transitions},
         segments=segments(transitions),
     )
 
 
 def segments(transitions):
     """Ids of the segments they leave or enter."""
-    return {pk for one in transitions for pk in (one.from_segment_id, one.to_segment_id)}
+    return {pk for transition in transitions for pk in (transition.from_segment_id, transition.to_segment_id)}

@@ -32,7 +32,7 @@ def ask(
     receivers: {transition id: Csm, or None where the CSM stays}. notice: "" gives each account its own text. Those that are
     planned already are asked for as they are planned. seen: {transition id: transition_steps.token}.
     """
-    found = Transition.objects.filter(pk__in=[one.pk for one in chosen])
+    query = Transition.objects.filter(pk__in=[transition.pk for transition in chosen])
     related = [
         "account__csm",
         "from_segment__treatment",
@@ -40,21 +40,21 @@ def ask(
         "giver",
         "layer",
     ]
-    rows = list(found.select_related(*related).order_by("pk"))
+    rows = list(query.select_related(*related).order_by("pk"))
     if not rows:
         raise Refused("account_missing")
-    for one in rows:
-        if seen is not None and seen.get(one.pk) != transition_steps.token(one):
-            raise Refused("transition_among_them_stale", account=one.account)
-        if one.status == Status.FLAGGED:
-            one.receiver = receivers.get(one.pk)
+    for transition in rows:
+        if seen is not None and seen.get(transition.pk) != transition_steps.token(transition):
+            raise Refused("transition_among_them_stale", account=transition.account)
+        if transition.status == Status.FLAGGED:
+            transition.receiver = receivers.get(transition.pk)
             transitions.plan(
-                one,
+                transition,
                 by=by,
-                receiver=one.receiver,
+                receiver=transition.receiver,
                 joint_days=joint_days,
                 success_plan=success_plan,
-                notice=notice or plans.notice(one),
+                notice=notice or plans.notice(transition),
                 notice_on=notice_on,
                 notice_by=notice_by,
             )

@@ -32,11 +32,11 @@ KIND = "tier_change"
 MOST = 200  # tier changes in one request
 
 
-def edit_request(one, *, by):
+def edit_request(transition, *, by):
     """The request says the plan as it is now."""
-    request = one.request
+    request = transition.request
     if not request.is_open:
-        raise Refused("transition_applies_later", applies_on=one.applies_on)
+        raise Refused("transition_applies_later", applies_on=transition.applies_on)
     rows = list(request.transitions.filter(status=Status.AWAITING).select_related(*RELATED).order_by("pk"))
     approvals.edit(
         request,
@@ -71,44 +71,46 @@ def ask(transitions, *, by, why):
             by=by,
             impact=plans.impact(rows),
             apply_on=apply_on_of(rows),
-            authors={one.planned_by for one in rows},
+            authors={transition.planned_by for transition in rows},
         )
-        for one in locked_rows(rows):
-            if one.status == Status.PLANNED:  # else it has been carried out already
-                await_request(one, request)
+        for transition in locked_rows(rows):
+            if transition.status == Status.PLANNED:  # else it has been carried out already
+                await_request(transition, request)
     return request
 
 
 def _check_ready(rows):
     if not 0 < len(rows) <= MOST:
         raise Refused("too_many_transitions", most=MOST, count=len(rows))
-    if len({one.layer_id for one in rows}) > 1:
+    if len({transition.layer_id for transition in rows}) > 1:
         raise Refused("transitions_of_several_segmentations")
-    for one in rows:
-        refuse_held(one)
-        if one.status == Status.FLAGGED:
-            raise Refused("transition_not_planned", account=one.account)
-        if one.status == Status.AWAITING:
-            raise Refused("transition_requested_already", account=one.account, request=one.request)
-        if one.status != Status.PLANNED:
-            raise ended_refusal(one)
+    for transition in rows:
+        refuse_held(transition)
+        if transition.status == Status.FLAGGED:
+            raise Refused("transition_not_planned", account=transition.account)
+        if transition.status == Status.AWAITING:
+            raise Refused(
+                "transition_requested_already", account=transition.account, request=transition.request
+            )
+        if transition.status != Status.PLANNED:
+            raise ended_refusal(transition)
 
 
 def _key(rows):
-    ids = ",".join(str(one.pk) for one in rows)
+    ids = ",".join(str(transition.pk) for transition in rows)
     return f"transitions:{hashlib.sha256(ids.encode()).hexdigest()[:32]}"
 
 
 def apply_on_of(rows):
     """The first day on which one of them may apply; None where one may at once. The others wait for theirs."""
-    days = [one.applies_on for one in rows]
+    days = [transition.applies_on for transition in rows]
     return None if None in days else min(days)
 
 
-def await_request(one, request):
-    go(one, Status.AWAITING)
-    one.request = request
-    one.save()
+def await_request(transition, request):
+    go(transition, Status.AWAITING)
+    transition.request = request
+    transition.save()
 
 
 @verb
@@ -119,31 +121,41 @@ def take_out(request, transition, *, by, reason, seen):
     """
     reason = texts.needed(reason, "taking_out_unexplained")
     with acting_for(by, reason):
-        [one] = locked_rows([transition])
-        if one.status != Status.AWAITING or one.request_id != request.pk:
-            raise Refused("transition_not_in_request", account=one.account)
-        rest = rest_of(one.request, [one])
-        if not rest:
+        [transition] = locked_rows([transition])
+        if transition.status != Status.AWAITING or transition.request_id != request.pk:
+            raise Refused("transition_not_in_request", account=transition.account)
+        remaining = rest_of(transition.request, [transition])
+        if not remaining:
             raise Refused("transition_is_the_only_one")
         causes.take(Cause.Kind.DECISION, reason=reason)
-        one.request = None
-        go(one, Status.PLANNED)
-        one.save()
-        tell(one, "transition_taken_out", f"{one} was taken out of a request.", reason, request=request.pk)
-        return approvals.narrow(request, **narrowed(request, rest), by=by, seen=seen, reason=reason)
+        transition.request = None
+        go(transition, Status.PLANNED)
+        transition.save()
+        tell(
+            transition,
+            "transition_taken_out",
+            f"{transition} was taken out of a request.",
+            reason,
+            request=request.pk,
+        )
+        return approvals.narrow(request, **narrowed(request, remaining), by=by, seen=seen, reason=reason)
 
 
 def rest_of(request, gone):
     """What a request still asks for without these."""
-    ids = {one.pk for one in gone}
-    return [one for one in request.content[plans.WITHIN] if one["id"] not in ids]
+    ids = {transition.pk for transition in gone}
+    return [entry for entry in request.content[plans.WITHIN] if entry["id"] not in ids]
 
 
-def narrowed(request, rest):
-    rows = Transition.objects.filter(pk__in=[one["id"] for one in rest]).select_related(*RELATED)
+def narrowed(request, remaining):
+    rows = Transition.objects.filter(pk__in=[entry["id"] for entry in remaining]).select_related(*RELATED)
     rows = list(rows.order_by("pk"))
     return {
-        "content": {**request.content, "accounts": [one.account_id for one in rows], plans.WITHIN: rest},
+        "content": {
+            **request.content,
+            "accounts": [transition.account_id for transition in rows],
+            plans.WITHIN: remaining,
+        },
         "changes": plans.changes(rows),
         "impact": plans.impact(rows),
         "subject": plans.subject(rows),
@@ -163,76 +175,86 @@ def segments(request):
 def carry_out(request, *, by, at):
     """Start the approved tier changes, all or none: the segments move. Those of a later day, or in quiet days, wait."""
     on = day_of(at)
-    wanted = {one["id"]: one for one in request.content[plans.WITHIN]}
-    rows = locked_rows(Transition.objects.filter(pk__in=wanted))
-    if len(rows) != len(wanted):
+    approved = {entry["id"]: entry for entry in request.content[plans.WITHIN]}
+    rows = locked_rows(Transition.objects.filter(pk__in=approved))
+    if len(rows) != len(approved):
         raise Refused("transitions_gone")
     causes.take(Cause.Kind.DECISION, reason=request.why)
-    for one in rows:
-        if one.status == Status.PLANNED and one.request_id is None:  # nobody had to approve it
-            await_request(one, request)
-        _check_approved(one, request, wanted[one.pk])
+    for transition in rows:
+        if transition.status == Status.PLANNED and transition.request_id is None:  # nobody had to approve it
+            await_request(transition, request)
+        _check_approved(transition, request, approved[transition.pk])
     lock_assignments(rows)
     quiet = crossings.quiet(rows, on)
-    due = [one for one in rows if (one.applies_on is None or one.applies_on <= on) and one.pk not in quiet]
-    known = known_of(due, on)
-    for one in due:
-        start(one, on, known[one.layer_id])
+    due = [
+        transition
+        for transition in rows
+        if (transition.applies_on is None or transition.applies_on <= on) and transition.pk not in quiet
+    ]
+    bases = bases_of(due, on)
+    for transition in due:
+        start(transition, on, bases[transition.layer_id])
 
 
-def known_of(rows, on):
+def bases_of(rows, on):
     """{layer id: what the moves of these tier changes are decided on}, read for all at once."""
     accounts = {}
-    for one in rows:
-        accounts.setdefault(one.layer, []).append(one.account_id)
-    return {layer.pk: decisions.known_of(ids, layer, at=on) for layer, ids in accounts.items()}
+    for transition in rows:
+        accounts.setdefault(transition.layer, []).append(transition.account_id)
+    return {layer.pk: decisions.basis_of(ids, layer, at=on) for layer, ids in accounts.items()}
 
 
-def _check_approved(one, request, approved):
-    if one.status != Status.AWAITING or one.request_id != request.pk:
-        raise Refused("transition_cannot_change", account=one.account, why=ended_refusal(one))
-    if not Account.objects.scored().filter(pk=one.account_id).exists():
-        raise Refused("transition_account_left", account=one.account)
-    if one.held_for:
-        raise held_refusal(one)
-    if field := plans.differs(one, approved):
+def _check_approved(transition, request, approved):
+    if transition.status != Status.AWAITING or transition.request_id != request.pk:
+        raise Refused("transition_cannot_change", account=transition.account, why=ended_refusal(transition))
+    if not Account.objects.scored().filter(pk=transition.account_id).exists():
+        raise Refused("transition_account_left", account=transition.account)
+    if transition.held_for:
+        raise held_refusal(transition)
+    if field := plans.differs(transition, approved):
         name = Transition._meta.get_field(_FIELDS.get(field, field)).verbose_name
-        raise Refused("transition_not_as_approved", account=one.account, field=name)
+        raise Refused("transition_not_as_approved", account=transition.account, field=name)
 
 
 _FIELDS = {"from": "from_segment", "to": "to_segment"}
 
 
-def start(one, on, known):
+def start(transition, on, basis):
     """The segment moves, and joint coverage starts."""
-    assignment = Assignment.objects.filter(account=one.account_id, layer=one.layer_id, product=None).first()
+    assignment = Assignment.objects.filter(
+        account=transition.account_id, layer=transition.layer_id, product=None
+    ).first()
     if assignment and assignment.overridden:
-        raise Refused("override_in_force", account=one.account, layer=one.layer)
-    put_in_force(one, on)  # first: the database lets the segment move only then
+        raise Refused("override_in_force", account=transition.account, layer=transition.layer)
+    put_in_force(transition, on)  # first: the database lets the segment move only then
     decisions.put(
-        one.account,
-        one.layer,
-        one.to_segment,
+        transition.account,
+        transition.layer,
+        transition.to_segment,
         why=Move.Why.TRANSITION,
         at=on,
-        expected=one.from_segment,
-        known=known,
+        expected=transition.from_segment,
+        basis=basis,
     )
 
 
-def put_in_force(one, on):
-    go(one, Status.JOINT)
-    one.joint_from, one.joint_until = on, on + timedelta(days=one.joint_days)
-    one.save()
-    tell(one, "transition_joint", f"{one.account} is {one.to_segment} now. {_covered(one)}")
+def put_in_force(transition, on):
+    go(transition, Status.JOINT)
+    transition.joint_from, transition.joint_until = on, on + timedelta(days=transition.joint_days)
+    transition.save()
+    tell(
+        transition,
+        "transition_joint",
+        f"{transition.account} is {transition.to_segment} now. {_covered(transition)}",
+    )
 
 
-def _covered(one):
-    if one.receiver_id in (None, one.account.csm_id):
-        return f"{one.account.csm or 'Nobody'} stays the CSM."
-    if not one.joint_days:
-        return f"{one.account.csm or 'Nobody'} hands over to {one.receiver}."
-    return f"{one.account.csm or 'Nobody'} and {one.receiver} look after it together until {day(one.joint_until)}."
+def _covered(transition):
+    if transition.receiver_id in (None, transition.account.csm_id):
+        return f"{transition.account.csm or 'Nobody'} stays the CSM."
+    if not transition.joint_days:
+        return f"{transition.account.csm or 'Nobody'} hands over to {transition.receiver}."
+    return f"{transition.account.csm or 'Nobody'} and {transition.receiver} look after it together until {day(transition.joint_until)}."
 
 
 def decided_against(request, *, verdict, by, reason):
@@ -241,18 +263,18 @@ def decided_against(request, *, verdict, by, reason):
         return
     rows = locked_rows(Transition.objects.filter(request=request, status=Status.AWAITING))
     causes.take(Cause.Kind.DECISION, reason=reason)
-    for one in rows:
+    for transition in rows:
         if verdict == "reject":
-            end(one, Status.REJECTED, reason)
+            end(transition, Status.REJECTED, reason)
         else:
-            one.request = None
-            go(one, Status.PLANNED)
-            one.save()
+            transition.request = None
+            go(transition, Status.PLANNED)
+            transition.save()
 
 
 def address(request):
     """The page of the tier change; of many, the list."""
-    ids = [one["id"] for one in request.content[plans.WITHIN]]
+    ids = [entry["id"] for entry in request.content[plans.WITHIN]]
     if len(ids) == 1:
         return pages.address("transition", *ids)
     return pages.address("transitions", request__id__exact=request.pk)
@@ -260,8 +282,8 @@ def address(request):
 
 def leave_requests(rows):
     by_request = {}
-    for one in rows:
-        by_request.setdefault(one.request_id, []).append(one)
+    for transition in rows:
+        by_request.setdefault(transition.request_id, []).append(transition)
     for _, some in sorted(by_request.items()):
         if some[0].request.is_open:
             leave_request(some, "The rules say something else now.")
@@ -270,17 +292,22 @@ def leave_requests(rows):
 def leave_request(gone, reason):
     """An open request goes on without these; where nothing is left it is withdrawn, and they are planned again."""
     request = gone[0].request
-    rest = rest_of(request, gone)
+    remaining = rest_of(request, gone)
     with acting(label=actor().label, reason=reason):
-        if rest:
-            approvals.edit(request, **narrowed(request, rest), by=None)
+        if remaining:
+            approvals.edit(request, **narrowed(request, remaining), by=None)
         else:
             approvals.withdraw(request, by=None, reason=reason)
 
 
-def back_to_plan(one, reason):
+def back_to_plan(transition, reason):
     """It has to be asked for again."""
-    one.request = None
-    go(one, Status.PLANNED)
-    one.save()
-    tell(one, "transition_updated", f"{one} is back to planning: what was approved of it is void.", reason)
+    transition.request = None
+    go(transition, Status.PLANNED)
+    transition.save()
+    tell(
+        transition,
+        "transition_updated",
+        f"{transition} is back to planning: what was approved of it is void.",
+        reason,
+    )

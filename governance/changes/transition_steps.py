@@ -78,70 +78,81 @@ def acting_for(by, reason=""):
 
 def locked_rows(transitions):
     """These tier changes as they are now, locked in the order of their ids, the requests they await before them."""
-    ids = [one.pk for one in transitions]
+    ids = [transition.pk for transition in transitions]
     awaited = Transition.objects.filter(pk__in=ids, status=Status.AWAITING).values_list("request", flat=True)
     requests = (
         ApprovalRequest.objects.select_for_update().filter(pk__in=set(awaited)).order_by("pk").in_bulk()
     )
     rows = list(locked(Transition.objects.filter(pk__in=ids).select_related(*RELATED)))
-    for one in rows:
-        if one.status == Status.AWAITING:
-            if one.request_id not in requests:
+    for transition in rows:
+        if transition.status == Status.AWAITING:
+            if transition.request_id not in requests:
                 raise Refused("transition_stale")
-            one.request = requests[one.request_id]
+            transition.request = requests[transition.request_id]
     return rows
 
 
 def lock_assignments(rows):
     """In the order in which recalculations lock them."""
-    found = Assignment.objects.filter(
-        account__in=[one.account_id for one in rows], layer__in={one.layer_id for one in rows}, product=None
+    assignments = Assignment.objects.filter(
+        account__in=[transition.account_id for transition in rows],
+        layer__in={transition.layer_id for transition in rows},
+        product=None,
     )
-    list(found.select_for_update().order_by("pk").values_list("pk"))
+    list(assignments.select_for_update().order_by("pk").values_list("pk"))
 
 
-def go(one, to):
+def go(transition, to):
     """Send a tier change there, if the table of statuses has that way."""
-    if (one.status, to) not in STATUSES.moves:
-        raise ended_refusal(one)
-    one.status = to
+    if (transition.status, to) not in STATUSES.moves:
+        raise ended_refusal(transition)
+    transition.status = to
 
 
-def end(one, status, reason):
-    go(one, status)
-    one.end_reason, one.ended_at = reason, timezone.now()
-    one.ended_by, one.ended_by_label = actor().id, actor().label
-    one.save()
+def end(transition, status, reason):
+    go(transition, status)
+    transition.end_reason, transition.ended_at = reason, timezone.now()
+    transition.ended_by, transition.ended_by_label = actor().id, actor().label
+    transition.save()
 
 
-def ended_refusal(one):
+def ended_refusal(transition):
     """The Refused for what cannot be done with a tier change in its status."""
-    status = one.get_status_display()
-    if one.is_open:
-        return Refused("transition_step_impossible", account=one.account, status=status)
-    who = history.who(one, "ended_by")
-    return Refused("transition_ended_already", account=one.account, status=status, who=who)
+    status = transition.get_status_display()
+    if transition.is_open:
+        return Refused("transition_step_impossible", account=transition.account, status=status)
+    who = history.who(transition, "ended_by")
+    return Refused("transition_ended_already", account=transition.account, status=status, who=who)
 
 
-def refuse_held(one):
-    if one.held_for:
-        raise held_refusal(one)
+def refuse_held(transition):
+    if transition.held_for:
+        raise held_refusal(transition)
 
 
-def held_refusal(one):
+def held_refusal(transition):
     return Refused(
-        "transition_held", account=one.account, until=one.held_until, why=one.get_held_for_display()
+        "transition_held",
+        account=transition.account,
+        until=transition.held_until,
+        why=transition.get_held_for_display(),
     )
 
 
-def check_seen(one, seen):
-    if seen is not None and seen != token(one):
+def check_seen(transition, seen):
+    if seen is not None and seen != token(transition):
         raise Refused("transition_stale")
 
 
-def tell(one, kind, text, reason="", **data):
+def tell(transition, kind, text, reason="", **data):
     return events.record(
-        kind, text, account=one.account, layer=one.layer, about=one, reason=reason, data=data
+        kind,
+        text,
+        account=transition.account,
+        layer=transition.layer,
+        about=transition,
+        reason=reason,
+        data=data,
     )
 
 

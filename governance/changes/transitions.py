@@ -50,32 +50,38 @@ def plan(
     """
     permissions.check(permissions.plan_transition(by=by))
     with acting_for(by):
-        [one] = locked_rows([transition])
-        check_seen(one, seen)
-        refuse_held(one)
-        if one.status == Status.JOINT:
+        [transition] = locked_rows([transition])
+        check_seen(transition, seen)
+        refuse_held(transition)
+        if transition.status == Status.JOINT:
             raise Refused("transition_approved_already")
-        if one.status not in (Status.FLAGGED, Status.PLANNED, Status.AWAITING):
-            raise ended_refusal(one)
-        causes.take(Cause.Kind.DECISION, reason=f"Plan of {one}")
-        one.receiver = receiver
-        one.joint_days = joint_days_of(one.joint_days if joint_days is None else joint_days)
-        one.success_plan, one.notice, one.notes = (
+        if transition.status not in (Status.FLAGGED, Status.PLANNED, Status.AWAITING):
+            raise ended_refusal(transition)
+        causes.take(Cause.Kind.DECISION, reason=f"Plan of {transition}")
+        transition.receiver = receiver
+        transition.joint_days = joint_days_of(transition.joint_days if joint_days is None else joint_days)
+        transition.success_plan, transition.notice, transition.notes = (
             texts.text(success_plan),
             texts.text(notice),
             texts.text(notes),
         )
-        one.notice_on, one.notice_by = notice_on, texts.text(notice_by)[:200]
-        one.giver = one.account.csm
-        one.checklist = checklist_of(plans.checklist(one) if checklist is None else checklist, one.checklist)
-        one.planned_by, one.planned_by_label, one.planned_at = by.pk, by.get_username(), timezone.now()
-        if one.status == Status.FLAGGED:
-            go(one, Status.PLANNED)
-        one.save()
-        if one.status == Status.AWAITING:
-            edit_request(one, by=by)
-            one.refresh_from_db()
-    return one
+        transition.notice_on, transition.notice_by = notice_on, texts.text(notice_by)[:200]
+        transition.giver = transition.account.csm
+        transition.checklist = checklist_of(
+            plans.checklist(transition) if checklist is None else checklist, transition.checklist
+        )
+        transition.planned_by, transition.planned_by_label, transition.planned_at = (
+            by.pk,
+            by.get_username(),
+            timezone.now(),
+        )
+        if transition.status == Status.FLAGGED:
+            go(transition, Status.PLANNED)
+        transition.save()
+        if transition.status == Status.AWAITING:
+            edit_request(transition, by=by)
+            transition.refresh_from_db()
+    return transition
 
 
 @verb
@@ -83,17 +89,17 @@ def unplan(transition, *, by, reason="", seen=None):
     """Back to triage; what was planned is kept for the next plan. Of one that was approved for a later day: back to planning."""
     permissions.check(permissions.plan_transition(by=by))
     with acting_for(by, reason):
-        [one] = locked_rows([transition])
-        check_seen(one, seen)
-        causes.take(Cause.Kind.DECISION, reason=reason or f"Back to triage: {one}")
-        if one.status == Status.AWAITING:
-            if one.request.is_open:
+        [transition] = locked_rows([transition])
+        check_seen(transition, seen)
+        causes.take(Cause.Kind.DECISION, reason=reason or f"Back to triage: {transition}")
+        if transition.status == Status.AWAITING:
+            if transition.request.is_open:
                 raise Refused("transition_awaits_approval")
-            back_to_plan(one, texts.needed(reason, "taking_back_unexplained"))
+            back_to_plan(transition, texts.needed(reason, "taking_back_unexplained"))
         else:
-            go(one, Status.FLAGGED)
-            one.save()
-    return one
+            go(transition, Status.FLAGGED)
+            transition.save()
+    return transition
 
 
 @verb
@@ -110,14 +116,19 @@ def keep(transitions, *, by, reason, until=None, seen=None):
     with acting_for(by, reason):
         rows = locked_rows(transitions)
         if seen is not None:
-            for one in rows:
-                check_seen(one, seen.get(one.pk, ""))
+            for transition in rows:
+                check_seen(transition, seen.get(transition.pk, ""))
         causes.take(Cause.Kind.DECISION, reason=reason)
-        for one in rows:
-            one.kept_until = until
-            end(one, Status.KEPT, reason)
+        for transition in rows:
+            transition.kept_until = until
+            end(transition, Status.KEPT, reason)
             for_how_long = f"until {day(until)}" if until else "until something material changes"
-            tell(one, "transition_kept", f"{one.account} stays {one.from_segment} {for_how_long}.", reason)
+            tell(
+                transition,
+                "transition_kept",
+                f"{transition.account} stays {transition.from_segment} {for_how_long}.",
+                reason,
+            )
     return rows
 
 
@@ -131,21 +142,23 @@ def tick(transition, *, by, done=None, noticed_on=None, notes=None, seen=None):
     None leaves as it is. An approval stays: it was given to the plan.
     """
     with acting_for(by):
-        [one] = locked_rows([transition])
-        permissions.check(permissions.complete_transition(one, by=by))
-        check_seen(one, seen)
-        if one.status not in (Status.PLANNED, Status.AWAITING, Status.JOINT):
-            raise ended_refusal(one)
+        [transition] = locked_rows([transition])
+        permissions.check(permissions.complete_transition(transition, by=by))
+        check_seen(transition, seen)
+        if transition.status not in (Status.PLANNED, Status.AWAITING, Status.JOINT):
+            raise ended_refusal(transition)
         if done is not None:
-            one.checklist = [_ticked(line, number in done, by) for number, line in enumerate(one.checklist)]
+            transition.checklist = [
+                _ticked(line, number in done, by) for number, line in enumerate(transition.checklist)
+            ]
         if noticed_on is not None:
             if noticed_on > timezone.localdate():
                 raise Refused("notice_in_the_future")
-            one.noticed_on = noticed_on
+            transition.noticed_on = noticed_on
         if notes is not None:
-            one.notes = texts.text(notes)
-        one.save()
-    return one
+            transition.notes = texts.text(notes)
+        transition.save()
+    return transition
 
 
 def _ticked(line, done, by):
@@ -157,19 +170,19 @@ def _ticked(line, done, by):
 
 def unfinished(transition, *, at=None):
     """What a hand-over lacks, as sentences; one that is completed all the same needs a reason."""
-    on, found = day_of(at), []
+    on, lacking = day_of(at), []
     open_lines = [line["text"] for line in transition.checklist if not line.get("done")]
     if open_lines:
-        found.append(
+        lacking.append(
             f"{plural(len(open_lines), 'line,lines')} of the checklist not done: {'; '.join(open_lines[:3])}."
         )
     if (transition.notice or transition.notice_on) and not transition.noticed_on:
-        found.append("The customer has not been told.")
+        lacking.append("The customer has not been told.")
     if transition.joint_until and on < transition.joint_until:
-        found.append(f"Joint coverage lasts until {day(transition.joint_until)}.")
+        lacking.append(f"Joint coverage lasts until {day(transition.joint_until)}.")
     if transition.joint_until and on > transition.joint_until:
-        found.append(f"Joint coverage should have ended on {day(transition.joint_until)}.")
-    return found
+        lacking.append(f"Joint coverage should have ended on {day(transition.joint_until)}.")
+    return lacking
 
 
 @verb
@@ -177,33 +190,38 @@ def complete(transition, *, by, reason="", at=None, seen=None):
     """Complete the hand-over: the CSM changes now. What is unfinished, or early, or late, needs a reason."""
     on = day_of(at)
     with acting_for(by, reason):
-        [one] = locked_rows([transition])
-        permissions.check(permissions.complete_transition(one, by=by))
-        check_seen(one, seen)
-        if one.status in (Status.FLAGGED, Status.PLANNED, Status.AWAITING):
+        [transition] = locked_rows([transition])
+        permissions.check(permissions.complete_transition(transition, by=by))
+        check_seen(transition, seen)
+        if transition.status in (Status.FLAGGED, Status.PLANNED, Status.AWAITING):
             raise Refused("transition_not_approved")
-        if one.status != Status.JOINT:
-            raise ended_refusal(one)
+        if transition.status != Status.JOINT:
+            raise ended_refusal(transition)
         reason = texts.text(reason)
-        if (lacking := unfinished(one, at=on)) and not reason:
+        if (lacking := unfinished(transition, at=on)) and not reason:
             raise Refused("handover_unfinished", lacking=lacking)
-        causes.take(Cause.Kind.DECISION, reason=reason or f"Hand-over of {one.account}")
-        handed = one.receiver_id not in (None, one.account.csm_id)
-        before = one.account.csm
+        causes.take(Cause.Kind.DECISION, reason=reason or f"Hand-over of {transition.account}")
+        handed = transition.receiver_id not in (None, transition.account.csm_id)
+        before = transition.account.csm
         if handed:
             corrections.correct(
-                one.account, {"csm": one.receiver}, by=by, reason=reason or f"Hand-over: {one}"
+                transition.account,
+                {"csm": transition.receiver},
+                by=by,
+                reason=reason or f"Hand-over: {transition}",
             )
-        end(one, Status.DONE, reason)
+        end(transition, Status.DONE, reason)
         who = (
-            f"{before or 'Nobody'} has handed over to {one.receiver}"
+            f"{before or 'Nobody'} has handed over to {transition.receiver}"
             if handed
             else f"{before or 'Nobody'} stays the CSM"
         )
-        tell(one, "transition_done", f"{one.account} is {one.to_segment}: {who}.", reason)
+        tell(
+            transition, "transition_done", f"{transition.account} is {transition.to_segment}: {who}.", reason
+        )
         # Meanwhile the rules may have said something else again.
-        crossings.flag_account(one.account, one.layer, on)
-    return one
+        crossings.flag_account(transition.account, transition.layer, on)
+    return transition
 
 
 def joint_days_of(number):
@@ -214,9 +232,9 @@ def joint_days_of(number):
 
 def checklist_of(given, before):
     """A checklist out of texts or lines; what was ticked off stays ticked off."""
-    known = {line["text"]: line for line in before if line.get("done")}
+    ticked = {line["text"]: line for line in before if line.get("done")}
     wanted = [texts.text(line if isinstance(line, str) else line.get("text")) for line in given]
     wanted = list(dict.fromkeys(filter(None, wanted)))
     if len(wanted) > MOST_LINES:
         raise Refused("checklist_too_long", most=MOST_LINES)
-    return [known.get(text, {"text": text, "done": False}) for text in wanted]
+    return [ticked.get(text, {"text": text, "done": False}) for text in wanted]

@@ -1,6 +1,6 @@
 """Who has to do with an event, and why: what governance.news.notifications.KINDS names.
 
-Each of the public functions takes an event and what is `Known` of its batch, and answers {User: Why they are told}.
+Each of the public functions takes an event and the `Context` of its batch, and answers {User: Why they are told}.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Why:
     code: str
     about: dict = field(default_factory=dict)
 
-    def said(self, it):
+    def sentence(self, it):
         """The sentence. it: the account, or "them"."""
         return WHY[self.code].format(it=it, **self.about)
 
@@ -52,7 +52,7 @@ WHY = {
 }
 
 
-class Known:
+class Context:
     """What the events of a batch are about, read with a few queries however many they are."""
 
     def __init__(self, events):
@@ -92,9 +92,13 @@ class Known:
         ids = {event.data.get("user") for event in self.events}
         for request in self._requests.values():
             ids |= {request.requester, *request.owners, *self.desk.could_approve(request)}
-        ids |= {one.planned_by for one in self._transitions.values()}
-        ids |= {one.override.requested_by for one in self._transitions.values() if one.override}
-        ids |= {one.requested_by for one in self._overrides.values()}
+        ids |= {transition.planned_by for transition in self._transitions.values()}
+        ids |= {
+            transition.override.requested_by
+            for transition in self._transitions.values()
+            if transition.override
+        }
+        ids |= {override.requested_by for override in self._overrides.values()}
         return User.objects.in_bulk({id for id in ids if isinstance(id, int)})
 
     def request(self, event):
@@ -135,95 +139,95 @@ def _named(user, why):
 # -- of requests
 
 
-def approvers(event, known):
+def approvers(event, context):
     """Those who could approve the request now."""
-    request = known.request(event)
-    could = sorted(known.desk.could_approve(request)) if request else []
-    return {known.people[id]: _seat(request, id, known) for id in could if id in known.people}
+    request = context.request(event)
+    could = sorted(context.desk.could_approve(request)) if request else []
+    return {context.people[id]: _seat(request, id, context) for id in could if id in context.people}
 
 
-def _seat(request, id, known):
-    seat = known.desk.seats(request, id)[0]
+def _seat(request, id, context):
+    seat = context.desk.seats(request, id)[0]
     return Why("can_decide_instead" if seat.on_behalf_of else "can_decide", {"role": seat.role})
 
 
-def asker(event, known):
+def asker(event, context):
     """Who asked for it."""
-    asked = known.request(event) or known.override(event)
-    id = getattr(asked, "requester", None) or getattr(asked, "requested_by", None)
-    return _named(known.people.get(id), Why("asker"))
+    subject = context.request(event) or context.override(event)
+    id = getattr(subject, "requester", None) or getattr(subject, "requested_by", None)
+    return _named(context.people.get(id), Why("asker"))
 
 
-def asking(event, known):
+def asking(event, context):
     """Who asked for it, and has to do something now; CS Ops where they have left."""
-    found = {user: why for user, why in asker(event, known).items() if user.is_active}
-    return found or _ops(known, "absent_asker")
+    askers = {user: why for user, why in asker(event, context).items() if user.is_active}
+    return askers or _ops(context, "absent_asker")
 
 
-def owners(event, known):
+def owners(event, context):
     """The CSMs of the accounts a request is about; of a role, whoever gets it."""
-    request = known.request(event)
-    found = [known.people.get(id) for id in request.owners] if request else []
+    request = context.request(event)
+    people = [context.people.get(id) for id in request.owners] if request else []
     code = "csm_of_some"
     if request and kinds.of(request).about_a_person:
         code = "concerned"
     elif request and request.accounts == 1:
         code = "csm_of_one"
-    return {user: Why(code) for user in found if user}
+    return {user: Why(code) for user in people if user}
 
 
 # -- of accounts and tier changes
 
 
-def csm(event, known):
+def csm(event, context):
     """Who looks after the account."""
     account = event.account
     return _named(account and account.csm and account.csm.user, Why("csm"))
 
 
-def audience(event, known):
+def audience(event, context):
     """Whom the rule of an alert names ({"audience"}); CS Ops where nobody looks after the account."""
     if event.data.get("audience") == AlertRule.Audience.CS_OPS:
-        return ops(event, known)
-    return csm_or_ops(event, known)
+        return ops(event, context)
+    return csm_or_ops(event, context)
 
 
-def csm_or_ops(event, known):
+def csm_or_ops(event, context):
     """Who looks after the account; CS Ops where nobody does who logs in."""
-    return csm(event, known) or _ops(known, "absent_csm")
+    return csm(event, context) or _ops(context, "absent_csm")
 
 
-def planner(event, known):
+def planner(event, context):
     """Who planned the tier change; CS Ops where nobody did."""
-    transition = known.transition(event)
-    found = known.people.get(transition.planned_by) if transition else None
-    if found is None or not found.is_active:
-        return _ops(known, "absent_planner")
-    return {found: Why("planner")}
+    transition = context.transition(event)
+    user = context.people.get(transition.planned_by) if transition else None
+    if user is None or not user.is_active:
+        return _ops(context, "absent_planner")
+    return {user: Why("planner")}
 
 
-def receiver(event, known):
+def receiver(event, context):
     """Who takes the account over; CS Ops where that is somebody who does not log in."""
-    transition = known.transition(event)
-    found = transition.receiver if transition else None
-    if found is None:
+    transition = context.transition(event)
+    csm = transition.receiver if transition else None
+    if csm is None:
         return {}
-    if found.user is None:
-        return _ops(known, "absent_receiver", receiver=found)
-    return {found.user: Why("receiver")}
+    if csm.user is None:
+        return _ops(context, "absent_receiver", receiver=csm)
+    return {csm.user: Why("receiver")}
 
 
-def giver(event, known):
+def giver(event, context):
     """Who hands the account over."""
-    transition = known.transition(event)
-    found = transition.giver if transition else None
-    return _named(found and found.user, Why("giver"))
+    transition = context.transition(event)
+    csm = transition.giver if transition else None
+    return _named(csm and csm.user, Why("giver"))
 
 
 # -- of segments
 
 
-def segment_owners(event, known):
+def segment_owners(event, context):
     """Who owns the segments an event is about, and the approvers."""
     about = {
         "segment": "pk",
@@ -236,34 +240,34 @@ def segment_owners(event, known):
         segment.owner: Why("segment_owner", {"segment": segment})
         for segment in segments.select_related("owner")
     }
-    return dict.fromkeys(known.role(APPROVER), Why("approver")) | owned
+    return dict.fromkeys(context.role(APPROVER), Why("approver")) | owned
 
 
 # -- of roles
 
 
-def ops(event, known):
-    return _ops(known, "cs_ops")
+def ops(event, context):
+    return _ops(context, "cs_ops")
 
 
-def _ops(known, code, **about):
-    return dict.fromkeys(known.role(CS_OPS), Why(code, about))
+def _ops(context, code, **about):
+    return dict.fromkeys(context.role(CS_OPS), Why(code, about))
 
 
-def administrators(event, known):
-    return dict.fromkeys(known.role(ADMINISTRATOR), Why("administrator"))
+def administrators(event, context):
+    return dict.fromkeys(context.role(ADMINISTRATOR), Why("administrator"))
 
 
-def stewards(event, known):
+def stewards(event, context):
     """Those who decide which source is right."""
-    return dict.fromkeys([*known.role(CS_OPS), *known.role(REVOPS)], Why("steward"))
+    return dict.fromkeys([*context.role(CS_OPS), *context.role(REVOPS)], Why("steward"))
 
 
-def may_confirm(event, known):
+def may_confirm(event, context):
     """Those who confirm declared values."""
-    return dict.fromkeys(known.confirmers, Why("can_confirm"))
+    return dict.fromkeys(context.confirmers, Why("can_confirm"))
 
 
-def concerned(event, known):
+def concerned(event, context):
     """The person an event names ({"user": id})."""
-    return _named(known.people.get(event.data.get("user")), Why("concerned"))
+    return _named(context.people.get(event.data.get("user")), Why("concerned"))

@@ -65,9 +65,9 @@ def message(user, rows, *, to=None):
 
 def _subject(rows, urgent):
     if len(rows) == 1:
-        said = " ".join(rows[0].text.split()).rstrip(".")
+        subject = " ".join(rows[0].text.split()).rstrip(".")
     elif urgent:
-        said = "1 thing waits for you" if len(urgent) == 1 else f"{len(urgent)} things wait for you"
+        subject = "1 thing waits for you" if len(urgent) == 1 else f"{len(urgent)} things wait for you"
     else:
-        said = f"{len(rows)} things that concern you"
-    return f"Demarc: {said if len(said) <= SUBJECT else said[: SUBJECT - 1] + '…'}"
+        subject = f"{len(rows)} things that concern you"
+    return f"Demarc: {subject if len(subject) <= SUBJECT else subject[: SUBJECT - 1] + '…'}"

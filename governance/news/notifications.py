@@ -21,7 +21,7 @@ from core.wording import plural
 from core.work import LATER, Kind
 from governance.models import Event, Mail, Notification, Outbox, Preference
 from governance.news.audiences import (
-    Known,
+    Context,
     Why,
     administrators,
     approvers,
@@ -52,12 +52,12 @@ TOLD_LAYERS = {"lifecycle", "health"}  # beside the primary one: segmentations w
 class How:
     """What people are told of one kind of event.
 
-    said: what it is, for the page of preferences. at_once, later: who is told (governance.news.audiences), mailed at once for
+    label: what it is, for the page of preferences. at_once, later: who is told (governance.news.audiences), mailed at once for
     what waits on them, else with the day's digest; the first that names a person counts. many: what a line about several
     accounts says; `{count}` is "34 of your accounts", `{what}` the text of the first event; "": each is a line of its own.
     """
 
-    said: str
+    label: str
     at_once: tuple[Callable, ...] = ()
     later: tuple[Callable, ...] = ()
     many: str = ""
@@ -154,28 +154,28 @@ def deliver(*, now=None):
 def _tell(outbox, now):
     ids = [row.pk for row in outbox]
     events = Event.objects.filter(pk__in=ids).select_related("account__csm__user", "layer").order_by("pk")
-    known = Known(list(events))
-    _write([line for event in known.events for line in _lines(event, known)], now)
+    context = Context(list(events))
+    _write([line for event in context.events for line in _lines(event, context)], now)
 
 
 KIND = Kind(parts=Outbox, do=_tell, most=BATCH, attempts=6, pauses=LATER, kept=False)
 
 
-def _lines(event, known):
-    how = _how(event, known)
+def _lines(event, context):
+    how = _how(event, context)
     if how is None:
         return []
-    text = sentence(event, known)
-    group = _group(event, known) if how.many else ""
-    told = {}
+    text = sentence(event, context)
+    group = _group(event, context) if how.many else ""
+    reasons = {}
     for finders, urgent in ((how.at_once, True), (how.later, False)):
         for find in finders:
-            for user, why in find(event, known).items():
-                told.setdefault(user, (why, urgent or bool(event.data.get("urgent"))))
+            for user, why in find(event, context).items():
+                reasons.setdefault(user, (why, urgent or bool(event.data.get("urgent"))))
     by_rules = event.about == "move"  # who starts a recalculation has not moved the accounts
     return [
-        Line(user, event, why, text, address(event, user, known), urgent, group, how.many)
-        for user, (why, urgent) in told.items()
+        Line(user, event, why, text, address(event, user, context), urgent, group, how.many)
+        for user, (why, urgent) in reasons.items()
         if told_anyway(event, user) or (user.is_active and (by_rules or user.pk != event.actor))
     ]
 
@@ -185,19 +185,19 @@ def told_anyway(event, user):
     return "mail_to" in event.data and event.data.get("user") == user.pk
 
 
-def _how(event, known):
+def _how(event, context):
     """How people are told of it; None where nobody is."""
     if event.kind != "move":
         return KINDS[event.kind]
-    move = known.move(event)
+    move = context.move(event)
     if move is None or not (move.layer.primary or move.layer.key in TOLD_LAYERS or move.why == "provisional"):
         return None
     return MOVES.get(move.why)
 
 
-def _group(event, known):
+def _group(event, context):
     """What tells events that are told in one line: one kind, one segmentation, one recalculation, else one day."""
-    move, kind, run = known.move(event), event.kind, event.data.get("run")
+    move, kind, run = context.move(event), event.kind, event.data.get("run")
     if move is not None:
         kind, run = f"move {move.why}", move.cause.run
     if event.about == "alert":
@@ -206,13 +206,13 @@ def _group(event, known):
     return f"{kind}, {event.layer_id or ''}, {together}"
 
 
-def sentence(event, known):
+def sentence(event, context):
     """What happened, in a sentence; a change of a segment is told from its row."""
-    move = known.move(event)
+    move = context.move(event)
     if event.about == "alert" and event.account:
         return f"{event.text.rstrip('.')}: {event.account}."
     if move is None:
-        return event.text or f"{KINDS[event.kind].said}."
+        return event.text or f"{KINDS[event.kind].label}."
     who, why = event.account or "An account", move.get_why_display()
     why = why[:1].lower() + why[1:]
     if move.product_id:
@@ -224,11 +224,11 @@ def sentence(event, known):
     return f"{who} moved from {move.from_segment} to {move.to_segment} ({move.layer}): {why}."
 
 
-def address(event, user, known):
+def address(event, user, context):
     """The page about what happened that this person may see, as a path; else that of the account, else the inbox."""
     for name, key in ((event.about, event.about_id), ("account", event.account_id)):
         page = pages.find(name)
-        if page and key is not None and known.may(user, page.permission):
+        if page and key is not None and context.may(user, page.permission):
             return page.address(key)
     return pages.address("inbox")
 
@@ -256,7 +256,7 @@ _MANY = (
 
 def _write(lines, now):
     users = {line.user.pk: line.user for line in lines}
-    wishes = {one.pk: one for one in Preference.objects.filter(pk__in=users)}
+    wishes = {preference.pk: preference for preference in Preference.objects.filter(pk__in=users)}
     wishes |= {user: Preference(pk=user) for user in users if user not in wishes}
     together = _together(lines)
     mails = _mails({key: _wanted(some, wishes[key[0]], now) for key, some in together.items()})
@@ -286,14 +286,14 @@ def _row(group, some, mail, now):
     """The parameters of _INSERT; some: the lines it is about; mail: the id of the Mail it goes out with."""
     first, urgent = some[0], any(line.urgent for line in some)
     events = [line.event.pk for line in some[:LISTED]]
-    why = _said(first.why, str(first.event.account))
-    told = [first.user.pk, first.event.pk, group, len(some), events, first.text, why, first.link]
-    return [*told, urgent, now, mail]
+    why = _why_in_words(first.why, str(first.event.account))
+    values = [first.user.pk, first.event.pk, group, len(some), events, first.text, why, first.link]
+    return [*values, urgent, now, mail]
 
 
-def _said(why, it):
+def _why_in_words(why, it):
     """Why a person is told, of an account by its name; a name may be longer than there is room."""
-    return Truncator(why.said(it)).chars(WHY)
+    return Truncator(why.sentence(it)).chars(WHY)
 
 
 def _tell_how_many(grown):
@@ -301,12 +301,12 @@ def _tell_how_many(grown):
     rows = list(Notification.objects.filter(pk__in=grown).select_related("event__layer"))
     for row in rows:
         count, line = grown[row.pk]
-        row.why = _said(line.why, "them")
+        row.why = _why_in_words(line.why, "them")
         mine = line.why.code == "csm"
         accounts = f"{count:,} of your accounts" if mine else plural(count, "account,accounts")
         of = f" ({row.event.layer})" if row.event.layer else ""
-        said = line.many.format(count=accounts, what=row.event.text.rstrip("."))
-        row.text = f"{said}{of}."
+        sentence = line.many.format(count=accounts, what=row.event.text.rstrip("."))
+        row.text = f"{sentence}{of}."
         row.link = pages.address("inbox_line", row.pk)
     Notification.objects.bulk_update(rows, ["text", "why", "link"])
 
@@ -358,8 +358,8 @@ def about(notification):
     """The events a line is about, newest first: [(Event, sentence, link)]."""
     ids = notification.events or [notification.event_id]
     events = Event.objects.filter(pk__in=ids).select_related("account__csm__user", "layer").order_by("-pk")
-    known, user = Known(list(events)), notification.user
-    return [(event, sentence(event, known), address(event, user, known)) for event in known.events]
+    context, user = Context(list(events)), notification.user
+    return [(event, sentence(event, context), address(event, user, context)) for event in context.events]
 
 
 def read(notifications, *, at=None):

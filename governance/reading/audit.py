@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from accounts.changes import KINDS as CHANGED
-from accounts.changes import NAMES, told
+from accounts.changes import NAMES, entries_of
 from accounts.models import Account
 from core import history, pages
 from core.refusals import Refused
@@ -44,7 +44,7 @@ CHANNELS = {"admin": "Web admin", "shell": "Shell", "command": "Command", "impor
 
 
 @dataclass(frozen=True)
-class Asked:
+class Filters:
     """What is searched for: text (a person, an object, a reason), kind, channel, person (a name, or `#12`, their id) and days, both included.
 
     `causes`: whether causes are listed among the others; what they say stands with what they caused.
@@ -60,9 +60,9 @@ class Asked:
 
     def words(self):
         """The same as `person=vera & since=2026-11-01`, for the file; `everything` without any."""
-        said = {"search": self.text, "kind": self.kind, "channel": self.channel, "person": self.person,
+        filters = {"search": self.text, "kind": self.kind, "channel": self.channel, "person": self.person,
                 "since": self.since, "until": self.until}  # fmt: skip
-        return " & ".join(f"{name}={value}" for name, value in said.items() if value) or "everything"
+        return " & ".join(f"{name}={value}" for name, value in filters.items() if value) or "everything"
 
 
 @dataclass
@@ -124,14 +124,14 @@ COLUMNS = (
 @cache
 def sources():
     """Every Source; its place in the list is its number."""
-    found = [_history(model) for model in apps.get_models() if hasattr(model, "history_type")]
-    return tuple(sorted(found, key=lambda one: one.sql)) + OTHERS
+    histories = [_history(model) for model in apps.get_models() if hasattr(model, "history_type")]
+    return tuple(sorted(histories, key=lambda source: source.sql)) + OTHERS
 
 
 def _history(model):
     """The history of a model: what is named of a row is the account, the segmentation, and its own name."""
     meta, instance = model._meta, model.instance_type._meta
-    names = {one.name for one in meta.concrete_fields}
+    names = {field.name for field in meta.concrete_fields}
     shown, of = [], ""
     if model.instance_type is Account:
         shown, of = ["coalesce(nullif(h.name, ''), h.external_id)"], "h.id = any(%(accounts)s)"
@@ -218,23 +218,23 @@ OTHERS = (
 )
 
 
-def entries(asked, *, after="", limit=PAGE):
+def entries(filters, *, after="", limit=PAGE):
     """(the entries after this place, the newest first; the place of the page after them, "" at the end).
 
     Raises Refused where the search takes too long.
     """
-    rows = _rows(asked, _place(after), limit + 1)
+    rows = _rows(filters, _place(after), limit + 1)
     more = len(rows) > limit
-    found = _entries(rows[:limit])
-    return found, found[-1].place if more else ""
+    shown = _entries(rows[:limit])
+    return shown, shown[-1].place if more else ""
 
 
-def all_entries(asked):
+def all_entries(filters):
     """Every entry, one by one, for a file."""
     after = ""
     while True:
-        found, after = entries(asked, after=after, limit=EXPORTED)
-        yield from found
+        shown, after = entries(filters, after=after, limit=EXPORTED)
+        yield from shown
         if not after:
             return
 
@@ -247,22 +247,22 @@ def _place(text):
         moment = parse_datetime(at)
     except ValueError:
         return None
-    known = moment and timezone.is_aware(moment) and number.isdecimal() and row.isdecimal()
-    return (moment, int(number), int(row)) if known and len(number) < 4 and len(row) < 19 else None
+    understood = moment and timezone.is_aware(moment) and number.isdecimal() and row.isdecimal()
+    return (moment, int(number), int(row)) if understood and len(number) < 4 and len(row) < 19 else None
 
 
-def _rows(asked, place, limit):
-    accounts = _accounts(asked.text)
-    given = {"limit": limit, "accounts": accounts, **_given(asked, place)}
+def _rows(filters, place, limit):
+    accounts = _accounts(filters.text)
+    given = {"limit": limit, "accounts": accounts, **_parameters(filters, place)}
     parts = []
     for number, source in enumerate(sources()):
-        if asked.kind and source.kind != asked.kind:
+        if filters.kind and source.kind != filters.kind:
             continue
-        if source.kind == "cause" and not asked.kind and not asked.causes:
+        if source.kind == "cause" and not filters.kind and not filters.causes:
             continue
-        shared = _conditions(asked, place, number)
-        found = ["s.who ilike %(text)s", "s.text ilike %(text)s", "s.reason ilike %(text)s"]
-        spoken = [f"({' or '.join(found)})"] if asked.text else []
+        shared = _conditions(filters, place, number)
+        matches = ["s.who ilike %(text)s", "s.text ilike %(text)s", "s.reason ilike %(text)s"]
+        spoken = [f"({' or '.join(matches)})"] if filters.text else []
         if source.written:
             parts.append(_select(number, f"{source.sql} where {source.written}", [*shared, *spoken]))
         if accounts and source.of:
@@ -291,30 +291,30 @@ def _select(number, inner, conditions):
     )
 
 
-def _conditions(asked, place, number):
+def _conditions(filters, place, number):
     """What every table is asked; columns are compared as they are, so that its index serves."""
-    found = []
-    if asked.channel:
-        found.append("s.channel = %(channel)s")
-    if asked.person:
-        found.append("s.person = %(id)s" if _id(asked.person) else "lower(s.who) = %(person)s")
-    if asked.since:
-        found.append("s.at >= %(since)s")
-    if asked.until:
-        found.append("s.at < %(until)s")
+    conditions = []
+    if filters.channel:
+        conditions.append("s.channel = %(channel)s")
+    if filters.person:
+        conditions.append("s.person = %(id)s" if _id(filters.person) else "lower(s.who) = %(person)s")
+    if filters.since:
+        conditions.append("s.at >= %(since)s")
+    if filters.until:
+        conditions.append("s.at < %(until)s")
     if place:
         same = "s.at <= %(place)s" if number < place[1] else "s.at < %(place)s"
-        found.append("(s.at, s.row) < (%(place)s, %(row)s)" if number == place[1] else same)
-    return found
+        conditions.append("(s.at, s.row) < (%(place)s, %(row)s)" if number == place[1] else same)
+    return conditions
 
 
-def _given(asked, place):
-    text = asked.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    given = {"text": f"%{text}%", "channel": asked.channel, "person": asked.person.lower()}
+def _parameters(filters, place):
+    text = filters.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    given = {"text": f"%{text}%", "channel": filters.channel, "person": filters.person.lower()}
     given |= {
-        "id": _id(asked.person),
-        "since": _midnight(asked.since),
-        "until": _midnight(asked.until, days=1),
+        "id": _id(filters.person),
+        "since": _midnight(filters.since),
+        "until": _midnight(filters.until, days=1),
     }
     return given | ({"place": place[0], "row": place[2]} if place else {})
 
@@ -335,8 +335,8 @@ def _accounts(text):
     """Ids of the accounts that are called so."""
     if not text:
         return []
-    found = Account.objects.filter(Q(name__icontains=text) | Q(external_id=text)).order_by()
-    return list(found.values_list("pk", flat=True)[:FOUND])
+    accounts = Account.objects.filter(Q(name__icontains=text) | Q(external_id=text)).order_by()
+    return list(accounts.values_list("pk", flat=True)[:FOUND])
 
 
 # -- told
@@ -349,7 +349,7 @@ def _entries(rows):
 
 def _entry(row, changes):
     kind = sources()[row["source"]].kind
-    what, text = _said(kind, row)
+    what, text = _in_words(kind, row)
     return Entry(
         at=row["at"],
         code=kind,
@@ -366,7 +366,7 @@ def _entry(row, changes):
     )
 
 
-def _said(kind, row):
+def _in_words(kind, row):
     """(what was done, to what) in words."""
     verb, text = row["verb"], row["text"]
     if kind == "change":
@@ -404,15 +404,15 @@ def _changes_of(rows):
     for row in rows:
         if row["verb"] == "~":
             wanted.setdefault(row["source"], []).append(row["row"])
-    found = {}
+    changes = {}
     for number, keys in wanted.items():
         model = sources()[number].history
         before = _before(model, keys)
         kept = model.objects.in_bulk({*keys, *before.values()})
         pairs = [(kept[key], kept.get(before.get(key))) for key in keys]
-        for key, entry in zip(keys, told(pairs), strict=True):
-            found[number, key] = _spoken(entry["changes"])
-    return found
+        for key, entry in zip(keys, entries_of(pairs), strict=True):
+            changes[number, key] = _spoken(entry["changes"])
+    return changes
 
 
 # Of a change, what says nothing to people; that the content is another one is said once.
@@ -431,9 +431,13 @@ UNSPOKEN = {
 
 
 def _spoken(changes):
-    edited = [("content", "", "edited")] if any(one["field"] == NAMES["hash"] for one in changes) else []
+    edited = (
+        [("content", "", "edited")] if any(change["field"] == NAMES["hash"] for change in changes) else []
+    )
     return edited + [
-        (one["field"], one["old"], one["new"]) for one in changes if one["field"] not in UNSPOKEN
+        (change["field"], change["old"], change["new"])
+        for change in changes
+        if change["field"] not in UNSPOKEN
     ]
 
 
@@ -466,17 +470,21 @@ def account_on(account, at):
         return None
     for row in (then, now):
         row.history_type = "+"  # told as a whole, not by what it changed; nothing is saved
-    known = [
-        {one["field"]: one["new"] for one in row["changes"]} for row in told([(then, None), (now, None)])
+    snapshots = [
+        {change["field"]: change["new"] for change in row["changes"]}
+        for row in entries_of([(then, None), (now, None)])
     ]
-    return [(name, *(one.get(name, "–") for one in known)) for name in dict.fromkeys([*known[0], *known[1]])]
+    return [
+        (name, *(snapshot.get(name, "–") for snapshot in snapshots))
+        for name in dict.fromkeys([*snapshots[0], *snapshots[1]])
+    ]
 
 
 def labels_on(account, at):
     """{(segmentation, product or None): the segment in force} at the end of a day, by the moves up to it."""
     moves = Move.objects.filter(account=account, at__lte=at).order_by("layer_id", "product_id", "-id")
-    found = moves.distinct("layer_id", "product_id").select_related("layer", "product", "to_segment")
-    return {(move.layer, move.product): move.to_segment for move in found}
+    latest = moves.distinct("layer_id", "product_id").select_related("layer", "product", "to_segment")
+    return {(move.layer, move.product): move.to_segment for move in latest}
 
 
 def rules_on(layer, at):

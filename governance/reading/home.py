@@ -37,28 +37,28 @@ class Waiting:
 def waiting(user, *, at):
     """What waits for this person at this moment, the most pressing first. As many queries for any number of rows."""
     today = timezone.localdate(at)
-    found = [*_requests(user, at)]
+    rows = [*_requests(user, at)]
     if user.has_perm("governance.plan_transition"):
-        found += _planning(today)
+        rows += _planning(today)
     csm = getattr(user, "csm", None)
     if csm is not None:
-        found += _own_accounts(csm, today)
-    found += _decisions(user)
-    found.append(
+        rows += _own_accounts(csm, today)
+    rows += _decisions(user)
+    rows.append(
         Waiting("Unread messages", Notification.objects.filter(user=user).unread().count(),
                 "What happened to what you ask for and look after.", "Read", pages.address("inbox"), presses=False)
     )  # fmt: skip
-    return [one for one in found if one.number]
+    return [row for row in rows if row.number]
 
 
 def _requests(user, at):
     mine = ApprovalRequest.objects.filter(requester=user.pk, status__in=["changes_asked", "failed"])
-    found = []
+    rows = []
     desk = None
     if user.has_perm("governance.decide_request") or user.delegations.exists():
         desk = inbox.open_desk(at)
         number = len(inbox.awaiting_ids(user, at=at, desk=desk))
-        found.append(
+        rows.append(
             Waiting(
                 "Requests to decide",
                 number,
@@ -67,18 +67,18 @@ def _requests(user, at):
                 pages.address("approvalrequests", tab="mine"),
             )
         )
-    found.append(
+    rows.append(
         Waiting("Your requests that came back", mine.count(), "Changes are asked for, or they could not be carried out.",
                 "Look at them", pages.address("approvalrequests", tab="requested"))
     )  # fmt: skip
     if user.has_perm("governance.plan_transition"):
         desk = desk or inbox.open_desk(at)
         stuck = sum(bool(desk.nobody_can(request)) for request in desk.requests)
-        found.append(
+        rows.append(
             Waiting("Requests nobody can decide", stuck, "The role they need has nobody left: give it to somebody.",
                     "Look at them", pages.address("approvalrequests", tab="all", status__exact="pending"))
         )  # fmt: skip
-    return found
+    return rows
 
 
 def _planning(today):
@@ -105,8 +105,8 @@ def _planning(today):
 def _besides(counted):
     """Where the other accounts are that the rules put into another segment."""
     words = {"held": "held", "planned": "planned", "awaiting": "awaiting approval"}
-    said = [f"{counted[name]:,} {what}" for name, what in words.items() if counted[name]]
-    return f"Besides these: {', '.join(said)}." if said else ""
+    places = [f"{counted[name]:,} {what}" for name, what in words.items() if counted[name]]
+    return f"Besides these: {', '.join(places)}." if places else ""
 
 
 def _own_accounts(csm, today):
@@ -130,26 +130,28 @@ def _own_accounts(csm, today):
 
 def _differ(csm):
     """As the list of accounts counts them: active customers, on the primary segmentation."""
-    found = Assignment.objects.filter(layer__primary=True, computed__isnull=False, effective__isnull=False)
-    found = found.filter(account__in=Account.objects.active().filter(csm=csm))
-    return found.exclude(computed=F("effective")).count()
+    assignments = Assignment.objects.filter(
+        layer__primary=True, computed__isnull=False, effective__isnull=False
+    )
+    assignments = assignments.filter(account__in=Account.objects.active().filter(csm=csm))
+    return assignments.exclude(computed=F("effective")).count()
 
 
 def _decisions(user):
     """What is decided without a request."""
-    found = []
+    rows = []
     if user.has_perm("accounts.resolve_conflict"):
-        found.append(
+        rows.append(
             Waiting("Values two sources disagree about", Conflict.objects.open().count(), "They would change a segment: keep ours, or take theirs.",
                     "Decide", pages.address("conflicts"))
         )  # fmt: skip
     if user.has_perm("segmentation.confirm_declaration"):
         proposed = Declaration.objects.proposed().exclude(proposed_by=user.pk)
-        found.append(
+        rows.append(
             Waiting("Declared values to confirm", proposed.count(), "Somebody has proposed them.",
                     "Decide", pages.address("declarations"))
         )  # fmt: skip
-    return found
+    return rows
 
 
 def after_run(run):
@@ -204,7 +206,7 @@ RECORDED = [
 ]
 
 
-def step(found):
+def step(rows):
     """(sentence, button, address) of the first thing that waits, for the one prominent button; None where nothing does."""
-    first = next((one for one in found if one.presses), None)
+    first = next((row for row in rows if row.presses), None)
     return first and (f"{first.what}: {first.number:,}. {first.does}", first.button, first.url)

@@ -166,8 +166,8 @@ def _only_less(before, after):
 def _is_part(part, whole):
     if not (isinstance(part, list) and isinstance(whole, list) and part):
         return False
-    rest = iter(whole)
-    return all(entry in rest for entry in part)
+    remaining = iter(whole)
+    return all(entry in remaining for entry in part)
 
 
 def _revise(request, content, changes, impact, *, by, texts, others=None, narrowed="", authors=()):
@@ -246,7 +246,7 @@ def approve(request, *, by, seen, reason="", at=None):
 
 
 @verb
-def ask(request, *, by, seen, reason, at=None):
+def ask_for_changes(request, *, by, seen, reason, at=None):
     """Ask for changes: it goes back to who requested it; the Decision."""
     reason = needed_text(reason, "asked_changes_missing")
     return _decide(request, _VERDICT.ASK, by=by, seen=seen, reason=reason, at=at)
@@ -264,8 +264,8 @@ def _decide(request, verdict, *, by, seen, reason, at):
     reason = clean(reason)
     with acting_for(by, reason or request.why):
         request = locked(request)
-        if said := _said_before(request, verdict, by, seen):
-            return said
+        if earlier := _said_before(request, verdict, by, seen):
+            return earlier
         desk = Desk([request], at=at)
         if request.is_open:
             _check_seen(request, by, seen)

@@ -72,7 +72,7 @@ def _carry_out(request, *, by, at):
             connection.check_constraints()  # what else would be found out at the commit
             tell(request, "request_applied", f"Approved and done: {request.subject}", request.why)
     except Exception as error:
-        reason = _told(error, request)
+        reason = _sentence(error, request)
         request.refresh_from_db()
         request.status, request.failure = _STATUS.FAILED, reason
         request.save()
@@ -81,7 +81,7 @@ def _carry_out(request, *, by, at):
         )
 
 
-def _told(error, request):
+def _sentence(error, request):
     if isinstance(error, Refused):
         return str(error)
     log.exception("Request %s cannot be carried out", request.pk)
@@ -104,8 +104,8 @@ def back(request):
 def say_who_is_missing(request, desk):
     """An event for CS Ops where nobody could decide; once for a revision."""
     sentence = desk.nobody_can(request)
-    known = Event.objects.filter(about="approvalrequest", about_id=request.pk, kind="request_stuck")
-    if sentence and not known.filter(data__revision=request.revision).exists():
+    stuck_events = Event.objects.filter(about="approvalrequest", about_id=request.pk, kind="request_stuck")
+    if sentence and not stuck_events.filter(data__revision=request.revision).exists():
         tell(request, "request_stuck", f"{request.subject}: {sentence}", "")
 
 

@@ -25,7 +25,7 @@ _STATUS = ApprovalRequest.Status
 _ENDED = (_STATUS.REJECTED, _STATUS.WITHDRAWN, _STATUS.EXPIRED)
 
 
-def told(request, *, at):
+def sentences(request, *, at):
     """The sentences, the most telling first; empty for most requests."""
     accounts, kind, since = request.account_ids(), kinds.of(request), at - RENAMED
     return [

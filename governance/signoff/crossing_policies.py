@@ -7,7 +7,7 @@ UP, DOWN = CrossingPolicy.Direction.UP, CrossingPolicy.Direction.DOWN
 
 def in_both_directions(layer):
     """{direction: CrossingPolicy} of a layer; where none was made, the usual: downgrades wait for the renewal."""
-    made = {one.direction: one for one in layer.crossing_policies.all()}
+    made = {policy.direction: policy for policy in layer.crossing_policies.all()}
     return {
         direction: made.get(direction) or _usual(layer, direction)
         for direction in CrossingPolicy.Direction.values

@@ -45,7 +45,7 @@ class Desk:
     def __init__(self, requests, *, at=None):
         self.requests = requests = list(requests)
         today = timezone.localdate(at or timezone.now())
-        roles = {role for one in requests for role in one.needed}
+        roles = {role for request in requests for role in request.needed}
         self.members = defaultdict(set)  # role: ids of active people
         held = User.groups.through.objects.filter(group__name__in=roles, user__is_active=True)
         for role, user in held.values_list("group__name", "user_id"):
@@ -59,10 +59,10 @@ class Desk:
             self.stands_in[delegate].append(absent)
             self.names[absent] = name
         self._decisions = defaultdict(list)
-        revisions = {one.pk: one.revision for one in requests}
-        for one in Decision.objects.filter(request__in=list(revisions)).order_by("id"):
-            if one.revision == revisions[one.request_id]:
-                self._decisions[one.request_id].append(one)
+        revisions = {request.pk: request.revision for request in requests}
+        for decision in Decision.objects.filter(request__in=list(revisions)).order_by("id"):
+            if decision.revision == revisions[decision.request_id]:
+                self._decisions[decision.request_id].append(decision)
         by_now = Func("pk", function="demarc_owners", output_field=ArrayField(IntegerField()))
         owners = ApprovalRequest.objects.filter(pk__in=revisions).values_list("pk", by_now)
         self._owners = {request: set(people) for request, people in owners}
@@ -82,9 +82,9 @@ class Desk:
         """What has been said about the request as it is now, the first first."""
         return self._decisions[request.pk]
 
-    def said(self, request, person):
+    def decision_of(self, request, person):
         """What this person (id) has said about the request as it is now; None where nothing."""
-        return next((one for one in self.decisions(request) if one.by == person), None)
+        return next((decision for decision in self.decisions(request) if decision.by == person), None)
 
     def given(self, request):
         """{role: ids of the people whose approval counts}; a delegate's counts as that of the person away."""
@@ -93,7 +93,7 @@ class Desk:
     def parts(self, request):
         """A Part for each role the request needs."""
         given, out = self.given(request), self.left_out(request)
-        gone = {one.on_behalf_of or one.by for one in self.decisions(request)}
+        gone = {decision.on_behalf_of or decision.by for decision in self.decisions(request)}
         return [
             Part(role, number, len(given[role]), len(self.members[role] - out - gone))
             for role, number in request.needed.items()
@@ -105,11 +105,11 @@ class Desk:
 
     def seats(self, request, person):
         """The seats this person (id) could decide from, those in roles with approvals missing first."""
-        if person in self.left_out(request) or self.said(request, person):
+        if person in self.left_out(request) or self.decision_of(request, person):
             return []
-        gone = {one.on_behalf_of or one.by for one in self.decisions(request)}
+        gone = {decision.on_behalf_of or decision.by for decision in self.decisions(request)}
         parts = sorted(self.parts(request), key=lambda part: not part.missing)
-        stands_in = [one for one in self.stands_in[person] if one not in self.left_out(request)]
+        stands_in = [absent for absent in self.stands_in[person] if absent not in self.left_out(request)]
         return [
             Seat(part.role, None if who == person else who)
             for part in parts
@@ -121,7 +121,9 @@ class Desk:
         """Ids of the people who could approve it now, delegates included."""
         missing = [part.role for part in self.parts(request) if part.missing]
         people = set().union(*(self.members[role] for role in missing), self.stands_in)
-        return {one for one in people if any(seat.role in missing for seat in self.seats(request, one))}
+        return {
+            person for person in people if any(seat.role in missing for seat in self.seats(request, person))
+        }
 
     def nobody_can(self, request):
         """Why this request waits for somebody there is not, as a sentence; "" where people can decide it."""

@@ -27,15 +27,15 @@ def enter(absent, *, by=None, delegate, from_date, until_date, reason=""):
     if delegate.pk == absent.pk:
         raise Refused("delegate_is_absent")
     with transaction.atomic(), acting(by=by, reason=reason.strip()):
-        found = User.objects.select_for_update(no_key=True).in_bulk([absent.pk, delegate.pk])
-        if delegate.pk not in found or not found[delegate.pk].is_active:
+        people = User.objects.select_for_update(no_key=True).in_bulk([absent.pk, delegate.pk])
+        if delegate.pk not in people or not people[delegate.pk].is_active:
             raise Refused("delegate_cannot_log_in", delegate=delegate.get_username())
         if not delegate.groups.exists():
             raise Refused("delegate_without_role", delegate=delegate.get_username())
         if never := delegate.groups.filter(name__in=NEVER).first():
             raise Refused("delegate_decides_nothing", delegate=delegate.get_username(), role=never.name)
-        said = {"delegate": delegate, "from_date": from_date, "until_date": until_date}
-        if before := absent.delegated.filter(**said).first():
+        columns = {"delegate": delegate, "from_date": from_date, "until_date": until_date}
+        if before := absent.delegated.filter(**columns).first():
             return before
         if other := absent.delegated.filter(from_date__lte=until_date, until_date__gte=from_date).first():
             raise Refused(
@@ -45,7 +45,7 @@ def enter(absent, *, by=None, delegate, from_date, until_date, reason=""):
                 until_date=other.until_date,
             )
         causes.take(Cause.Kind.DECISION, reason=reason.strip())
-        made = Delegation.objects.create(absent=absent, reason=reason.strip(), **said)
+        made = Delegation.objects.create(absent=absent, reason=reason.strip(), **columns)
         _tell(made, f"{delegate.get_username()} decides for {absent.get_username()} "
               f"from {day(from_date)} to {day(until_date)}.")  # fmt: skip
         return made
@@ -55,14 +55,17 @@ def enter(absent, *, by=None, delegate, from_date, until_date, reason=""):
 def end(delegation, *, by=None, reason=""):
     """Nobody stands in any more, from now on; what was decided so stays decided."""
     with transaction.atomic(), acting(by=by, reason=reason.strip()):
-        found = Delegation.objects.select_for_update(of=["self"]).select_related("absent", "delegate")
-        one = found.filter(pk=delegation.pk).first()
-        if one is None:
+        delegations = Delegation.objects.select_for_update(of=["self"]).select_related("absent", "delegate")
+        delegation = delegations.filter(pk=delegation.pk).first()
+        if delegation is None:
             raise Refused("absence_ended_already")
-        permissions.check(permissions.end_absence(one, by=by))
+        permissions.check(permissions.end_absence(delegation, by=by))
         causes.take(Cause.Kind.DECISION, reason=reason.strip())
-        _tell(one, f"{one.delegate.get_username()} does not decide for {one.absent.get_username()} any more.")
-        one.delete()
+        _tell(
+            delegation,
+            f"{delegation.delegate.get_username()} does not decide for {delegation.absent.get_username()} any more.",
+        )
+        delegation.delete()
 
 
 def _check_dates(from_date, until_date):

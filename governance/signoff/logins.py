@@ -124,12 +124,12 @@ def address_of(request):
         steps = request.headers.get(settings.ADDRESS_HEADER, "").split(",")
         named = steps[-settings.PROXIES].strip() if len(steps) >= settings.PROXIES else ""
     try:
-        found = ipaddress.ip_address(named)
+        address = ipaddress.ip_address(named)
     except ValueError:
         return NOWHERE
-    if found.version == 6:
-        found = found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False).network_address
-    return str(found)
+    if address.version == 6:
+        address = address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False).network_address
+    return str(address)
 
 
 # -- counting
@@ -147,7 +147,7 @@ def _count(attempt):
             ends = _ends(together, attempt.limits[limit_of])
             attempt.until = max(filter(None, [attempt.until, ends]), default=None)
         if attempt.until is None:
-            attempt.reached = [one for one, most in attempt.limits.items() if counts[one] + 1 == most]
+            attempt.reached = [limit for limit, most in attempt.limits.items() if counts[limit] + 1 == most]
             _add(attempt)
 
 
@@ -238,14 +238,14 @@ def _from(address):
 
 
 def _locked(attempt, limit_of, until):
-    said = {
+    which = {
         HERE: f"for {attempt.who} from {_from(attempt.address)}",
         ACCOUNT: f"for {attempt.who} from several addresses; browsers used before are not locked",
         ADDRESS: f"from {_from(attempt.address)} for several logins; browsers used before are not locked",
     }[limit_of]
     if attempt.browser:
-        said = f"for {attempt.who} in a browser used before"
-    return f"Locked until {moment(until)}: {attempt.limits[limit_of]} wrong passwords {said}."
+        which = f"for {attempt.who} in a browser used before"
+    return f"Locked until {moment(until)}: {attempt.limits[limit_of]} wrong passwords {which}."
 
 
 def sentence(until):
@@ -263,21 +263,25 @@ def locks(user, *, at=None):
     """The locks of a person now, a sentence each, with when it ends: [(sentence, until)]."""
     rows = _rows(Q(username=user.get_username()), at or timezone.now())
     strangers = [row for row in rows if not row["browser"]]
-    found = [
+    candidates = [
         (f"No login from {_from(address)}", _ends(part, STRANGERS[HERE]))
         for address, part in _grouped(strangers, "ip_address").items()
     ]
-    found.append(("No login with a browser that was not used before", _ends(strangers, STRANGERS[ACCOUNT])))
+    candidates.append(
+        ("No login with a browser that was not used before", _ends(strangers, STRANGERS[ACCOUNT]))
+    )
     used = _grouped([row for row in rows if row["browser"]], "browser")
-    found += [("No login with a browser used before", _ends(part, KNOWN[ACCOUNT])) for part in used.values()]
-    return [(said, until) for said, until in found if until]
+    candidates += [
+        ("No login with a browser used before", _ends(part, KNOWN[ACCOUNT])) for part in used.values()
+    ]
+    return [(sentence, until) for sentence, until in candidates if until]
 
 
 def _grouped(rows, by):
-    found = {}
+    groups = {}
     for row in rows:
-        found.setdefault(row[by], []).append(row)
-    return found
+        groups.setdefault(row[by], []).append(row)
+    return groups
 
 
 @verb

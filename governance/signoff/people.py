@@ -191,9 +191,9 @@ def set_up_together(roles, *, by=None):
 def _set_up(wanted, by):
     reason = "Set-up: there is nobody yet who could decide"
     for user, names in wanted.items():
-        with _acting_on(user, by, reason, kind=Cause.Kind.SETUP) as found:
-            add, _ = _wanted(found, names, ())
-            _put(found, add, [], reason=reason)
+        with _acting_on(user, by, reason, kind=Cause.Kind.SETUP) as person:
+            add, _ = _wanted(person, names, ())
+            _put(person, add, [], reason=reason)
 
 
 # -- people who leave, and come back
@@ -236,8 +236,8 @@ def delete(user, *, by=None, reason="Deleted"):
             user.is_active = False
             user.save(update_fields=["is_active"])
             recount(user)
-        for one in Delegation.objects.filter(absent=user) | Delegation.objects.filter(delegate=user):
-            one.delete()
+        for delegation in Delegation.objects.filter(absent=user) | Delegation.objects.filter(delegate=user):
+            delegation.delete()
         looked_after = getattr(user, "csm", None)
         if looked_after is not None:
             looked_after.user = None
@@ -295,12 +295,12 @@ def after_save(sender, instance, **_):
 
 def _renamed(was, now):
     named = {"username": "login", "first_name": "first name", "last_name": "last name"}
-    said = [
-        f"{said} {was[name] or 'none'} → {now[name] or 'none'}"
-        for name, said in named.items()
+    changes = [
+        f"{label} {was[name] or 'none'} → {now[name] or 'none'}"
+        for name, label in named.items()
         if was[name] != now[name]
     ]
-    return f"{was['username']} is called otherwise: {', '.join(said)}."
+    return f"{was['username']} is called otherwise: {', '.join(changes)}."
 
 
 def _to(address):
@@ -337,8 +337,8 @@ def _acting_on(user, by, reason, *, kind=Cause.Kind.DECISION):
         transaction.atomic(),
         acting(by=by, label="" if by else actor().label, reason=reason),
     ):
-        found = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
-        if found is None:
+        person = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+        if person is None:
             raise Refused("person_gone")
         causes.take(kind, reason=reason)
-        yield found
+        yield person

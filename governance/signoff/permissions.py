@@ -47,8 +47,8 @@ def decide(request, *, by, verdict="approve", at=None, desk=None):
     desk = desk or deciders.Desk([request], at=at)
     if by.pk in desk.left_out(request):
         return _for_others("request_about_your_account", request)
-    if said := desk.said(request, by.pk):
-        return Refused("request_decided_by_you", verdict=said.get_verdict_display())
+    if decision := desk.decision_of(request, by.pk):
+        return Refused("request_decided_by_you", verdict=decision.get_verdict_display())
     seats = desk.seats(request, by.pk)
     if not seats:
         return _no_seat(request, by, desk)
@@ -59,13 +59,17 @@ def decide(request, *, by, verdict="approve", at=None, desk=None):
 
 
 def _no_seat(request, by, desk):
-    whose = {one.on_behalf_of: history.who(one, "by") for one in desk.decisions(request) if one.on_behalf_of}
+    whose = {
+        decision.on_behalf_of: history.who(decision, "by")
+        for decision in desk.decisions(request)
+        if decision.on_behalf_of
+    }
     if by.pk in whose:
         return Refused("request_decided_in_your_place", who=whose[by.pk])
     absent = set(desk.stands_in[by.pk])
     if absent & desk.left_out(request):
         return _for_others("absent_has_part_in_request", request)
-    if any(one.by in absent or one.on_behalf_of in absent for one in desk.decisions(request)):
+    if any(decision.by in absent or decision.on_behalf_of in absent for decision in desk.decisions(request)):
         return Refused("absent_has_decided")
     return _for_others("request_needs_another_role", request)
 
@@ -155,7 +159,7 @@ def complete_transition(transition, *, by):
     if by is None or not by.is_active:
         return Refused("not_logged_in")
     csms = (transition.receiver, transition.account.csm)
-    if any(one is not None and one.user_id == by.pk for one in csms) or by.has_perm(
+    if any(csm is not None and csm.user_id == by.pk for csm in csms) or by.has_perm(
         "governance.complete_transition"
     ):
         return None
@@ -171,7 +175,7 @@ def request_override(accounts, *, by):
         return refusal
     if by.has_perm("governance.plan_transition"):
         return None
-    others = [one for one in accounts if one.csm is None or one.csm.user_id != by.pk]
+    others = [account for account in accounts if account.csm is None or account.csm.user_id != by.pk]
     if not others:
         return None
     return Refused("override_for_another_account", account=others[0], more=len(others) - 1)
@@ -295,7 +299,7 @@ def declare(accounts, *, by):
     """Propose what holds for accounts: who plans tier changes for any, a CSM for those they look after."""
     if by is None or by.has_perm("governance.plan_transition"):
         return None
-    wanted = Account.objects.filter(pk__in=[one.pk for one in accounts])
+    wanted = Account.objects.filter(pk__in=[account.pk for account in accounts])
     other = wanted.exclude(csm__in=Csm.objects.filter(user=by)).order_by("pk").first()
     if other is None:
         return None

@@ -81,16 +81,16 @@ def _where(row):
         and f"{plural(row.min_csm_changes, 'account gets,accounts get')} another CSM, or more",
         row.top_tier and "the top segment is touched",
     ]
-    reached = [one for one in reached if one]
+    reached = [condition for condition in reached if condition]
     return f" where {' and '.join(reached)}" if reached else ""
 
 
-def told():
+def sentences_by_kind():
     """{kind: [sentences]} of the policies there are."""
-    found = {kind: [] for kind in KINDS}
+    by_kind = {kind: [] for kind in KINDS}
     for row in ApprovalPolicy.objects.select_related("role").order_by("kind", "id"):
-        found[row.kind].append(sentence(row))
-    return {kind: sentences or [sentence(Row(kind))] for kind, sentences in found.items()}
+        by_kind[row.kind].append(sentence(row))
+    return {kind: sentences or [sentence(Row(kind))] for kind, sentences in by_kind.items()}
 
 
 def roles_needed():
@@ -111,8 +111,8 @@ def table():
             "|---|---|",
         ]
         for kind, needs in KINDS.items():
-            said = [sentence(row) for row in rows if row.kind == kind] or [sentence(Row(kind))]
-            lines.append(f"| {needs.label} | {'<br>'.join(said)} |")
+            sentences = [sentence(row) for row in rows if row.kind == kind] or [sentence(Row(kind))]
+            lines.append(f"| {needs.label} | {'<br>'.join(sentences)} |")
         lines.append("")
     return "\n".join(lines).rstrip()
 
@@ -122,8 +122,8 @@ def table():
 
 def rows_of(kind):
     """The policies of a kind as profiles.Row, in the order they were made."""
-    found = ApprovalPolicy.objects.filter(kind=kind).select_related("role").order_by("id")
-    return [_row(one) for one in found]
+    rows = ApprovalPolicy.objects.filter(kind=kind).select_related("role").order_by("id")
+    return [_row(row) for row in rows]
 
 
 def _row(policy):
@@ -192,8 +192,8 @@ def shown_number(number):
 
 def _changed(label, before, after):
     old, new = ({sentence(row): None for row in rows} for rows in (before, after))
-    return [f"{label}: {one}" for one in new if one not in old] + [
-        f"{label}, no longer: {one}" for one in old if one not in new
+    return [f"{label}: {line}" for line in new if line not in old] + [
+        f"{label}, no longer: {line}" for line in old if line not in new
     ]
 
 
@@ -202,9 +202,9 @@ def _nobody_has(rows):
     roles = {row.role: None for row in rows if row.approvals}
     held = set(User.objects.filter(is_active=True).values_list("groups__name", flat=True))
     return [
-        f"Nobody has the role {one} now: until somebody has, such requests wait."
-        for one in roles
-        if one not in held
+        f"Nobody has the role {role} now: until somebody has, such requests wait."
+        for role in roles
+        if role not in held
     ]
 
 
@@ -218,9 +218,9 @@ def for_profile(name):
     before = {kind: rows_of(kind) for kind in KINDS}
     after = {kind: [row for row in PROFILES[name] if row.kind == kind] for kind in KINDS}
     changes = [
-        one
+        change
         for kind, needs in KINDS.items()
-        for one in _changed(needs.label, before[kind] or [Row(kind)], after[kind] or [Row(kind)])
+        for change in _changed(needs.label, before[kind] or [Row(kind)], after[kind] or [Row(kind)])
     ]
     profile = Profile.objects.get()
     if not changes and profile.name == name:
@@ -257,9 +257,9 @@ def for_crossing(layer, direction, values):
     except ValidationError as error:
         raise Refused("policy_invalid", messages=error.messages) from None
     old, new = crossing_values(before), crossing_values(after)
-    said = dict(zip(CROSSING, crossing_sentences(before), strict=True))
+    until_now = dict(zip(CROSSING, crossing_sentences(before), strict=True))
     changes = [
-        f"{now} (Until now: {said[name]})"
+        f"{now} (Until now: {until_now[name]})"
         for name, now in zip(CROSSING, crossing_sentences(after), strict=True)
         if old[name] != new[name]
     ]
@@ -277,12 +277,12 @@ def for_crossing(layer, direction, values):
 
 def crossing_values(policy):
     """A crossing policy as plain data; decimals as text, whatever zeros the database gives them."""
-    found = {}
+    values = {}
     for name in CROSSING:
         decimal = CrossingPolicy._meta.get_field(name).get_internal_type() == "DecimalField"
         value = getattr(policy, name)
-        found[name] = shown_number(value) if decimal else value
-    return found
+        values[name] = shown_number(value) if decimal else value
+    return values
 
 
 def crossing_sentences(policy):
@@ -341,32 +341,32 @@ def for_layer(layer, values):
 
 
 def _layer_sentences(layer, before, after, current):
-    said = []
+    sentences = []
     if before["policy"] != after["policy"]:
-        said.append(
+        sentences.append(
             f"{layer} needs approval: where the rules say another segment, a tier change is flagged and waits."
             if after["policy"] == Layer.Policy.APPROVAL
             else f"{layer} applies by itself: the next recalculation moves every account to the segment its rules say."
         )
     if before["plan_provisional_downgrades"] != after["plan_provisional_downgrades"]:
-        said.append(
+        sentences.append(
             f"{layer}: an account that goes down after its provisional period waits for a plan."
             if after["plan_provisional_downgrades"]
             else f"{layer}: the decision after the provisional period applies at once."
         )
     if after["primary"] and not before["primary"]:
-        said.append(
+        sentences.append(
             f"{layer} is the primary segmentation: it drives coverage"
             + (f", {current} no longer does." if current else ".")
         )
         if current and (moved := _service_of(current)):
             names = ", ".join(treatments.FIELDS[name].label for name in moved)
-            said.append(f"{layer} decides instead of {current}: {names}.")
+            sentences.append(f"{layer} decides instead of {current}: {names}.")
     if before["order"] != after["order"]:
         named = dict(layer.segments.values_list("key", "name"))
         was, now = (" > ".join(named[key] for key in values["order"]) for values in (before, after))
-        said.append(f"{layer}, what is up and what is down: {now}. (Until now: {was}.)")
-    return said
+        sentences.append(f"{layer}, what is up and what is down: {now}. (Until now: {was}.)")
+    return sentences
 
 
 # -- what the organisation has set
@@ -492,8 +492,8 @@ def _put_kind(content):
     kind = content["kind"]
     _lock_policies()
     _check_same(_plain(rows_of(kind)), content["was"])
-    for one in ApprovalPolicy.objects.filter(kind=kind):
-        one.delete()
+    for policy in ApprovalPolicy.objects.filter(kind=kind):
+        policy.delete()
     for row in content["rows"]:
         ApprovalPolicy.objects.create(**row | {"role": Group.objects.get(name=row["role"])})
     tighten(kind)
@@ -522,17 +522,17 @@ def _put_crossing(content):
 
 
 def _put_layer(content):
-    layers = {one.pk: one for one in Layer.objects.select_for_update(no_key=True).order_by("pk")}
+    layers = {layer.pk: layer for layer in Layer.objects.select_for_update(no_key=True).order_by("pk")}
     layer = layers[content["layer"]]
     _check_same(of_layer(layer), content["was"])
     if content["values"]["primary"] and not layer.primary:
-        current = next((one for one in layers.values() if one.primary), None)
+        current = next((other for other in layers.values() if other.primary), None)
         _check_same(current.pk if current else None, content["was_primary"])
         if current:
             moved = _service_of(current)
-            current.primary, current.decides = False, [one for one in current.decides if one not in moved]
+            current.primary, current.decides = False, [name for name in current.decides if name not in moved]
             current.save()
-            layer.decides = [*layer.decides, *(one for one in moved if one not in layer.decides)]
+            layer.decides = [*layer.decides, *(name for name in moved if name not in layer.decides)]
     for name in LAYER:
         setattr(layer, name, content["values"][name])
     layer.save()

@@ -67,8 +67,8 @@ def choose(name, *, by=None):
 
 def put(profile, name):
     """Write the profile and its policies, with history; the caller has locked the profile and taken a cause."""
-    for one in ApprovalPolicy.objects.select_for_update(of=["self"]):
-        one.delete()
+    for policy in ApprovalPolicy.objects.select_for_update(of=["self"]):
+        policy.delete()
     roles = {group.name: group for group in Group.objects.all()}
     for row in PROFILES[name]:
         ApprovalPolicy.objects.create(**asdict(row) | {"role": roles[row.role]})

@@ -134,19 +134,19 @@ def make(using=DEFAULT_DB_ALIAS):
     """
     for config in apps.get_app_configs():
         create_permissions(config, verbosity=0, interactive=False, using=using)
-    known = {
-        f"{one.content_type.app_label}.{one.codename}": one
-        for one in Permission.objects.using(using).select_related("content_type")
+    permissions = {
+        f"{permission.content_type.app_label}.{permission.codename}": permission
+        for permission in Permission.objects.using(using).select_related("content_type")
     }
     for name, role in ROLES.items():
         group, _ = Group.objects.using(using).get_or_create(name=name)
-        group.permissions.set([known[permission] for permission in role.permissions()])
+        group.permissions.set([permissions[permission] for permission in role.permissions()])
 
 
 def table():
     """The roles as Markdown; docs/governance.md shows it."""
     lines = ["| role | what it does | what it may, besides looking |", "|---|---|---|"]
     for name, role in ROLES.items():
-        may = ", ".join(f"`{one}`" for one in sorted(role.may)) or "nothing"
+        may = ", ".join(f"`{permission}`" for permission in sorted(role.may)) or "nothing"
         lines.append(f"| {name} | {role.does} | {may} |")
     return "\n".join(lines)

@@ -12,10 +12,10 @@ class Command(commands.Command):
     def handle(self, **options):
         before = set(FollowedRun.objects.values_list("run", flat=True))
         tasks.follow()
-        for one in FollowedRun.objects.exclude(run__in=before).order_by("run"):
-            for key, seen in one.counts.items():
+        for followed in FollowedRun.objects.exclude(run__in=before).order_by("run"):
+            for key, seen in followed.counts.items():
                 self.stdout.write(
-                    f"Recalculation {one.run}, {key}: {seen['opened']:,} tier changes flagged ({seen['held']:,} held), "
+                    f"Recalculation {followed.run}, {key}: {seen['opened']:,} tier changes flagged ({seen['held']:,} held), "
                     f"{seen['updated']:,} updated, {seen['released']:,} no longer held, {seen['closed']:,} closed"
                 )
         if not FollowedRun.objects.exclude(run__in=before).exists():

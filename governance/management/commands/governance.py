@@ -25,8 +25,8 @@ class Command(commands.Command):
 
     def handle(self, *, profile, role, **options):
         given = {}
-        for one in role:
-            name, _, wanted = one.partition("=")
+        for assignment in role:
+            name, _, wanted = assignment.partition("=")
             given.setdefault(name.strip(), []).append(wanted.strip())
         try:
             if profile:
@@ -41,17 +41,17 @@ class Command(commands.Command):
         people.set_up_together({self.person(name): roles for name, roles in given.items()})
 
     def person(self, name):
-        found = User.objects.filter(username=name).first()
-        if found is None:
+        person = User.objects.filter(username=name).first()
+        if person is None:
             raise CommandError(
                 f"There is nobody called {name!r}; create the login first (manage.py createsuperuser, or in the admin)."
             )
-        return found
+        return person
 
     def tell(self):
         self.stdout.write(f"Governance profile: {Profile.objects.get()}")
-        for kind, sentences in policies.told().items():
+        for kind, sentences in policies.sentences_by_kind().items():
             self.stdout.write(f"{KINDS[kind].label}: {' '.join(sentences)}")
         for name in ROLES:
             members = User.objects.filter(is_active=True, groups__name=name).order_by("username")
-            self.stdout.write(f"{name}: {', '.join(one.username for one in members) or 'nobody'}")
+            self.stdout.write(f"{name}: {', '.join(member.username for member in members) or 'nobody'}")
