@@ -77,7 +77,7 @@ class ServiceModel(models.Model):
         return f"{low:,} and more" if high is None else f"{low:,} to {high:,}"
 
 
-def _said(name):
+def _text_column(name):
     """The column of one field of treatments.FIELDS."""
     field = treatments.FIELDS[name]
     if field.long:
@@ -91,25 +91,25 @@ class Treatment(models.Model):
     key = models.SlugField(unique=True, max_length=100)
     name = models.CharField(max_length=200)
     service_model = models.ForeignKey(ServiceModel, null=True, blank=True, on_delete=models.PROTECT)
-    touch_frequency = _said("touch_frequency")
-    communication_cadence = _said("communication_cadence")
-    channel = _said("channel")
-    support_sla = _said("support_sla")
-    owner_role = _said("owner_role")
-    success_plan_template = _said("success_plan_template")
-    renewal_motion = _said("renewal_motion")
+    touch_frequency = _text_column("touch_frequency")
+    communication_cadence = _text_column("communication_cadence")
+    channel = _text_column("channel")
+    support_sla = _text_column("support_sla")
+    owner_role = _text_column("owner_role")
+    success_plan_template = _text_column("success_plan_template")
+    renewal_motion = _text_column("renewal_motion")
     renewal_lead_days = models.PositiveIntegerField("renewal starts, days before", null=True, blank=True)
-    expansion_play = _said("expansion_play")
-    discount_discipline = _said("discount_discipline")
-    message = _said("message")
-    offer = _said("offer")
-    play_on_entry = _said("play_on_entry")
-    play_on_exit = _said("play_on_exit")
-    cs_engagement = _said("cs_engagement")
-    marketing_approach = _said("marketing_approach")
-    sales_model = _said("sales_model")
-    product_priority = _said("product_priority")
-    success_metrics = _said("success_metrics")
+    expansion_play = _text_column("expansion_play")
+    discount_discipline = _text_column("discount_discipline")
+    message = _text_column("message")
+    offer = _text_column("offer")
+    play_on_entry = _text_column("play_on_entry")
+    play_on_exit = _text_column("play_on_exit")
+    cs_engagement = _text_column("cs_engagement")
+    marketing_approach = _text_column("marketing_approach")
+    sales_model = _text_column("sales_model")
+    product_priority = _text_column("product_priority")
+    success_metrics = _text_column("success_metrics")
     notes = models.TextField(blank=True)
     history = tracked()
 
@@ -123,7 +123,7 @@ class Treatment(models.Model):
 
 def _scope(may):
     """A condition on a layer: its scope is one that may."""
-    return reduce(or_, (Q(scope=one.key) for one in scopes.SCOPES.values() if may(one)))
+    return reduce(or_, (Q(scope=scope.key) for scope in scopes.SCOPES.values() if may(scope)))
 
 
 class Layer(models.Model):
@@ -170,12 +170,12 @@ class Layer(models.Model):
             ),
             models.CheckConstraint(
                 name="primary_is_of_accounts",
-                condition=Q(primary=False) | _scope(lambda one: one.may_be_primary),
+                condition=Q(primary=False) | _scope(lambda scope: scope.may_be_primary),
                 violation_error_message="The primary segmentation is one of accounts.",
             ),
             models.CheckConstraint(
                 name="approval_is_of_accounts",
-                condition=Q(policy="automatic") | _scope(lambda one: one.may_need_approval),
+                condition=Q(policy="automatic") | _scope(lambda scope: scope.may_need_approval),
                 violation_error_message="A segmentation of products applies by itself.",
             ),
             models.CheckConstraint(
@@ -206,9 +206,9 @@ class Layer(models.Model):
         """
         if not self.primary and set(treatments.PRIMARY) & set(self.decides or ()):
             [message] = [
-                one.violation_error_message
-                for one in self._meta.constraints
-                if one.name == "only_primary_decides_service"
+                constraint.violation_error_message
+                for constraint in self._meta.constraints
+                if constraint.name == "only_primary_decides_service"
             ]
             raise ValidationError({"decides": message})
         before = Layer.objects.filter(pk=self.pk).exclude(scope=self.scope).first() if self.pk else None
@@ -257,7 +257,7 @@ class Segment(models.Model):
         while way[-1].parent_id and way[-1] not in way[:-1]:
             way.append(way[-1].parent)
         if way[-1] == self:
-            path = " › ".join(one.name for one in reversed(way))
+            path = " › ".join(segment.name for segment in reversed(way))
             raise ValidationError({"parent": f"{self} would be part of itself: {path}."})
 
 

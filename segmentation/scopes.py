@@ -125,12 +125,12 @@ PRODUCT = Scope(
     whole="null",  # what was imported for the whole account says nothing about one product of it
 )
 
-SCOPES = {one.key: one for one in (ACCOUNT, PRODUCT)}
-CHOICES = [(one.key, one.units.capitalize()) for one in SCOPES.values()]
+SCOPES = {scope.key: scope for scope in (ACCOUNT, PRODUCT)}
+CHOICES = [(scope.key, scope.units.capitalize()) for scope in SCOPES.values()]
 ONE_LABEL = [
-    one.key for one in SCOPES.values() if not one.several
+    scope.key for scope in SCOPES.values() if not scope.several
 ]  # of these, an account has one label a layer
-SEVERAL_LABELS = [one.key for one in SCOPES.values() if one.several]
+SEVERAL_LABELS = [scope.key for scope in SCOPES.values() if scope.several]
 
 
 def parts_of(scopes):

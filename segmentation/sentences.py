@@ -17,8 +17,8 @@ def _warnings_unanswered(warnings):
 
 
 def _first(sentences):
-    rest = len(sentences) - NAMED
-    more = f" (and {rest} more)" if rest > 0 else ""
+    unnamed = len(sentences) - NAMED
+    more = f" (and {unnamed} more)" if unnamed > 0 else ""
     return " ".join(sentences[:NAMED]) + more
 
 
@@ -40,8 +40,8 @@ def _segment_moved(account, layer, now, then):
 
 def _nothing_in_force(account, layer, at, first):
     """No {layer} segment of {account} was in force on {at}: its first is of {first}."""
-    known = f"its first is of {day(first)}" if first else "it never had one"
-    return f"No {layer} segment of {account} was in force on {day(at)}: {known}."
+    why = f"its first is of {day(first)}" if first else "it never had one"
+    return f"No {layer} segment of {account} was in force on {day(at)}: {why}."
 
 
 register({

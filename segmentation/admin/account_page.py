@@ -52,18 +52,20 @@ class Label:
 
     @property
     def differs(self):
-        one = self.state
-        return bool(one and one.computed_id and one.effective_id and one.computed_id != one.effective_id)
+        state = self.state
+        return bool(
+            state and state.computed_id and state.effective_id and state.computed_id != state.effective_id
+        )
 
     @property
     def serves(self):
         """[(what, text)] of what the segmentation decides for its segment."""
         effective = self.state and self.state.effective
         treatment = effective and effective.treatment
-        said = [
+        values = [
             (treatments.FIELDS[name], getattr(treatment, name)) for name in self.layer.decides if treatment
         ]
-        return [(field.label, text) for field, value in said if (text := field.shown(value))]
+        return [(field.label, text) for field, value in values if (text := field.shown(value))]
 
     @property
     def why_not(self):
@@ -83,20 +85,20 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
     prefetch_related_objects([account], "usage__product", "subscriptions__product")
     states = _states(account) if then is None else _states_on(account, then)
     layers = _layers({state.layer_id for state in states})
-    layer = next((one for one in layers if one.key == layer_key), layers[0] if layers else None)
+    layer = next((layer for layer in layers if layer.key == layer_key), layers[0] if layers else None)
     subscriptions = list(account.subscriptions.all())
     products = _products(account, states, subscriptions, at)
     product = _product(layer, products, product_key)
     moves = _moves(account)
     standing = _standing(layer, product, states, moves) if then is None and layer else None
     why, refusal = _why(account, layer, product, then, standing)
-    told = _Labels(states, nesting.paths(), then)
-    labels = [told.of(one) for one in layers if not one.scoped.several]
-    chips = [one for place, one in enumerate(labels) if place < CHIPS or one.layer == layer]
+    lookup = _Labels(states, nesting.paths(), then)
+    labels = [lookup.of(layer) for layer in layers if not layer.scoped.several]
+    chips = [label for place, label in enumerate(labels) if place < CHIPS or label.layer == layer]
     for row in products:
-        tagged = [one for one in layers if one.scoped.several and row["product"]]
-        row["labels"] = [told.of(one, row["product"]) for one in tagged]
-        chips += [one for one in row["labels"] if (one.layer, one.product) == (layer, product)]
+        tagged = [layer for layer in layers if layer.scoped.several and row["product"]]
+        row["labels"] = [lookup.of(layer, row["product"]) for layer in tagged]
+        chips += [label for label in row["labels"] if (label.layer, label.product) == (layer, product)]
     renewal = account.renewal_date or _next_end(subscriptions, at)
     parts = _parts(request, account)
     deciding = _deciding(layers)
@@ -115,12 +117,12 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
         "here": _query(layer, product),
         "labels": labels,
         "chips": chips,
-        "primary": next((one.state for one in labels if one.layer.primary), None),
-        "differing": [(one, parts["holds"].get(one.layer.pk)) for one in labels if one.differs],
+        "primary": next((label.state for label in labels if label.layer.primary), None),
+        "differing": [(label, parts["holds"].get(label.layer.pk)) for label in labels if label.differs],
         "open_elsewhere": [
             hold
-            for one in labels
-            if not one.differs and (hold := parts["holds"].get(one.layer.pk)) and hold.get("title")
+            for label in labels
+            if not label.differs and (hold := parts["holds"].get(label.layer.pk)) and hold.get("title")
         ],
         "parts": parts,
         "why": why,
@@ -144,11 +146,11 @@ def _parts(request, account):
     """What apps further right say about the account; settings.ACCOUNT_PAGE_PARTS tells what they may give."""
     given = [import_string(path)(request, account) or {} for path in settings.ACCOUNT_PAGE_PARTS]
     listed = {
-        name: [one for part in given for one in part.get(name, [])]
+        name: [entry for part in given for entry in part.get(name, [])]
         for name in ("actions", "badges", "notices", "happened")
     }
     of_layers = {
-        name: {layer: one for part in given for layer, one in part.get(name, {}).items()}
+        name: {layer: value for part in given for layer, value in part.get(name, {}).items()}
         for name in ("holds", "becomes")
     }
     return listed | of_layers | {"cards": [part for part in given if part.get("template")]}
@@ -199,21 +201,21 @@ def _with_gone(moves):
 def _layers(used):
     """The segmentations in use, the primary one first: those with active rules, and those (ids) that gave labels here."""
     active = Definition.objects.filter(layer=OuterRef("pk"), status=Definition.Status.ACTIVE)
-    known = Layer.objects.annotate(active=Exists(active)).order_by("-primary", "position", "key")
-    return [one for one in known if one.active or one.pk in used]
+    layers = Layer.objects.annotate(active=Exists(active)).order_by("-primary", "position", "key")
+    return [layer for layer in layers if layer.active or layer.pk in used]
 
 
 def _deciding(layers):
     """As coverage.deciding_layers, of the segmentations in use."""
-    found = [one for one in layers if one.active and one.decides and not one.scoped.several]
-    return sorted(found, key=coverage.order)
+    deciding = [layer for layer in layers if layer.active and layer.decides and not layer.scoped.several]
+    return sorted(deciding, key=coverage.order)
 
 
 class _Labels:
     """What an account and its products are on each segmentation, and where on this page it is explained."""
 
     def __init__(self, states, paths, at):
-        self.states = {(one.layer_id, one.product_id): one for one in states}
+        self.states = {(state.layer_id, state.product_id): state for state in states}
         self.paths, self.at = paths, at
 
     def of(self, layer, product=None):
@@ -225,20 +227,20 @@ class _Labels:
 
 def _query(layer, product=None, *, at=None):
     """The part of the address that says whose explanation is shown."""
-    asked = {
+    parameters = {
         "layer": layer.key if layer else "",
         "product": product and product.key,
         "at": at and at.isoformat(),
     }
-    return urlencode({name: value for name, value in asked.items() if value})
+    return urlencode({name: value for name, value in parameters.items() if value})
 
 
 def _product(layer, products, key):
     """The product whose label is explained: the one asked for, else the first one with a label; None on other layers."""
     if layer is None or not layer.scoped.several:
         return None
-    known = [row["product"] for row in products if row["product"]]
-    return next((one for one in known if one.key == key), known[0] if known else None)
+    sold = [row["product"] for row in products if row["product"]]
+    return next((product for product in sold if product.key == key), sold[0] if sold else None)
 
 
 def _products(account, states, subscriptions, at):
@@ -246,21 +248,25 @@ def _products(account, states, subscriptions, at):
 
     Each: product (or None), there (it has it), facts and their age, subscriptions [(one, whether it counts)].
     """
-    usage = {one.product_id: one for one in account.usage.all()}
-    found = {one.product_id: one.product for one in [*usage.values(), *subscriptions]}
-    found |= {state.product_id: state.product for state in states if state.product_id}
+    usage = {row.product_id: row for row in account.usage.all()}
+    products = {row.product_id: row.product for row in [*usage.values(), *subscriptions]}
+    products |= {state.product_id: state.product for state in states if state.product_id}
     rows = []
-    for key, product in found.items():
-        bought = [one for one in subscriptions if one.product_id == key]
+    for key, product in products.items():
+        bought = [subscription for subscription in subscriptions if subscription.product_id == key]
         used = usage.get(key) if product else None  # that of the whole account stands with the measures
         if product or bought:
             rows.append(
                 {
                     "product": product,
-                    "there": any(_had(one, at) for one in bought) if bought else used is not None,
+                    "there": any(_had(subscription, at) for subscription in bought)
+                    if bought
+                    else used is not None,
                     "facts": _usage_facts(used) if used else [],
                     "observed": _observed(used) if used else None,
-                    "subscriptions": [{"one": one, "runs": _runs(one, at)} for one in bought],
+                    "subscriptions": [
+                        {"one": subscription, "runs": _runs(subscription, at)} for subscription in bought
+                    ],
                 }
             )
     return sorted(
@@ -285,7 +291,9 @@ def _usage_facts(usage):
 def _observed(usage):
     """(source, day) of what was observed last."""
     return max(
-        (tuple(one) for one in usage.provenance.values() if one[1]), key=lambda one: one[1], default=None
+        (tuple(origin) for origin in usage.provenance.values() if origin[1]),
+        key=lambda origin: origin[1],
+        default=None,
     )
 
 
@@ -293,8 +301,8 @@ def _standing(layer, product, states, moves):
     """What explain would read once more; moves: all there are, the newest first."""
     wanted = (layer.pk, product and product.pk)
     return explain.Standing(
-        next((one for one in states if (one.layer_id, one.product_id) == wanted), None),
-        next((one for one in moves if (one.layer_id, one.product_id) == wanted), None),
+        next((state for state in states if (state.layer_id, state.product_id) == wanted), None),
+        next((move for move in moves if (move.layer_id, move.product_id) == wanted), None),
     )
 
 
@@ -334,22 +342,29 @@ def _runs(subscription, at):
 
 
 def _next_end(subscriptions, at):
-    ends = [one.end_date for one in subscriptions if one.end_date and _runs(one, at)]
+    ends = [
+        subscription.end_date
+        for subscription in subscriptions
+        if subscription.end_date and _runs(subscription, at)
+    ]
     return min(ends, default=None)
 
 
 def _scale(why, layer):
     """The deciding number against its boundaries, as shares of a bar; None where there is no one number."""
     boundaries = why.get("boundaries") or []
-    terms = {one["term"] for one in boundaries}
+    terms = {boundary["term"] for boundary in boundaries}
     if len(terms) != 1:
         return None
     term = terms.pop()
     value, low, high = _term(why, term)
     if value is None:
         return None
-    names = {one.key: one.name for one in layer.segments.all()}
-    above = {Decimal(one["threshold"]): names.get(one["segment"], one["segment"]) for one in boundaries}
+    names = {segment.key: segment.name for segment in layer.segments.all()}
+    above = {
+        Decimal(boundary["threshold"]): names.get(boundary["segment"], boundary["segment"])
+        for boundary in boundaries
+    }
     thresholds = sorted(above)
     if high is None:
         low, high = Decimal(0), max([value, *thresholds]) * Decimal("1.15")
@@ -382,16 +397,16 @@ def _side(place):
 def _term(why, term):
     """(value, lowest, highest) of what the rules compare; highest None where there is no such thing."""
     if term == "composite":
-        sums = [one for one in why["dimensions"] if one.get("scale") == "points"]
+        sums = [group for group in why["dimensions"] if group.get("scale") == "points"]
         if sums:
             return _number(why["composite"]), Decimal(0), Decimal(5 * len(sums[0]["criteria"]))
         return _number(why["composite"]), Decimal(1), Decimal(5)
     if term.startswith("score."):
-        for one in why["dimensions"]:
-            if f"score.{one['key']}" == term:
-                count = len(one["criteria"])
-                low, high = (count, 5 * count) if one.get("scale") == "points" else (1, 5)
-                return _number(one["score"]), Decimal(low), Decimal(high)
+        for dimension in why["dimensions"]:
+            if f"score.{dimension['key']}" == term:
+                count = len(dimension["criteria"])
+                low, high = (count, 5 * count) if dimension.get("scale") == "points" else (1, 5)
+                return _number(dimension["score"]), Decimal(low), Decimal(high)
         return None, None, None
     rows = [row for group in why["dimensions"] for row in group["criteria"]] + why.get("requires", [])
     value = next((_number(row["value"]) for row in rows if row["fact"] == term), None)
@@ -415,16 +430,16 @@ def _short(number, term):
 
 def _signals(account, at):
     """The account's last events, newest first; `counts` where it had happened by the date."""
-    known = account.signals.order_by("-at", "signal", "-id")[:EVENTS]
+    events = account.signals.order_by("-at", "signal", "-id")[:EVENTS]
     names = {key: signal.label for key, signal in SIGNALS.items()}
     return [
         {
-            "at": one.at,
-            "label": names.get(one.signal, one.signal),
-            "source": one.source,
-            "counts": one.at <= at,
+            "at": event.at,
+            "label": names.get(event.signal, event.signal),
+            "source": event.source,
+            "counts": event.at <= at,
         }
-        for one in known
+        for event in events
     ]
 
 
@@ -455,7 +470,7 @@ def _timeline(account, moves, show, happened):
     """What happened, newest first: segment changes, decisions, rules that became active, changes of the account's data."""
     events = []
     if show in ("", "decisions"):
-        events += [{"kind": "decision", "id": 0} | one for one in [*happened, *_declared(account)]]
+        events += [{"kind": "decision", "id": 0} | entry for entry in [*happened, *_declared(account)]]
     if show in ("", "moves"):
         events += [{"kind": "move", "on": move.at, "id": move.pk, "move": move} for move in moves]
     if show in ("", "rules"):
@@ -468,30 +483,30 @@ def _timeline(account, moves, show, happened):
 def _declared(account):
     """What people proposed and decided about the account's declared values."""
     rows = account.declarations.select_related("layer", "segment").order_by("-id")[:TIMELINE]
-    return [entry for one in rows for entry in _said(one)]
+    return [entry for declaration in rows for entry in _declaration_entries(declaration)]
 
 
-def _said(one):
-    about = {"text": f"{one.layer} {one.segment}"}
+def _declaration_entries(declaration):
+    about = {"text": f"{declaration.layer} {declaration.segment}"}
     yield about | {
-        "on": timezone.localdate(one.proposed_at),
+        "on": timezone.localdate(declaration.proposed_at),
         "title": "Proposed",
-        "who": history.who(one, "proposed_by"),
-        "reason": one.reason,
+        "who": history.who(declaration, "proposed_by"),
+        "reason": declaration.reason,
     }
-    if one.decided_at:
+    if declaration.decided_at:
         yield about | {
-            "on": timezone.localdate(one.decided_at),
-            "title": "Rejected" if one.status == Declaration.Status.REJECTED else "Confirmed",
-            "who": history.who(one, "decided_by"),
-            "reason": one.decision_reason,
+            "on": timezone.localdate(declaration.decided_at),
+            "title": "Rejected" if declaration.status == Declaration.Status.REJECTED else "Confirmed",
+            "who": history.who(declaration, "decided_by"),
+            "reason": declaration.decision_reason,
         }
-    if one.ended_at:
+    if declaration.ended_at:
         yield about | {
-            "on": timezone.localdate(one.ended_at),
-            "title": one.get_status_display(),
-            "who": history.who(one, "ended_by"),
-            "reason": one.end_reason,
+            "on": timezone.localdate(declaration.ended_at),
+            "title": declaration.get_status_display(),
+            "who": history.who(declaration, "ended_by"),
+            "reason": declaration.end_reason,
         }
 
 
@@ -500,11 +515,15 @@ def _activations(moves):
     by_rules = (Move.Why.DEFINITION, Move.Why.INITIAL)
     moved = {move.definition_id for move in moves if move.why in by_rules}
     first = min((move.at for move in moves), default=timezone.localdate())
-    found = Definition.objects.filter(activated_at__date__gte=first).select_related("layer").defer("document")
+    definitions = (
+        Definition.objects.filter(activated_at__date__gte=first).select_related("layer").defer("document")
+    )
     days = {}
-    for one in found.order_by("-activated_at", "-pk")[:TIMELINE]:
-        on = timezone.localtime(one.activated_at).date()
-        days.setdefault((on, history.who(one, "activated_by"), one.pk in moved), []).append(one)
+    for definition in definitions.order_by("-activated_at", "-pk")[:TIMELINE]:
+        on = timezone.localtime(definition.activated_at).date()
+        days.setdefault((on, history.who(definition, "activated_by"), definition.pk in moved), []).append(
+            definition
+        )
     return [
         {"kind": "rules", "on": on, "id": rules[0].pk, "rules": rules, "by": by, "moved": changed}
         for (on, by, changed), rules in days.items()
@@ -514,9 +533,9 @@ def _activations(moves):
 def _data_changes(account):
     """Changes of the account's data by people and imports; the row before the oldest one is read for its diff."""
     rows = list(account.history.order_by("-history_date", "-history_id")[: CHANGES + 1])
-    told = entries(rows[:CHANGES], rows[CHANGES] if len(rows) > CHANGES else None)
+    changes = entries(rows[:CHANGES], rows[CHANGES] if len(rows) > CHANGES else None)
     return [
-        {"kind": "data", "on": timezone.localtime(one["when"]).date(), "id": 0, "data": one}
-        for one in told
-        if one["type"] == "~" and one["changes"]
+        {"kind": "data", "on": timezone.localtime(entry["when"]).date(), "id": 0, "data": entry}
+        for entry in changes
+        if entry["type"] == "~" and entry["changes"]
     ]

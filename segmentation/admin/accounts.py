@@ -56,8 +56,10 @@ class SegmentFilter(OfPrimary):
 
     def lookups(self, request, model_admin):
         layer = Layer.objects.filter(primary=True).prefetch_related("segments").first()
-        found = sorted(layer.segments.all(), key=lambda one: (one.position, one.key)) if layer else []
-        return [(one.key, one.name) for one in found] + [("none", "No segment")]
+        segments = (
+            sorted(layer.segments.all(), key=lambda segment: (segment.position, segment.key)) if layer else []
+        )
+        return [(segment.key, segment.name) for segment in segments] + [("none", "No segment")]
 
     def narrowed(self, states, wanted):
         if wanted == "none":
@@ -129,8 +131,8 @@ class AccountChanges(Changes):
         )
         if "o" not in request.GET:
             accounts = with_arr(accounts, timezone.localdate())
-        found = accounts.in_bulk(ids)
-        self.result_list = [found[pk] for pk in ids if pk in found]
+        by_id = accounts.in_bulk(ids)
+        self.result_list = [by_id[pk] for pk in ids if pk in by_id]
 
 
 @admin.register(Account)
@@ -157,15 +159,15 @@ class AccountAdmin(GovernedAdmin):
 
     def get_search_results(self, request, queryset, search_term):
         """What is found is looked up before it is put in order: PostgreSQL may else walk all accounts in that order."""
-        found, several = super().get_search_results(request, queryset, search_term)
+        matching, several = super().get_search_results(request, queryset, search_term)
         if search_term:
-            ids = list(found.order_by().values_list("pk", flat=True)[: FEW_FOUND + 1])
+            ids = list(matching.order_by().values_list("pk", flat=True)[: FEW_FOUND + 1])
             if len(ids) <= FEW_FOUND:
-                found = queryset.filter(pk__in=ids)
-        return found, several
+                matching = queryset.filter(pk__in=ids)
+        return matching, several
 
     def allowed_lookups(self):
-        further = {one.parameter_name for one in _further_filters()}
+        further = {kind.parameter_name for kind in _further_filters()}
         return super().allowed_lookups() | {"segment", "state", "csm", "service_model"} | further
 
     def get_list_filter(self, request):
@@ -269,8 +271,8 @@ class AccountAdmin(GovernedAdmin):
                 chunk_size=downloads.ROWS
             )
         )
-        said = filters or "all accounts"
-        return downloads.csv_list("accounts", header, rows, said=said, ends=("as_of", "filter"))
+        in_words = filters or "all accounts"
+        return downloads.csv_list("accounts", header, rows, filters=in_words, ends=("as_of", "filter"))
 
     def has_declare_permission(self, request):
         return declarations.may_propose(request.user)
@@ -300,7 +302,7 @@ class AccountAdmin(GovernedAdmin):
     def change_view(self, request, object_id, form_url="", extra_context=None):
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
-        found = account_page.context(
+        context = account_page.context(
             request,
             number(unquote(object_id)),
             Account.objects.all(),
@@ -309,17 +311,17 @@ class AccountAdmin(GovernedAdmin):
             at_text=request.GET.get("at", ""),
             show=request.GET.get("show", ""),
         )
-        if not found:
+        if not context:
             raise Http404("There is no such account.")
         return page(
             request,
             "segmentation/account/account.html",
-            title=str(found["account"]),
+            title=str(context["account"]),
             model_admin=self,
-            original=found["account"],
+            original=context["account"],
             may_edit=self.has_change_permission(request),
-            declared=of_account(found["account"], request.user),
-            **found,
+            declared=of_account(context["account"], request.user),
+            **context,
         )
 
     def edit_view(self, request, object_id):
@@ -339,7 +341,7 @@ class AccountAdmin(GovernedAdmin):
 
     def response_change(self, request, account):
         if request.queued:
-            names = ", ".join(catalogue.label(one.fact) for one in request.queued)
+            names = ", ".join(catalogue.label(conflict.fact) for conflict in request.queued)
             messages.warning(
                 request,
                 f"{names}: waits for a decision, because it would change a segment and another source has the last word, "

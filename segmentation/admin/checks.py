@@ -56,7 +56,7 @@ class AcknowledgeForm(VerbForm):
     def carry_out(self):
         chosen = self.cleaned_data["warning"]
         report, _ = _report(self.page.request, self.thing)
-        warnings = [one for one in report.warnings if _name(one) in chosen]
+        warnings = [warning for warning in report.warnings if _name(warning) in chosen]
         if not warnings:
             raise Refused("warnings_not_chosen")
         acknowledgements.acknowledge(self.thing, warnings, reason=self.cleaned_data["reason"], by=self.by)
@@ -94,7 +94,7 @@ def _report(request, definition):
     looked_at = []
 
     def look(document, *, layer, at):
-        found, when = portfolio.kept(
+        measured, when = portfolio.kept(
             f"checks-{definition.hash}",
             lambda: accounts.measure(document, layer=layer, at=at),
             layer=layer,
@@ -103,14 +103,14 @@ def _report(request, definition):
             after=request.session.get("acted_at", 0),
         )
         looked_at.append(when)
-        return found
+        return measured
 
     report = checks.examine(definition, problems=versions.problems(definition), look=look)
     return report, looked_at[0]
 
 
 def _context(request, definition):
-    found = {
+    context = {
         "definition": definition,
         "acknowledged": definition.acknowledgements.all(),
         "activating": "activating" in request.GET or "activating" in request.POST,
@@ -118,33 +118,33 @@ def _context(request, definition):
         and acknowledgements.may_acknowledge(request.user),
     }
     if definition.status not in SHOWN:
-        return found
+        return context
     report, counted_at = _report(request, definition)
-    known = {one.key: one for one in definition.layer.segments.all()}
+    by_key = {segment.key: segment for segment in definition.layer.segments.all()}
     earlier = acknowledgements.earlier(definition)
 
     def row(finding):
         return {
             "finding": finding,
             "name": _name(finding),
-            "links": _links(finding, definition, known),
+            "links": _links(finding, definition, by_key),
             "answer": report.acknowledged.get(finding.key),
             "earlier": earlier.get(finding.key),
         }
 
-    open_ones = [row(one) for one in report.unacknowledged]
-    return found | {
+    open_ones = [row(warning) for warning in report.unacknowledged]
+    return context | {
         "report": report,
         "portfolio": report.subject.portfolio,
         "counted_at": counted_at,
-        "errors": [row(one) for one in report.errors],
+        "errors": [row(error) for error in report.errors],
         "open": open_ones,
-        "answered": [row(one) for one in report.warnings if one.key in report.acknowledged],
+        "answered": [row(warning) for warning in report.warnings if warning.key in report.acknowledged],
         "tests": list(segments.tests(report.subject)) if report.subject.document else [],
     }
 
 
-def _links(finding, definition, known):
+def _links(finding, definition, by_key):
     """[(text, address)] of where it is mended."""
     if finding.check == "contested-field":
         return [
@@ -155,13 +155,13 @@ def _links(finding, definition, known):
     if finding.path:
         return [("Go there", f"{reverse(PAGE, args=[definition.pk])}#{finding.path}")]
     if finding.check in ("no-service-model", "equal-treatments"):
-        served = {known[key].treatment for key in finding.segments if key in known}
+        served = {by_key[key].treatment for key in finding.segments if key in by_key}
         return [
-            (one.name, reverse("admin:segmentation_treatment_change", args=[one.pk]))
-            for one in sorted(filter(None, served), key=str)
+            (treatment.name, reverse("admin:segmentation_treatment_change", args=[treatment.pk]))
+            for treatment in sorted(filter(None, served), key=str)
         ]
     return [
-        (known[key].name, reverse("admin:segmentation_segment_change", args=[known[key].pk]))
+        (by_key[key].name, reverse("admin:segmentation_segment_change", args=[by_key[key].pk]))
         for key in finding.segments
-        if key in known
+        if key in by_key
     ]

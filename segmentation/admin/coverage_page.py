@@ -25,8 +25,13 @@ def coverage_view(request):
         title="Coverage model",
         offers=coverage.offers(),
         load=load,
-        weights=[{"one": one, "url": _accounts(service_model=_key(one.model))} for one in load.weights],
-        csms=[{"one": one, "url": _accounts(csm=one.csm.pk if one.csm else "none")} for one in csms],
+        weights=[
+            {"one": weight, "url": _accounts(service_model=_key(weight.model))} for weight in load.weights
+        ],
+        csms=[
+            {"one": csm_load, "url": _accounts(csm=csm_load.csm.pk if csm_load.csm else "none")}
+            for csm_load in csms
+        ],
         left_out=len(load.csms) - len(csms),
         customers_url=_accounts(),
         empty=_empty(),

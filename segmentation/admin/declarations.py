@@ -59,9 +59,11 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         choices = declarations.choices()
-        layers = Layer.objects.filter(Q(pk__in=[one.pk for one in choices]) | Q(declarations__isnull=False))
+        layers = Layer.objects.filter(
+            Q(pk__in=[layer.pk for layer in choices]) | Q(declarations__isnull=False)
+        )
         layers = list(layers.distinct().order_by("position", "key"))
-        layer, text = _asked(request, layers)
+        layer, text = _filters(request, layers)
         waiting, in_force = _filtered(layer, text)
         return page(
             request,
@@ -75,7 +77,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
             may_export=self.may_export(request),
             waiting=_with_totals(Paginator(_requests(waiting), PER_PAGE).get_page(request.GET.get("w"))),
             in_force=Paginator(in_force, PER_PAGE).get_page(request.GET.get("p")),
-            drafts=[one for one in declarations.choices(drafts=True) if one not in choices],
+            drafts=[layer for layer in declarations.choices(drafts=True) if layer not in choices],
             unused=_unused() if request.user.has_perm("segmentation.view_jobtobedone") else [],
         )
 
@@ -83,18 +85,18 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
         """What the page shows, all of its pages, as CSV; each row tells the filter and the date."""
         if not self.may_export(request):
             raise PermissionDenied
-        layer, text = _asked(request, Layer.objects.all())
-        said = " & ".join(
+        layer, text = _filters(request, Layer.objects.all())
+        filters = " & ".join(
             filter(None, [f"search: {text}" if text else "", f"layer={layer.key}" if layer else ""])
         )
         waiting, in_force = _filtered(layer, text)
         waiting = waiting.select_related("account", "layer", "segment").order_by("proposed_at", "pk")
         rows = (
-            _exported(one)
-            for found in (waiting, in_force)
-            for one in found.iterator(chunk_size=downloads.ROWS)
+            _exported(declaration)
+            for part in (waiting, in_force)
+            for declaration in part.iterator(chunk_size=downloads.ROWS)
         )
-        return downloads.csv_list("declared-values", EXPORTED, rows, said=said or "everything")
+        return downloads.csv_list("declared-values", EXPORTED, rows, filters=filters or "everything")
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         return DeclarationPage.as_view(admin=self)(request, pk=unquote(object_id))
@@ -124,25 +126,26 @@ class ProposeForm(VerbForm):
     def offer(self, choices):
         """Only these: {segmentation: its segments}."""
         groups = [
-            (layer.name, [(one.pk, str(one)) for one in segments]) for layer, segments in choices.items()
+            (layer.name, [(segment.pk, str(segment)) for segment in segments])
+            for layer, segments in choices.items()
         ]
         offered = groups[0][1] if len(groups) == 1 else groups
         self.fields["segment"].choices = [("", "Choose …"), *offered]
         return self
 
     def carry_out(self):
-        segment, said = self.cleaned_data.pop("segment"), self.cleaned_data | {"by": self.by}
+        segment, arguments = self.cleaned_data.pop("segment"), self.cleaned_data | {"by": self.by}
         if len(self.thing) > 1:
-            outcome = declarations.propose_for(self.thing, segment, **said)
+            outcome = declarations.propose_for(self.thing, segment, **arguments)
             _tell(self.page.request, outcome, f"{segment.layer} {segment} is proposed for", "proposed")
             return reverse(LIST)
         [account] = self.thing
         before = declarations.states(segment.layer, [account.pk])[account.pk].proposed
         seen = self.seen or None  # no segmentation was chosen yet: the page showed none
         if before and self.page.sent("replaces") == str(before.pk):
-            declarations.replace(before, segment, seen=seen, **said)
+            declarations.replace(before, segment, seen=seen, **arguments)
         else:
-            declarations.propose(account, segment, seen=seen, **said)
+            declarations.propose(account, segment, seen=seen, **arguments)
         self.say(f"{segment} is proposed for {account}. Somebody who confirms declared values decides.")
         return _account_page(account)
 
@@ -226,19 +229,19 @@ class DecideForm(VerbForm):
 
     def carry_out(self):
         _, verb, verb_for_all, done = DECIDE[self.verb]
-        one, said = self.thing, self.cleaned_data | {"by": self.by, "seen": self.seen}
+        declaration, arguments = self.thing, self.cleaned_data | {"by": self.by, "seen": self.seen}
         if self.verb != "withdraw":
-            said.pop("on", None)
-        if not self.page.alone and declarations.together(one).count() > 1:
-            outcome = verb_for_all(one, **said)
-            _tell(self.page.request, outcome, f"{one.layer} {one.segment}", done)
+            arguments.pop("on", None)
+        if not self.page.alone and declarations.together(declaration).count() > 1:
+            outcome = verb_for_all(declaration, **arguments)
+            _tell(self.page.request, outcome, f"{declaration.layer} {declaration.segment}", done)
             return reverse(LIST)
-        one = verb(one, **said)
-        text = f"{one.segment} for {one.account} is {done}."
-        if one.status == Status.CONFIRMED or one.until_date:
+        declaration = verb(declaration, **arguments)
+        text = f"{declaration.segment} for {declaration.account} is {done}."
+        if declaration.status == Status.CONFIRMED or declaration.until_date:
             text = _applied(self.by, text)
         self.say(text)
-        return _account_page(one.account)
+        return _account_page(declaration.account)
 
 
 class ConfirmForm(DecideForm):
@@ -262,31 +265,31 @@ class DeclarationPage(VerbPage):
     def load(self, pk):
         if not self.admin.has_view_permission(self.request):
             raise PermissionDenied
-        found = Declaration.objects.select_related("account", "layer", "segment")
-        one, self.alone = row(found, pk, "declared value"), bool(self.sent("one"))
-        self.rows = [one]
-        if one.status == Status.PROPOSED and not self.alone:
-            made = declarations.together(one).select_related("account", "layer", "segment")
+        queryset = Declaration.objects.select_related("account", "layer", "segment")
+        declaration, self.alone = row(queryset, pk, "declared value"), bool(self.sent("one"))
+        self.rows = [declaration]
+        if declaration.status == Status.PROPOSED and not self.alone:
+            made = declarations.together(declaration).select_related("account", "layer", "segment")
             self.rows = list(made.order_by("pk"))
-        self.states = declarations.states(one.layer, [declared.account_id for declared in self.rows])
-        return one
+        self.states = declarations.states(declaration.layer, [declared.account_id for declared in self.rows])
+        return declaration
 
     def token(self):
         return declarations.token(self.states)
 
     def context(self):
-        one, rows = self.thing, self.rows
+        declaration, rows = self.thing, self.rows
         in_force = {declared.pk: self.states[declared.account_id].confirmed for declared in rows}
         return {
-            "title": f"{one.layer}: {one.segment}",
-            "original": one if len(rows) == 1 else f"{one.layer}: {one.segment}",
-            "one": one,
+            "title": f"{declaration.layer}: {declaration.segment}",
+            "original": declaration if len(rows) == 1 else f"{declaration.layer}: {declaration.segment}",
+            "one": declaration,
             "alone": self.alone,
             "count": len(rows),
             "rows": [{"one": declared, "now": in_force[declared.pk]} for declared in rows[:NAMED]],
             "more": len(rows) - NAMED,
             "replaced": sum(now is not None for now in in_force.values()),
-            "decision": _decision(one, self.request.user, self.states),
+            "decision": _decision(declaration, self.request.user, self.states),
         }
 
 
@@ -295,21 +298,21 @@ def of_account(account, user):
     parts = []
     may_view = _may_view(user)
     for number, (layer, segments) in enumerate(declarations.choices().items(), start=1):
-        found = declarations.states(layer, [account.pk])
-        state = found[account.pk]
+        states = declarations.states(layer, [account.pk])
+        state = states[account.pk]
         parts.append(
             {
                 "layer": layer,
                 "state": state,
-                "seen": declarations.token(found),
+                "seen": declarations.token(states),
                 "form": ProposeForm([account], user, auto_id=f"%s-p{number}").offer({layer: segments}),
                 "may_view": may_view,
                 "may_propose": declarations.may_propose(user),
                 "replace_refusal": _replace_refusal(state, user),
-                "decision": _decision(state.proposed, user, found, f"%s-d{number}")
+                "decision": _decision(state.proposed, user, states, f"%s-d{number}")
                 if state.proposed
                 else None,
-                "ending": _decision(state.confirmed, user, found, f"%s-e{number}")
+                "ending": _decision(state.confirmed, user, states, f"%s-e{number}")
                 if state.confirmed
                 else None,
             }
@@ -319,7 +322,7 @@ def of_account(account, user):
 
 def _may_view(user):
     wanted = ("segmentation.view_declaration", declarations.PROPOSE, declarations.CONFIRM)
-    return any(user.has_perm(one) for one in wanted)
+    return any(user.has_perm(permission) for permission in wanted)
 
 
 def _replace_refusal(state, user):
@@ -328,41 +331,47 @@ def _replace_refusal(state, user):
     return declarations.refusal(state.proposed, Status.REPLACED, by=user)
 
 
-def _decision(one, user, found, auto_id="%s"):
+def _decision(declaration, user, states, auto_id="%s"):
     """What this person may do about a declaration: the form and its buttons, and why not otherwise."""
-    refusals = {verb: declarations.refusal(one, to, by=user) for verb, (to, *_) in DECIDE.items()}
+    refusals = {verb: declarations.refusal(declaration, to, by=user) for verb, (to, *_) in DECIDE.items()}
     allowed = [verb for verb, refusal in refusals.items() if not refusal]
-    why_not = refusals["confirm"] if one.status == Status.PROPOSED else refusals["withdraw"]
+    why_not = refusals["confirm"] if declaration.status == Status.PROPOSED else refusals["withdraw"]
     return {
-        "one": one,
-        "form": DecideForm(one, user, auto_id=auto_id),
+        "one": declaration,
+        "form": DecideForm(declaration, user, auto_id=auto_id),
         "allowed": allowed,
-        "why_not": why_not if one.status in (Status.PROPOSED, Status.CONFIRMED) else "",
-        "seen": declarations.token(found),
+        "why_not": why_not if declaration.status in (Status.PROPOSED, Status.CONFIRMED) else "",
+        "seen": declarations.token(states),
     }
 
 
 def _unused():
     today = timezone.localdate()
-    return [one for one in jobs_to_be_done.listed() if jobs_to_be_done.unused(one, at=today)]
+    return [job for job in jobs_to_be_done.listed() if jobs_to_be_done.unused(job, at=today)]
 
 
-def _asked(request, layers):
+def _filters(request, layers):
     """(layer or None, text searched for) of the list's address."""
-    layer = next((one for one in layers if one.key == request.GET.get("layer")), None)
+    layer = next((layer for layer in layers if layer.key == request.GET.get("layer")), None)
     return layer, request.GET.get("q", "")[:100].strip()
 
 
-def _exported(one):
-    said = [one.account.external_id, one.account.name, one.layer, one.segment, one.get_status_display()]
-    said += [
-        one.from_date,
-        one.reason,
-        one.evidence,
-        history.who(one, "proposed_by"),
-        _minute(one.proposed_at),
+def _exported(declaration):
+    cells = [
+        declaration.account.external_id,
+        declaration.account.name,
+        declaration.layer,
+        declaration.segment,
+        declaration.get_status_display(),
     ]
-    return [*map(str, said), history.who(one, "decided_by"), _minute(one.decided_at)]
+    cells += [
+        declaration.from_date,
+        declaration.reason,
+        declaration.evidence,
+        history.who(declaration, "proposed_by"),
+        _minute(declaration.proposed_at),
+    ]
+    return [*map(str, cells), history.who(declaration, "decided_by"), _minute(declaration.decided_at)]
 
 
 def _minute(moment):
@@ -391,8 +400,8 @@ def _with_totals(rows):
     action = ("segment_id", "proposed_by", "proposed_at")
     whole = Declaration.objects.proposed().filter(proposed_at__in=[row["proposed_at"] for row in rows])
     totals = {
-        tuple(one[name] for name in action): one["total"]
-        for one in whole.order_by().values(*action).annotate(total=Count("pk"))
+        tuple(row[name] for name in action): row["total"]
+        for row in whole.order_by().values(*action).annotate(total=Count("pk"))
     }
     for shown in rows:
         shown["all"] = totals.get(tuple(shown[name] for name in action), shown["accounts"])
@@ -406,24 +415,24 @@ def _account_page(account):
 def _tell(request, outcome, what, done):
     """What came of an action for many, with the reasons why some were left."""
     if outcome.done:
-        said = f"{what} {plural(len(outcome.done), 'account,accounts')}."
+        text = f"{what} {plural(len(outcome.done), 'account,accounts')}."
         if done != "proposed":
-            said = f"{what} is {done} for {plural(len(outcome.done), 'account,accounts')}."
-        messages.success(request, _applied(request.user, said) if done == "confirmed" else said)
+            text = f"{what} is {done} for {plural(len(outcome.done), 'account,accounts')}."
+        messages.success(request, _applied(request.user, text) if done == "confirmed" else text)
     for sentence, number in outcome.left.most_common(5):
         messages.warning(request, f"{plural(number, 'account is,accounts are')} left as before: {sentence}")
-    if rest := sum(outcome.left.values()) - sum(number for _, number in outcome.left.most_common(5)):
+    if unnamed := sum(outcome.left.values()) - sum(number for _, number in outcome.left.most_common(5)):
         messages.warning(
-            request, f"{plural(rest, 'more account,more accounts')} left as before, for like reasons."
+            request, f"{plural(unnamed, 'more account,more accounts')} left as before, for like reasons."
         )
 
 
-def _applied(user, said):
+def _applied(user, text):
     if not user.has_perm("segmentation.recompute_layer"):
-        return f"{said} The next recalculation applies it."
+        return f"{text} The next recalculation applies it."
     link = reverse("admin:segmentation_run_start")
     return format_html(
         '{} Segments follow with the next recalculation. <a href="{}" style="text-decoration:underline">Recalculate now</a>',
-        said,
+        text,
         link,
     )

@@ -26,7 +26,7 @@ class Ribbon:
 
     outline: str
     kind: str  # stay, move
-    said: str
+    in_words: str
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Picture:
     ribbons: list
 
     @property
-    def said(self):
+    def in_words(self):
         """The picture in words."""
-        return ". ".join(ribbon.said for ribbon in self.ribbons)
+        return ". ".join(ribbon.in_words for ribbon in self.ribbons)
 
 
 def draw(cells, segments):
@@ -52,7 +52,7 @@ def draw(cells, segments):
     if not total:
         return None
     sides = [_sums(cells, 0), _sums(cells, 1)]
-    there = [one for one in segments if any(side.get(one) for side in sides)]
+    there = [segment for segment in segments if any(side.get(segment) for side in sides)]
     left, right = (dict(_bars(there, segments, side, total)) for side in sides)
     ribbons = list(_ribbons(cells, there, left, right, HEIGHT / total))
     height = max(bar.top + max(bar.height, LABEL) for bar in [*left.values(), *right.values()])
@@ -70,33 +70,33 @@ def _sums(cells, side):
 
 def _bars(there, segments, sums, total):
     top = 0.0
-    for one in there:
-        accounts = sums.get(one, 0)
+    for segment in there:
+        accounts = sums.get(segment, 0)
         height = max(HEIGHT * accounts / total, 3 if accounts else 1)
-        yield one, Bar(segments[one], accounts, round(top, 1), round(height, 1))
+        yield segment, Bar(segments[segment], accounts, round(top, 1), round(height, 1))
         top += max(height, LABEL) + GAP
 
 
 def _ribbons(cells, there, left, right, scale):
-    out = {one: left[one].top for one in there}
-    into = {one: right[one].top for one in there}
+    out = {segment: left[segment].top for segment in there}
+    into = {segment: right[segment].top for segment in there}
     for source in there:
         for target in there:
             accounts = cells.get((source, target), 0)
             if accounts:
                 thick = max(accounts * scale, 1)
-                said = _said(left[source].name, right[target].name, accounts, stays=source == target)
+                in_words = _in_words(left[source].name, right[target].name, accounts, stays=source == target)
                 kind = "stay" if source == target else "move"
-                yield Ribbon(_outline(out[source], into[target], thick), kind, said)
+                yield Ribbon(_outline(out[source], into[target], thick), kind, in_words)
                 out[source] += accounts * scale
                 into[target] += accounts * scale
 
 
 def _outline(start, end, thick):
-    a, b, c, d = (f"{one:.1f}" for one in (start, end, end + thick, start + thick))
+    a, b, c, d = (f"{number:.1f}" for number in (start, end, end + thick, start + thick))
     return f"M0,{a} C50,{a} 50,{b} 100,{b} L100,{c} C50,{c} 50,{d} 0,{d} Z"
 
 
-def _said(source, target, accounts, *, stays):
+def _in_words(source, target, accounts, *, stays):
     many = f"{accounts:,}"
     return f"{source}, unchanged: {many}" if stays else f"{source} to {target}: {many}"

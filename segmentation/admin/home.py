@@ -51,8 +51,8 @@ def completeness_view(request):
     rows = _completeness(shares)
     share = sum(row["share"] for row in rows) / len(rows) if rows else None
     verdict = portfolio.completeness_verdict(share)
-    found = {"rows": rows, "share": share, "verdict": verdict, "counted_at": counted_at}
-    return render(request, "segmentation/coverage/completeness.html", found)
+    context = {"rows": rows, "share": share, "verdict": verdict, "counted_at": counted_at}
+    return render(request, "segmentation/coverage/completeness.html", context)
 
 
 def _last_act(request):
@@ -62,7 +62,9 @@ def _last_act(request):
 
 def _tiles(numbers):
     coverage = figures.share(numbers["segmented"], numbers["accounts"])
-    largest = max([one["share"] for one in numbers["segments"] if one["share"] is not None], default=None)
+    largest = max(
+        [segment["share"] for segment in numbers["segments"] if segment["share"] is not None], default=None
+    )
     return {
         "coverage": (coverage, portfolio.coverage_verdict(coverage)),
         "concentration": (largest, portfolio.concentration_verdict(largest)),
@@ -117,16 +119,16 @@ def _set_up(user, numbers, run):
 def _next_step(numbers):
     """(sentence, button, address) of what the figures ask for, or None."""
     if numbers["differs"]:
-        said = "account is" if numbers["differs"] == 1 else "accounts are"
+        subject = "account is" if numbers["differs"] == 1 else "accounts are"
         return (
-            f"{numbers['differs']:,} {said} served in another segment than the rules say.",
+            f"{numbers['differs']:,} {subject} served in another segment than the rules say.",
             "Look at them",
             f"{reverse(_ACCOUNTS)}?state=differs",
         )
     if numbers["needs_data"]:
-        said = "account needs" if numbers["needs_data"] == 1 else "accounts need"
+        subject = "account needs" if numbers["needs_data"] == 1 else "accounts need"
         return (
-            f"{numbers['needs_data']:,} {said} data.",
+            f"{numbers['needs_data']:,} {subject} data.",
             "Look at them",
             f"{reverse(_ACCOUNTS)}?state=needs-data",
         )

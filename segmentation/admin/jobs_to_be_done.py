@@ -23,8 +23,8 @@ class InterviewInline(Suggested, StackedInline):
     verbose_name = "interview"
 
     def formfield_for_dbfield(self, field, request, **options):
-        found = super().formfield_for_dbfield(field, request, **options)
-        return _rows(found, field.name)
+        form_field = super().formfield_for_dbfield(field, request, **options)
+        return _rows(form_field, field.name)
 
 
 @admin.register(JobToBeDone)
@@ -44,14 +44,16 @@ class JobToBeDoneAdmin(GovernedAdmin):
 
     def formfield_for_foreignkey(self, field, request, **options):
         if field.name == "segment":
-            offered = [one.pk for found in declarations.choices(drafts=True).values() for one in found]
+            offered = [
+                segment.pk for segments in declarations.choices(drafts=True).values() for segment in segments
+            ]
             options["queryset"] = Segment.objects.filter(pk__in=offered, job=None).select_related("layer")
             options["form_class"] = _SegmentChoice
         return super().formfield_for_foreignkey(field, request, **options)
 
     def formfield_for_dbfield(self, field, request, **options):
-        found = super().formfield_for_dbfield(field, request, **options)
-        return _rows(found, field.name)
+        form_field = super().formfield_for_dbfield(field, request, **options)
+        return _rows(form_field, field.name)
 
     def changelist_view(self, request, extra_context=None):
         extra = {"verdicts": _verdicts(), "unused_after": jobs_to_be_done.UNUSED_AFTER}
@@ -94,7 +96,7 @@ def _rows(field, name):
 
 def _verdicts():
     """[(segmentation, its verdicts)] for those with jobs_to_be_done."""
-    found = {}
-    for one in jobs_to_be_done.listed():
-        found.setdefault(one.segment.layer, []).append(one)
-    return [(layer, jobs_to_be_done.verdicts(of_layer)) for layer, of_layer in found.items()]
+    by_layer = {}
+    for job in jobs_to_be_done.listed():
+        by_layer.setdefault(job.segment.layer, []).append(job)
+    return [(layer, jobs_to_be_done.verdicts(of_layer)) for layer, of_layer in by_layer.items()]

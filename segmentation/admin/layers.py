@@ -109,8 +109,11 @@ class LayerAdmin(ReasonedAdmin):
         paths = nesting.paths()
         segments = layer.segments.order_by("position", "key")
         rows = [
-            (reverse("admin:segmentation_segment_change", args=[one.pk]), paths.get(one.pk, one.name))
-            for one in segments
+            (
+                reverse("admin:segmentation_segment_change", args=[segment.pk]),
+                paths.get(segment.pk, segment.name),
+            )
+            for segment in segments
         ]
         listed = format_html_join("", '<div><a class="dm-link" href="{}">{}</a></div>', rows)
         add = f"{reverse('admin:segmentation_segment_add')}?layer={layer.pk}"
@@ -123,19 +126,19 @@ class LayerAdmin(ReasonedAdmin):
     @admin.display(description="Rules")
     def rules(self, layer):
         """The active version and the open one, each a click away."""
-        known = {one.status: one for one in layer.definitions.all()}
-        active, waiting, draft = (known.get(one) for one in ("active", "in_review", "draft"))
+        by_status = {definition.status: definition for definition in layer.definitions.all()}
+        active, waiting, draft = (by_status.get(status) for status in ("active", "in_review", "draft"))
         if not (active or waiting or draft):
             start = reverse("admin:segmentation_definition_changelist")
             return format_html('<a class="dm-link" href="{}">none yet</a>', start)
         parts = [
-            (reverse("admin:segmentation_definition_change", args=[one.pk]), said)
-            for one, said in (
+            (reverse("admin:segmentation_definition_change", args=[definition.pk]), words)
+            for definition, words in (
                 (active, f"version {active.version}" if active else ""),
                 (waiting, "one is in review"),
                 (draft, "a draft is open"),
             )
-            if one
+            if definition
         ]
         links = format_html_join(", ", '<a class="dm-link" href="{}">{}</a>', parts)
         # One element: on a phone a cell is a row of what it holds, with gaps between.
@@ -143,8 +146,8 @@ class LayerAdmin(ReasonedAdmin):
 
 
 def _ask_for_another(layer, text):
-    ask = reverse("admin:governance_approvalpolicy_layer", args=[layer.pk])
-    return format_html('<a class="dm-link" href="{}">{}</a>', ask, text)
+    address = reverse("admin:governance_approvalpolicy_layer", args=[layer.pk])
+    return format_html('<a class="dm-link" href="{}">{}</a>', address, text)
 
 
 def _in_force(layer):
@@ -158,10 +161,12 @@ def _next(siblings):
 
 def _choices(layer):
     """The fields of a treatment, each with the other active segmentations that decide it."""
-    others = [one for one in coverage.deciding_layers() if one != layer]
-    said = {name: ", ".join(one.name for one in others if name in one.decides) for name in treatments.FIELDS}
+    others = [other for other in coverage.deciding_layers() if other != layer]
+    deciders = {
+        name: ", ".join(other.name for other in others if name in other.decides) for name in treatments.FIELDS
+    }
     return [
-        (name, f"{label} (decided by {said[name]})" if said[name] else label)
+        (name, f"{label} (decided by {deciders[name]})" if deciders[name] else label)
         for name, label in treatments.CHOICES
     ]
 
@@ -294,11 +299,13 @@ class TreatmentAdmin(ReasonedAdmin):
 
     def get_fieldsets(self, request, obj=None):
         parts = [(None, {"fields": ["name", "key"], "description": _counting(obj)})]
-        parts += [(group, {"fields": [one.name for one in fields]}) for group, fields in treatments.grouped()]
+        parts += [
+            (group, {"fields": [field.name for field in fields]}) for group, fields in treatments.grouped()
+        ]
         return [*parts, ("For the team", {"fields": ["notes"]})]
 
     def get_form(self, request, obj=None, change=False, **options):
-        helps = {one.name: one.help for one in treatments.FIELDS.values()} | {"key": KEY_HELP}
+        helps = {field.name: field.help for field in treatments.FIELDS.values()} | {"key": KEY_HELP}
         return super().get_form(request, obj, change, help_texts=helps, **options)
 
     def formfield_for_dbfield(self, db_field, request, **options):
@@ -309,25 +316,25 @@ class TreatmentAdmin(ReasonedAdmin):
 
     @admin.display(description="Says")
     def says(self, treatment):
-        said = [
-            one.label
-            for name, one in treatments.FIELDS.items()
-            if one.shown(getattr(treatment, f"{name}_id" if one.primary else name))
+        labels = [
+            field.label
+            for name, field in treatments.FIELDS.items()
+            if field.shown(getattr(treatment, f"{name}_id" if field.primary else name))
         ]
-        return ", ".join(said) or "–"
+        return ", ".join(labels) or "–"
 
     @admin.display(description="Segments served so")
     def used_by(self, treatment):
-        return " · ".join(f"{one.name} ({one.layer})" for one in treatment.segments.all()) or "–"
+        return " · ".join(f"{segment.name} ({segment.layer})" for segment in treatment.segments.all()) or "–"
 
 
 def _counting(treatment):
     """Which of the fields count, in a sentence."""
-    layers = {one.layer for one in treatment.segments.select_related("layer")} if treatment else set()
-    said = [
+    layers = {segment.layer for segment in treatment.segments.select_related("layer")} if treatment else set()
+    parts = [
         f"{layer}: {', '.join(treatments.FIELDS[name].column for name in layer.decides) or 'nothing yet'}"
         for layer in sorted(layers, key=coverage.order)
     ]
-    if not said:
+    if not parts:
         return "Of what is said here counts what the segmentation of its segments decides."
-    return f"Of what is said here counts what the segmentation decides. {'; '.join(said)}."
+    return f"Of what is said here counts what the segmentation decides. {'; '.join(parts)}."

@@ -32,18 +32,18 @@ EXPORTED += ["What is missing", "Then"]
 
 def provisional_view(request):
     """The list; the same number of queries for any number of accounts."""
-    asked = _Asked(request)
+    filters = _Filters(request)
     today = timezone.localdate()
-    rows = asked.rows()
+    rows = filters.rows()
     pages = Paginator(rows, PER_PAGE).get_page(request.GET.get("p"))
     soon = rows.filter(provisional_until__lte=today + timezone.timedelta(days=SOON)).count()
     return page(
         request,
         "segmentation/provisional/provisional.html",
         title="Provisional accounts",
-        asked=asked,
+        asked=filters,
         rows=pages,
-        told=provisional.told(pages, today),
+        told=provisional.of_rows(pages, today),
         today=today,
         soon=soon,
         within=SOON,
@@ -54,14 +54,14 @@ def export_view(request):
     """All pages of what is shown, as CSV; each row tells the filter and the date."""
     if not request.user.has_perm("accounts.export_accounts"):
         raise PermissionDenied
-    asked, today = _Asked(request), timezone.localdate()
-    rows = (_exported(one) for one in _all(asked.rows(), today))
-    return downloads.csv_list("provisional-accounts", EXPORTED, rows, said=asked.said)
+    filters, today = _Filters(request), timezone.localdate()
+    rows = (_exported(entry) for entry in _all(filters.rows(), today))
+    return downloads.csv_list("provisional-accounts", EXPORTED, rows, filters=filters.in_words)
 
 
 def _all(rows, today):
     portions = _portions(rows.iterator(chunk_size=downloads.ROWS), downloads.ROWS)
-    return (told for portion in portions for told in provisional.told(portion, today))
+    return (entry for portion in portions for entry in provisional.of_rows(portion, today))
 
 
 def _portions(rows, size):
@@ -70,14 +70,14 @@ def _portions(rows, size):
         yield portion
 
 
-def _exported(one):
-    row, account = one.assignment, one.assignment.account
-    known = [account.external_id, account.name, account.csm or "", row.layer, row.effective or ""]
-    known += [row.effective_since or "", one.started or "", one.due]
-    return [*map(str, known), one.days_left, one.missing, one.then]
+def _exported(entry):
+    row, account = entry.assignment, entry.assignment.account
+    cells = [account.external_id, account.name, account.csm or "", row.layer, row.effective or ""]
+    cells += [row.effective_since or "", entry.started or "", entry.due]
+    return [*map(str, cells), entry.days_left, entry.missing, entry.then]
 
 
-class _Asked:
+class _Filters:
     """What the address asks for: a segmentation, a CSM (an id, `none` or `me`), a name."""
 
     def __init__(self, request):
@@ -85,7 +85,7 @@ class _Asked:
             raise PermissionDenied
         here = Layer.objects.filter(assignments__provisional=True).distinct()
         self.layers = list(here.order_by("position", "key"))
-        self.layer = next((one for one in self.layers if one.key == request.GET.get("layer")), None)
+        self.layer = next((layer for layer in self.layers if layer.key == request.GET.get("layer")), None)
         some = Q(accounts__assignments__provisional=True)
         csms = Csm.objects.annotate(some=Count("accounts", filter=some)).filter(some__gt=0)
         self.csms = list(csms.order_by("name", "email")[:500])
@@ -111,7 +111,7 @@ class _Asked:
         return rows
 
     @property
-    def said(self):
+    def in_words(self):
         """The filter in words, for the export."""
         parts = {"segmentation": self.layer and self.layer.key, "csm": self.csm, "search": self.q}
         return " & ".join(f"{name}={value}" for name, value in parts.items() if value) or "everything"

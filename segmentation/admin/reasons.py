@@ -43,12 +43,12 @@ class ReasonedAdmin(GovernedAdmin):
     form = ReasonedForm
 
     def get_fieldsets(self, request, obj=None):
-        found = [
+        fieldsets = [
             (name, options | {"fields": [field for field in options["fields"] if field != "why"]})
             for name, options in super().get_fieldsets(request, obj)
         ]
         asks = obj is not None and self.has_change_permission(request, obj) and in_use(obj)
-        return [*found, (None, {"fields": ["why"]})] if asks else found
+        return [*fieldsets, (None, {"fields": ["why"]})] if asks else fieldsets
 
     def save_model(self, request, obj, form, change):
         why = form.cleaned_data.get("why", "").strip()

@@ -62,8 +62,8 @@ class DefinitionAdmin(GovernedAdmin):
             raise PermissionDenied
         layers = Layer.objects.order_by("-primary", "position", "key")
         versions_of = {}
-        for one in Definition.objects.defer("document").order_by("-version"):
-            versions_of.setdefault(one.layer_id, []).append(one)
+        for definition in Definition.objects.defer("document").order_by("-version"):
+            versions_of.setdefault(definition.layer_id, []).append(definition)
         return page(
             request,
             "segmentation/rules/list.html",
@@ -93,78 +93,80 @@ class DefinitionAdmin(GovernedAdmin):
         """The scoring table. A POST saves the draft; what was typed is shown again if it cannot be saved."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        one = self._get(unquote(object_id))
-        seen, document, refusal = one.hash, one.document, ""
+        definition = self._get(unquote(object_id))
+        seen, document, refusal = definition.hash, definition.document, ""
         if request.method == "POST":
             self._may_change(request)
             document, seen = read(request.POST), request.POST.get("seen", "")
             try:
                 if wrong := row_problems(request.POST, document):
                     raise Refused("condition_unfinished", problem=wrong[0]["message"])
-                versions.save_draft(one, document, by=request.user, seen=seen)
+                versions.save_draft(definition, document, by=request.user, seen=seen)
             except Refused as error:
                 refusal = str(error)
             else:
                 if "send" in request.POST:
-                    return HttpResponseRedirect(reverse(SEND, args=[one.pk]))
+                    return HttpResponseRedirect(reverse(SEND, args=[definition.pk]))
                 messages.success(request, "The draft is saved.")
-                return HttpResponseRedirect(reverse(PAGE, args=[one.pk]))
-        return self._table(request, one, document, seen, refusal)
+                return HttpResponseRedirect(reverse(PAGE, args=[definition.pk]))
+        return self._table(request, definition, document, seen, refusal)
 
-    def _table(self, request, one, document, seen, refusal):
-        draft = one.status == Definition.Status.DRAFT
-        segments = list(one.layer.segments.order_by("position", "key"))
+    def _table(self, request, definition, document, seen, refusal):
+        draft = definition.status == Definition.Status.DRAFT
+        segments = list(definition.layer.segments.order_by("position", "key"))
         typed = request.POST if request.method == "POST" else None
-        offered = fields(document, one.layer, _others(one.layer)) if draft else []
+        offered = fields(document, definition.layer, _others(definition.layer)) if draft else []
         return page(
             request,
             "segmentation/rules/scoring.html",
-            title=str(one),
+            title=str(definition),
             model_admin=self,
-            original=one,
-            definition=one,
+            original=definition,
+            definition=definition,
             table=rows(document, typed),
             rows={"fields": offered, "operators": operators()},
-            told_rules=[] if draft else terms.rules(document, names=versions.labels(one.layer)),
+            told_rules=[] if draft else terms.rules(document, names=versions.labels(definition.layer)),
             numbers=[field for field in offered if field["kind"] == "number"],
             seen=seen,
             refusal=refusal,
             editable=draft and self.has_change_permission(request),
-            may_send=any(step.verb == "submit" for step in versions.steps(one, by=request.user)),
-            sign_off=gates.ask("rules_page", one, user=request.user),
-            others=one.layer.definitions.exclude(pk=one.pk).exists(),
+            may_send=any(step.verb == "submit" for step in versions.steps(definition, by=request.user)),
+            sign_off=gates.consult("rules_page", definition, user=request.user),
+            others=definition.layer.definitions.exclude(pk=definition.pk).exists(),
             may_change=self.has_change_permission(request),
             segments=segments,
             facts=sorted(FACTS.values(), key=lambda fact: (fact.family, fact.label)),
             problems=_all_problems(typed, document, segments) if draft else [],
-            yaml=document_text.to_yaml(one.document) if one.document and not draft else "",
+            yaml=document_text.to_yaml(definition.document) if definition.document and not draft else "",
             status=409 if refusal else 200,
         )
 
     def check_view(self, request, pk):
         """What is wrong with what is typed now, and its conditions as text and as rows; nothing is saved."""
         self._may_change(request)
-        one, document = self._get(pk), read(request.POST)
-        segments = list(one.layer.segments.all())
+        definition, document = self._get(pk), read(request.POST)
+        segments = list(definition.layer.segments.all())
         return JsonResponse({
             "problems": _all_problems(request.POST, document, segments),
             "rules": [{"when": rule.get("when", ""), "rows": rule["rows"]} for rule in rows(document)["rules"]],
-            "fields": fields(document, one.layer, _others(one.layer)),
+            "fields": fields(document, definition.layer, _others(definition.layer)),
         })  # fmt: skip
 
     def counts_view(self, request, pk):
         """How many accounts each rule of what is typed now is about; nothing is saved."""
         self._may_change(request)
-        one, at = self._get(pk), timezone.localdate()
+        definition, at = self._get(pk), timezone.localdate()
         try:
             document = read(request.POST)
-            found = rule_counts.count(document, one.layer, at=at)
+            tally = rule_counts.count(document, definition.layer, at=at)
         except DatabaseError:
             return JsonResponse({"said": "The accounts could not be counted.", "rules": []})
-        if found is None:
+        if tally is None:
             return JsonResponse({"said": "Accounts are counted once the rules are complete.", "rules": []})
-        pairs = zip(document["rules"], found.rules, strict=True)
-        return JsonResponse({"said": _counted(found, at), "rules": [_said(found, *pair) for pair in pairs]})
+        pairs = zip(document["rules"], tally.rules, strict=True)
+        return JsonResponse(
+            {"said": _counted(tally, at), "rules": [_beside_rule(tally, *pair) for pair in pairs]}
+        )
 
     def compare_view(self, request):
         """What is different between two versions of a segmentation: sentences first, rows second."""
@@ -194,8 +196,11 @@ class DefinitionAdmin(GovernedAdmin):
         """The version as a file."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        one = self._get(pk)
-        return downloads.yaml(f"{one.layer.key}-{one.version}.yaml", files.write(one.layer.key, one.document))
+        definition = self._get(pk)
+        return downloads.yaml(
+            f"{definition.layer.key}-{definition.version}.yaml",
+            files.write(definition.layer.key, definition.document),
+        )
 
     def _may_change(self, request):
         if not self.has_change_permission(request):
@@ -265,13 +270,13 @@ class ImportForm(VerbForm):
 
     def layer(self):
         key = self.cleaned_data["file"].key
-        found = Layer.objects.filter(key=key).first()
-        if found is None:
+        layer = Layer.objects.filter(key=key).first()
+        if layer is None:
             keys = list(Layer.objects.values_list("key", flat=True))
             near = get_close_matches(key, keys, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
             raise Refused("file_of_unknown_layer", key=key, hint=hint, layers=", ".join(keys) or "none")
-        return found
+        return layer
 
 
 class ImportPage(VerbPage):
@@ -289,20 +294,20 @@ def _compared(old, new):
     return comparison.compare(old.document, new.document, names=versions.labels(new.layer))
 
 
-def _before(one):
+def _before(definition):
     """What a version is compared with when nobody says: the active one, else the one before, else itself."""
-    others = one.layer.definitions.exclude(pk=one.pk)
+    others = definition.layer.definitions.exclude(pk=definition.pk)
     active = others.filter(status=Definition.Status.ACTIVE).first()
-    return active or others.filter(version__lt=one.version).first() or one
+    return active or others.filter(version__lt=definition.version).first() or definition
 
 
-def _layer(layer, found):
+def _layer(layer, versions):
     return {
         "layer": layer,
-        "active": next((one for one in found if one.status == "active"), None),
-        "open": next((one for one in found if one.status in ("draft", "in_review")), None),
-        "past": [one for one in found if one.status in ("retired", "rejected")][:10],
-        "all": found,
+        "active": next((version for version in versions if version.status == "active"), None),
+        "open": next((version for version in versions if version.status in ("draft", "in_review")), None),
+        "past": [version for version in versions if version.status in ("retired", "rejected")][:10],
+        "all": versions,
     }
 
 
@@ -312,53 +317,53 @@ def _others(layer):
     return others.prefetch_related("segments").order_by("position", "key")
 
 
-def _counted(found, at):
+def _counted(tally, at):
     """What the counts are of, in a sentence."""
-    if not found.total:
+    if not tally.total:
         return "There are no accounts to count."
-    of = f"Counted on {wording.plural(found.total, 'account,accounts')}"
-    if found.sampled:
-        of = f"Estimated from a sample of {found.counted:,} of {found.total:,} accounts"
-    said = f"{of} as of {wording.day(at)}."
-    if found.rest:
-        said += f" No rule applies to {_amount(found, found.rest)}."
-    return said + (
-        f" Without enough data for any rule: {_amount(found, found.needs)}." if found.needs else ""
+    of = f"Counted on {wording.plural(tally.total, 'account,accounts')}"
+    if tally.sampled:
+        of = f"Estimated from a sample of {tally.counted:,} of {tally.total:,} accounts"
+    sentence = f"{of} as of {wording.day(at)}."
+    if tally.rest:
+        sentence += f" No rule applies to {_amount(tally, tally.rest)}."
+    return sentence + (
+        f" Without enough data for any rule: {_amount(tally, tally.needs)}." if tally.needs else ""
     )
 
 
-def _said(found, rule, counts):
+def _beside_rule(tally, rule, counts):
     """What is said beside a rule, or "" where it is not complete."""
-    if counts is None or not found.total:
+    if counts is None or not tally.total:
         return ""
     matches, decides = counts
     if not {"when", "from", "top"} & set(rule):
-        return f"Takes the rest: {_amount(found, decides)}"
-    said = f"Matches {_amount(found, matches)}"
+        return f"Takes the rest: {_amount(tally, decides)}"
+    matching = f"Matches {_amount(tally, matches)}"
     if matches == decides:
-        return said
-    return f"{said}, decides {_number(found, decides)}: the rules before it take the others"
+        return matching
+    return f"{matching}, decides {_number(tally, decides)}: the rules before it take the others"
 
 
-def _amount(found, count):
-    return f"{_number(found, count)} {wording.plural(count, found.unit).split(' ', 1)[1]}"
+def _amount(tally, count):
+    return f"{_number(tally, count)} {wording.plural(count, tally.unit).split(' ', 1)[1]}"
 
 
-def _number(found, count):
-    if not found.sampled:
+def _number(tally, count):
+    if not tally.sampled:
         return f"{count:,}"
-    about = round(count * found.total / found.counted) if found.counted else 0
+    about = round(count * tally.total / tally.counted) if tally.counted else 0
     return f"about {about:,}"
 
 
 def _all_problems(typed, document, segments):
     """Those of rows in place of what their unfinished text would give."""
     wrong = row_problems(typed, document) if typed else []
-    unfinished = {f"{one['path'].split('.rows')[0]}.when" for one in wrong}
-    return [one for one in _problems(document, segments) if one["path"] not in unfinished] + wrong
+    unfinished = {f"{problem['path'].split('.rows')[0]}.when" for problem in wrong}
+    return [problem for problem in _problems(document, segments) if problem["path"] not in unfinished] + wrong
 
 
 def _problems(document, segments):
-    keys = {one.key for one in segments}
-    found = definitions.problems(document, types=TYPES, segments=keys)
-    return [{"path": one.path, "message": one.message} for one in found]
+    keys = {segment.key for segment in segments}
+    problems = definitions.problems(document, types=TYPES, segments=keys)
+    return [{"path": problem.path, "message": problem.message} for problem in problems]

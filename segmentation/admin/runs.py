@@ -72,7 +72,7 @@ class RunAdmin(PlainAdmin):
 
     @admin.display(description="Segment changes")
     def what(self, run):
-        return wording.count(sum(one.counts.get("moved", 0) for one in run.layers.all()))
+        return wording.count(sum(run_layer.counts.get("moved", 0) for run_layer in run.layers.all()))
 
     @admin.display(description="Accounts", ordering="accounts")
     def accounts_shown(self, run):
@@ -96,7 +96,8 @@ class RunAdmin(PlainAdmin):
             run=run,
             took=duration(run),
             layers=[
-                _layer(one) for one in run.layers.select_related("layer", "definition").order_by("layer")
+                _layer(run_layer)
+                for run_layer in run.layers.select_related("layer", "definition").order_by("layer")
             ],
             progress=recalculation.progress(run),
             steps=_steps(request, run) if run.status == Run.Status.FINISHED else [],
@@ -170,9 +171,9 @@ def duration(run):
 
 def _steps(request, run):
     """[{text, help, url, button}] of what to do now, counted now: what other apps say, accounts that need data, else the list."""
-    found = [step for part in settings.RUN_PAGE_PARTS for step in import_string(part)(request, run)]
+    steps = [step for part in settings.RUN_PAGE_PARTS for step in import_string(part)(request, run)]
     if not request.user.has_perm("accounts.view_account"):
-        return found
+        return steps
     accounts = reverse(ACCOUNTS)
     layer = run.layers.filter(layer__primary=True).select_related("layer").first()
     lacking = Assignment.objects.needs_data().filter(layer=layer.layer, product=None).count() if layer else 0
@@ -180,19 +181,19 @@ def _steps(request, run):
         text = f"{wording.plural(lacking, 'account needs,accounts need')} data on {layer.layer}"
         help_text = "The rules cannot decide; the account's page says what is missing."
         url = f"{accounts}?state=needs-data"
-        found.append({"text": text, "help": help_text, "url": url, "button": "Look at them"})
+        steps.append({"text": text, "help": help_text, "url": url, "button": "Look at them"})
     nothing = "Nothing of this waits for anybody: look at the accounts and their segments"
-    return found or [{"text": nothing, "help": "", "url": accounts, "button": "Accounts"}]
+    return steps or [{"text": nothing, "help": "", "url": accounts, "button": "Accounts"}]
 
 
-def _layer(one):
+def _layer(run_layer):
     """A segmentation of a run: the rules it used, its numbers, its segments and its warnings."""
-    counts, per_segment = one.counts, one.counts.get("segments", {})
-    segments = one.layer.segments.order_by("position", "key")
+    counts, per_segment = run_layer.counts, run_layer.counts.get("segments", {})
+    segments = run_layer.layer.segments.order_by("position", "key")
     return {
-        "layer": one.layer,
-        "definition": one.definition,
-        "warnings": one.warnings,
+        "layer": run_layer.layer,
+        "definition": run_layer.definition,
+        "warnings": run_layer.warnings,
         "counts": counts,
         "moves": [(Move.Why(why).label, number) for why, number in counts.get("moves", {}).items() if number],
         "segments": [(segment.name, per_segment.get(segment.key, 0)) for segment in segments],

@@ -38,16 +38,18 @@ def read(post):
         document["includes"] = [name.strip() for name in post["includes"].split(",") if name.strip()]
     rules = _list(tree.get("rules"))
     document["rules"] = [_rule(rule) for rule in rules]
-    known = names(document) if any(rule.get("rows") for rule in rules) else {}
+    types = names(document) if any(rule.get("rows") for rule in rules) else {}
     for rule, typed in zip(document["rules"], rules, strict=True):
         if typed.get("rows"):
-            _put_rows(rule, typed["rows"], known)
+            _put_rows(rule, typed["rows"], types)
     return document
 
 
 def _rule(typed):
     rule = _present(typed, ("key", "segment", "when"))
-    if isinstance(typed.get("from"), dict) and (sources := [one for one in typed["from"].values() if one]):
+    if isinstance(typed.get("from"), dict) and (
+        sources := [source for source in typed["from"].values() if source]
+    ):
         rule["from"] = sources
     top = typed.get("top")
     if isinstance(top, dict) and (top.get("count") or top.get("by")):
@@ -55,9 +57,9 @@ def _rule(typed):
     return rule
 
 
-def _put_rows(rule, text, known):
+def _put_rows(rule, text, types):
     try:
-        rule["when"] = to_text(read_rows(text), known)
+        rule["when"] = to_text(read_rows(text), types)
     except RowErrors:
         rule["when"] = UNFINISHED
     if not rule["when"]:
@@ -66,17 +68,17 @@ def _put_rows(rule, text, known):
 
 def row_problems(post, document):
     """What is wrong with rows: [{"path": "rules.0.rows.1", "message": sentence}]; with them, nothing can be saved."""
-    found, known = [], names(document)
+    problems, types = [], names(document)
     for index, typed in enumerate(_typed_rules(post)):
         if typed.get("rows"):
             try:
-                to_text(read_rows(typed["rows"]), known)
+                to_text(read_rows(typed["rows"]), types)
             except RowErrors as errors:
-                found += [
+                problems += [
                     {"path": f"rules.{index}.rows{f'.{path}' if path else ''}", "message": message}
                     for path, message in errors.problems
                 ]
-    return found
+    return problems
 
 
 def _typed_rules(post):
@@ -95,10 +97,10 @@ def names(document):
         for group in sketch.groups.values()
         if group.typed
     }
-    known = definitions.names(TYPES, dimensions)
+    types = definitions.names(TYPES, dimensions)
     if sketch.weights or len(dimensions) == 1:
-        known["composite"] = "score"
-    return known
+        types["composite"] = "score"
+    return types
 
 
 def fields(document, layer, others):
@@ -107,38 +109,38 @@ def fields(document, layer, others):
         Sketch.of(document), terms.Names(facts={name: fact.label for name, fact in FACTS.items()})
     )
     own = _choices(layer)
-    found = []
+    offered = []
     for name, type in names(document).items():
         family, _, part = name.partition(".")
         fact = FACTS.get(name)
-        found.append({
+        offered.append({
             "name": name, "kind": kind_of(type),
             "label": fact.label if fact else terms.STATE.get(name) or f"{KINDS[family]}: {_part(family, part, words)}",
             "family": fact.family.capitalize() if fact else KINDS["state" if name in STATE else "score"],
             "unit": fact.unit if fact else "",
             "choices": own if name in ("previous", "declared") else [],
         })  # fmt: skip
-    for one in others:
-        key = one.key.replace("-", "_")
+    for other in others:
+        key = other.key.replace("-", "_")
         shared = {"family": KINDS["other"], "unit": ""}
-        found.append(
+        offered.append(
             {
                 "name": f"label.{key}",
                 "kind": "text",
-                "label": f"{one.name}: segment",
-                "choices": _choices(one),
+                "label": f"{other.name}: segment",
+                "choices": _choices(other),
             }
             | shared
         )
-        found.append(
-            {"name": f"composite.{key}", "kind": "number", "label": f"{one.name}: score", "choices": []}
+        offered.append(
+            {"name": f"composite.{key}", "kind": "number", "label": f"{other.name}: score", "choices": []}
             | shared
         )
-    return found
+    return offered
 
 
 def _choices(layer):
-    return [[one.key, str(one)] for one in layer.segments.all()]
+    return [[segment.key, str(segment)] for segment in layer.segments.all()]
 
 
 def _part(family, key, words):
@@ -148,7 +150,7 @@ def _part(family, key, words):
 
 def operators():
     """The operators of each kind, as the page offers them: {kind: [[code, words]]}."""
-    return {kind: [list(one) for one in found] for kind, found in OPERATORS.items()}
+    return {kind: [list(choice) for choice in choices] for kind, choices in OPERATORS.items()}
 
 
 def _put(tree, path, value):
@@ -170,22 +172,22 @@ def _present(values, names):
 
 
 def _group(group):
-    found = _present(group, ("key", "name"))
-    found["scale"] = "points" if group.get("scale") == "points" else "mean"
+    dimension = _present(group, ("key", "name"))
+    dimension["scale"] = "points" if group.get("scale") == "points" else "mean"
     maturity = _present(group.get("maturity") or {}, MATURITY)
     if maturity.get("after_days") or maturity.get("needs_data_after_days"):
-        found["maturity"] = maturity
-    found["criteria"] = [_criterion(one) for one in _list(group.get("criteria"))]
-    return found
+        dimension["maturity"] = maturity
+    dimension["criteria"] = [_criterion(measure) for measure in _list(group.get("criteria"))]
+    return dimension
 
 
-def _criterion(one):
-    found = _present(one, ("key", "fact", "name", "weight"))
-    cells = one.get("cells") or {}
-    found["cells"] = [cells.get(str(index), "") for index in CELLS]
-    if found["cells"] == [QUINTILES, "", "", "", ""]:  # typed into the first cell
-        found["cells"] = QUINTILES
-    return found | _present(one, ("missing",))
+def _criterion(typed):
+    criterion = _present(typed, ("key", "fact", "name", "weight"))
+    cells = typed.get("cells") or {}
+    criterion["cells"] = [cells.get(str(index), "") for index in CELLS]
+    if criterion["cells"] == [QUINTILES, "", "", "", ""]:  # typed into the first cell
+        criterion["cells"] = QUINTILES
+    return criterion | _present(typed, ("missing",))
 
 
 def rows(document, post=None):
@@ -202,41 +204,41 @@ def rows(document, post=None):
             "share": weights.get(group.get("key"), ""),
             "maturity": group.get("maturity") or {},
             "criteria": [
-                _row(one, f"dimensions.{index}.criteria.{place}")
-                for place, one in enumerate(group.get("criteria", []))
+                _row(criterion, f"dimensions.{index}.criteria.{place}")
+                for place, criterion in enumerate(group.get("criteria", []))
             ],
         }
         for index, group in enumerate(document.get("dimensions") or [])
     ]
-    known, typed = names(document), _typed_rules(post) if post else []
+    types, typed = names(document), _typed_rules(post) if post else []
     return {
         "groups": groups,
         "rules": [
-            _shown_rule(rule, f"rules.{index}", known, typed[index] if index < len(typed) else {})
+            _shown_rule(rule, f"rules.{index}", types, typed[index] if index < len(typed) else {})
             for index, rule in enumerate(document.get("rules") or [])
         ],
         "requires": ", ".join(document.get("requires") or []),
         "includes": ", ".join(document.get("includes") or []),
         "blank_row": _row({}, ""),
-        "blank_rule": _shown_rule({}, "", known, {}),
+        "blank_rule": _shown_rule({}, "", types, {}),
     }
 
 
-def _row(one, path):
-    cells = one.get("cells", [])
+def _row(criterion, path):
+    cells = criterion.get("cells", [])
     cells = [cells] if isinstance(cells, str) else cells
     return {
-        **one,
+        **criterion,
         "path": path,
-        "fact": one.get("fact") or one.get("key", ""),
+        "fact": criterion.get("fact") or criterion.get("key", ""),
         "cells": list(zip(POINTS, [*cells, *[""] * 5][:5], strict=True)),
     }
 
 
-def _shown_rule(rule, path, known, typed):
+def _shown_rule(rule, path, types, typed):
     sources = rule.get("from") or []
     if isinstance(sources, str):
-        sources = [one.strip() for one in sources.split(",") if one.strip()]
+        sources = [source.strip() for source in sources.split(",") if source.strip()]
     count, _, by = str(rule.get("top") or "").partition(" by ")
     return {
         **rule,
@@ -245,6 +247,6 @@ def _shown_rule(rule, path, known, typed):
         "count": count.strip(),
         "by": by.strip(),
         "limited": bool(sources or count),
-        "rows": read_rows(typed.get("rows")) or to_rows(str(rule.get("when") or ""), known),
+        "rows": read_rows(typed.get("rows")) or to_rows(str(rule.get("when") or ""), types),
         "edited": typed.get("rows", ""),
     }

@@ -81,42 +81,42 @@ class SimulationAdmin(PlainAdmin):
     # -- the list
 
     @admin.display(description="Impact preview", ordering="pk")
-    def number(self, one):
-        return f"No. {one.pk}"
+    def number(self, preview):
+        return f"No. {preview.pk}"
 
     @admin.display(description="Status", ordering="status")
-    def state(self, one):
-        return badges.status(one)
+    def state(self, preview):
+        return badges.status(preview)
 
     @admin.display(description="Rules", ordering="layer")
-    def of(self, one):
-        return _of(one)
+    def of(self, preview):
+        return _of(preview)
 
     @admin.display(description="As of", ordering="as_of")
-    def as_of_shown(self, one):
-        return wording.day(one.as_of)
+    def as_of_shown(self, preview):
+        return wording.day(preview.as_of)
 
     @admin.display(description="Started", ordering="started_at")
-    def started(self, one):
-        return f"{wording.moment(one.started_at)} · {history.who(one, 'started_by')}"
+    def started(self, preview):
+        return f"{wording.moment(preview.started_at)} · {history.who(preview, 'started_by')}"
 
     @admin.display(description="Segment changes")
-    def moved(self, one):
-        return wording.count(one.result.get("counts", {}).get("moves"))
+    def moved(self, preview):
+        return wording.count(preview.result.get("counts", {}).get("moves"))
 
     @admin.display(description="Frozen", ordering="frozen_at")
-    def kept(self, one):
-        return one.note or "–"
+    def kept(self, preview):
+        return preview.note or "–"
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         return PreviewPage.as_view(admin=self)(request, pk=unquote(object_id))
 
     def progress_view(self, request, pk):
         """How far it is. What somebody has started goes on here too where no worker is: it is the same whoever works it."""
-        one = self._get(request, pk)
-        if one.status == Simulation.Status.RUNNING:
-            simulation.carry(one)
-        state = simulation.progress(one)
+        preview = self._get(request, pk)
+        if preview.status == Simulation.Status.RUNNING:
+            simulation.carry(preview)
+        state = simulation.progress(preview)
         return JsonResponse(
             {
                 "ended": state["status"] != Simulation.Status.RUNNING,
@@ -129,10 +129,10 @@ class SimulationAdmin(PlainAdmin):
 
     def movers_view(self, request, pk):
         """Everybody who would change the segment, or those of one cell of the matrix; the most ARR first."""
-        one = self._get(request, pk)
-        narrowed, said = _narrowed(one, request.GET)
+        preview = self._get(request, pk)
+        narrowed, in_words = _narrowed(preview, request.GET)
         place = number(request.GET.get("p"), most=999_999) or 1
-        found = simulation.movers(one, **narrowed, offset=(place - 1) * PAGED, limit=PAGED + 1)
+        movers = simulation.movers(preview, **narrowed, offset=(place - 1) * PAGED, limit=PAGED + 1)
         kept = request.GET.copy()
         kept.pop("p", None)
         return page(
@@ -140,23 +140,23 @@ class SimulationAdmin(PlainAdmin):
             "segmentation/previews/movers.html",
             title="Segment changes",
             model_admin=self,
-            original=one,
-            one=one,
-            of=_of(one),
-            said=said,
+            original=preview,
+            one=preview,
+            of=_of(preview),
+            said=in_words,
             query=kept.urlencode(),
-            movers=_named(one, found[:PAGED]),
+            movers=_named(preview, movers[:PAGED]),
             number=place,
-            more=len(found) > PAGED,
+            more=len(movers) > PAGED,
             may_export=request.user.has_perm("accounts.export_accounts"),
         )
 
     def csv_view(self, request, pk):
         if not request.user.has_perm("accounts.export_accounts"):
             raise PermissionDenied
-        one = self._get(request, pk)
-        narrowed, _ = _narrowed(one, request.GET)
-        return downloads.csv(simulation.file_name(one), simulation.movers_csv(one, **narrowed))
+        preview = self._get(request, pk)
+        narrowed, _ = _narrowed(preview, request.GET)
+        return downloads.csv(simulation.file_name(preview), simulation.movers_csv(preview, **narrowed))
 
     def _get(self, request, pk):
         if not self.has_view_permission(request):
@@ -221,53 +221,57 @@ class PreviewPage(VerbPage):
     verbs = {"freeze": FreezeForm, "cancel": CancelForm}
 
     def load(self, pk):
-        found = self.admin._get(self.request, pk)
+        preview = self.admin._get(self.request, pk)
         if self.request.method == "POST" and not simulation.may(self.request.user):
             raise PermissionDenied
-        return found
+        return preview
 
     def context(self):
-        one, report = self.thing, simulation.report(self.thing)
-        running, user = one.status == Simulation.Status.RUNNING, self.request.user
+        preview, report = self.thing, simulation.report(self.thing)
+        running, user = preview.status == Simulation.Status.RUNNING, self.request.user
         return {
-            "title": str(one),
-            "original": one,
-            "one": one,
-            "of": _of(one),
-            "definition": Definition.objects.filter(pk=one.definition_id).first(),
-            "changed": simulation.changed(one),
-            "progress": simulation.progress(one) if running else None,
+            "title": str(preview),
+            "original": preview,
+            "one": preview,
+            "of": _of(preview),
+            "definition": Definition.objects.filter(pk=preview.definition_id).first(),
+            "changed": simulation.changed(preview),
+            "progress": simulation.progress(preview) if running else None,
             "may_start": simulation.may(user),
             "may_export": user.has_perm("accounts.export_accounts"),
             "report": report,
-            "active": one.layer.scoped.active,
-            "movers": _named(one, simulation.movers(one, limit=FIRST)) if one.result else [],
-            **(_read(one, report) if one.result else {}),
+            "active": preview.layer.scoped.active,
+            "movers": _named(preview, simulation.movers(preview, limit=FIRST)) if preview.result else [],
+            **(_read(preview, report) if preview.result else {}),
         }
 
 
-def _of(one):
-    return f"{one.layer}, version {one.version}" if one.version else f"{one.layer}, rules of a file"
+def _of(preview):
+    return (
+        f"{preview.layer}, version {preview.version}"
+        if preview.version
+        else f"{preview.layer}, rules of a file"
+    )
 
 
-def _names(one):
+def _names(preview):
     """{segment's id, None for none: its name when the preview was made}."""
-    return {row["id"]: row["name"] for row in one.result.get("segments", [])} | {None: "No segment"}
+    return {row["id"]: row["name"] for row in preview.result.get("segments", [])} | {None: "No segment"}
 
 
-def _named(one, movers):
-    names = _names(one)
+def _named(preview, movers):
+    names = _names(preview)
     return [row | {"source": names.get(row["source"]), "target": names.get(row["target"])} for row in movers]
 
 
-def _narrowed(one, asked):
+def _narrowed(preview, parameters):
     """(what `simulation.movers` is narrowed to, the same in words) of an address; what is not known there is no filter."""
-    keys = {row["key"]: row["id"] for row in one.result.get("segments", [])} | {NOBODY: None}
-    names = _names(one)
+    keys = {row["key"]: row["id"] for row in preview.result.get("segments", [])} | {NOBODY: None}
+    names = _names(preview)
     narrowed = {
-        side: keys[asked[name]]
+        side: keys[parameters[name]]
         for side, name in (("source", "from"), ("target", "to"))
-        if asked.get(name) in keys
+        if parameters.get(name) in keys
     }
     words = {"source": "from", "target": "to"}
     return narrowed, " ".join(f"{words[side]} {names[id]}" for side, id in narrowed.items())
@@ -276,10 +280,10 @@ def _narrowed(one, asked):
 # -- the numbers as the page shows them
 
 
-def _read(one, report):
-    names = {row["key"]: row["name"] for row in one.result["segments"]} | {None: "No segment"}
+def _read(preview, report):
+    names = {row["key"]: row["name"] for row in preview.result["segments"]} | {None: "No segment"}
     cells = {(row["from"], row["to"]): row["accounts"] for row in report["in_force"]}
-    link = reverse("admin:segmentation_simulation_movers", args=[one.pk])
+    link = reverse("admin:segmentation_simulation_movers", args=[preview.pk])
     coverage, largest = report["coverage"], report["concentration"]
     return {
         "matrix": _matrix(report["in_force"], names, link),
@@ -289,7 +293,7 @@ def _read(one, report):
         "concentration_verdict": portfolio.concentration_verdict(largest["after"]),
         "reasons": [
             (reasons.text(code), count)
-            for code, count in sorted(report["reasons"].items(), key=lambda one: (-one[1], one[0]))
+            for code, count in sorted(report["reasons"].items(), key=lambda pair: (-pair[1], pair[0]))
         ],
         "nearest": [
             boundary
@@ -305,17 +309,17 @@ def _read(one, report):
 
 def _matrix(rows, names, link):
     """Rows and columns of a table; those that nobody is in are left out."""
-    found = {(row["from"], row["to"]): row for row in rows}
-    sources = [one for one in names if any(source == one for source, _ in found)]
-    targets = [one for one in names if any(target == one for _, target in found)]
+    by_way = {(row["from"], row["to"]): row for row in rows}
+    sources = [key for key in names if any(source == key for source, _ in by_way)]
+    targets = [key for key in names if any(target == key for _, target in by_way)]
     lines = []
     for source in sources:
-        cells = [_cell(found.get((source, target)), source, target, link) for target in targets]
+        cells = [_cell(by_way.get((source, target)), source, target, link) for target in targets]
         lines.append(
             {"name": names[source], "cells": cells, **_sum(row for row in rows if row["from"] == source)}
         )
     return {
-        "targets": [names[one] for one in targets],
+        "targets": [names[key] for key in targets],
         "lines": lines,
         "sums": [_sum(row for row in rows if row["to"] == target) for target in targets],
         "total": _sum(rows),

@@ -109,16 +109,23 @@ def choices(*, drafts=False):
     `drafts`: also the layers whose draft does.
     """
     statuses = [Definition.Status.ACTIVE, *([Definition.Status.DRAFT] if drafts else [])]
-    found = Definition.objects.filter(status__in=statuses, document__icontains="declared")
+    definitions = Definition.objects.filter(status__in=statuses, document__icontains="declared")
     rules = {}
-    for one in found.select_related("layer").order_by("layer__position", "layer__key", "version"):
-        if reads_declared(one.document):
-            rules.setdefault(one.layer, set()).update(rule.segment for rule in Sketch.of(one.document).rules)
+    for definition in definitions.select_related("layer").order_by(
+        "layer__position", "layer__key", "version"
+    ):
+        if reads_declared(definition.document):
+            rules.setdefault(definition.layer, set()).update(
+                rule.segment for rule in Sketch.of(definition.document).rules
+            )
     segments = {}
-    for one in Segment.objects.filter(layer__in=rules).select_related("layer").order_by("position", "key"):
-        segments.setdefault(one.layer_id, []).append(one)
+    for segment in (
+        Segment.objects.filter(layer__in=rules).select_related("layer").order_by("position", "key")
+    ):
+        segments.setdefault(segment.layer_id, []).append(segment)
     return {
-        layer: [one for one in segments.get(layer.pk, []) if one.key in keys] for layer, keys in rules.items()
+        layer: [segment for segment in segments.get(layer.pk, []) if segment.key in keys]
+        for layer, keys in rules.items()
     }
 
 
@@ -152,18 +159,18 @@ class State:
 
 def states(layer, accounts):
     """{account id: State} of these accounts (ids); those without any declaration are there too."""
-    found = {pk: State() for pk in accounts}
-    rows = Declaration.objects.filter(layer=layer, account__in=list(found))
+    by_account = {pk: State() for pk in accounts}
+    rows = Declaration.objects.filter(layer=layer, account__in=list(by_account))
     for row in rows.select_related("account", "layer", "segment"):
-        found[row.account_id].add(row)
-    return found
+        by_account[row.account_id].add(row)
+    return by_account
 
 
-def token(found):
+def token(by_account):
     """The ids of what is proposed and in force in these states, as a text that changes when one of them does."""
     ids = sorted(
         (row.pk, row.status)
-        for state in found.values()
+        for state in by_account.values()
         for row in (state.proposed, state.confirmed)
         if row is not None
     )
@@ -194,17 +201,17 @@ def propose(account, segment, *, by, reason, evidence="", from_date=None, seen=N
 
     A second click returns the proposal of the first one.
     """
-    said = _said(by, reason, evidence, from_date)
-    gates.ask("declare", [account], by=by)
+    proposal = _proposal(by, reason, evidence, from_date)
+    gates.consult("declare", [account], by=by)
     with _acting_on(segment.layer, by, reason):
-        found = states(segment.layer, [account.pk])
-        state = found[account.pk]
-        if state.proposed and _repeats(state.proposed, segment, said):
+        by_account = states(segment.layer, [account.pk])
+        state = by_account[account.pk]
+        if state.proposed and _repeats(state.proposed, segment, proposal):
             return state.proposed
-        _check_seen(found, seen)
+        _check_seen(by_account, seen)
         _check_declarable(segment)
-        check(_obstacle(state, segment, said["from_date"]))
-        return _propose(account, segment, said)
+        check(_obstacle(state, segment, proposal["from_date"]))
+        return _propose(account, segment, proposal)
 
 
 def propose_for(accounts, segment, *, by, reason, evidence="", from_date=None):
@@ -212,19 +219,19 @@ def propose_for(accounts, segment, *, by, reason, evidence="", from_date=None):
 
     Accounts that are in this segment already, or have an open proposal, are left as they are.
     """
-    said = _said(by, reason, evidence, from_date)
-    accounts = {one.pk: one for one in accounts}
+    proposal = _proposal(by, reason, evidence, from_date)
+    accounts = {account.pk: account for account in accounts}
     if len(accounts) > MOST:
         raise Refused("too_many_declarations", most=MOST, count=len(accounts))
-    gates.ask("declare", accounts.values(), by=by)
+    gates.consult("declare", accounts.values(), by=by)
     with _acting_on(segment.layer, by, reason):
         _check_declarable(segment)
         outcome = Outcome()
         for pk, state in states(segment.layer, accounts).items():
-            if obstacle := _obstacle(state, segment, said["from_date"]):
+            if obstacle := _obstacle(state, segment, proposal["from_date"]):
                 outcome.left[str(obstacle)] += 1
             else:
-                outcome.done.append(_propose(accounts[pk], segment, said))
+                outcome.done.append(_propose(accounts[pk], segment, proposal))
         return outcome
 
 
@@ -233,15 +240,15 @@ def replace(declaration, segment, *, by, reason, evidence="", from_date=None, se
 
     (A value in force is replaced by proposing another one: it holds on until that is confirmed.)
     """
-    said = _said(by, reason, evidence, from_date)
-    gates.ask("declare", [declaration.account], by=by)
+    proposal = _proposal(by, reason, evidence, from_date)
+    gates.consult("declare", [declaration.account], by=by)
     with _acting_on(declaration.layer, by, reason):
-        found = states(declaration.layer, [declaration.account_id])
-        state = found[declaration.account_id]
-        if state.proposed and _repeats(state.proposed, segment, said):
+        by_account = states(declaration.layer, [declaration.account_id])
+        state = by_account[declaration.account_id]
+        if state.proposed and _repeats(state.proposed, segment, proposal):
             return state.proposed
         before = _fresh(declaration)
-        _check_seen(found, seen)
+        _check_seen(by_account, seen)
         if before.status == Status.CONFIRMED:
             raise Refused("declaration_in_force", segment=before.segment)
         check(refusal(before, Status.REPLACED, by=by))
@@ -249,12 +256,12 @@ def replace(declaration, segment, *, by, reason, evidence="", from_date=None, se
             raise Refused("segment_of_another_segmentation", segment=segment, layer=before.layer)
         _check_declarable(segment)
         state.proposed = None
-        check(_obstacle(state, segment, said["from_date"]))
+        check(_obstacle(state, segment, proposal["from_date"]))
         _end(before, Status.REPLACED, reason)
-        return _propose(before.account, segment, said)
+        return _propose(before.account, segment, proposal)
 
 
-def _said(by, reason, evidence, from_date):
+def _proposal(by, reason, evidence, from_date):
     """What every proposal says: reason, evidence, the day it holds from, who and when."""
     if not may_propose(by):
         raise Refused("declarations_not_allowed")
@@ -271,10 +278,10 @@ def _said(by, reason, evidence, from_date):
     }
 
 
-def _repeats(before, segment, said):
+def _repeats(before, segment, proposal):
     """This proposal is the one a first click made."""
     same = ("reason", "evidence", "from_date", "proposed_by")
-    return before.segment_id == segment.pk and all(getattr(before, name) == said[name] for name in same)
+    return before.segment_id == segment.pk and all(getattr(before, name) == proposal[name] for name in same)
 
 
 def _obstacle(state, segment, from_date):
@@ -299,9 +306,9 @@ def _too_early(state, from_date):
     return None
 
 
-def _propose(account, segment, said):
-    made = Declaration.objects.create(account=account, layer=segment.layer, segment=segment, **said)
-    gates.ask("declared", made)
+def _propose(account, segment, proposal):
+    made = Declaration.objects.create(account=account, layer=segment.layer, segment=segment, **proposal)
+    gates.consult("declared", made)
     return made
 
 
@@ -314,42 +321,42 @@ def confirm(declaration, *, by, reason="", seen=None):
     Nobody confirms their own. A second click by the same person returns what the first one did.
     """
     with _acting_on(declaration.layer, by, reason):
-        found = states(declaration.layer, [declaration.account_id])
-        one = _fresh(declaration)
-        if one.status == Status.CONFIRMED and one.decided_by == by.pk:
-            return one
-        check(refusal(one, Status.CONFIRMED, by=by))
-        _check_seen(found, seen)
-        _check_declarable(one.segment)
-        check(_confirm(one, found[one.account_id], texts.text(reason)))
-        return one
+        by_account = states(declaration.layer, [declaration.account_id])
+        declaration = _fresh(declaration)
+        if declaration.status == Status.CONFIRMED and declaration.decided_by == by.pk:
+            return declaration
+        check(refusal(declaration, Status.CONFIRMED, by=by))
+        _check_seen(by_account, seen)
+        _check_declarable(declaration.segment)
+        check(_confirm(declaration, by_account[declaration.account_id], texts.text(reason)))
+        return declaration
 
 
 def reject(declaration, *, by, reason, seen=None):
     """Decide against a proposal; what is in force stays."""
     with _acting_on(declaration.layer, by, reason):
-        one = _fresh(declaration)
-        if one.status == Status.REJECTED and one.decided_by == by.pk:
-            return one
-        check(refusal(one, Status.REJECTED, by=by))
-        _check_seen(states(one.layer, [one.account_id]), seen)
-        _decide(one, Status.REJECTED, texts.needed(reason))
-        return one
+        declaration = _fresh(declaration)
+        if declaration.status == Status.REJECTED and declaration.decided_by == by.pk:
+            return declaration
+        check(refusal(declaration, Status.REJECTED, by=by))
+        _check_seen(states(declaration.layer, [declaration.account_id]), seen)
+        _decide(declaration, Status.REJECTED, texts.needed(reason))
+        return declaration
 
 
 def withdraw(declaration, *, by, reason, on=None, seen=None):
     """Take back a proposal, or end a value in force: it holds until the day before `on` (today when none is given)."""
     with _acting_on(declaration.layer, by, reason):
-        one = _fresh(declaration)
-        if one.status == Status.WITHDRAWN and one.ended_by == by.pk:
-            return one
-        check(refusal(one, Status.WITHDRAWN, by=by))
-        _check_seen(states(one.layer, [one.account_id]), seen)
+        declaration = _fresh(declaration)
+        if declaration.status == Status.WITHDRAWN and declaration.ended_by == by.pk:
+            return declaration
+        check(refusal(declaration, Status.WITHDRAWN, by=by))
+        _check_seen(states(declaration.layer, [declaration.account_id]), seen)
         on = on or timezone.localdate()
-        if one.status == Status.CONFIRMED and not one.from_date <= on <= timezone.localdate():
-            raise Refused("declaration_end_out_of_range", from_date=one.from_date)
-        _end(one, Status.WITHDRAWN, texts.needed(reason), until=on)
-        return one
+        if declaration.status == Status.CONFIRMED and not declaration.from_date <= on <= timezone.localdate():
+            raise Refused("declaration_end_out_of_range", from_date=declaration.from_date)
+        _end(declaration, Status.WITHDRAWN, texts.needed(reason), until=on)
+        return declaration
 
 
 def confirm_all(declaration, *, by, reason="", seen=None):
@@ -372,49 +379,49 @@ def _decide_all(declaration, to, *, by, reason, seen):
         rows = list(together(declaration).select_related("account", "layer", "segment").order_by("pk"))
         if not rows:
             raise Refused("declarations_decided_already")
-        found = states(declaration.layer, [one.account_id for one in rows])
+        by_account = states(declaration.layer, [row.account_id for row in rows])
         check(refusal(rows[0], to, by=by))
-        _check_seen(found, seen)
+        _check_seen(by_account, seen)
         if to == Status.CONFIRMED:
             _check_declarable(rows[0].segment)
         outcome = Outcome()
-        for one in rows:
+        for row in rows:
             obstacle = None
             if to == Status.CONFIRMED:
-                obstacle = _confirm(one, found[one.account_id], reason)
+                obstacle = _confirm(row, by_account[row.account_id], reason)
             elif to == Status.REJECTED:
-                _decide(one, to, reason)
+                _decide(row, to, reason)
             else:
-                _end(one, to, reason)
+                _end(row, to, reason)
             if obstacle:
                 outcome.left[str(obstacle)] += 1
             else:
-                outcome.done.append(one)
+                outcome.done.append(row)
         return outcome
 
 
-def _confirm(one, state, reason):
+def _confirm(declaration, state, reason):
     """Put it in force; or the Refused why it cannot be, and nothing is written."""
-    if obstacle := _too_early(state, one.from_date):
+    if obstacle := _too_early(state, declaration.from_date):
         return obstacle
     if before := state.confirmed:
-        _end(before, Status.REPLACED, f"Replaced by {one.segment}", until=one.from_date)
-    _decide(one, Status.CONFIRMED, reason)
+        _end(before, Status.REPLACED, f"Replaced by {declaration.segment}", until=declaration.from_date)
+    _decide(declaration, Status.CONFIRMED, reason)
     return None
 
 
-def _decide(one, status, reason):
-    one.status, one.decision_reason, one.decided_at = status, reason, timezone.now()
-    one.decided_by, one.decided_by_label = actor().id, actor().label
-    one.save()
+def _decide(declaration, status, reason):
+    declaration.status, declaration.decision_reason, declaration.decided_at = status, reason, timezone.now()
+    declaration.decided_by, declaration.decided_by_label = actor().id, actor().label
+    declaration.save()
 
 
-def _end(one, status, reason, *, until=None):
-    if one.status == Status.CONFIRMED:
-        one.until_date = until
-    one.status, one.end_reason, one.ended_at = status, reason, timezone.now()
-    one.ended_by, one.ended_by_label = actor().id, actor().label
-    one.save()
+def _end(declaration, status, reason, *, until=None):
+    if declaration.status == Status.CONFIRMED:
+        declaration.until_date = until
+    declaration.status, declaration.end_reason, declaration.ended_at = status, reason, timezone.now()
+    declaration.ended_by, declaration.ended_by_label = actor().id, actor().label
+    declaration.save()
 
 
 # -- what every verb shares
@@ -433,6 +440,6 @@ def _fresh(declaration):
     return rows.select_for_update(of=["self"]).get(pk=declaration.pk)
 
 
-def _check_seen(found, seen):
-    if seen is not None and seen != token(found):
+def _check_seen(by_account, seen):
+    if seen is not None and seen != token(by_account):
         raise Refused("declaration_stale")

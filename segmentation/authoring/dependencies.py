@@ -9,11 +9,11 @@ from segmentation.rules.document import Problem
 
 def problems(layer, document):
     """What keeps the rules of a layer from reading others as they do, as definitions.Problem."""
-    found = _Others(layer, document)
+    others = _Others(layer, document)
     named = [
-        Problem(_where(document, name), text) for name in document.others if (text := found.refuse(name))
+        Problem(_where(document, name), text) for name in document.others if (text := others.refuse(name))
     ]
-    if not named and (circle := found.circle()):
+    if not named and (circle := others.circle()):
         path = " → ".join(circle)
         named = [Problem("rules", f"These segmentations would read each other in a circle: {path}.")]
     return named
@@ -24,9 +24,12 @@ class _Others:
 
     def __init__(self, layer, document):
         self.layer, self.document = layer, document
-        self.layers = {run_rules.spoken(one.key): one for one in Layer.objects.all()}
+        self.layers = {run_rules.spoken(layer.key): layer for layer in Layer.objects.all()}
         active = Definition.objects.filter(status=Definition.Status.ACTIVE).select_related("layer")
-        self.rules = {run_rules.spoken(one.layer.key): run_rules.document_of(one.pk) for one in active}
+        self.rules = {
+            run_rules.spoken(definition.layer.key): run_rules.document_of(definition.pk)
+            for definition in active
+        }
         self.rules[run_rules.spoken(layer.key)] = document
 
     def refuse(self, name):
@@ -46,7 +49,7 @@ class _Others:
         part, _, group = name.replace(f".{key}", "", 1).partition(".")
         if part == "composite" and not rules.weights:
             return f"{other} has no overall score."
-        if part == "score" and group not in {one.key for one in rules.dimensions}:
+        if part == "score" and group not in {dimension.key for dimension in rules.dimensions}:
             return f"{other} has no score group '{group}'."
         return None
 
@@ -62,8 +65,8 @@ class _Others:
                 return [key, goal]
             if other not in seen:
                 seen.add(other)
-                if rest := self._way(other, goal, seen):
-                    return [key, *rest]
+                if onward := self._way(other, goal, seen):
+                    return [key, *onward]
         return None
 
 

@@ -66,11 +66,11 @@ def decks(job, *, at):
     return Verdict(level, f"Updated {day(job.decks_updated_on)}")
 
 
-def verdicts(found):
+def verdicts(jobs):
     """For jobs of one segmentation: whether there are four to seven, and 15 to 25 interviews behind them."""
-    talks = sum(job.talks or 0 for job in found)
+    talks = sum(job.talks or 0 for job in jobs)
     return [
-        _counted(len(found), JOBS, "job,jobs", "Fewer say too little apart.", "More blur into each other."),
+        _counted(len(jobs), JOBS, "job,jobs", "Fewer say too little apart.", "More blur into each other."),
         _counted(
             talks,
             INTERVIEWS,
@@ -83,11 +83,11 @@ def verdicts(found):
 
 def _counted(number, expected, noun, few, many):
     low, high = expected
-    one, more = noun.split(",")
-    said = f"{number} {one if number == 1 else more}; {low} to {high} expected."
+    singular, more = noun.split(",")
+    sentence = f"{number} {singular if number == 1 else more}; {low} to {high} expected."
     if low <= number <= high:
-        return Verdict("ok", said)
-    return Verdict("warn", f"{said} {few if number < low else many}")
+        return Verdict("ok", sentence)
+    return Verdict("warn", f"{sentence} {few if number < low else many}")
 
 
 def load(segment, preset):

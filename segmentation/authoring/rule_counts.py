@@ -71,7 +71,9 @@ def _readable(data):
     try:
         return definitions.parse(data | {"rules": rules}, types=catalogue.TYPES), [True] * len(rules)
     except DocumentErrors as errors:
-        wrong = {one.path.split(".")[1] for one in errors.problems if one.path.startswith("rules.")}
+        wrong = {
+            problem.path.split(".")[1] for problem in errors.problems if problem.path.startswith("rules.")
+        }
     complete = [str(index) not in wrong for index in range(len(rules))]
     rules = [
         rule if good else {"segment": "any", "when": "FALSE"}
@@ -97,7 +99,7 @@ def _ranges(cursor, which):
     within = " or ".join("a.id between %s and %s" for _ in ranges)
     cursor.execute(
         f"select count(*) from accounts_account a where {which} and ({within})",
-        [end for one in ranges for end in one],
+        [end for pair in ranges for end in pair],
     )
     return total, cursor.fetchone()[0], ranges
 
@@ -107,7 +109,8 @@ def _measured(document, inputs, at, *, share):
     left_out = [
         dimension.key
         for dimension in document.dimensions
-        if len(inputs) and all(inputs[one.fact].null_count() == len(inputs) for one in dimension.criteria)
+        if len(inputs)
+        and all(inputs[criterion.fact].null_count() == len(inputs) for criterion in dimension.criteria)
     ]
     if share < 1:  # the top 50 of a million are the top 1 of twenty thousand
         rules = [
@@ -117,14 +120,14 @@ def _measured(document, inputs, at, *, share):
             for rule in document.rules
         ]
         document = replace(document, rules=tuple(rules), plans={})
-    found = {}
+    so_far = {}
     for kind in ("measure.", "rule."):  # quintiles first: an overall score over them is only known with them
         if any(key.startswith(kind) for key in document.population):
-            now = document.pinned(found)
+            now = document.pinned(so_far)
             values = cutoffs.take(now, inputs, engine.evaluate(now, inputs, at, left_out=left_out))
             measured = cutoffs.measure(document, values)
-            found |= {key: texts for key, texts in measured.items() if key.startswith(kind)}
-    return document.pinned(found), left_out
+            so_far |= {key: texts for key, texts in measured.items() if key.startswith(kind)}
+    return document.pinned(so_far), left_out
 
 
 def _counted(document, frame, complete, accounts, total, unit):
@@ -143,10 +146,10 @@ def _counted(document, frame, complete, accounts, total, unit):
         for name, good in zip(holds, complete, strict=True)
     ]
     needs = int((~frame["_ruled"]).sum())
-    rest = len(frame) - needs - sum(decides[name][0] for name in holds)
-    return Counts(tuple(rules), rest, needs, accounts, total, unit)
+    undecided = len(frame) - needs - sum(decides[name][0] for name in holds)
+    return Counts(tuple(rules), undecided, needs, accounts, total, unit)
 
 
 def _holds(rule, document):
-    asked = [*engine.limits(rule, document), *([rule.condition.expr] if rule.condition else [])]
-    return reduce(and_, asked) if asked else pl.lit(True)
+    conditions = [*engine.limits(rule, document), *([rule.condition.expr] if rule.condition else [])]
+    return reduce(and_, conditions) if conditions else pl.lit(True)

@@ -104,8 +104,8 @@ def _edits_rules(verb):
 def create_draft(layer, *, by):
     """A draft that starts as a copy of the active rules (or empty). Refused when there is one, or one in review."""
     Layer.objects.select_for_update(no_key=True).get(pk=layer.pk)
-    if found := open_version(layer):
-        raise Refused(_OPEN[found.status], layer=layer, version=found.version)
+    if version := open_version(layer):
+        raise Refused(_OPEN[version.status], layer=layer, version=version.version)
     active = layer.definitions.filter(status=Definition.Status.ACTIVE).first()
     return _new_version(layer, active.document if active else {})
 
@@ -140,17 +140,17 @@ def _put_draft_as(layer, document, *, by):
 
 def _put_draft(layer, document):
     Layer.objects.select_for_update(no_key=True).get(pk=layer.pk)
-    found = open_version(layer)
+    version = open_version(layer)
     active = layer.definitions.filter(status=Definition.Status.ACTIVE).first()
-    for one in filter(None, (found, active)):
-        if says_the_same(layer, one.document, document):
-            return one, "equal"
-    if found is None:
+    for existing in filter(None, (version, active)):
+        if says_the_same(layer, existing.document, document):
+            return existing, "equal"
+    if version is None:
         _check_storable(document)
         return _store(lambda: _new_version(layer, document)), "created"
-    if found.status != Definition.Status.DRAFT:
-        raise Refused(_OPEN[found.status], layer=layer, version=found.version)
-    return _fill(found, document), "replaced"
+    if version.status != Definition.Status.DRAFT:
+        raise Refused(_OPEN[version.status], layer=layer, version=version.version)
+    return _fill(version, document), "replaced"
 
 
 def labels(layer=None):
@@ -160,9 +160,9 @@ def labels(layer=None):
     return terms.Names(segments, facts, dict(Layer.objects.values_list("key", "name")))
 
 
-def says_the_same(layer, one, other):
+def says_the_same(layer, document, other):
     """Whether two documents come to the same, whatever defaults either of them spells out."""
-    return _canonical(layer, one) == _canonical(layer, other)
+    return _canonical(layer, document) == _canonical(layer, other)
 
 
 def _canonical(layer, document):
@@ -206,26 +206,26 @@ def discard_draft(draft, *, by, seen=None):
 
 def _locked_draft(draft, seen):
     """The draft as it is now, locked; Refused when it is none any more, or not what the person saw."""
-    found = _locked(draft)
-    if found.status != Definition.Status.DRAFT:
-        raise Refused("definition_not_a_draft", version=found.version, status=found.get_status_display())
-    return _as_seen(found, seen)
+    draft = _locked(draft)
+    if draft.status != Definition.Status.DRAFT:
+        raise Refused("definition_not_a_draft", version=draft.version, status=draft.get_status_display())
+    return _as_seen(draft, seen)
 
 
 def _locked(version):
     # no_key: rows that name the layer are written meanwhile; whoever writes one may hold what is waited for here.
     Layer.objects.select_for_update(no_key=True).get(pk=version.layer_id)
     # of: in their usual order rules come by their segmentation, whose row would be locked with them.
-    found = Definition.objects.select_for_update(of=["self"]).filter(pk=version.pk).first()
-    if found is None:
+    version = Definition.objects.select_for_update(of=["self"]).filter(pk=version.pk).first()
+    if version is None:
         raise Refused("definition_discarded_already")
-    return found
+    return version
 
 
-def _as_seen(found, seen):
-    if seen is not None and found.hash != seen:
+def _as_seen(version, seen):
+    if seen is not None and version.hash != seen:
         raise Refused("definition_stale")
-    return found
+    return version
 
 
 def _check_storable(document):
@@ -260,24 +260,24 @@ def problems(definition):
 
 def submit(draft, *, by, reason, seen=None):
     """Hand a draft without errors in for review: from now on its document is fixed. Returns the definition."""
-    with _step("submit", draft, by=by, reason=reason, seen=seen) as found:
-        _check_ready(found)
-        document = _parsed(found)
-        found.document, found.hash = document.freeze(), document.hash
-        return _enter(found, _STATUS.IN_REVIEW, "submitted")
+    with _step("submit", draft, by=by, reason=reason, seen=seen) as draft:
+        _check_ready(draft)
+        document = _parsed(draft)
+        draft.document, draft.hash = document.freeze(), document.hash
+        return _enter(draft, _STATUS.IN_REVIEW, "submitted")
 
 
 def withdraw(version, *, by, reason="", seen=None):
     """Take a version out of review: it is a draft again."""
-    with _step("withdraw", version, by=by, reason=reason, seen=seen) as found:
-        found.submitted_at, found.submitted_by, found.submitted_by_label = None, None, ""
-        return _enter(found, _STATUS.DRAFT)
+    with _step("withdraw", version, by=by, reason=reason, seen=seen) as version:
+        version.submitted_at, version.submitted_by, version.submitted_by_label = None, None, ""
+        return _enter(version, _STATUS.DRAFT)
 
 
 def reject(version, *, by, reason, seen=None):
     """Decide against a version in review. It stays readable; the active rules are as before."""
-    with _step("reject", version, by=by, reason=reason, seen=seen) as found:
-        return _enter(found, _STATUS.REJECTED, "rejected")
+    with _step("reject", version, by=by, reason=reason, seen=seen) as version:
+        return _enter(version, _STATUS.REJECTED, "rejected")
 
 
 def activate(version, *, by, reason, seen=None):
@@ -287,10 +287,10 @@ def activate(version, *, by, reason, seen=None):
     segmentation.activate_definition and a reason. seen: the hash of what the person was looking at. Returns the
     definition.
     """
-    with _step("activate", version, by=by, reason=reason, seen=seen) as found:
-        _check_ready(found)
-        _check_answered(found)
-        return _activate(found, Cause.Kind.DECISION)
+    with _step("activate", version, by=by, reason=reason, seen=seen) as version:
+        _check_ready(version)
+        _check_answered(version)
+        return _activate(version, Cause.Kind.DECISION)
 
 
 @contextmanager
@@ -300,7 +300,7 @@ def _step(verb, version, *, by, reason, seen):
     Where somebody stands at the gate `rules`, they refuse, or answer True where the step has been signed off.
     """
     ways = STATUSES.ways(verb)
-    signed_off = gates.ask(
+    signed_off = gates.consult(
         "rules", verb, version, by=by
     )  # others decided it: who carries it out needs no right of their own
     if not signed_off and (by is None or not by.has_perm(PERMISSIONS[verb])):
@@ -309,16 +309,20 @@ def _step(verb, version, *, by, reason, seen):
         raise Refused("rules_reason_missing", done=DONE[verb])
     label = "" if by else actor().label
     with transaction.atomic(), acting(by=by, label=label, reason=reason.strip()):
-        found = _locked(version)
-        if found.status not in [step.source for step in ways]:
-            known = " or ".join(sorted(_CALLED[step.source] for step in ways))
-            status = found.get_status_display().lower()
+        version = _locked(version)
+        if version.status not in [step.source for step in ways]:
+            expected = " or ".join(sorted(_CALLED[step.source] for step in ways))
+            status = version.get_status_display().lower()
             raise Refused(
-                "rules_step_impossible", version=found.version, status=status, sources=known, done=DONE[verb]
+                "rules_step_impossible",
+                version=version.version,
+                status=status,
+                sources=expected,
+                done=DONE[verb],
             )
-        if found.hash != _hash(found.document):  # written past save_draft
+        if version.hash != _hash(version.document):  # written past save_draft
             raise Refused("definition_stale")
-        yield _as_seen(found, seen)
+        yield _as_seen(version, seen)
 
 
 _CALLED = {_STATUS.DRAFT: "a draft", _STATUS.IN_REVIEW: "rules in review"}
@@ -343,16 +347,16 @@ def examine(definition):
 
 def _check_ready(version):
     """What has to be right before rules are reviewed or activated: no check finds an error. It takes no accounts."""
-    found = checks.lint(version.document, layer=version.layer, problems=problems(version)).errors
-    if found:
-        raise Refused("rules_incomplete", problems=[one.message for one in found])
+    errors = checks.lint(version.document, layer=version.layer, problems=problems(version)).errors
+    if errors:
+        raise Refused("rules_incomplete", problems=[error.message for error in errors])
 
 
 def _check_answered(version):
     """Somebody answers for every warning."""
-    found = examine(version).unacknowledged
-    if found:
-        raise Refused("warnings_unanswered", warnings=[one.message for one in found])
+    warnings = examine(version).unacknowledged
+    if warnings:
+        raise Refused("warnings_unanswered", warnings=[warning.message for warning in warnings])
 
 
 def _parsed(definition):
@@ -360,7 +364,7 @@ def _parsed(definition):
     try:
         return definitions.parse(definition.document, types=catalogue.TYPES, segments=keys)
     except DocumentErrors as errors:
-        raise Refused("rules_incomplete", problems=[one.message for one in errors.problems]) from None
+        raise Refused("rules_incomplete", problems=[problem.message for problem in errors.problems]) from None
 
 
 def _activate(version, kind):
@@ -448,8 +452,8 @@ def _load_segment(layer, preset, position):
 
 
 def _load_treatment(preset):
-    if found := Treatment.objects.filter(key=preset["key"]).first():
-        return found
+    if treatment := Treatment.objects.filter(key=preset["key"]).first():
+        return treatment
     preset = dict(preset)
     if model := preset.pop("service_model", None):
         preset["service_model"] = _load_service_model(model)
@@ -457,9 +461,11 @@ def _load_treatment(preset):
 
 
 def _load_service_model(key):
-    if found := ServiceModel.objects.filter(key=key).first():
-        return found
+    if model := ServiceModel.objects.filter(key=key).first():
+        return model
     [preset] = [
-        one for one in document_text.from_yaml(_preset(SERVICE_MODELS))["service_models"] if one["key"] == key
+        entry
+        for entry in document_text.from_yaml(_preset(SERVICE_MODELS))["service_models"]
+        if entry["key"] == key
     ]
     return ServiceModel.objects.create(**preset)

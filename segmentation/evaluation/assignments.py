@@ -32,7 +32,7 @@ def evaluate(pinned, *, first, last):
     counts, changes = {}, []
     for layer in pinned.layers:
         decided = decide(layer, part)
-        part.said(layer, decided.everyone)
+        part.keep(layer, decided.everyone)
         differing = why_moved(decided.differing, layer, part)
         changes.append(_changes(differing, layer, decided.inputs, part.at))
         counts[layer.key] = _counts(decided.everyone, differing, layer)
@@ -162,7 +162,7 @@ _MARK = """
 _SCORE = ["composite", "scores", "points", "rule", "distance", "thin"]
 _UPDATE_SCORE = f"""
     update segmentation_assignmentscore c
-       set definition_id = t.evaluated_id, computed_at = %(at)s, {", ".join(f"{one} = t.{one}" for one in _SCORE)}
+       set definition_id = t.evaluated_id, computed_at = %(at)s, {", ".join(f"{column} = t.{column}" for column in _SCORE)}
       from demarc_changes t where c.assignment_id = t.id and t.scored and not t.unscored
 """
 _INSERT_SCORE = f"""
@@ -246,7 +246,7 @@ def _numbered(changes, cursor):
 
 def _history():
     excluded = Assignment.history.model._history_excluded_fields
-    tracked = [one.column for one in Assignment._meta.concrete_fields if one.name not in excluded]
+    tracked = [field.column for field in Assignment._meta.concrete_fields if field.name not in excluded]
     return _HISTORY.format(table=Assignment.history.model._meta.db_table, columns=", ".join(tracked))
 
 

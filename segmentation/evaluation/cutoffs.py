@@ -17,13 +17,13 @@ def measure(document, values):
     value there is no cut-off.
     """
     tops = {f"rule.{rule.key}": rule.top.count for rule in document.rules if rule.top}
-    found = {}
+    cutoffs = {}
     for key, name in document.population.items():
         ranked = values[name].drop_nulls().sort(descending=True)
         if len(ranked):
             places = _fifths(len(ranked)) if key not in tops else [min(tops[key], len(ranked)) - 1]
-            found[key] = [_text(ranked[place]) for place in places]
-    return found
+            cutoffs[key] = [_text(ranked[place]) for place in places]
+    return cutoffs
 
 
 def _fifths(count):

@@ -65,8 +65,8 @@ def _against(layer, rows, part):
     """Rows beside their assignments: what would be in force, and what is different."""
     most = len(rows) * 4 > part.last - part.first  # then the range as a whole is read faster than its parts
     only = None if most else rows["id"].unique().to_list()
-    known = {"first": part.first, "last": part.last, "only": only, "parts": layer.scope.parts}
-    rows = rows.join(frames.assignments(layer.id, **known), on=layer.keys, how="left", maintain_order="left")
+    where = {"first": part.first, "last": part.last, "only": only, "parts": layer.scope.parts}
+    rows = rows.join(frames.assignments(layer.id, **where), on=layer.keys, how="left", maintain_order="left")
     rows = rows.with_columns(
         new=pl.col("assignment").is_null(),
         was_provisional=pl.col("old_provisional").fill_null(False),

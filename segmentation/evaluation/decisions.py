@@ -17,15 +17,15 @@ ANYTHING = object()
 
 
 @dataclass(frozen=True)
-class Known:
+class Basis:
     """What moves of a layer are decided on: the rules that were evaluated last (an id), and {account id: evidence}."""
 
     definition: int
     evidence: dict
 
 
-def known_of(accounts, layer, *, at):
-    """The Known of some accounts (ids) at a clock: few queries where their ids lie together, a few each where they do not."""
+def basis_of(accounts, layer, *, at):
+    """The Basis of some accounts (ids) at a clock: few queries where their ids lie together, a few each where they do not."""
     ended = RunLayer.objects.filter(layer=layer, running=False).select_related("layer")
     last = ended.order_by("-run_id").first()  # not "-run": that turns the newest-first of runs round
     if last is None:
@@ -37,16 +37,16 @@ def known_of(accounts, layer, *, at):
         facts = dict(zip(inputs["id"], facts_as_text(inputs, pinned), strict=True))
         sources = sources_of(some, pinned)
         for account in some:
-            said = {
+            with_values = {
                 name: value
                 for name, value in json.loads(facts.get(account, "{}")).items()
                 if value is not None
             }
             evidence[account] = of_rules(pinned) | {
-                "facts": said,
+                "facts": with_values,
                 "sources": sources.get(account, {}),
             }
-    return Known(last.definition_id, evidence)
+    return Basis(last.definition_id, evidence)
 
 
 NEAR = 2_000  # a range of so many accounts is read about as fast as one account
@@ -63,37 +63,37 @@ def _together(ids):
     return groups
 
 
-def put(account, layer, segment, *, why, at, overridden=None, expected=ANYTHING, known=None):
+def put(account, layer, segment, *, why, at, overridden=None, expected=ANYTHING, basis=None):
     """Put a segment in force for an account by a decision, as of the date `at`; returns the Move, None where nothing moved.
 
     why: one of Move.Why. overridden: whether people pin it from now on; None leaves that as it is. expected: the segment
-    (or None) that has to be in force until now. known: as `known_of` gives it, where many are put. In the caller's
+    (or None) that has to be in force until now. basis: as `basis_of` gives it, where many are put. In the caller's
     transaction, which has taken its cause. Raises Refused where the account was never evaluated on the layer, or something
     else is in force by now.
     """
-    found = Assignment.objects.filter(account=account, layer=layer, product=None)
-    held = locked(found.select_related("effective")).first()
-    if held is None:
+    assignments = Assignment.objects.filter(account=account, layer=layer, product=None)
+    assignment = locked(assignments.select_related("effective")).first()
+    if assignment is None:
         raise Refused("account_without_segment", account=account, layer=layer)
-    before = held.effective
+    before = assignment.effective
     if expected is not ANYTHING and before != expected:
         raise Refused("segment_moved", account=account, layer=layer, now=before, then=expected)
     if before != segment:
-        held.effective, held.effective_since = segment, at
+        assignment.effective, assignment.effective_since = segment, at
     if overridden is not None:
-        held.overridden = overridden
-    held.save()
+        assignment.overridden = overridden
+    assignment.save()
     if before == segment:
         return None
-    known = known or known_of([account.pk], layer, at=at)
+    basis = basis or basis_of([account.pk], layer, at=at)
     return Move.objects.create(
         account=account,
         layer=layer,
         from_segment=before,
         to_segment=segment,
         why=why,
-        definition_id=known.definition,
+        definition_id=basis.definition,
         cause=causes.take(Cause.Kind.DECISION),
         at=at,
-        evidence=known.evidence[account.pk],
+        evidence=basis.evidence[account.pk],
     )

@@ -167,14 +167,16 @@ class _Dimension:
             return literal(None, pl.Int8)
         if fact not in self.tables:
             return rubric.points(pl.col(fact))
-        index = next(index for index, one in enumerate(self.tables[fact]) if one is rubric)
+        index = next(index for index, table in enumerate(self.tables[fact]) if table is rubric)
         return pl.col(f"_points.{fact}.{index}")
 
     def state(self):
         """Maturity first, on raw facts."""
         if self.left_out:
             return literal(LEFT_OUT, pl.Int8).alias(f"_state.{self.key}")
-        facts = pl.any_horizontal(_present(one.fact, self.types) for one in self.dimension.criteria)
+        facts = pl.any_horizontal(
+            _present(criterion.fact, self.types) for criterion in self.dimension.criteria
+        )
         state = pl.when(facts).then(literal(COUNTS, pl.Int8)).otherwise(literal(NO_FACTS, pl.Int8))
         if maturity := self.dimension.maturity:
             age = pl.col(AGE)
@@ -347,8 +349,8 @@ def _outcome(document):
     """`segment`, `rule` and `reason`."""
     rule, needs = pl.col("_rule"), pl.col("_needs")
     segment = pl.when(rule < 0).then(NULL_TEXT)
-    for index, one in enumerate(document.rules):
-        segment = segment.when(rule == index).then(pl.lit(one.segment))
+    for index, document_rule in enumerate(document.rules):
+        segment = segment.when(rule == index).then(pl.lit(document_rule.segment))
     stays = (
         pl.when(needs.is_null() & rule.is_null()).then(pl.col("previous")) if document.stays else NULL_TEXT
     )
@@ -384,7 +386,9 @@ def _observed(parts):
     observed, counted = [literal(0, pl.Int16)], [literal(0, pl.Int16)]
     for part in parts:
         criteria = part.dimension.criteria
-        own = reduce(add, [pl.col(f"_own.{one.key}").is_not_null().cast(pl.Int16) for one in criteria])
+        own = reduce(
+            add, [pl.col(f"_own.{criterion.key}").is_not_null().cast(pl.Int16) for criterion in criteria]
+        )
         observed.append(part.counts.cast(pl.Int16) * own)
         counts = part.counts | part.immature if part.assumed else part.counts
         counted.append(counts.cast(pl.Int16) * literal(len(criteria), pl.Int16))

@@ -14,8 +14,8 @@ def of_moves(rows, layer, inputs):
     """What each move was decided on, as JSON text {input: value as text}."""
     moved = rows.filter(pl.col("why").is_not_null())["account_id"]
     held = inputs.filter(pl.col("id").is_in(moved.implode()))
-    known = held.select(pl.col("id").alias("account_id"), layer.product.alias("product_id"))
-    return known.with_columns(facts_as_text(held, layer).alias(EVIDENCE_FACTS))
+    ids = held.select(pl.col("id").alias("account_id"), layer.product.alias("product_id"))
+    return ids.with_columns(facts_as_text(held, layer).alias(EVIDENCE_FACTS))
 
 
 def facts_as_text(inputs, layer):

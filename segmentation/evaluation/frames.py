@@ -117,14 +117,14 @@ def acquaint():
             cursor.execute(f"analyze (skip_locked) {table}")
 
 
-def known(names, *, at, scope=scopes.ACCOUNT):
+def any_known(names, *, at, scope=scopes.ACCOUNT):
     """True when any scored account (or any unit of one) has any of these facts at the clock."""
     if scope.there:
         return any(completeness(names, at=at, scope=scope)[1].values())
     # Stored columns first: an account's own columns are cheaper to look at than its subscriptions.
     plain = [name for name in names if not _aliases(name) - {"a", "u"}]
-    rest = [name for name in names if name not in plain]
-    return any(_any_known(group, at, scope) for group in (plain, rest) if group)
+    joined = [name for name in names if name not in plain]
+    return any(_any_known(group, at, scope) for group in (plain, joined) if group)
 
 
 def _any_known(names, at, scope):
@@ -149,8 +149,8 @@ def completeness(names, *, at, scope):
     query = f"select {columns} from accounts_account a {joins} where {scope.there} and {SCORED}"
     with connection.cursor() as cursor:
         cursor.execute(query, _parameters(at) | {"first": 0, "last": 2**62})
-        total, *found = cursor.fetchone()
-    return total, dict(zip(names, found, strict=True))
+        total, *numbers = cursor.fetchone()
+    return total, dict(zip(names, numbers, strict=True))
 
 
 def _is_known(name, scope):
@@ -248,10 +248,10 @@ def standings(layers, *, first, last, parts=(), since=False):
     columns = {"layer": ("z.layer_id", pl.Int64)} | _STANDING
     columns |= _parts("z", parts) | (_SINCE if since else {})
     where = "z.account_id between %(first)s and %(last)s and z.layer_id = any(%(layers)s)"
-    known = {"first": first, "last": last, "layers": layers}
-    found = _select(columns, f"segmentation_assignment z where {where}", known)
-    parts = found.partition_by("layer", include_key=False, as_dict=True)
-    return {layer: parts.get((layer,), found.drop("layer").clear()) for layer in layers}
+    parameters = {"first": first, "last": last, "layers": layers}
+    frame = _select(columns, f"segmentation_assignment z where {where}", parameters)
+    parts = frame.partition_by("layer", include_key=False, as_dict=True)
+    return {layer: parts.get((layer,), frame.drop("layer").clear()) for layer in layers}
 
 
 def states(layer, *, first, last, parts=(), since=False):
@@ -264,10 +264,10 @@ def states(layer, *, first, last, parts=(), since=False):
     keys = {"id": ("z.account_id", pl.Int64)} | _parts("z", parts)
     columns |= {name: (f"array_agg({column})::text", pl.String) for name, (column, _) in keys.items()}
     places = ", ".join(str(place + 1) for place in range(len(columns) - len(keys)))
-    known = {"first": first, "last": last, "layer": layer}
-    found = _select(columns, f"segmentation_assignment z where {_RANGE} group by {places}", known)
+    parameters = {"first": first, "last": last, "layer": layer}
+    frame = _select(columns, f"segmentation_assignment z where {_RANGE} group by {places}", parameters)
     lists = pl.col(list(keys)).str.strip_chars("{}").str.split(",").cast(pl.List(pl.Int64))
-    return found.with_columns(lists).explode(list(keys))
+    return frame.with_columns(lists).explode(list(keys))
 
 
 def digests(layers, *, first, last, which):
@@ -276,13 +276,13 @@ def digests(layers, *, first, last, which):
     Of the accounts `which` says (as `facts` takes it). In force is told only where it is not what the rules say. The
     database adds up, and next to nothing travels: enough to see that nothing has changed.
     """
-    known = {"first": first, "last": last, "layers": layers}
+    parameters = {"first": first, "last": last, "layers": layers}
     with connection.cursor() as cursor:
         cursor.execute(
             f"select array(select a.id from accounts_account a where a.id between %s and %s and ({which}) is not true)",
             [first, last],
         )
-        known["others"] = cursor.fetchone()[0]
+        parameters["others"] = cursor.fetchone()[0]
         differs = "filter (where z.computed_id is distinct from z.effective_id)"
         cursor.execute(
             f"""select z.layer_id, count(*), bit_xor(z.fingerprint),
@@ -291,7 +291,7 @@ def digests(layers, *, first, last, which):
                  where z.account_id between %(first)s and %(last)s and z.layer_id = any(%(layers)s)
                    and z.account_id <> all(%(others)s::bigint[])
                  group by z.layer_id""",
-            known,
+            parameters,
         )
         return {
             layer: (count, digest, dict(zip(accounts or (), segments or (), strict=True)))
@@ -335,8 +335,8 @@ def before(layer, accounts, *, at, parts=()):
                    from segmentation_move
                   where account_id = any(%(accounts)s) and layer_id = %(layer)s and at < %(at)s
                   order by account_id, product_id, id desc) m"""
-    found = _select(columns, tables, {"accounts": accounts, "layer": layer, "at": at})
-    return found.select("id", *parts, "segment", "since")
+    frame = _select(columns, tables, {"accounts": accounts, "layer": layer, "at": at})
+    return frame.select("id", *parts, "segment", "since")
 
 
 def declared(layer, *, at, first, last):

@@ -12,14 +12,14 @@ def measure(layer, values):
 
     values: a function that gives, for a document, frames of the values over the whole portfolio (see `values`).
     """
-    found = {}
+    so_far = {}
     for kind in ("measure.", "rule."):  # quintiles first: an overall score over them is only known with them
         keys = [key for key in layer.document.population if key.startswith(kind)]
-        parts = values(layer.document.pinned(found)) if keys else []
+        parts = values(layer.document.pinned(so_far)) if keys else []
         if parts:
             measured = cutoffs.measure(layer.document, pl.concat(parts))
-            found |= {key: measured[key] for key in keys if key in measured}
-    return found
+            so_far |= {key: measured[key] for key in keys if key in measured}
+    return so_far
 
 
 def values(layer, document, layers, *, at, first, last):
@@ -29,8 +29,8 @@ def values(layer, document, layers, *, at, first, last):
     """
     before = _read_by(layer, layers)
     part = Range([*before, layer], at=at, first=first, last=last)
-    for one in before:
-        part.said(one, decide(one, part).everyone)
+    for earlier in before:
+        part.keep(earlier, decide(earlier, part).everyone)
     inputs = part.inputs(layer, document=document)
     return cutoffs.take(document, inputs, engine.evaluate(document, inputs, at, left_out=layer.left_out))
 
@@ -38,7 +38,7 @@ def values(layer, document, layers, *, at, first, last):
 def _read_by(layer, layers):
     """Those of the layers that a layer reads, directly or through others, in their order."""
     wanted = {layer.name}
-    for one in reversed(layers):
-        if one.name in wanted:
-            wanted |= set(one.document.layers)
-    return [one for one in layers if one.name in wanted and one.name != layer.name]
+    for candidate in reversed(layers):
+        if candidate.name in wanted:
+            wanted |= set(candidate.document.layers)
+    return [candidate for candidate in layers if candidate.name in wanted and candidate.name != layer.name]

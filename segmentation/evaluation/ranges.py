@@ -19,7 +19,7 @@ class Range:
     def __init__(self, layers, *, at, first, last, which=None, besides=()):
         self.layers, self.at, self.first, self.last, self.besides = layers, at, first, last, besides
         self.which = which or accounts_of(layer.document for layer in layers)
-        self._facts, self._said, self._digests, self._standing = {}, {}, {}, {}
+        self._facts, self._outcomes, self._digests, self._standing = {}, {}, {}, {}
         self._partly = set()  # layers that said something of some accounts only
 
     def facts(self, scope):
@@ -31,8 +31,8 @@ class Range:
         return self._facts[scope]
 
     def _read(self, names, scope):
-        known = {"at": self.at, "first": self.first, "last": self.last}
-        return frames.facts(names, which=self.which, scope=scope, **known)
+        span = {"at": self.at, "first": self.first, "last": self.last}
+        return frames.facts(names, which=self.which, scope=scope, **span)
 
     def inputs(self, layer, document=None, standing=None):
         """The engine's frame for a layer: facts, the account's state on it, and labels and scores of others.
@@ -61,13 +61,13 @@ class Range:
         """What is in force on a layer, as `frames.standing`; read once for all layers, first for those that look back."""
         stays = layer.document.stays
         if stays not in self._standing:
-            some = [one for one in self.layers if one.document.stays == stays]
-            parts = scopes.parts_of(one.scope for one in some)
-            known = {"first": self.first, "last": self.last, "parts": parts, "since": stays}
-            self._standing[stays] = frames.standings([one.id for one in some], **known)
-        found = self._standing[stays][layer.id]
+            some = [other for other in self.layers if other.document.stays == stays]
+            parts = scopes.parts_of(other.scope for other in some)
+            options = {"first": self.first, "last": self.last, "parts": parts, "since": stays}
+            self._standing[stays] = frames.standings([other.id for other in some], **options)
+        frame = self._standing[stays][layer.id]
         others = set(scopes.parts_of(scopes.SCOPES.values())) - set(layer.keys)
-        return found.select(pl.exclude(others))
+        return frame.select(pl.exclude(others))
 
     def unchanged(self, layer, result):
         """What is in force, as `standing`, where the whole range was evaluated as before; else None: it has to be read."""
@@ -76,21 +76,21 @@ class Range:
         count, digest, differing = self._digest(layer)
         if (count, digest) != (len(result), result["fingerprint"].bitwise_xor()):
             return None
-        found = result.select("id", old_effective="computed", old_fingerprint="fingerprint")
+        standing = result.select("id", old_effective="computed", old_fingerprint="fingerprint")
         if not differing:
-            return found
+            return standing
         schema = {"id": pl.Int64, "other": pl.Int64}
         others = pl.DataFrame(list(differing.items()), schema=schema, orient="row").with_columns(differs=True)
-        found = found.join(others, on="id", how="left", maintain_order="left")
+        standing = standing.join(others, on="id", how="left", maintain_order="left")
         effective = pl.when("differs").then("other").otherwise("old_effective")
-        return found.select("id", old_effective=effective, old_fingerprint="old_fingerprint")
+        return standing.select("id", old_effective=effective, old_fingerprint="old_fingerprint")
 
     def _digest(self, layer):
         which = accounts_of([layer.document])
         if which not in self._digests:
-            layers = [one.id for one in self.layers if accounts_of([one.document]) == which]
-            known = {"first": self.first, "last": self.last, "which": which}
-            self._digests[which] = frames.digests(layers, **known)
+            layers = [other.id for other in self.layers if accounts_of([other.document]) == which]
+            options = {"first": self.first, "last": self.last, "which": which}
+            self._digests[which] = frames.digests(layers, **options)
         return self._digests[which].get(layer.id, (0, None, {}))
 
     def _before(self, layer, standing):
@@ -98,58 +98,60 @@ class Range:
         if standing is None and layer.document.stays:
             standing = self.standing(layer)
         if standing is None:  # the rules before it looked back, and its own do not
-            known = {"first": self.first, "last": self.last, "parts": layer.scope.parts}
-            standing = frames.standing(layer.id, since=True, **known)
+            options = {"first": self.first, "last": self.last, "parts": layer.scope.parts}
+            standing = frames.standing(layer.id, since=True, **options)
         now = standing.select(*layer.keys, segment="old_effective", since="old_effective_since")
         moved = now.filter(pl.col("since") >= self.at)
-        rest = now.filter(pl.col("since") < self.at)
+        before = now.filter(pl.col("since") < self.at)
         if len(moved):
             accounts = moved["id"].unique().to_list()
             then = frames.before(layer.id, accounts, at=self.at, parts=layer.scope.parts)
-            kept = then.join(moved, on=layer.keys, how="semi").select(rest.columns)
-            rest = pl.concat([rest, kept])
+            kept = then.join(moved, on=layer.keys, how="semi").select(before.columns)
+            before = pl.concat([before, kept])
         names = {id: key for key, id in layer.segments.items()}
         previous = pl.col("segment").replace_strict(names, default=None, return_dtype=pl.String)
         days = (pl.lit(self.at, pl.Date) - pl.col("since")).dt.total_days()
-        rest = rest.filter(pl.col("segment").is_not_null())
-        return rest.select(*layer.keys, previous=previous, days_in_stage=days)
+        before = before.filter(pl.col("segment").is_not_null())
+        return before.select(*layer.keys, previous=previous, days_in_stage=days)
 
-    def said(self, layer, decided):
+    def keep(self, layer, decided):
         """Keep what a layer says, for those that read it: nobody reads one that says several things of an account."""
         if layer.scope.several:
             return
         names = {id: key for key, id in layer.segments.items()}
         label = pl.col("effective").replace_strict(names, default=None, return_dtype=pl.String)
         scores = [f"score.{dimension.key}" for dimension in layer.document.dimensions]
-        said = decided.select("id", "composite", *scores, label=label)
-        self._said[layer.name] = said
+        outcome = decided.select("id", "composite", *scores, label=label)
+        self._outcomes[layer.name] = outcome
         if accounts_of([layer.document]) != self.which:
             self._partly.add(layer.name)
 
     def _terms(self, document, key):
         """What a document reads of another layer, by account: as evaluated in this pass, else as stored."""
-        if key not in self._said:
-            self._said[key] = self._stored(key)
+        if key not in self._outcomes:
+            self._outcomes[key] = self._stored(key)
         elif key in self._partly:  # who has left is not evaluated there, and keeps the label that is in force
-            rest = self._stored(key).join(self._said[key], on="id", how="anti")
-            self._said[key] = pl.concat([self._said[key], rest], how="diagonal")
+            gone = self._stored(key).join(self._outcomes[key], on="id", how="anti")
+            self._outcomes[key] = pl.concat([self._outcomes[key], gone], how="diagonal")
             self._partly.remove(key)
-        said, columns = self._said[key], []
+        outcome, columns = self._outcomes[key], []
         for name in (name for name, layer in document.others.items() if layer == key):
             part, _, *dimension = name.split(".")
             column = f"score.{dimension[0]}" if dimension else part
-            known = pl.col(column) if column in said.columns else pl.lit(None)
-            columns.append(known.cast(document.schema[name]).alias(name))
-        return said.select("id", *columns)
+            value = pl.col(column) if column in outcome.columns else pl.lit(None)
+            columns.append(value.cast(document.schema[name]).alias(name))
+        return outcome.select("id", *columns)
 
     def _stored(self, key):
-        known = {"first": self.first, "last": self.last}
+        span = {"first": self.first, "last": self.last}
         active = Definition.objects.filter(status=Definition.Status.ACTIVE).select_related("layer")
-        for one in active:
-            if spoken(one.layer.key) == key:
-                dimensions = [dimension.key for dimension in document_of(one.pk).dimensions]
-                return frames.scores(one.layer_id, dimensions=dimensions, definition=one.pk, **known)
-        return frames.scores(0, dimensions=[], definition=0, **known)  # no such layer: nobody has a label
+        for definition in active:
+            if spoken(definition.layer.key) == key:
+                dimensions = [dimension.key for dimension in document_of(definition.pk).dimensions]
+                return frames.scores(
+                    definition.layer_id, dimensions=dimensions, definition=definition.pk, **span
+                )
+        return frames.scores(0, dimensions=[], definition=0, **span)  # no such layer: nobody has a label
 
 
 def frame_for(document, facts, scope):

@@ -63,26 +63,26 @@ class RunRules:
 
 def of_run(run):
     """What `evaluate` needs of a run."""
-    return RunRules(run, ordered(of_layer(one) for one in run.layers.select_related("layer")))
+    return RunRules(run, ordered(of_layer(run_layer) for run_layer in run.layers.select_related("layer")))
 
 
-def of_layer(one, document=None):
+def of_layer(run_layer, document=None):
     """A layer of a run (a RunLayer) with its rules, cut-offs and segments. document: its rules, where they are at hand.
 
     An unsaved RunLayer stands for a run that there is not: a preview, a count, a check.
     """
-    planned = one.layer.plan_provisional_downgrades
-    segments = one.layer.segments.all()
+    planned = run_layer.layer.plan_provisional_downgrades
+    segments = run_layer.layer.segments.all()
     return LayerRules(
-        id=one.layer_id,
-        key=one.layer.key,
-        automatic=one.layer.policy == Layer.Policy.AUTOMATIC,
-        definition=one.definition_id,
-        document=(document or document_of(one.definition_id)).pinned(one.cutoffs or {}),
-        left_out=tuple(one.left_out),
+        id=run_layer.layer_id,
+        key=run_layer.layer.key,
+        automatic=run_layer.layer.policy == Layer.Policy.AUTOMATIC,
+        definition=run_layer.definition_id,
+        document=(document or document_of(run_layer.definition_id)).pinned(run_layer.cutoffs or {}),
+        left_out=tuple(run_layer.left_out),
         segments={segment.key: segment.pk for segment in segments},
-        cutoffs=one.cutoffs or {},
-        scope=one.layer.scoped,
+        cutoffs=run_layer.cutoffs or {},
+        scope=run_layer.layer.scoped,
         steps_down={segment.pk: segment.position for segment in segments} if planned else {},
     )
 

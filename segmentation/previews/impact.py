@@ -48,8 +48,8 @@ def look(layer, *, at, first, last, which=None):
     which: accounts to look at, as `frames.facts` takes it, where the rules before are about others too.
     """
     part = Range([layer], at=at, first=first, last=last, which=which, besides=BESIDES)
-    known = {"first": first, "last": last, "parts": layer.scope.parts}
-    standing = frames.states(layer.id, since=layer.document.stays, **known)
+    span = {"first": first, "last": last, "parts": layer.scope.parts}
+    standing = frames.states(layer.id, since=layer.document.stays, **span)
     inputs = part.inputs(layer, standing=standing)
     result = engine.evaluate(layer.document, inputs, at, left_out=layer.left_out)
     both = pl.concat([inputs, result.drop(set(result.columns) & set(inputs.columns))], how="horizontal")
@@ -80,13 +80,15 @@ def look(layer, *, at, first, last, which=None):
 
 def boundaries(document):
     """The numbers that the rules compare a term with, each once, in their order."""
-    found = {}
+    by_number = {}
     for rule in document.rules:
-        for one in rule.condition.comparisons if rule.condition else ():
-            if one.term is not None and one.op not in ("=", "<>"):
-                boundary = Boundary(one.term, one.op, Decimal(one.threshold).scaleb(-12), rule.segment)
-                found.setdefault((one.term, one.threshold), boundary)
-    return list(found.values())
+        for comparison in rule.condition.comparisons if rule.condition else ():
+            if comparison.term is not None and comparison.op not in ("=", "<>"):
+                boundary = Boundary(
+                    comparison.term, comparison.op, Decimal(comparison.threshold).scaleb(-12), rule.segment
+                )
+                by_number.setdefault((comparison.term, comparison.threshold), boundary)
+    return list(by_number.values())
 
 
 def _money(part, layer):
@@ -102,21 +104,21 @@ def _money(part, layer):
 
 def _tally(rows, keys):
     """[*keys, accounts, ARR as text, accounts in another currency] for every combination there is."""
-    found = rows.group_by(keys).agg(pl.len(), pl.col("arr").sum(), pl.col("foreign").sum())
-    return [[*key, count, str(arr), foreign] for *key, count, arr, foreign in found.iter_rows()]
+    sums = rows.group_by(keys).agg(pl.len(), pl.col("arr").sum(), pl.col("foreign").sum())
+    return [[*key, count, str(arr), foreign] for *key, count, arr, foreign in sums.iter_rows()]
 
 
 def _counts(rows, layer):
     """Accounts before (as the last recalculation left them) and then; one that was never evaluated is `new`."""
-    known = pl.col("old_provisional").is_not_null()
+    evaluated = pl.col("old_provisional").is_not_null()
     waits = pl.col("moves") & in_force.will_be(layer).ne_missing(pl.col("then"))
     stays = in_force.PINNED & in_force.unpinned(layer, approved=True).ne_missing(pl.col("old_effective"))
     return rows.select(
         scanned=pl.len(),
-        new=(~known).sum(),
+        new=(~evaluated).sum(),
         provisional_before=pl.col("old_provisional").sum(),
         provisional=pl.col("provisional").sum(),
-        needs_data_before=(known & pl.col("old_computed").is_null()).sum(),
+        needs_data_before=(evaluated & pl.col("old_computed").is_null()).sum(),
         needs_data=pl.col("computed").is_null().sum(),
         moves=pl.col("moves").sum(),
         waits=waits.sum(),
@@ -193,7 +195,7 @@ def _summed(tallies):
         for *key, accounts, arr, foreign in tally:
             before = sums.get(tuple(key), (0, Decimal(0), 0))
             sums[tuple(key)] = (before[0] + accounts, before[1] + Decimal(arr), before[2] + foreign)
-    ordered = sorted(sums.items(), key=lambda one: [(part is None, part) for part in one[0]])
+    ordered = sorted(sums.items(), key=lambda pair: [(part is None, part) for part in pair[0]])
     return [[*key, accounts, str(arr), foreign] for key, (accounts, arr, foreign) in ordered]
 
 
@@ -216,7 +218,7 @@ def result(layer, document, figures):
     return {
         "primary": layer.primary,
         "unit": layer.scoped.unit,
-        "segments": [{"id": one.pk, "key": one.key, "name": one.name} for one in segments],
+        "segments": [{"id": segment.pk, "key": segment.key, "name": segment.name} for segment in segments],
         **{name: figures[name] for name in ("force", "rules", "pinned", "counts", "reasons")},
         "boundaries": _boundaries(layer, document, figures["nearest"] or [[]] * len(boundaries(document))),
         "service": _service(layer, figures["force"]),
@@ -226,10 +228,10 @@ def result(layer, document, figures):
 def _boundaries(layer, document, nearest):
     accounts = Account.objects.in_bulk({row[1] for rows in nearest for row in rows})
     products = Product.objects.in_bulk({row[2] for rows in nearest for row in rows if row[2]})
-    names, found = versions.labels(layer), []
+    names, entries = versions.labels(layer), []
     for boundary, rows in zip(boundaries(document), nearest, strict=True):
         called = terms.term(boundary.term, document.freeze(), names=names)
-        found.append(
+        entries.append(
             {
                 "term": called[:1].upper() + called[1:],
                 "op": boundary.op,
@@ -238,7 +240,7 @@ def _boundaries(layer, document, nearest):
                 "accounts": [_near(row, accounts, products) for row in rows],
             }
         )
-    return found
+    return entries
 
 
 def _near(row, accounts, products):
@@ -270,7 +272,7 @@ def _plain(number):
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def held(force, *, then, active=False):
+def segment_totals(force, *, then, active=False):
     """{segment id, or None: (accounts, ARR, accounts in another currency)}, now or then; `active` customers only."""
     sums = {}
     for source, target, is_active, accounts, arr, foreign in force:
@@ -287,14 +289,14 @@ def _service(layer, force):
         return []
     sides = {}
     for name, then in (("before", False), ("after", True)):
-        counts = {key: found[:2] for key, found in held(force, then=then, active=True).items()}
-        sides[name] = {one.model: one for one in coverage.weigh(counts)}
+        counts = {key: sums[:2] for key, sums in segment_totals(force, then=then, active=True).items()}
+        sides[name] = {weight.model: weight for weight in coverage.weigh(counts)}
     models = list(dict.fromkeys([*sides["before"], *sides["after"]]))
     return [_weights(model, sides["before"].get(model), sides["after"].get(model)) for model in models]
 
 
 def _weights(model, before, after):
-    def told(weight):
+    def figures_of(weight):
         weight = weight or coverage.Weight(model, 0, Decimal(0))
         return {
             "accounts": weight.accounts,
@@ -309,8 +311,8 @@ def _weights(model, before, after):
         "name": model.name if model else None,
         "band": model.band if model else "–",
         "staff": _text(model.staff) if model else None,
-        "before": told(before),
-        "after": told(after),
+        "before": figures_of(before),
+        "after": figures_of(after),
     }
 
 
@@ -327,7 +329,7 @@ def named(rows):
 # -- telling
 
 
-def told(result):
+def numbers(result):
     """What was kept (see `result`) in numbers for people and programs: plain data, segments by their keys.
 
     `distribution`, `coverage` and `concentration` are of active customers, everything else of all evaluated accounts.
@@ -335,7 +337,7 @@ def told(result):
     """
     keys = _keys(result)
     counts, force = Counter(result["counts"]), result["force"]
-    in_force = _summed([[[source, then, *rest] for source, then, _, *rest in force]])
+    in_force = _summed([[[source, then, *amounts] for source, then, _, *amounts in force]])
     moved = [row for row in in_force if row[0] != row[1]]
     return {
         "unit": result["unit"],
@@ -369,7 +371,7 @@ def reach(result):
 
 
 def _keys(result):
-    return {one["id"]: one["key"] for one in result["segments"]} | {None: None}
+    return {segment["id"]: segment["key"] for segment in result["segments"]} | {None: None}
 
 
 def _by_key(boundary, keys):
@@ -380,29 +382,32 @@ def _by_key(boundary, keys):
 def _matrix(rows, keys):
     names = ["from", "to", "accounts", "arr", "other_currency"]
     return [
-        dict(zip(names, [keys.get(source), keys.get(then), *rest], strict=True))
-        for source, then, *rest in rows
+        dict(zip(names, [keys.get(source), keys.get(then), *amounts], strict=True))
+        for source, then, *amounts in rows
     ]
 
 
 def _shares(result):
     """How active customers are spread over the segments, before and then, and what follows from it."""
-    sides = {name: held(result["force"], then=name == "after", active=True) for name in ("before", "after")}
-    totals = {name: sum(row[0] for row in found.values()) for name, found in sides.items()}
+    sides = {
+        name: segment_totals(result["force"], then=name == "after", active=True)
+        for name in ("before", "after")
+    }
+    totals = {name: sum(row[0] for row in by_segment.values()) for name, by_segment in sides.items()}
     none = (0, Decimal(0), 0)
     bands = portfolio.BANDS if result["primary"] and len(result["segments"]) == len(portfolio.BANDS) else []
     distribution = []
     for segment, band in zip_longest(result["segments"], bands):
         row = {"segment": segment["key"], "name": segment["name"], "band": band}
-        for name, found in sides.items():
-            accounts, arr, foreign = found.get(segment["id"], none)
+        for name, by_segment in sides.items():
+            accounts, arr, foreign = by_segment.get(segment["id"], none)
             share = figures.share(accounts, totals[name])
             row[name] = {"accounts": accounts, "arr": str(arr), "other_currency": foreign, "share": share}
             row[name]["verdict"] = portfolio.band_verdict(share, *band) if band else None
         distribution.append(row)
     coverage_of = {
-        name: figures.share(totals[name] - found.get(None, none)[0], totals[name])
-        for name, found in sides.items()
+        name: figures.share(totals[name] - by_segment.get(None, none)[0], totals[name])
+        for name, by_segment in sides.items()
     }
     largest = {
         name: max(
@@ -420,9 +425,9 @@ def _shares(result):
 
 def _costs(service):
     """What serving the active customers costs a year, before and then; `unknown`: accounts of models without a cost."""
-    found = {}
+    by_side = {}
     for name in ("before", "after"):
-        known = [Decimal(row[name]["cost"]) for row in service if row[name]["cost"] is not None]
+        costs = [Decimal(row[name]["cost"]) for row in service if row[name]["cost"] is not None]
         unknown = sum(row[name]["accounts"] for row in service if row[name]["cost"] is None)
-        found[name] = {"cost": str(sum(known)) if known else None, "unknown": unknown}
-    return found
+        by_side[name] = {"cost": str(sum(costs)) if costs else None, "unknown": unknown}
+    return by_side

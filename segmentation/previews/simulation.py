@@ -90,9 +90,9 @@ def _check_may(by):
 
 
 def _complete(definition):
-    found = versions.problems(definition)
-    if found:
-        raise Refused("rules_incomplete", problems=[one.message for one in found])
+    problems = versions.problems(definition)
+    if problems:
+        raise Refused("rules_incomplete", problems=[problem.message for problem in problems])
     keys = set(definition.layer.segments.values_list("key", flat=True))
     return definitions.parse(definition.document, types=catalogue.TYPES, segments=keys)
 
@@ -121,9 +121,9 @@ def _warnings(layer, as_of):
         )
     name, readers = run_rules.spoken(layer.key), []
     active = Definition.objects.filter(status=Definition.Status.ACTIVE).exclude(layer=layer)
-    for one in active.select_related("layer").order_by("layer__position", "layer__key"):
-        if name in run_rules.document_of(one.pk).layers:
-            readers.append(one.layer.name)
+    for definition in active.select_related("layer").order_by("layer__position", "layer__key"):
+        if name in run_rules.document_of(definition.pk).layers:
+            readers.append(definition.layer.name)
     if readers:
         yield f"What follows from it is not part of this preview: {', '.join(readers)} reads these segments."
 
@@ -188,9 +188,9 @@ def _look(parts, opened):
     pinned = opened()
     for part in parts:
         seen, bad = divided(pinned.look, part.first, part.last, recalculation.ids_of(pinned.which))
-        part.result = impact.add(one.figures for one in seen)
+        part.result = impact.add(portion.figures for portion in seen)
         part.result["set_aside"] = [[account, error_text(error)] for account, error in bad]
-        _keep(part, [one.movers for one in seen])
+        _keep(part, [portion.movers for portion in seen])
 
 
 _KEEP = """
@@ -311,10 +311,10 @@ def freeze(simulation, *, by, note):
 
 
 def _locked(simulation):
-    found = Simulation.objects.select_for_update(no_key=True).filter(pk=simulation.pk).first()
-    if found is None:
+    simulation = Simulation.objects.select_for_update(no_key=True).filter(pk=simulation.pk).first()
+    if simulation is None:
         raise Refused("preview_gone")
-    return found
+    return simulation
 
 
 def sweep():
@@ -366,7 +366,7 @@ def report(simulation):
         "warnings": simulation.warnings,
         "seconds": round((end - simulation.started_at).total_seconds(), 3),
     }
-    return head | (impact.told(simulation.result) if simulation.result else {})
+    return head | (impact.numbers(simulation.result) if simulation.result else {})
 
 
 _MOVERS = """
@@ -408,7 +408,7 @@ def _movers_of(simulation, source, target):
 
 def movers_csv(simulation, *, source=ANY, target=ANY):
     """The same as lines of a CSV file, all of them, a portion at a time; each row tells what it is a preview of."""
-    segments = {one["id"]: one["key"] for one in simulation.result.get("segments", [])}
+    segments = {segment["id"]: segment["key"] for segment in simulation.result.get("segments", [])}
     header = ["external_id", "name", "product", "from_segment", "to_segment", "arr", "currency", "csm"]
     header += ["segmentation", "rules", "as_of"]
     of = [simulation.layer.key, rules(simulation), simulation.as_of.isoformat()]
@@ -418,8 +418,8 @@ def movers_csv(simulation, *, source=ANY, target=ANY):
     def rows():
         with connection.chunked_cursor() as cursor:
             cursor.execute(query, _movers_of(simulation, source, target))
-            while found := cursor.fetchmany(CSV_ROWS):
-                for account, name, product, before, then, arr, csm in found:
+            while batch := cursor.fetchmany(CSV_ROWS):
+                for account, name, product, before, then, arr, csm in batch:
                     currency = "" if arr is None else organisation().currency
                     yield [
                         account,

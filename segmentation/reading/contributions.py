@@ -18,14 +18,16 @@ class Contributions:
         self.parts, self.used = {}, {}
         if row["composite"] is None:
             return
-        present = [one for one in document.dimensions if row[f"score.{one.key}"] is not None]
-        total = sum(document.weights[one.key] for one in present)
+        present = [
+            dimension for dimension in document.dimensions if row[f"score.{dimension.key}"] is not None
+        ]
+        total = sum(document.weights[dimension.key] for dimension in present)
         exact, inside = {}, {}
-        for one in present:
-            share = Fraction(document.weights[one.key]) / Fraction(total)
-            self.used[one.key] = share
-            inside[one.key] = _inside(one, row, share)
-            exact[one.key] = sum(inside[one.key].values())
+        for dimension in present:
+            share = Fraction(document.weights[dimension.key]) / Fraction(total)
+            self.used[dimension.key] = share
+            inside[dimension.key] = _inside(dimension, row, share)
+            exact[dimension.key] = sum(inside[dimension.key].values())
         composite = Fraction(row["composite"])
         for place, whole in ((UNIT, composite), (CENT, Fraction(rounded(row["composite"])))):
             for key, units in _allot(exact, whole / place, place).items():
@@ -57,7 +59,10 @@ def rounded(score):
 
 def _inside(dimension, row, share):
     """{criterion: its exact part of the composite}; nothing for one that was skipped."""
-    points = {one.key: (row[f"points.{one.key}"], Fraction(one.weight)) for one in dimension.criteria}
+    points = {
+        criterion.key: (row[f"points.{criterion.key}"], Fraction(criterion.weight))
+        for criterion in dimension.criteria
+    }
     weights = sum(weight for value, weight in points.values() if value is not None)
     divisor = 1 if dimension.scale == "points" else weights
     return {key: share * weight * (value or 0) / divisor for key, (value, weight) in points.items()}

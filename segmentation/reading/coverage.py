@@ -39,7 +39,7 @@ def order(layer):
 def contested(layers):
     """{field name: the layers that decide it}, of those that more than one of these layers decides."""
     deciding = {name: [layer for layer in layers if name in layer.decides] for name in treatments.FIELDS}
-    return {name: found for name, found in deciding.items() if len(found) > 1}
+    return {name: deciders for name, deciders in deciding.items() if len(deciders) > 1}
 
 
 # -- one account
@@ -72,21 +72,21 @@ def serve(account, *, at=None, targets=None, layers=None, states=None):
     """
     layers = deciding_layers() if layers is None else layers
     if at is not None:
-        held = _held_on(account, layers, at)
+        held = _labels_on(account, layers, at)
     else:
-        held = _held(layers, _states(account, layers) if states is None else states)
+        held = _labels_now(layers, _states(account, layers) if states is None else states)
     coming = (targets or {}) if at is None else {}
     now = _lines({layer: effective for layer, (effective, _) in held.items()})
     then = _lines(
         {layer: coming.get(layer.pk, computed) or effective for layer, (effective, computed) in held.items()}
     )
     lines = []
-    for one in treatments.LINES:
-        line, after = now.get(one.name), then.get(one.name)
+    for field in treatments.LINES:
+        line, after = now.get(field.name), then.get(field.name)
         if line is None and after is None:
             continue
         if line is None:
-            line = Line(one, "", after.layer, held[after.layer][0] or after.segment)
+            line = Line(field, "", after.layer, held[after.layer][0] or after.segment)
         if after is None:
             lines.append(_becoming(line, "nothing is said", None))
         elif after.text != line.text:
@@ -108,53 +108,55 @@ def _states(account, layers):
     return Assignment.objects.filter(account=account, layer__in=layers).select_related(*SERVED)
 
 
-def _held(layers, states):
+def _labels_now(layers, states):
     """{layer: (segment in force, segment by the rules)}, in the order of the layers."""
-    found = {state.layer_id: (state.effective, state.computed) for state in states}
-    return {layer: found[layer.pk] for layer in layers if layer.pk in found}
+    labels = {state.layer_id: (state.effective, state.computed) for state in states}
+    return {layer: labels[layer.pk] for layer in layers if layer.pk in labels}
 
 
-def _held_on(account, layers, at):
+def _labels_on(account, layers, at):
     """As _held on a date: the move written last of those dated on or before it."""
     moves = Move.objects.filter(account_id=account.pk, layer__in=layers, at__lte=at).order_by(
         "layer_id", "-id"
     )
     ids = dict(moves.distinct("layer_id").values_list("layer_id", "to_segment_id"))
-    segments = Segment.objects.select_related(_SERVED).in_bulk([one for one in ids.values() if one])
+    segments = Segment.objects.select_related(_SERVED).in_bulk([pk for pk in ids.values() if pk])
     return {layer: (segments.get(ids[layer.pk]),) * 2 for layer in layers if layer.pk in ids}
 
 
 def _lines(labels):
     """{name: Line} of what these segments give; labels: {layer: segment or None}, what counts first first."""
-    said = {}
-    for name, one in treatments.FIELDS.items():
-        found = [
+    lines = {}
+    for name, field in treatments.FIELDS.items():
+        candidates = [
             (layer, segment, text)
             for layer, segment in labels.items()
-            if name in layer.decides and (text := _text(one, segment))
+            if name in layer.decides and (text := _text(field, segment))
         ]
-        if found:
-            layer, segment, text = found[0]
-            others = tuple(other for other in found[1:] if other[2] != text)
-            said[name] = Line(one, text, layer, segment, overruled=others)
-    return said | _from_the_model(said)
+        if candidates:
+            layer, segment, text = candidates[0]
+            others = tuple(other for other in candidates[1:] if other[2] != text)
+            lines[name] = Line(field, text, layer, segment, overruled=others)
+    return lines | _from_the_model(lines)
 
 
-def _text(one, segment):
+def _text(field, segment):
     treatment = segment and segment.treatment
-    return one.shown(getattr(treatment, one.name)) if treatment else ""
+    return field.shown(getattr(treatment, field.name)) if treatment else ""
 
 
-def _from_the_model(said):
+def _from_the_model(lines):
     """The lines a service model says: its own, and those the treatments left to it."""
-    if "service_model" not in said:
+    if "service_model" not in lines:
         return {}
-    line = said["service_model"]
+    line = lines["service_model"]
     model = line.segment.treatment.service_model
-    left = {one: one.model for one in treatments.FIELDS.values() if one.model and one.name not in said}
-    texts = {one: _of_the_model(model, one.name) for one in treatments.MODEL}
-    texts |= {one: _of_the_model(model, column) for one, column in left.items()}
-    return {one.name: Line(one, text, line.layer, line.segment) for one, text in texts.items() if text}
+    left = {
+        field: field.model for field in treatments.FIELDS.values() if field.model and field.name not in lines
+    }
+    texts = {field: _of_the_model(model, field.name) for field in treatments.MODEL}
+    texts |= {field: _of_the_model(model, column) for field, column in left.items()}
+    return {field.name: Line(field, text, line.layer, line.segment) for field, text in texts.items() if text}
 
 
 def _of_the_model(model, column):
@@ -199,33 +201,33 @@ def offers(*, for_customers=False):
     of_accounts = deciding_layers()
     layers = of_accounts + deciding_layers(of=scopes.SEVERAL_LABELS)
     segments = {layer.pk: [] for layer in layers}
-    known = Segment.objects.filter(layer__in=layers).select_related(_SERVED, "owner")
-    for segment in known.order_by("position", "key"):
+    rows = Segment.objects.filter(layer__in=layers).select_related(_SERVED, "owner")
+    for segment in rows.order_by("position", "key"):
         segments[segment.layer_id].append(segment)
-    first = {name: found[0] for name, found in contested(of_accounts).items()}
-    found = []
+    first = {name: deciders[0] for name, deciders in contested(of_accounts).items()}
+    listed = []
     for layer in layers:
         before = first if layer in of_accounts else {}
-        found.append(Offer(layer, segments[layer.pk], list(_rows(layer, segments[layer.pk], before))))
+        listed.append(Offer(layer, segments[layer.pk], list(_rows(layer, segments[layer.pk], before))))
     if for_customers:
-        found = [offer.for_customers() for offer in found]
-    return [offer for offer in found if offer.rows]
+        listed = [offer.for_customers() for offer in listed]
+    return [offer for offer in listed if offer.rows]
 
 
 def _rows(layer, segments, first):
     with_models = "service_model" in layer.decides
-    for one in treatments.LINES:
-        if one in treatments.MODEL:
+    for field in treatments.LINES:
+        if field in treatments.MODEL:
             if with_models:
-                yield Row(one, [(segment, _of_its_model(segment, one.name)) for segment in segments])
-        elif one.name in layer.decides:
-            left = one.model if with_models else ""
+                yield Row(field, [(segment, _of_its_model(segment, field.name)) for segment in segments])
+        elif field.name in layer.decides:
+            left = field.model if with_models else ""
             cells = [
-                (segment, _text(one, segment) or (left and _of_its_model(segment, left)))
+                (segment, _text(field, segment) or (left and _of_its_model(segment, left)))
                 for segment in segments
             ]
-            before = first.get(one.name, layer)
-            yield Row(one, cells, first=None if before == layer else before)
+            before = first.get(field.name, layer)
+            yield Row(field, cells, first=None if before == layer else before)
 
 
 def _of_its_model(segment, column):
@@ -299,11 +301,11 @@ class CsmLoad:
 
     @property
     def accounts(self):
-        return sum(one.accounts for one in self.weights)
+        return sum(weight.accounts for weight in self.weights)
 
     @property
     def arr(self):
-        return sum(one.arr for one in self.weights)
+        return sum(weight.arr for weight in self.weights)
 
     @property
     def verdict(self):
@@ -312,7 +314,7 @@ class CsmLoad:
             return _nobody(self.weights)
         if self.csm.kind == Csm.Kind.DIGITAL:
             return ("", "the programme serves them")
-        banded = [one for one in self.weights if one.banded]
+        banded = [weight for weight in self.weights if weight.banded]
         if not banded:
             return ("", "no band is said")
         if self.csm.kind == Csm.Kind.POOL:
@@ -325,8 +327,12 @@ class CsmLoad:
 
 
 def _nobody(weights):
-    dedicated = [one for one in weights if one.model and one.model.csm_kind == ServiceModel.CsmKind.DEDICATED]
-    missing = sum(one.accounts for one in dedicated)
+    dedicated = [
+        weight
+        for weight in weights
+        if weight.model and weight.model.csm_kind == ServiceModel.CsmKind.DEDICATED
+    ]
+    missing = sum(weight.accounts for weight in dedicated)
     if not missing:
         return ("", "none needs a CSM of its own")
     return ("bad", f"{missing:,} should have a CSM of {'its' if missing == 1 else 'their'} own")
@@ -344,8 +350,8 @@ def _against(weight):
 
 def _against_all(weights):
     """One person with accounts of several: each account is its share of a CSM's work."""
-    least = sum(one.least for one in weights)
-    most = None if any(one.most is None for one in weights) else sum(one.most for one in weights)
+    least = sum(weight.least for weight in weights)
+    most = None if any(weight.most is None for weight in weights) else sum(weight.most for weight in weights)
     if least > 1:
         return ("bad", f"over: the work of {_tenths(least)} CSMs at least")
     if most is not None and most < 1:
@@ -355,13 +361,13 @@ def _against_all(weights):
 
 def needed(weights):
     """CSMs these accounts take, in words: `2 to 6`, `up to 3`, `4 or more`."""
-    banded = [one for one in weights if one.banded]
+    banded = [weight for weight in weights if weight.banded]
     if not banded:
         return "–"
-    least = ceil(sum(one.least for one in banded))
-    if any(one.most is None for one in banded):
+    least = ceil(sum(weight.least for weight in banded))
+    if any(weight.most is None for weight in banded):
         return f"{least:,} or more"
-    most = ceil(sum(one.most for one in banded))
+    most = ceil(sum(weight.most for weight in banded))
     if least == most:
         return f"{most:,}"
     return f"{least:,} to {most:,}" if least else f"up to {most:,}"
@@ -401,10 +407,10 @@ class _Models:
             before = sums.get(model, (0, Decimal(0)))
             sums[model] = (before[0] + accounts, before[1] + arr)
         none = (0, Decimal(0))
-        known = [
+        weights = [
             Weight(model, *sums.get(model.pk, none)) for model in self.models if idle or model.pk in sums
         ]
-        return known + ([Weight(None, *sums[None])] if None in sums else [])
+        return weights + ([Weight(None, *sums[None])] if None in sums else [])
 
 
 @dataclass(frozen=True)
@@ -418,21 +424,21 @@ class Load:
 
     @property
     def accounts(self):
-        return sum(one.accounts for one in self.weights)
+        return sum(weight.accounts for weight in self.weights)
 
     @property
     def arr(self):
-        return sum(one.arr for one in self.weights)
+        return sum(weight.arr for weight in self.weights)
 
     @property
     def cost(self):
-        known = [one.cost for one in self.weights if one.cost is not None]
-        return sum(known) if known else None
+        costs = [weight.cost for weight in self.weights if weight.cost is not None]
+        return sum(costs) if costs else None
 
     @property
     def uncosted(self):
         """Accounts whose cost nobody has said."""
-        return sum(one.accounts for one in self.weights if one.cost is None)
+        return sum(weight.accounts for weight in self.weights if weight.cost is None)
 
     @property
     def needed(self):
@@ -440,8 +446,10 @@ class Load:
 
     @property
     def staff(self):
-        known = [one.model.staff for one in self.weights if one.model and one.model.staff is not None]
-        return sum(known) if known else None
+        sizes = [
+            weight.model.staff for weight in self.weights if weight.model and weight.model.staff is not None
+        ]
+        return sum(sizes) if sizes else None
 
 
 def load(*, at, after=0):
@@ -455,8 +463,8 @@ def load(*, at, after=0):
         before = by_segment.get(segment, (0, Decimal(0)))
         by_segment[segment] = (before[0] + accounts, before[1] + arr)
         by_csm.setdefault(csm, {})[segment] = (accounts, arr)
-    people = Csm.objects.in_bulk([one for one in by_csm if one])
-    csms = [CsmLoad(people.get(csm), models.weigh(found, idle=False)) for csm, found in by_csm.items()]
+    people = Csm.objects.in_bulk([csm for csm in by_csm if csm])
+    csms = [CsmLoad(people.get(csm), models.weigh(of_csm, idle=False)) for csm, of_csm in by_csm.items()]
     return Load(
         weights=models.weigh(by_segment),
         csms=sorted(csms, key=_urgency),
@@ -468,9 +476,9 @@ def load(*, at, after=0):
 _KINDS = {"bad": 0, "warn": 1, "ok": 2, "": 3}
 
 
-def _urgency(found):
+def _urgency(load):
     """Over the band first, then under, within, and those with none; the most ARR first."""
-    return (_KINDS[found.verdict[0]], -found.arr, str(found.csm or ""), found.csm.pk if found.csm else 0)
+    return (_KINDS[load.verdict[0]], -load.arr, str(load.csm or ""), load.csm.pk if load.csm else 0)
 
 
 _OF_PRIMARY = """left join segmentation_assignment z
@@ -493,12 +501,12 @@ _SUBSCRIPTIONS = f"""
 
 def _count(layer, at):
     """{(segment, csm): (accounts, ARR, accounts in another currency)}; reads every account."""
-    known = {"at": at, "layer": layer and layer.pk, **revenue.parameters()}
+    parameters = {"at": at, "layer": layer and layer.pk, **revenue.parameters()}
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT, known)
-        found = {(segment, csm): tuple(rest) for segment, csm, *rest in cursor.fetchall()}
-        cursor.execute(_SUBSCRIPTIONS, known)
+        cursor.execute(_COUNT, parameters)
+        counts = {(segment, csm): tuple(numbers) for segment, csm, *numbers in cursor.fetchall()}
+        cursor.execute(_SUBSCRIPTIONS, parameters)
         for segment, csm, arr in cursor.fetchall():
-            accounts, imported, foreign = found.get((segment, csm), (0, Decimal(0), 0))
-            found[segment, csm] = (accounts, imported + arr, foreign)
-    return found
+            accounts, imported, foreign = counts.get((segment, csm), (0, Decimal(0), 0))
+            counts[segment, csm] = (accounts, imported + arr, foreign)
+    return counts

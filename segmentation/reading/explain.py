@@ -56,7 +56,7 @@ def explain(account, layer=None, *, at=None, product=None, standing=None):
         case = _now(account, layer, product, standing or _standing(account, layer, product))
     else:
         case = _then(account, layer, product, at)
-    return case.told()
+    return case.explanation()
 
 
 def primary_layer():
@@ -93,7 +93,7 @@ def _now(account, layer, product, standing):
     if inputs.is_empty():
         raise _not_there(account, product, assignment)
     of_product = product and product.pk
-    usage = next((one for one in account.usage.all() if one.product_id == of_product), None)
+    usage = next((row for row in account.usage.all() if row.product_id == of_product), None)
     return _Case(
         account=account,
         layer=layer,
@@ -114,20 +114,20 @@ def _now(account, layer, product, standing):
 
 def in_use(definition, layer):
     """(LayerRules, date): the layer's active rules as they decide now, at the clock and by the cut-offs of its last run."""
-    found = recalculation.latest_of(layer)
-    pinned = found or RunLayer()
+    run_layer = recalculation.latest_of(layer)
+    pinned = run_layer or RunLayer()
     pinned.layer = layer
-    if found and pinned.definition_id != definition.pk:  # activated since
+    if run_layer and pinned.definition_id != definition.pk:  # activated since
         pinned.cutoffs = _still(pinned.cutoffs, pinned.definition_id, definition.pk)
     pinned.definition = definition
     rules = run_rules.of_layer(pinned, document=run_rules.document_in(definition))
-    return rules, found.run.as_of if found else timezone.localdate()
+    return rules, run_layer.run.as_of if run_layer else timezone.localdate()
 
 
 def _still(cutoffs, former, definition):
     """The cut-offs of former rules that newer ones take from the same thing: the rest waits for the next run."""
-    before, now = (run_rules.document_of(one).population for one in (former, definition))
-    return {key: known for key, known in (cutoffs or {}).items() if before[key] == now.get(key)}
+    before, now = (run_rules.document_of(pk).population for pk in (former, definition))
+    return {key: cutoff for key, cutoff in (cutoffs or {}).items() if before[key] == now.get(key)}
 
 
 def _not_there(account, product, assignment):
@@ -140,10 +140,17 @@ def _not_there(account, product, assignment):
 
 def _subscriptions(account, product):
     """The source and age of what follows from subscriptions: those of the one observed last."""
-    known = [one for one in account.subscriptions.all() if product is None or one.product_id == product.pk]
-    if not known:
+    subscriptions = [
+        subscription
+        for subscription in account.subscriptions.all()
+        if product is None or subscription.product_id == product.pk
+    ]
+    if not subscriptions:
         return {}
-    newest = max(known, key=lambda one: (one.observed is not None, one.observed, one.pk))
+    newest = max(
+        subscriptions,
+        key=lambda subscription: (subscription.observed is not None, subscription.observed, subscription.pk),
+    )
     return {"subscriptions": [newest.source, newest.observed.isoformat() if newest.observed else None]}
 
 
@@ -211,17 +218,17 @@ def _read(text, kind):
 class _Case:
     """One account on one layer at one clock: everything the explanation is told from."""
 
-    def __init__(self, **known):
-        self.__dict__.update(known)
+    def __init__(self, **values):
+        self.__dict__.update(values)
         [self.facts] = self.frame.iter_rows(named=True)
         [self.row] = engine.evaluate(self.document, self.frame, self.clock, left_out=self.left_out).iter_rows(
             named=True
         )
-        self.names = {one.key: one.name for one in self.layer.segments.all()}
+        self.names = {segment.key: segment.name for segment in self.layer.segments.all()}
         others = Layer.objects.prefetch_related("segments") if self.document.layers else ()
-        self.others = {run_rules.spoken(one.key): one for one in others}
+        self.others = {run_rules.spoken(layer.key): layer for layer in others}
 
-    def told(self):
+    def explanation(self):
         row = self.row
         contributions = Contributions(self.document, row)
         reason = row["reason"]
@@ -247,12 +254,14 @@ class _Case:
             "thin_data": row["thin"],
             "composite": as_text(row["composite"]),
             "composite_shown": hundredths(row["composite"]),
-            "dimensions": [self.dimension(one, contributions) for one in self.document.dimensions],
+            "dimensions": [
+                self.dimension(dimension, contributions) for dimension in self.document.dimensions
+            ],
             "requires": self.requires(),
             "rule": self.rule(),
             "boundaries": [
-                {"term": one.term, "threshold": as_text(one.threshold), "segment": one.segment}
-                for one in self.document.boundaries or ()
+                {"term": boundary.term, "threshold": as_text(boundary.threshold), "segment": boundary.segment}
+                for boundary in self.document.boundaries or ()
             ],
             "up": as_text(row["up"]),
             "down": as_text(row["down"]),
@@ -271,9 +280,9 @@ class _Case:
         return f"The rules are not applied to this account ({what}); this is what they would say."
 
     def computed_since(self):
-        known = self.assignment
-        if known and (known.computed.key if known.computed else None) == self.row["segment"]:
-            return known.computed_since
+        assignment = self.assignment
+        if assignment and (assignment.computed.key if assignment.computed else None) == self.row["segment"]:
+            return assignment.computed_since
         return self.clock if self.assignment or self.move else None
 
     def differs(self):
@@ -316,7 +325,7 @@ class _Case:
             "score_shown": hundredths(score),
             **contributions.of(key),
             "left_out": self.left_out_text(dimension),
-            "criteria": [self.criterion(one, contributions) for one in dimension.criteria],
+            "criteria": [self.criterion(criterion, contributions) for criterion in dimension.criteria],
         }
 
     def left_out_text(self, dimension):
@@ -372,7 +381,7 @@ class _Case:
     def requires(self):
         """Rows of what no measure shows; first what the deciding rule looks at (`decides`), what is known before the rest."""
         deciding = self.deciding()
-        rows = [self.fact_row(one) | {"decides": one in deciding} for one in self.other_facts()]
+        rows = [self.fact_row(fact) | {"decides": fact in deciding} for fact in self.other_facts()]
         return sorted(rows, key=lambda row: (not row["decides"], row["value"] is None))
 
     def deciding(self):
@@ -435,7 +444,7 @@ class _Case:
         if not self.of_other(name):
             return terms.words(value)
         segments = self.others[self.document.others[name]].segments.all()
-        return next((one.name for one in segments if one.key == value), terms.words(value))
+        return next((segment.name for segment in segments if segment.key == value), terms.words(value))
 
     def source(self, fact, value):
         """Who told us, and when it was observed (ISO text)."""
@@ -471,7 +480,7 @@ class _Case:
         if parts and (rule.sources or rule.top) and " OR " in rule.condition.text:
             parts = [f"({parts[0]})"]
         if rule.sources:
-            parts.insert(0, f"coming from {', '.join(self.names.get(one, one) for one in rule.sources)}")
+            parts.insert(0, f"coming from {', '.join(self.names.get(key, key) for key in rule.sources)}")
         if rule.top:
             value = self.term_shown(rule.top.by)
             parts.append(f"among the {rule.top.count:,} highest by {self.term_name(rule.top.by)} ({value})")
@@ -486,16 +495,18 @@ class _Case:
     def rule_text(self, condition):
         """The condition with what each of its terms is for this account."""
 
-        def told(match):
+        def with_value(match):
             name = match[0]
             return f"{self.term_name(name)} ({self.term_shown(name)})" if name in condition.names else name
 
-        return re.sub(r"'[^']*'|[a-z_][\w.]*", told, condition.text)
+        return re.sub(r"'[^']*'|[a-z_][\w.]*", with_value, condition.text)
 
     def term_name(self, term):
         kind, _, key = term.partition(".")
         if kind == "score" and "." not in key:
-            return next((one.name or key for one in self.document.dimensions if one.key == key), key)
+            return next(
+                (dimension.name or key for dimension in self.document.dimensions if dimension.key == key), key
+            )
         if kind == "points":
             return f"points for {key}"
         if self.of_other(term):

@@ -63,7 +63,7 @@ def _csv_lines(header, rows):
     """Decimals as PostgreSQL prints them, true and false in small letters."""
     flags = {True: "true", False: "false"}
     return exports.lines(
-        header, ([flags[one] if isinstance(one, bool) else one for one in row] for row in rows)
+        header, ([flags[value] if isinstance(value, bool) else value for value in row] for row in rows)
     )
 
 
@@ -71,7 +71,10 @@ def _json_lines(header, rows):
     """Scores as numbers: they have at most 15 digits, which a float holds and prints exactly."""
     numbers = {index for index, name in enumerate(header) if name == "composite" or name.startswith("score_")}
     for row in rows:
-        row = [float(one) if index in numbers and one is not None else one for index, one in enumerate(row)]
+        row = [
+            float(value) if index in numbers and value is not None else value
+            for index, value in enumerate(row)
+        ]
         yield json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n"
 
 
@@ -82,11 +85,11 @@ def _long(layers):
 
     def rows():
         for row in _stream(_LONG, [[layer.pk for layer in layers]]):
-            external_id, layer, product, computed, effective, composite, scores, definition, *rest = row
+            external_id, layer, product, computed, effective, composite, scores, definition, *tail = row
             held = dict(zip(dimensions.get(definition, ()), scores or (), strict=False))
             scores = [held.get(key) for key in columns]
             head = [external_id, keys[layer], *([product] if parts else [])]
-            yield [*head, computed, effective, composite, *scores, *_tail(*rest)]
+            yield [*head, computed, effective, composite, *scores, *_tail(*tail)]
 
     head = HEAD + parts + SEGMENTS
     return head + [f"score_{key}" for key in columns] + TAIL, rows()
@@ -100,12 +103,12 @@ def _tail(provisional, until, reason, thin, version, computed_at):
 def _dimensions(layers):
     """({definition id: its dimension keys}, the keys of the active versions, which become columns)."""
     versions = Definition.objects.filter(layer__in=layers).filter(status__in=["active", "retired"])
-    found, columns = {}, {}
+    dimensions, columns = {}, {}
     for version in versions.order_by("layer__position", "layer__key").only("pk", "status"):
-        found[version.pk] = [one.key for one in document_of(version.pk).dimensions]
+        dimensions[version.pk] = [dimension.key for dimension in document_of(version.pk).dimensions]
         if version.status == Definition.Status.ACTIVE:
-            columns |= dict.fromkeys(found[version.pk])
-    return found, list(columns)
+            columns |= dict.fromkeys(dimensions[version.pk])
+    return dimensions, list(columns)
 
 
 def _wide(layers):
@@ -115,7 +118,10 @@ def _wide(layers):
             for layer, segment, product in zip(*columns, strict=True):
                 if segment:
                     held.setdefault(layer, []).append(f"{product}: {segment}" if product else segment)
-            yield [external_id, *["; ".join(held[one.pk]) if one.pk in held else None for one in layers]]
+            yield [
+                external_id,
+                *["; ".join(held[layer.pk]) if layer.pk in held else None for layer in layers],
+            ]
 
     return ["external_id", *[layer.key for layer in layers]], rows()
 

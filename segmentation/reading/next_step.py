@@ -19,7 +19,9 @@ def next_step(case):
     now = case.facts[term] if term in case.facts else case.row[term]
     target = Decimal(now) + case.row["up"]
     above = [
-        one.segment for one in case.document.boundaries if one.threshold == target and one.op in (">=", ">")
+        boundary.segment
+        for boundary in case.document.boundaries
+        if boundary.threshold == target and boundary.op in (">=", ">")
     ]
     goal = case.names.get(above[0], above[0]) if above else "the next boundary"
     gap = _gap(case.row["up"])
@@ -45,7 +47,7 @@ def _smallest_step(case, term):
     ]
     if not steps:
         return None
-    rows = [case.facts | {one.fact: value} for one, _, value in steps]
+    rows = [case.facts | {criterion.fact: value} for criterion, _, value in steps]
     frame = pl.DataFrame(rows, schema=case.frame.schema)
     tried = engine.evaluate(case.document, frame, case.clock, left_out=case.left_out)
     crossing = [
@@ -79,7 +81,7 @@ def _sample(cell, table):
     if table.type in ("text", "boolean"):
         return cell.values[0] if cell.values else None
     if cell.lower is None:  # the lowest cell: below where the next one begins
-        starts = [one.lower for one in table.cells if one and one.lower is not None]
+        starts = [other.lower for other in table.cells if other and other.lower is not None]
         if table.type == "date" or not starts:
             return None
         return _typed(min(starts) - 1, table.type)

@@ -66,12 +66,12 @@ def overview(layer, *, at, after=0):
         {"segment": segment, **rows.get(segment.pk, none)}
         for segment in Segment.objects.filter(layer=layer).order_by("position", "key")
     ]
-    most = max([one["accounts"] for one in segments], default=0)
-    most_arr = max([one["arr"] for one in segments], default=0)
-    for one in segments:
-        one["share"] = figures.share(one["accounts"], total["accounts"])
-        one["bar"] = figures.share(one["accounts"], most)
-        one["arr_bar"] = one["arr"] / most_arr if most_arr else None
+    most = max([segment["accounts"] for segment in segments], default=0)
+    most_arr = max([segment["arr"] for segment in segments], default=0)
+    for segment in segments:
+        segment["share"] = figures.share(segment["accounts"], total["accounts"])
+        segment["bar"] = figures.share(segment["accounts"], most)
+        segment["arr_bar"] = segment["arr"] / most_arr if most_arr else None
     without = rows.get(None, none)["accounts"]
     return total | {
         "segments": segments,
@@ -84,11 +84,11 @@ def overview(layer, *, at, after=0):
 
 def _per_segment(layer, at):
     """{id of the segment, None for those without one: its counts}; reads every account."""
-    known = {"at": at, "layer": layer.pk if layer else None, **revenue.parameters()}
+    parameters = {"at": at, "layer": layer.pk if layer else None, **revenue.parameters()}
     with connection.cursor() as cursor:
-        cursor.execute(_ACCOUNTS, known)
+        cursor.execute(_ACCOUNTS, parameters)
         rows = {row[0]: dict(zip(_COUNTS, row[1:], strict=True)) for row in cursor.fetchall()}
-        cursor.execute(_SUBSCRIPTIONS, known)
+        cursor.execute(_SUBSCRIPTIONS, parameters)
         for segment, arr in cursor.fetchall():
             rows.setdefault(segment, dict.fromkeys(_COUNTS, 0))["arr"] += arr
     return rows
@@ -100,8 +100,8 @@ def completeness(rules, *, at, after=0):
 
     def shares():
         names = facts_of(rules)
-        total, found = figures.completeness(names, at=at)
-        return {name: figures.share(found[name], total) for name in names}
+        total, counts = figures.completeness(names, at=at)
+        return {name: figures.share(counts[name], total) for name in names}
 
     what = f"completeness-{rules.pk if rules else None}"
     return kept(what, shares, layer=layer, at=at, last=last_run(layer), after=after)
@@ -119,13 +119,15 @@ def kept(what, count, *, layer, at, last, after):
         number=Count("pk", filter=_IMPORTED), last=Max("finished_at", filter=_IMPORTED)
     )
     state = [layer and layer.pk, at, last and last.run_id, last and last.run.finished_at, *imports.values()]
-    key = ":".join([what, *(one.isoformat() if hasattr(one, "isoformat") else str(one) for one in state)])
-    found = cache.get(key)
-    if found is None or found[1].timestamp() <= after:
+    key = ":".join(
+        [what, *(value.isoformat() if hasattr(value, "isoformat") else str(value) for value in state)]
+    )
+    counted = cache.get(key)
+    if counted is None or counted[1].timestamp() <= after:
         counted_at = timezone.now()  # before counting: what changes meanwhile may not be in it
-        found = count(), counted_at
-        cache.set(key, found, KEPT)
-    return found
+        counted = count(), counted_at
+        cache.set(key, counted, KEPT)
+    return counted
 
 
 _IMPORTED = Q(status=ImportBatch.Status.COMMITTED)
@@ -142,8 +144,8 @@ def distribution(segments):
     if len(segments) != len(BANDS):
         return []
     return [
-        one | {"low": low, "high": high, "verdict": band_verdict(one["share"], low, high)}
-        for one, (low, high) in zip(segments, BANDS, strict=True)
+        segment | {"low": low, "high": high, "verdict": band_verdict(segment["share"], low, high)}
+        for segment, (low, high) in zip(segments, BANDS, strict=True)
     ]
 
 
@@ -198,9 +200,9 @@ def moves_since_yesterday():
     yesterday = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
     ended = RunLayer.objects.filter(run__finished_at__gte=yesterday).select_related("layer")
     totals = {}
-    for one in ended.order_by("layer__position", "layer__key"):
-        for why, number in sorted(one.counts.get("moves", {}).items()):
-            totals.setdefault(one.layer.name, Counter())[Move.Why(why).label] += number
+    for run_layer in ended.order_by("layer__position", "layer__key"):
+        for why, number in sorted(run_layer.counts.get("moves", {}).items()):
+            totals.setdefault(run_layer.layer.name, Counter())[Move.Why(why).label] += number
     return [
         {
             "layer": layer,

@@ -50,14 +50,14 @@ def waiting():
     return rows.select_related(*beside).order_by("provisional_until", "account__name", "pk")
 
 
-def told(rows, at):
+def of_rows(rows, at):
     """Rows of `waiting` as Provisional, as of a date."""
     rows = list(rows)
     documents = {id: document_of(id) for id in {row.score.definition_id for row in rows}}
-    return [_told(row, documents[row.score.definition_id], at) for row in rows]
+    return [_of_row(row, documents[row.score.definition_id], at) for row in rows]
 
 
-def _told(row, document, at):
+def _of_row(row, document, at):
     due = row.provisional_until
     return Provisional(
         assignment=row,
@@ -73,13 +73,13 @@ def _missing(row, document, at):
     """What keeps it from being decided, a sentence for each score group."""
     if row.provisional_until <= at:
         return "Nothing any more: the next recalculation decides."
-    points, said = iter(row.score.points), []
+    points, sentences = iter(row.score.points), []
     for dimension in document.dimensions:
         given = [next(points, None) for _ in dimension.criteria]
         matters = not document.weights or document.weights[dimension.key] > 0
         if dimension.maturity and matters and row.started:
-            said += _waits(dimension, given, row, at)
-    return " ".join(said) or "Too little is known yet."
+            sentences += _waits(dimension, given, row, at)
+    return " ".join(sentences) or "Too little is known yet."
 
 
 def _waits(dimension, given, row, at):
@@ -99,8 +99,8 @@ def _waits(dimension, given, row, at):
 
 def _then(row, document):
     """What happens on the day it is due."""
-    maturities = [one.maturity for one in document.dimensions if one.maturity]
-    longest = min((one.needs_data_after_days for one in maturities), default=0)
+    maturities = [dimension.maturity for dimension in document.dimensions if dimension.maturity]
+    longest = min((maturity.needs_data_after_days for maturity in maturities), default=0)
     if row.started and (row.provisional_until - row.started).days >= longest:
         return "Without a value by then, it needs data."
     if row.layer.policy == Layer.Policy.APPROVAL and row.settled:

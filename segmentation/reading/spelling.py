@@ -32,17 +32,17 @@ def spelt(fact, value, currency="", rounding=ROUND_FLOOR):
     """
     if value is None:
         return None
-    known = catalogue.FACTS[fact]
-    if known.type == "money":
+    entry = catalogue.FACTS[fact]
+    if entry.type == "money":
         return wording.money(value, currency)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if known.type == "integer":  # a gap to a boundary between two of them is a fraction
+    if entry.type == "integer":  # a gap to a boundary between two of them is a fraction
         return f"{Decimal(value).to_integral_value(rounding):,}"
     if isinstance(value, Decimal):
-        if known.unit == "%":
+        if entry.unit == "%":
             return f"{_plain((value * 100).quantize(Decimal('0.1'), rounding))} %"
-        unit = "x" if known.unit == "x" else " hours" if known.unit.startswith("hours") else ""
+        unit = "x" if entry.unit == "x" else " hours" if entry.unit.startswith("hours") else ""
         return f"{_plain(value.quantize(Decimal('0.01'), rounding))}{unit}"
     if isinstance(value, date):
         return wording.day(value)

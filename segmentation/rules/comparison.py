@@ -63,7 +63,7 @@ class _Comparer:
         self.groups()
         self.measures()
         self.rules()
-        self.rest()
+        self.leftovers()
         return Comparison(tuple(self.sentences), tuple(self.rows))
 
     def say(self, sentence):
@@ -91,8 +91,8 @@ class _Comparer:
     def weights(self):
         groups = _either(self.old.groups, self.new.groups)
         place = {key: number for number, key in enumerate(groups)}
-        found = _either(self.old.weights, self.new.weights)
-        for key in sorted(found, key=lambda key: place.get(key, len(groups))):
+        weights = _either(self.old.weights, self.new.weights)
+        for key in sorted(weights, key=lambda key: place.get(key, len(groups))):
             old, new = self.old.weights.get(key), self.new.weights.get(key)
             if old != new:
                 name = self.words(key).group(key)
@@ -115,11 +115,11 @@ class _Comparer:
                 f"{self.words(key).group(key)}",
             )
             if key not in self.old.groups:
-                holds = ", ".join(self.now.measure(one.key) for one in self.new.groups[key].measures)
+                holds = ", ".join(self.now.measure(measure.key) for measure in self.new.groups[key].measures)
                 self.row(path, place, None, holds)
                 self.say(f"New score group '{self.now.group(key)}': {holds or 'without measures'}")
             elif key not in self.new.groups:
-                holds = ", ".join(self.was.measure(one.key) for one in self.old.groups[key].measures)
+                holds = ", ".join(self.was.measure(measure.key) for measure in self.old.groups[key].measures)
                 self.row(path, place, holds, None)
                 self.say(f"Score group removed: '{self.was.group(key)}'")
             else:
@@ -133,21 +133,23 @@ class _Comparer:
             f"Score group '{self.was.group(key)}' is called '{name}' now",
         )  # fmt: skip
         scales = {"mean": "weighted average", "points": "plain sum of points"}
-        told = [scales.get(one.scale, one.scale) for one in (old, new)]
+        called = [scales.get(group.scale, group.scale) for group in (old, new)]
         self.changed(
-            f"{path}.scale", f"{place} › scale", old.scale, new.scale, f"{name}: {told[0]} -> {told[1]}"
+            f"{path}.scale", f"{place} › scale", old.scale, new.scale, f"{name}: {called[0]} -> {called[1]}"
         )
         self.maturity(path, place, old, new, name)
-        keys = [[one.key for one in group.measures] for group in (old, new)]
+        keys = [[measure.key for measure in group.measures] for group in (old, new)]
         self.order(f"{path}.criteria", f"{place}: measures", *keys)
 
     def maturity(self, path, place, old, new, name):
         """When the group counts; how it counts before only where it is not from the first day, before and after."""
-        told = [f"after {one.after} days" if one.after else "from the first day" for one in (old, new)]
+        starts = [
+            f"after {group.after} days" if group.after else "from the first day" for group in (old, new)
+        ]
         path = f"{path}.maturity"
         self.changed(
             f"{path}.after_days", f"{place} › counts after days", old.after, new.after,
-            f"{name} counts {told[0]} -> {told[1]}",
+            f"{name} counts {starts[0]} -> {starts[1]}",
         )  # fmt: skip
         if not (old.after and new.after):
             return
@@ -165,12 +167,12 @@ class _Comparer:
         before = {key for key in self.old.groups if key not in self.new.groups}
         after = {key for key in self.new.groups if key not in self.old.groups}
         for key in _either(self.old.measures, self.new.measures):
-            was, one = self.old.measures.get(key), self.new.measures.get(key)
-            if was and one:
-                self.measure(key, *was, *one)
-            elif one and one[0] not in after:  # those of a new group are told with it
-                self.row(_path(*one), _place(self.now, *one), None, _summary(self.now, one[1]))
-                self.say(f"New measure '{self.now.measure(key)}' in {self.now.group(one[0])}")
+            was, now = self.old.measures.get(key), self.new.measures.get(key)
+            if was and now:
+                self.measure(key, *was, *now)
+            elif now and now[0] not in after:  # those of a new group are told with it
+                self.row(_path(*now), _place(self.now, *now), None, _summary(self.now, now[1]))
+                self.say(f"New measure '{self.now.measure(key)}' in {self.now.group(now[0])}")
             elif was and was[0] not in before:
                 self.row(_path(*was), _place(self.was, *was), _summary(self.was, was[1]), None)
                 self.say(f"Measure removed: '{self.was.measure(key)}' of {self.was.group(was[0])}")
@@ -199,7 +201,7 @@ class _Comparer:
         )  # fmt: skip
 
     def cells(self, path, place, name, old, new):
-        ways = [one.cells or "a scoring table" for one in (old, new)]
+        ways = [measure.cells or "a scoring table" for measure in (old, new)]
         self.changed(
             f"{path}.cells", f"{place} › points", old.cells, new.cells,
             f"Measure '{name}': points by {ways[0]} -> {ways[1]}",
@@ -239,7 +241,7 @@ class _Comparer:
         """The order they are in now, where those of both are in another one. places: the old ones, in the new order."""
         if places != sorted(places):
             ordered = [
-                [self.now.rule(self.new.rules[pairs[one]]) for one in order]
+                [self.now.rule(self.new.rules[pairs[place]]) for place in order]
                 for order in (sorted(places), places)
             ]
             was, now = ("; ".join(rules) for rules in ordered)
@@ -262,9 +264,9 @@ class _Comparer:
             for words, rule in ((self.was, old), (self.now, new))
         ]
         number = _only_number(old.when, new.when)
-        told = self.now.term(number[0]) if number else ""
+        term = self.now.term(number[0]) if number else ""
         sentence = (
-            f"{segment}: {told} {number[1]} -> {number[2]}"
+            f"{segment}: {term} {number[1]} -> {number[2]}"
             if number
             else f"{segment}: {conditions[0]} -> {conditions[1]}"
         )
@@ -279,12 +281,12 @@ class _Comparer:
             if old.named or new.named:
                 self.say(f"{segment}: the rule's key {old.key} -> {new.key}")
 
-    def rest(self):
+    def leftovers(self):
         """What only an unfinished draft may hold: told as it is."""
-        known = FIELDS["document"]
+        document_fields = FIELDS["document"]
         for key in _either(self.old.data, self.new.data):
-            if key not in known and self.old.data.get(key) != self.new.data.get(key):
-                old, new = (sketch.text(one.data.get(key)) for one in (self.old, self.new))
+            if key not in document_fields and self.old.data.get(key) != self.new.data.get(key):
+                old, new = (sketch.text(side.data.get(key)) for side in (self.old, self.new))
                 self.row(key, key, old or None, new or None)
                 self.say(f"'{key}': {old or 'nothing'} -> {new or 'nothing'}")
 
@@ -328,16 +330,16 @@ def _paired(old, new):
     return pairs
 
 
-def _two_names(one, other):
-    return one.named and other.named and one.key != other.key
+def _two_names(rule, other):
+    return rule.named and other.named and rule.key != other.key
 
 
-def _same_name(one, other):
-    return one.key == other.key and one.named and other.named
+def _same_name(rule, other):
+    return rule.key == other.key and rule.named and other.named
 
 
-def _same_words(one, other):
-    return (one.segment, one.when, one.sources, one.top) == (
+def _same_words(rule, other):
+    return (rule.segment, rule.when, rule.sources, rule.top) == (
         other.segment,
         other.when,
         other.sources,
@@ -345,16 +347,16 @@ def _same_words(one, other):
     )
 
 
-def _same_key(one, other):
-    return one.key == other.key
+def _same_key(rule, other):
+    return rule.key == other.key
 
 
-def _same_segment(one, other):
-    return one.segment == other.segment and not _two_names(one, other)
+def _same_segment(rule, other):
+    return rule.segment == other.segment and not _two_names(rule, other)
 
 
-def _same_condition(one, other):
-    return (one.when, one.sources) == (other.when, other.sources) and not _two_names(one, other)
+def _same_condition(rule, other):
+    return (rule.when, rule.sources) == (other.when, other.sources) and not _two_names(rule, other)
 
 
 # -- conditions as text
@@ -382,10 +384,10 @@ def _only_number(old, new):
     kinds = {before[at][0], after[at][0]}
     if kinds not in ({"number"}, {"text"}):
         return None
-    found = _compared(after, at)
-    if found is None or _continues(after, at):
+    comparison = _compared(after, at)
+    if comparison is None or _continues(after, at):
         return None
-    name, sign = found
+    name, sign = comparison
     often = sum(token == ("name", name) for token in after) > 1
     prefix = f"{sign} " if often else ""
     return name, f"{prefix}{before[at][1]}", f"{prefix}{after[at][1]}"

@@ -146,19 +146,19 @@ class _Writer:
             return self.problem(path, f"More than {MAX_ROWS} rows.")
         if path and not group["rows"]:
             return self.problem(path, "Add a row, or remove the group.")
-        parts = [self.part(one, f"{path}.{index}".lstrip(".")) for index, one in enumerate(group["rows"])]
+        parts = [self.part(row, f"{path}.{index}".lstrip(".")) for index, row in enumerate(group["rows"])]
         word = " AND " if group["join"] == "all" else " OR "
         return word.join(parts)
 
-    def part(self, one, path):
-        if isinstance(one, dict) and "rows" in one:
+    def part(self, row, path):
+        if isinstance(row, dict) and "rows" in row:
             if "." in path:
                 return self.problem(path, "A group stands among rows, not in another group.")
-            text = self.group(one, path)
-            return f"({text})" if text and len(one["rows"]) > 1 else text
-        if not _is_row(one):
+            text = self.group(row, path)
+            return f"({text})" if text and len(row["rows"]) > 1 else text
+        if not _is_row(row):
             return self.problem(path, "This row cannot be read.")
-        return self.row(one, path)
+        return self.row(row, path)
 
     def row(self, row, path):
         name, operator = row["field"], row["operator"]
@@ -173,7 +173,7 @@ class _Writer:
         if operator in _WITHOUT_VALUE:
             return _WITHOUT_VALUE[operator].format(name)
         try:
-            return _asked(name, operator, [_value(kind, one) for one in self.values(row)], kind)
+            return _condition(name, operator, [_value(kind, value) for value in self.values(row)], kind)
         except ValueError as error:
             return self.problem(path, str(error))
 
@@ -183,7 +183,7 @@ class _Writer:
             if len(values) != 2 or not all(values):
                 raise ValueError("Give both values, the lower one first.")
         elif operator in ("in", "not in"):
-            values = [one for one in values if one]
+            values = [value for value in values if value]
         if not values or not values[0]:
             raise ValueError("Give a value.")
         if len(values) > MAX_VALUES:
@@ -205,11 +205,11 @@ def _is_row(row):
         and isinstance(row.get("field"), str)
         and isinstance(row.get("operator"), str)
         and isinstance(row.get("values"), list)
-        and all(isinstance(one, str) for one in row["values"])
+        and all(isinstance(value, str) for value in row["values"])
     )
 
 
-def _asked(name, operator, values, kind):
+def _condition(name, operator, values, kind):
     word = operator.upper()
     if operator in ("between", "not between"):
         return f"{name} {word} {values[0]} AND {values[1]}"
@@ -284,7 +284,7 @@ class _Reader:
     def outermost(self, node):
         join = type(node) if type(node) in _JOINS else tree.All
         rows = [self.part(part) for part in _parts(node, join)]
-        if sum(len(one.get("rows", [1])) for one in rows) > MAX_ROWS:
+        if sum(len(row.get("rows", [1])) for row in rows) > MAX_ROWS:
             raise _NoRows
         return {"join": _JOINS[join], "rows": rows}
 
@@ -325,7 +325,9 @@ class _Reader:
     def within(self, node, negated):
         if len(node.several) > MAX_VALUES:
             raise _NoRows
-        return self.made(node.part, "not in" if negated else "in", [_constant(one) for one in node.several])
+        return self.made(
+            node.part, "not in" if negated else "in", [_constant(constant) for constant in node.several]
+        )
 
     def state(self, node, negated):
         """IS [NOT] NULL, TRUE, FALSE. Rows are joined by AND and OR only, where IS TRUE holds wherever the field itself does."""

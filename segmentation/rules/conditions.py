@@ -215,7 +215,7 @@ class _Compiler:
 
     def within(self, node):
         value = self.operand(node.part)
-        equal = [self.compared("=", value, self.operand(one), one) for one in node.several]
+        equal = [self.compared("=", value, self.operand(part), part) for part in node.several]
         return _Node("boolean", _fold(equal, False), predicate=True)
 
     def state(self, node):

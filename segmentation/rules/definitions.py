@@ -69,11 +69,11 @@ def names(document_types, dimensions):
 
     `dimensions`: {dimension key: [criterion keys]}. `composite` is added where the document has one.
     """
-    found = dict(document_types) | STATE
+    types = dict(document_types) | STATE
     for dimension, criteria in dimensions.items():
-        found[f"score.{dimension}"] = "score"
-        found |= {f"points.{criterion}": "points" for criterion in criteria}
-    return found
+        types[f"score.{dimension}"] = "score"
+        types |= {f"points.{criterion}": "points" for criterion in criteria}
+    return types
 
 
 # -- reading
@@ -103,15 +103,15 @@ class _Reader:
             self.problem(path, "Nested too deeply.")
             return ""
         if isinstance(value, dict):
-            pairs = {str(key): one for key, one in value.items() if one is not None}
-            return {key: self.plain(one, _join(path, key), depth + 1) for key, one in pairs.items()}
+            pairs = {str(key): entry for key, entry in value.items() if entry is not None}
+            return {key: self.plain(entry, _join(path, key), depth + 1) for key, entry in pairs.items()}
         if isinstance(value, list | tuple):
             if len(value) > MAX_ITEMS:
                 self.problem(path, f"More than {MAX_ITEMS} entries.")
                 return []
             return [
-                self.plain("" if one is None else one, _join(path, i), depth + 1)
-                for i, one in enumerate(value)
+                self.plain("" if entry is None else entry, _join(path, i), depth + 1)
+                for i, entry in enumerate(value)
             ]
         text = str(value).lower() if isinstance(value, bool) else str(value)
         if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]", text):
@@ -125,7 +125,7 @@ class _Reader:
         if not isinstance(self.data, dict):
             self.problem("", "The document must be a list of named parts: weights, dimensions, rules.")
             return None
-        self.known(self.data, "document", "")
+        self.check_keys(self.data, "document", "")
         includes = self.includes()
         requires = tuple(self.requires())
         dimensions = self.dimensions()
@@ -138,7 +138,7 @@ class _Reader:
         data = self.frozen(dimensions, includes, rules)
         return Document(weights, requires, tuple(dimensions), tuple(rules), includes, types, data)
 
-    def known(self, data, kind, path):
+    def check_keys(self, data, kind, path):
         for key in data:
             if key not in FIELDS[kind]:
                 near = difflib.get_close_matches(key, FIELDS[kind], n=1)
@@ -148,14 +148,14 @@ class _Reader:
     def items(self, data, name, path):
         """A list of mappings, with their paths."""
         path = _join(path, name)
-        found = data.get(name, [])
-        if not isinstance(found, list):
+        entries = data.get(name, [])
+        if not isinstance(entries, list):
             self.problem(path, f"'{name}' must be a list.")
             return []
         good = []
-        for index, one in enumerate(found):
-            if isinstance(one, dict):
-                good.append((one, f"{path}.{index}"))
+        for index, entry in enumerate(entries):
+            if isinstance(entry, dict):
+                good.append((entry, f"{path}.{index}"))
             else:
                 self.problem(f"{path}.{index}", "This entry must have named parts.")
         return good
@@ -192,26 +192,26 @@ class _Reader:
         return None
 
     def includes(self):
-        found = self.data.get("includes", [])
-        if not isinstance(found, list) or not all(one in INCLUDES for one in found):
+        includes = self.data.get("includes", [])
+        if not isinstance(includes, list) or not all(name in INCLUDES for name in includes):
             self.problem("includes", f"'includes' is a list of: {', '.join(INCLUDES)}.")
             return ()
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(includes))
 
     def requires(self):
-        found = self.data.get("requires", [])
-        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        fields = self.data.get("requires", [])
+        if not isinstance(fields, list) or not all(isinstance(name, str) for name in fields):
             self.problem("requires", "'requires' must be a list of data fields.")
             return []
-        for index, name in enumerate(found):
-            if self.fact(name, f"requires.{index}") and name in found[:index]:
+        for index, name in enumerate(fields):
+            if self.fact(name, f"requires.{index}") and name in fields[:index]:
                 self.problem(f"requires.{index}", f"'{name}' is there twice.")
-        return found
+        return fields
 
     def dimensions(self):
-        keys, criterion_keys, found = set(), set(), []
+        keys, criterion_keys, dimensions = set(), set(), []
         for data, path in self.items(self.data, "dimensions", ""):
-            self.known(data, "dimension", path)
+            self.check_keys(data, "dimension", path)
             key = self.key(data, path, keys, "score group")
             scale = self.text(data, "scale", path) or "mean"
             if scale not in ("mean", "points"):
@@ -219,8 +219,8 @@ class _Reader:
             maturity = self.maturity(data, path)
             before = len(self.problems)
             criteria = [
-                self.criterion(one, at, scale, criterion_keys)
-                for one, at in self.items(data, "criteria", path)
+                self.criterion(entry, at, scale, criterion_keys)
+                for entry, at in self.items(data, "criteria", path)
             ]
             if not criteria and len(self.problems) == before:
                 self.problem(f"{path}.criteria", "Add at least one measure.")
@@ -228,8 +228,8 @@ class _Reader:
             if criteria and not sum(criterion.weight for criterion in criteria):
                 self.problem(f"{path}.criteria", "At least one measure must have a weight above 0.")
             name = self.text(data, "name", path) or None
-            found.append(Dimension(key, name, scale, tuple(criteria), maturity))
-        return found
+            dimensions.append(Dimension(key, name, scale, tuple(criteria), maturity))
+        return dimensions
 
     def maturity(self, data, path):
         path, data = f"{path}.maturity", data.get("maturity")
@@ -238,7 +238,7 @@ class _Reader:
         if not isinstance(data, dict):
             self.problem(path, "'maturity' has the parts after_days, needs_data_after_days and until_then.")
             return None
-        self.known(data, "maturity", path)
+        self.check_keys(data, "maturity", path)
         after = self.days(data, "after_days", path)
         until = self.days(data, "needs_data_after_days", path) if "needs_data_after_days" in data else after
         if after and until and until < after:
@@ -260,7 +260,7 @@ class _Reader:
 
     def criterion(self, data, path, scale, taken):
         before = len(self.problems)
-        self.known(data, "criterion", path)
+        self.check_keys(data, "criterion", path)
         key = self.key(data, path, taken, "measure")
         fact = self.text(data, "fact", path) or key
         type = self.fact(fact, f"{path}.fact" if "fact" in data else f"{path}.key") if fact else None
@@ -327,18 +327,18 @@ class _Reader:
         type = self.fact(fact, path)
         if not type:
             return None
-        cells, rest = [""] * 5, text.strip()
-        while rest:
-            match = _ENTRY.match(rest)
+        cells, remaining = [""] * 5, text.strip()
+        while remaining:
+            match = _ENTRY.match(remaining)
             if not match or cells[5 - int(match[2])]:
-                why = f"{match[2]} points are there twice" if match else f"cannot read '{rest}'"
+                why = f"{match[2]} points are there twice" if match else f"cannot read '{remaining}'"
                 self.problem(
                     path,
                     f"After 'rate {fact}:' write cells and points, such as 100K+ = 5, < 100K = 1: {why}.",
                 )
                 return None
             cells[5 - int(match[2])] = match[1].strip()
-            rest = rest[match.end() :].strip()
+            remaining = remaining[match.end() :].strip()
         try:
             return Missing("rate", fact=fact, rubric=parse_rubric(cells, type), text=typed)
         except RubricError as errors:
@@ -355,18 +355,18 @@ class _Reader:
         if not isinstance(data, dict):
             self.problem("weights", "'weights' names each score group and its weight.")
             return None
-        found = {key: self.composite_weight(key, text) for key, text in data.items()}
-        for key in set(found) - set(keys):
+        weights = {key: self.composite_weight(key, text) for key, text in data.items()}
+        for key in set(weights) - set(keys):
             near = difflib.get_close_matches(key, keys, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
             self.problem(f"weights.{key}", f"There is no score group '{key}'.{hint}")
         for key in keys:
-            if key and key not in found:
+            if key and key not in weights:
                 self.problem("weights", f"Say what '{key}' counts (0 if it should not).")
-        if None not in found.values() and sum(found.values()) != 1:
-            total = f"{sum(found.values()).normalize():f}"
+        if None not in weights.values() and sum(weights.values()) != 1:
+            total = f"{sum(weights.values()).normalize():f}"
             self.problem("weights", f"The weights add up to {total}; they must add up to exactly 1.")
-        return {key: found.get(key) for key in keys}
+        return {key: weights.get(key) for key in keys}
 
     def composite_weight(self, key, text):
         path = f"weights.{key}"
@@ -376,24 +376,25 @@ class _Reader:
         return Decimal(text)
 
     def rules(self, dimensions, weights):
-        known = names(
-            self.types, {one.key: [criterion.key for criterion in one.criteria] for one in dimensions}
+        types = names(
+            self.types,
+            {dimension.key: [criterion.key for criterion in dimension.criteria] for dimension in dimensions},
         )
         if weights:
-            known["composite"] = "score"
+            types["composite"] = "score"
         items = self.items(self.data, "rules", "")
         if not items:
             self.problem("rules", "Add at least one rule.")
         keys = sketch.rule_keys([data for data, _ in items])
-        found = []
+        rules = []
         for index, (data, path) in enumerate(items):
             if keys[index] in keys[:index]:
                 self.problem(f"{path}.key", f"There are two rules with the key '{keys[index]}'.")
-            found.append(self.rule(data, path, known, keys[index], last=index == len(items) - 1))
-        return found
+            rules.append(self.rule(data, path, types, keys[index], last=index == len(items) - 1))
+        return rules
 
-    def rule(self, data, path, known, key, last):
-        self.known(data, "rule", path)
+    def rule(self, data, path, types, key, last):
+        self.check_keys(data, "rule", path)
         segment, when = self.text(data, "segment", path), self.text(data, "when", path)
         if data.get("key") and not (isinstance(data["key"], str) and KEY.fullmatch(key)):
             self.problem(
@@ -403,7 +404,7 @@ class _Reader:
             self.problem(f"{path}.segment", "Say which segment the rule gives.")
         else:
             self.segment(segment, f"{path}.segment")
-        sources, top = self.sources(data, path), self.top(data, path, known)
+        sources, top = self.sources(data, path), self.top(data, path, types)
         if not when:
             if not (last or sources or top):
                 self.problem(
@@ -413,14 +414,14 @@ class _Reader:
                 )
             return Rule(segment, None, key, sources, top)
         try:
-            condition = conditions.compile(when, known)
+            condition = conditions.compile(when, types)
         except conditions.ConditionError as error:
             place = "" if error.position is None else f" (at character {error.position + 1})"
             kind = UNKNOWN_NAME if isinstance(error, conditions.UnknownName) else ""
             self.problem(f"{path}.when", f"{error.message}{place}", kind)
             return Rule(segment, None, key, sources, top)
         self.others |= {
-            name: conditions.type_of(name, known) for name in condition.names if name not in known
+            name: conditions.type_of(name, types) for name in condition.names if name not in types
         }
         return Rule(segment, condition, key, sources, top)
 
@@ -434,17 +435,17 @@ class _Reader:
 
     def sources(self, data, path):
         """`from`: the segments a rule takes accounts from."""
-        found, path = data.get("from") or [], f"{path}.from"
-        if isinstance(found, str):
-            found = [one.strip() for one in found.split(",")]
-        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        sources, path = data.get("from") or [], f"{path}.from"
+        if isinstance(sources, str):
+            sources = [name.strip() for name in sources.split(",")]
+        if not isinstance(sources, list) or not all(isinstance(name, str) for name in sources):
             self.problem(path, "'from' is a list of segments.")
             return ()
-        for index, one in enumerate(found):
-            self.segment(one, f"{path}.{index}")
-        return tuple(dict.fromkeys(found))
+        for index, name in enumerate(sources):
+            self.segment(name, f"{path}.{index}")
+        return tuple(dict.fromkeys(sources))
 
-    def top(self, data, path, known):
+    def top(self, data, path, types):
         """`top: 50 by arr`."""
         text, path = self.text(data, "top", path), f"{path}.top"
         if not text:
@@ -454,11 +455,11 @@ class _Reader:
             self.problem(path, f"'{text}' is not known. Write for example: 50 by arr")
             return None
         count, by = int(match[1]), match[2]
-        type = conditions.type_of(by, known)
+        type = conditions.type_of(by, types)
         if type not in _RANKED:
             self.problem(path, f"'{by}' is no number that accounts can be ranked by.")
             return None
-        self.others |= {by: type} if by not in known else {}
+        self.others |= {by: type} if by not in types else {}
         return Top(count, by)
 
     def fits(self, dimensions, weights):
@@ -485,7 +486,7 @@ class _Reader:
                 for dimension, data in zip(dimensions, self.data["dimensions"], strict=True)
             ]
         if "weights" in frozen:
-            frozen["weights"] = {one.key: frozen["weights"][one.key] for one in dimensions}
+            frozen["weights"] = {dimension.key: frozen["weights"][dimension.key] for dimension in dimensions}
         frozen["rules"] = [
             _frozen_rule(rule, data) for rule, data in zip(rules, self.data["rules"], strict=True)
         ]

@@ -151,16 +151,16 @@ class Document:
     @cached_property
     def inputs(self):
         """The columns an evaluation reads, in document order, each once: facts, state and other layers."""
-        found = list(self.requires)
+        names = list(self.requires)
         for dimension in self.dimensions:
-            found += [AGE] if dimension.maturity else []
+            names += [AGE] if dimension.maturity else []
             for criterion in dimension.criteria:
-                found += [criterion.fact, criterion.missing.fact]
+                names += [criterion.fact, criterion.missing.fact]
         for rule in self.rules:
-            found += sorted(rule.condition.names) if rule.condition else []
-            found += [rule.top.by] if rule.top else []
-        found += ["previous"] if self.stays else []
-        return tuple(name for name in dict.fromkeys(found) if name in self.types)
+            names += sorted(rule.condition.names) if rule.condition else []
+            names += [rule.top.by] if rule.top else []
+        names += ["previous"] if self.stays else []
+        return tuple(name for name in dict.fromkeys(names) if name in self.types)
 
     @cached_property
     def facts(self):
@@ -196,16 +196,21 @@ class Document:
     @cached_property
     def population(self):
         """What is measured on the whole portfolio before the first account is evaluated: {cut-off: name of the term}."""
-        found = {f"measure.{one.key}": one.fact for one in self.criteria if one.quintiles}
-        return found | {f"rule.{rule.key}": rule.top.by for rule in self.rules if rule.top}
+        terms = {
+            f"measure.{criterion.key}": criterion.fact for criterion in self.criteria if criterion.quintiles
+        }
+        return terms | {f"rule.{rule.key}": rule.top.by for rule in self.rules if rule.top}
 
     def pinned(self, cutoffs):
         """The same document with its cut-offs ({as in `population`: [text, ...]}) in place; those missing hold for nobody."""
         if not self.population:
             return self
         dimensions = tuple(
-            replace(one, criteria=tuple(self._pinned(criterion, cutoffs) for criterion in one.criteria))
-            for one in self.dimensions
+            replace(
+                dimension,
+                criteria=tuple(self._pinned(criterion, cutoffs) for criterion in dimension.criteria),
+            )
+            for dimension in self.dimensions
         )
         rules = tuple(
             replace(rule, top=replace(rule.top, cutoff=Decimal(cutoffs[f"rule.{rule.key}"][0])))
@@ -221,27 +226,34 @@ class Document:
             return criterion
         type = self.types[criterion.fact]
         table = from_bounds(
-            [date.fromisoformat(one) if type == "date" else Decimal(one) for one in texts], type
+            [date.fromisoformat(text) if type == "date" else Decimal(text) for text in texts], type
         )
         return replace(criterion, rubric=table, cells=tuple(to_text(cell, type) for cell in table.cells))
 
     @cached_property
     def boundaries(self):
         """The numeric comparisons of the rules with constants, in order; None if any is more complicated."""
-        found = []
+        boundaries = []
         for rule in self.rules:
-            for one in rule.condition.comparisons if rule.condition else ():
-                if one.term is None:
+            for comparison in rule.condition.comparisons if rule.condition else ():
+                if comparison.term is None:
                     return None
-                found.append(Boundary(one.term, one.op, Decimal(one.threshold).scaleb(-12), rule.segment))
-        return tuple(found)
+                boundaries.append(
+                    Boundary(
+                        comparison.term,
+                        comparison.op,
+                        Decimal(comparison.threshold).scaleb(-12),
+                        rule.segment,
+                    )
+                )
+        return tuple(boundaries)
 
 
 def whole(weights):
     """Decimal weights as the smallest integers in the same proportion."""
     scaled = [int(weight * 10**4) for weight in weights]
     common = gcd(*scaled) or 1
-    return [one // common for one in scaled]
+    return [number // common for number in scaled]
 
 
 def dimension_bound(dimension):

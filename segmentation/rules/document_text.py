@@ -89,9 +89,9 @@ def short(data):
 def _plain(value):
     """A copy with texts for scalars; nothing for null."""
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items() if one is not None}
+        return {str(key): _plain(entry) for key, entry in value.items() if entry is not None}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(entry) for entry in value]
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -100,11 +100,13 @@ def _ordered(data, kind):
     data = {name: data[name] for name in _first(FIELDS[kind], data)}
     for name, inner in (("dimensions", "dimension"), ("criteria", "criterion"), ("rules", "rule")):
         if isinstance(data.get(name), list):
-            data[name] = [_ordered(one, inner) if isinstance(one, dict) else one for one in data[name]]
+            data[name] = [
+                _ordered(entry, inner) if isinstance(entry, dict) else entry for entry in data[name]
+            ]
     if isinstance(data.get("maturity"), dict):
         data["maturity"] = _ordered(data["maturity"], "maturity")
     if isinstance(data.get("weights"), dict):
-        groups = [str(one.get("key")) for one in sketch.entries(data.get("dimensions"))]
+        groups = [str(entry.get("key")) for entry in sketch.entries(data.get("dimensions"))]
         data["weights"] = {key: data["weights"][key] for key in _first(groups, data["weights"])}
     return data
 

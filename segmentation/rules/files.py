@@ -80,19 +80,23 @@ def read(content):
     try:
         data = document_text.from_yaml(text)
     except DocumentErrors as errors:
-        raise FileErrors([(None, one.path, one.message) for one in errors.problems]) from None
+        raise FileErrors([(None, problem.path, problem.message) for problem in errors.problems]) from None
     if problems := list(_problems(data)):
         places = _places(text)
-        raise FileErrors([(places.get(one.path), one.path, one.message) for one in problems])
+        raise FileErrors([(places.get(problem.path), problem.path, problem.message) for problem in problems])
     left = tuple(name for name in PRESET if name in data)
     return File(data["key"], data["document"], left, _segments(data), text)
 
 
 def _segments(data):
-    found = data.get("segments")
-    if not isinstance(found, list):
+    segments = data.get("segments")
+    if not isinstance(segments, list):
         return None
-    return tuple(one["key"] for one in found if isinstance(one, dict) and isinstance(one.get("key"), str))
+    return tuple(
+        segment["key"]
+        for segment in segments
+        if isinstance(segment, dict) and isinstance(segment.get("key"), str)
+    )
 
 
 def _decoded(content):
@@ -136,14 +140,14 @@ def _misshapen(value, shape, path):
         if not isinstance(value, list):
             yield Problem(path, f"{name} must be a list.")
             return
-        for index, one in enumerate(value):
-            yield from _misshapen(one, shape[0], f"{path}.{index}")
+        for index, entry in enumerate(value):
+            yield from _misshapen(entry, shape[0], f"{path}.{index}")
     elif isinstance(shape, dict):
         if not isinstance(value, dict):
             yield Problem(path, f"{name} must have named parts.")
             return
-        for key, one in value.items():
-            yield from _misshapen(one, shape.get(key, shape.get("", TEXT)), f"{path}.{key}")
+        for key, entry in value.items():
+            yield from _misshapen(entry, shape.get(key, shape.get("", TEXT)), f"{path}.{key}")
     elif not isinstance(value, str):
         yield Problem(path, f"{name} must be a single text.")
 

@@ -9,15 +9,19 @@ def text(code, document=None):
     if kind == "missing":
         return f"{terms.label(what)} is not known, and the rules need it."
     if kind == "no facts":
-        named = [one.name for one in document.dimensions if one.key == what and one.name] if document else []
+        named = (
+            [dimension.name for dimension in document.dimensions if dimension.key == what and dimension.name]
+            if document
+            else []
+        )
         return f"Nothing is known for the score group {named[0] if named else terms.words(what)}."
     if kind == "currency":
         return f"Its money is in {what}, not in the organisation's currency; amounts are not converted yet."
     if kind == "overflow":
         return f"A number in rule {int(what) + 1} is too large to be compared."
-    known = {
+    sentences = {
         "": "",
         "no rule": "No rule applies.",
         "gone": "The account does not have this product any more.",
     }
-    return known.get(kind, code)
+    return sentences.get(kind, code)

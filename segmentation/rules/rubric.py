@@ -193,11 +193,11 @@ def _texts(text):
 
 
 def _booleans(text):
-    known = {"true": True, "yes": True, "false": False, "no": False}
+    values = {"true": True, "yes": True, "false": False, "no": False}
     words = [word.strip().lower() for word in text.split(",")]
-    if unknown := [word for word in words if word not in known]:
+    if unknown := [word for word in words if word not in values]:
         raise CellError(f"'{unknown[0]}' is neither true nor false")
-    return _distinct([known[word] for word in words])
+    return _distinct([values[word] for word in words])
 
 
 def _distinct(values):
@@ -209,7 +209,7 @@ def _distinct(values):
 
 def _range(text, type):
     text = text.replace("−", "-").replace("–", "-").replace("—", "-").replace("≥", ">=").replace("≤", "<=")
-    one = _DATE if type == "date" else _NUMBER
+    pattern = _DATE if type == "date" else _NUMBER
     if match := re.fullmatch(r"(>=|<=|>|<)\s*(.+)", text):
         sign, value = match[1], _value(match[2], type)
         if sign in (">=", ">"):
@@ -217,7 +217,7 @@ def _range(text, type):
         return Cell(upper=value[0], upper_open=sign == "<", unit=None if sign == "<" else value[1])
     if match := re.fullmatch(r"(.+?)\s*\+", text):
         return Cell(lower=_value(match[1], type)[0])
-    if match := re.fullmatch(rf"({one})\s*(?:-|\bto\b)\s*({one})", text, re.IGNORECASE):
+    if match := re.fullmatch(rf"({pattern})\s*(?:-|\bto\b)\s*({pattern})", text, re.IGNORECASE):
         (lower, _), (upper, unit) = _value(match[1], type), _value(match[2], type)
         if lower > upper:
             raise CellError(f"'{text}' starts above its end")
@@ -385,13 +385,17 @@ def _text_points(rubric, column):
 
 
 def _choice_points(rubric, value, present):
-    points, rest = {}, None
+    points, rest_points = {}, None
     for number, cell in zip(POINTS, rubric.cells, strict=True):
         if cell and cell.rest:
-            rest = number
+            rest_points = number
         elif cell:
             points |= dict.fromkeys(cell.values, number)
-    result = pl.when(present.is_not_null()).then(literal(rest, pl.Int8)) if rest else literal(None, pl.Int8)
+    result = (
+        pl.when(present.is_not_null()).then(literal(rest_points, pl.Int8))
+        if rest_points
+        else literal(None, pl.Int8)
+    )
     for number in sorted(set(points.values())):
         earning = [choice for choice, earned in points.items() if earned == number]
         result = pl.when(value.is_in(earning)).then(literal(number, pl.Int8)).otherwise(result)

@@ -70,16 +70,18 @@ class Sketch:
     def of(cls, document):
         """The Sketch of plain data, or of anything else a draft may hold."""
         data = document if isinstance(document, dict) else {}
-        groups = [_group(one, number) for number, one in enumerate(entries(data.get("dimensions")), start=1)]
+        groups = [
+            _group(entry, number) for number, entry in enumerate(entries(data.get("dimensions")), start=1)
+        ]
         weights, rules = data.get("weights"), entries(data.get("rules"))
         return cls(
             data,
             {group.key: group for group in groups},
             {measure.key: (group.key, measure) for group in groups for measure in group.measures},
-            {key: text(one) for key, one in weights.items()} if isinstance(weights, dict) else {},
+            {key: text(weight) for key, weight in weights.items()} if isinstance(weights, dict) else {},
             _texts(data.get("requires")),
             _texts(data.get("includes")),
-            tuple(_rule(one, key) for one, key in zip(rules, rule_keys(rules), strict=True)),
+            tuple(_rule(rule, key) for rule, key in zip(rules, rule_keys(rules), strict=True)),
         )
 
 
@@ -92,7 +94,7 @@ def text(value):
 
 def entries(value):
     """The entries of a list that have named parts."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def rule_keys(rules):
@@ -127,8 +129,8 @@ def _group(data, number):
         until=text(maturity.get("needs_data_after_days")) or after,
         then=text(maturity.get("until_then")) or "skip",
         measures=tuple(
-            _measure(one, f"{key} {place}")
-            for place, one in enumerate(entries(data.get("criteria")), start=1)
+            _measure(entry, f"{key} {place}")
+            for place, entry in enumerate(entries(data.get("criteria")), start=1)
         ),
     )
 

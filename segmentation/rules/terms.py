@@ -20,8 +20,8 @@ def label(name, layer=""):
         return catalogue.FACTS[name].label
     if name in STATE:
         return STATE[name]
-    part, _, rest = name.partition(".")
-    key, _, group = rest.partition(".")
+    part, _, within = name.partition(".")
+    key, _, group = within.partition(".")
     layer = layer or words(key)
     if part == "label":
         return layer
@@ -71,21 +71,21 @@ class Words:
 
     def term(self, name):
         """What people call a name in a condition: `overall score`, `Value score`; keywords stay."""
-        head, _, rest = name.partition(".")
-        layer, _, group = rest.partition(".")
+        head, _, within = name.partition(".")
+        layer, _, group = within.partition(".")
         if name in STATE:
             return STATE[name].lower()
-        match head, bool(rest):
+        match head, bool(within):
             case "composite", True:
-                return f"overall score of {self.layer(rest)}"
+                return f"overall score of {self.layer(within)}"
             case "score", True if group:
                 return f"{words(group)} score of {self.layer(layer)}"
             case "score", True:
-                return f"{self.group(rest)} score"
+                return f"{self.group(within)} score"
             case "points", True:
-                return f"points of {self.measure(rest)}"
+                return f"points of {self.measure(within)}"
             case "label", True:
-                return f"{self.layer(rest)} segment"
+                return f"{self.layer(within)} segment"
         return self.names.facts.get(name) or name
 
     def condition(self, text):
@@ -135,14 +135,14 @@ def term(name, document, *, names):
 
 def rules(document, *, names):
     """The rules of a document in words: {segment, sources, top, condition, sql}; "" where a rule says nothing of it."""
-    said = Words(sketch.Sketch.of(document), names)
+    words = Words(sketch.Sketch.of(document), names)
     return [
         {
-            "segment": said.segment(rule.segment),
-            "sources": said.sources(rule) if rule.sources else "",
-            "top": said.condition(rule.top),
-            "condition": said.condition(rule.when),
+            "segment": words.segment(rule.segment),
+            "sources": words.sources(rule) if rule.sources else "",
+            "top": words.condition(rule.top),
+            "condition": words.condition(rule.when),
             "sql": rule.when,
         }
-        for rule in said.sketch.rules
+        for rule in words.sketch.rules
     ]

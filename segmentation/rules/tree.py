@@ -279,7 +279,7 @@ def _where(text, error):
     first = error.errors[0] if error.errors else {}
     line, column = first.get("line") or 1, first.get("col") or 1
     lines = text.splitlines(keepends=True)
-    offset = sum(len(one) for one in lines[: line - 1]) + column - len(first.get("highlight") or "")
+    offset = sum(len(earlier) for earlier in lines[: line - 1]) + column - len(first.get("highlight") or "")
     near = brief((first.get("highlight") or "").strip())
     message = f"Cannot read the condition near '{near}'." if near else "Cannot read the condition."
     return message, min(max(offset, 0), len(text))
@@ -353,7 +353,7 @@ def iso_date(text, position):
     return text
 
 
-def _one(kind):
+def _unary(kind):
     def read_one(source, depth):
         part = _read(source.this, depth)
         return kind(part, position=part.position)
@@ -382,7 +382,9 @@ def _two(kind, sign):
 
 
 def _between(source, depth):
-    part, low, high = (_read(one, depth) for one in (source.this, source.args["low"], source.args["high"]))
+    part, low, high = (
+        _read(operand, depth) for operand in (source.this, source.args["low"], source.args["high"])
+    )
     return Between(part, low, high, position=_at(part, low, high))
 
 
@@ -390,7 +392,7 @@ def _in(source, depth):
     if not source.expressions:
         _refuse(source)
     part = _read(source.this, depth)
-    several = tuple(_read(one, depth) for one in source.expressions)
+    several = tuple(_read(operand, depth) for operand in source.expressions)
     return In(part, several, position=_at(part, *several))
 
 
@@ -433,17 +435,17 @@ _READ = {
     exp.Boolean: (_boolean, ("this",)),
     exp.Null: (_null, ()),
     exp.Cast: (_date, ("this", "to", "_type")),
-    exp.Paren: (_one(Parentheses), ("this",)),
+    exp.Paren: (_unary(Parentheses), ("this",)),
     exp.And: (_chain(All), _SIDES),
     exp.Or: (_chain(Any), _SIDES),
-    exp.Not: (_one(Not), ("this",)),
+    exp.Not: (_unary(Not), ("this",)),
     **{source: (_two(Compare, sign), _SIDES) for source, sign in _SIGNS.items()},
     exp.Between: (_between, ("this", "low", "high")),
     exp.In: (_in, ("this", "expressions")),
     exp.Is: (_is, ("this", "expression", "negate")),
     exp.Like: (_like, ("this", "expression", "negate")),
     exp.Coalesce: (_coalesce, ("this", "expressions")),
-    exp.Neg: (_one(Negative), ("this",)),
+    exp.Neg: (_unary(Negative), ("this",)),
     exp.Add: (_two(Calculate, "+"), _SIDES),
     exp.Sub: (_two(Calculate, "-"), _SIDES),
     exp.Mul: (_two(Calculate, "*"), _SIDES),

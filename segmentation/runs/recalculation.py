@@ -91,20 +91,20 @@ def _check_clock(as_of):
 
 def newest_clock():
     """The newest clock of the recalculations there were, or None; those of nobody said nothing."""
-    told = Run.objects.filter(accounts__gt=0, as_of__lte=timezone.localdate())
-    return told.aggregate(newest=Max("as_of"))["newest"]
+    runs = Run.objects.filter(accounts__gt=0, as_of__lte=timezone.localdate())
+    return runs.aggregate(newest=Max("as_of"))["newest"]
 
 
 def _active_rules(layers):
     layers = list(Layer.objects.order_by("pk") if layers is None else layers)
     active = Definition.objects.filter(status=Definition.Status.ACTIVE, layer__in=layers)
-    found = {definition.layer_id: definition for definition in active.select_related("layer")}
-    without = [layer.name for layer in layers if layer.pk not in found]
+    by_layer = {definition.layer_id: definition for definition in active.select_related("layer")}
+    without = [layer.name for layer in layers if layer.pk not in by_layer]
     if without and len(layers) == 1:
         raise Refused("layer_not_active", layer=without[0])
-    if not found:
+    if not by_layer:
         raise Refused("no_layer_active")
-    return [found[layer.pk] for layer in layers if layer.pk in found]
+    return [by_layer[layer.pk] for layer in layers if layer.pk in by_layer]
 
 
 def _starter(by):
@@ -117,15 +117,17 @@ def _starter(by):
 
 
 def _busy(definitions):
-    running = RunLayer.objects.filter(running=True, layer__in=[one.layer_id for one in definitions])
-    one = running.select_related("layer", "run").order_by("layer").first()
-    if one is None:
+    running = RunLayer.objects.filter(
+        running=True, layer__in=[definition.layer_id for definition in definitions]
+    )
+    run_layer = running.select_related("layer", "run").order_by("layer").first()
+    if run_layer is None:
         return Refused("run_just_ended")
     return Refused(
         "layer_in_recalculation",
-        layer=one.layer.name,
-        run=one.run_id,
-        since=timezone.localtime(one.run.started_at),
+        layer=run_layer.layer.name,
+        run=run_layer.run_id,
+        since=timezone.localtime(run_layer.run.started_at),
         lease=settings.LEASE_SECONDS,
     )
 
@@ -152,8 +154,8 @@ def _pinned(run, definition):
 
 def _check_segments(document, definition):
     """A segment that was deleted or renamed past the pages would make its accounts look as if no rule applied."""
-    known = set(definition.layer.segments.values_list("key", flat=True))
-    lost = [rule.segment for rule in document.rules if rule.segment not in known]
+    keys = set(definition.layer.segments.values_list("key", flat=True))
+    lost = [rule.segment for rule in document.rules if rule.segment not in keys]
     if lost:
         raise Refused(
             "definition_names_lost_segment", definition=definition, segment=lost[0], layer=definition.layer
@@ -165,16 +167,16 @@ def without_facts(document, at, scope):
     return [
         dimension.key
         for dimension in document.dimensions
-        if not _known([criterion.fact for criterion in dimension.criteria], at, scope)
+        if not _any_known([criterion.fact for criterion in dimension.criteria], at, scope)
     ]
 
 
-def _known(names, at, scope):
+def _any_known(names, at, scope):
     if set(names) - set(catalogue.FACTS):  # what other layers say
         return True
     try:
         with transaction.atomic():
-            return frames.known(names, at=at, scope=scope) or not Account.objects.scored().exists()
+            return frames.any_known(names, at=at, scope=scope) or not Account.objects.scored().exists()
     except DatabaseError:  # a value that cannot be computed; its account is found and named by the parts
         return True
 
@@ -219,7 +221,7 @@ def _pin(run_id):
 
 def _measure(run):
     """The cut-offs that rules need of the whole portfolio."""
-    layers = {one.layer_id: one for one in run.layers.select_related("layer")}
+    layers = {run_layer.layer_id: run_layer for run_layer in run.layers.select_related("layer")}
     for layer in run_rules.of_run(run).layers:
         if layers[layer.id].cutoffs is None:
             pinned = run_rules.of_run(run)  # with what was measured just now for those before it
@@ -254,7 +256,7 @@ def _evaluate(parts, pinned):
             for account, error in bad
         )
         for layer in pinned.layers:
-            total = _total([found[layer.key] for found in counts])
+            total = _total([portion[layer.key] for portion in counts])
             part.result[layer.key] = total | {"quarantined": len(bad)}
 
 
@@ -288,14 +290,16 @@ def _total(parts):
 
 def _finish(run, errors):
     results = list(run.parts.order_by("pk").values_list("result", flat=True))
-    for one in run.layers.select_related("layer"):
-        one.counts = _total([result.get(one.layer.key, {}) for result in results])
-        measured = one.counts["criteria"] > 0
-        one.counts["observed_median"] = _median(one.counts["observed"]) if measured else None
-        one.counts["fallback_share"] = _share(one.counts["fallbacks"], one.counts["criteria"])
-        one.warnings += _warnings(one.counts, one.layer.scoped.units)
-        one.running = False
-        one.save()
+    for run_layer in run.layers.select_related("layer"):
+        run_layer.counts = _total([result.get(run_layer.layer.key, {}) for result in results])
+        measured = run_layer.counts["criteria"] > 0
+        run_layer.counts["observed_median"] = _median(run_layer.counts["observed"]) if measured else None
+        run_layer.counts["fallback_share"] = _share(
+            run_layer.counts["fallbacks"], run_layer.counts["criteria"]
+        )
+        run_layer.warnings += _warnings(run_layer.counts, run_layer.layer.scoped.units)
+        run_layer.running = False
+        run_layer.save()
     run.end(errors)
     run.save()
     transaction.on_commit(_ended)
@@ -322,7 +326,7 @@ def _share(part, whole):
 
 def _warnings(counts, labelled):
     if counts["needs_data"] * 2 > counts["scanned"]:
-        code = min(counts["reasons"], key=lambda one: (-counts["reasons"][one], one))
+        code = min(counts["reasons"], key=lambda reason: (-counts["reasons"][reason], reason))
         yield (
             f"{counts['needs_data']} of {counts['scanned']} {labelled} need data, most of them for this reason: "
             f"{reasons.text(code)}"
@@ -374,8 +378,8 @@ def abandoned(layers=None):
 
 def latest(layer):
     """The last run of a layer that has ended, or None: its `as_of` is the clock of what is shown."""
-    found = latest_of(layer)
-    return found and found.run
+    run_layer = latest_of(layer)
+    return run_layer and run_layer.run
 
 
 def latest_of(layer):
@@ -402,13 +406,15 @@ def report(run):
     shown = ["scanned", "changed", "moved", "moves", "differs", "needs_data", "provisional", "quarantined"]
     shown += ["observed_median", "fallback_share", "thin", "segments", "reasons"]
     layers = {}
-    for one in run.layers.select_related("layer", "definition").order_by("layer__position", "layer__key"):
-        layers[one.layer.key] = {
-            "definition": one.definition.version,
-            "scope": one.layer.scope,
-            **{name: one.counts.get(name) for name in shown},
-            "left_out": one.left_out,
-            "warnings": one.warnings,
+    for run_layer in run.layers.select_related("layer", "definition").order_by(
+        "layer__position", "layer__key"
+    ):
+        layers[run_layer.layer.key] = {
+            "definition": run_layer.definition.version,
+            "scope": run_layer.layer.scope,
+            **{name: run_layer.counts.get(name) for name in shown},
+            "left_out": run_layer.left_out,
+            "warnings": run_layer.warnings,
         }
     return {
         "run": run.pk,

@@ -227,7 +227,7 @@ def test_stale_decisions_are_refused(people, attempts):
         def act():
             told = []
             for number in range(attempts // len(approvers) + 1):
-                verb = (approvals.approve, approvals.ask, approvals.reject)[(number + shift) % 3]
+                verb = (approvals.approve, approvals.ask_for_changes, approvals.reject)[(number + shift) % 3]
                 try:
                     told.append(verb(request, by=person, seen=seen, reason="Fine"))
                 except Refused as refusal:

@@ -74,7 +74,7 @@ def test_whoever_wrote_rules_does_not_decide_about_them_though_somebody_else_sen
     request = activations.ask(draft_of(layer, author), by=ops, why="Only ARR counts")
     with pytest.raises(Refused, match="You wrote or edited what is asked for"):
         approved(request, author)
-    approvals.ask(request, by=vera, seen=token(request), reason="And below 100,000?")
+    approvals.ask_for_changes(request, by=vera, seen=token(request), reason="And below 100,000?")
     other = {"rules": [{"segment": "high", "when": "arr >= 200000"}, {"segment": "tech", "when": "arr >= 0"}]}
     request = activations.ask(draft_of(layer, second, other), by=ops, why="From 200,000")
     with pytest.raises(Refused, match="You wrote or edited what is asked for"):
@@ -115,7 +115,7 @@ def test_what_is_decided_against_leaves_the_active_rules(layer, ops, vera, verdi
 
 def test_after_changes_were_asked_for_it_is_the_same_request(layer, ops, vera):
     request = activations.ask(draft_of(layer, ops), by=ops, why="Only ARR counts")
-    approvals.ask(request, by=vera, seen=token(request), reason="And below 100,000?")
+    approvals.ask_for_changes(request, by=vera, seen=token(request), reason="And below 100,000?")
     other = {"rules": [{"segment": "high", "when": "arr >= 200000"}, {"segment": "tech", "when": "arr >= 0"}]}
     again = activations.ask(draft_of(layer, ops, other), by=ops, why="Only ARR counts, from 200,000")
     assert (again.pk, again.revision, again.status) == (request.pk, 2, "pending")
@@ -127,7 +127,7 @@ def test_after_changes_were_asked_for_it_is_the_same_request(layer, ops, vera):
 
 def test_handed_in_again_as_it_was_it_may_be_decided_again(layer, ops, vera):
     request = activations.ask(draft_of(layer, ops), by=ops, why="Only ARR counts")
-    approvals.ask(request, by=vera, seen=token(request), reason="Why?")
+    approvals.ask_for_changes(request, by=vera, seen=token(request), reason="Why?")
     again = activations.ask(fresh(layer.definitions.get(version=2)), by=ops, why="Only ARR counts")
     assert (again.revision, again.hash) == (2, request.hash)
     assert approved(again, vera).status == "applied"
@@ -207,7 +207,7 @@ def test_warnings_are_answered_before_somebody_is_asked(layer, ops):
 
 def test_a_discarded_draft_fails_with_the_reason(layer, ops, vera):
     request = activations.ask(draft_of(layer, ops), by=ops, why="x")
-    approvals.ask(request, by=vera, seen=token(request), reason="No")
+    approvals.ask_for_changes(request, by=vera, seen=token(request), reason="No")
     versions.discard_draft(layer.definitions.get(version=2), by=ops)
     approvals.resubmit(request, by=ops, seen=token(fresh(request)))
     request = approved(request, vera)

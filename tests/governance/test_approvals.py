@@ -105,7 +105,7 @@ def test_whoever_rejects_says_why_and_nothing_is_done(ops, vera, kinds):
 
 def test_after_changes_were_asked_for_the_same_person_decides_again(ops, vera, kinds):
     request = request_of(ops)
-    approvals.ask(request, by=vera, seen=token(request), reason="Until when?")
+    approvals.ask_for_changes(request, by=vera, seen=token(request), reason="Until when?")
     assert (fresh(request).status, kinds) == ("changes_asked", [("ask", request.pk)])
     with pytest.raises(Refused, match="nothing to decide"):
         approvals.approve(fresh(request), by=vera, seen=token(fresh(request)))
@@ -163,7 +163,7 @@ def test_nobody_decides_what_they_requested_edited_or_look_after(ops, vera):
         (own, someone("root", is_superuser=True), "do not have that role"),
         (own, deactivated(someone("gone", "Approver")), "Nobody is logged in"),
     ]:
-        for verb in (approvals.approve, approvals.ask, approvals.reject):
+        for verb in (approvals.approve, approvals.ask_for_changes, approvals.reject):
             with pytest.raises(Refused, match=sentence):
                 verb(fresh(request), by=by, seen=token(fresh(request)), reason="x")
         assert sentence in str(permissions.decide(fresh(request), by=by))
@@ -375,7 +375,7 @@ def test_only_who_asked_and_cs_ops_edit_withdraw_and_hand_in(ops, vera):
         edit(request, vera)
     with pytest.raises(Refused, match="Only casey or CS Ops may withdraw"):
         approvals.withdraw(request, by=vera, reason="x")
-    approvals.ask(request, by=vera, seen=token(request), reason="Evidence?")
+    approvals.ask_for_changes(request, by=vera, seen=token(request), reason="Evidence?")
     with pytest.raises(Refused, match="Only casey or CS Ops may hand in"):
         approvals.resubmit(fresh(request), by=vera, seen=token(fresh(request)))
     assert edit(request, ops).editors == [ops.pk]
@@ -649,7 +649,7 @@ def at_status(status, ops, vera):
     if status in ("applied", "approved", "failed"):
         approved(request, vera)
     if status in ("changes_asked", "rejected"):
-        verb = approvals.ask if status == "changes_asked" else approvals.reject
+        verb = approvals.ask_for_changes if status == "changes_asked" else approvals.reject
         verb(request, by=vera, seen=token(request), reason="No")
     if status == "withdrawn":
         approvals.withdraw(request, by=ops, reason="No")
@@ -669,7 +669,7 @@ def test_every_status_is_reached_by_the_verbs(ops, vera, status):
 
 VERBS = {
     "approve": lambda one, ops, vera: approvals.approve(one, by=vera, seen=token(one)),
-    "ask": lambda one, ops, vera: approvals.ask(one, by=vera, seen=token(one), reason="Why?"),
+    "ask": lambda one, ops, vera: approvals.ask_for_changes(one, by=vera, seen=token(one), reason="Why?"),
     "reject": lambda one, ops, vera: approvals.reject(one, by=vera, seen=token(one), reason="No"),
     "resubmit": lambda one, ops, vera: approvals.resubmit(one, by=ops, seen=token(one)),
     "edit": lambda one, ops, vera: edit(one, ops),

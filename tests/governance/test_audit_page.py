@@ -15,7 +15,7 @@ from segmenting import BY_ARR, account, change, layer_with, person, recompute
 from core.history import acting
 from core.refusals import Refused
 from governance.reading import audit
-from governance.reading.audit import Asked
+from governance.reading.audit import Filters
 from governance.signoff import approvals
 from governance.signoff import people as leaving
 from segmentation.authoring import versions
@@ -41,7 +41,7 @@ def web(client, people):
 
 def found(**asked):
     """[(kind, who, what, text)] of the whole trail."""
-    return [(one.kind, one.who, one.what, one.text) for one in audit.all_entries(Asked(**asked))]
+    return [(one.kind, one.who, one.what, one.text) for one in audit.all_entries(Filters(**asked))]
 
 
 def corrected(one, *, by, reason, **facts):
@@ -85,14 +85,16 @@ def test_every_history_table_is_read():
     read = {one.history._meta.db_table for one in audit.sources() if one.history}
     assert tables <= read
     for kind in audit.KINDS:
-        audit.entries(Asked(text="x", kind=kind))
+        audit.entries(Filters(text="x", kind=kind))
 
 
 def test_what_was_changed_stands_with_it(people):
     acme = account("acme", name="Acme", industry="Retail")
     corrected(acme, by=people["ops"], reason="Called them", industry="SaaS")
     [entry] = [
-        one for one in audit.all_entries(Asked(person="OPS", kind="change")) if one.what == "Changed account"
+        one
+        for one in audit.all_entries(Filters(person="OPS", kind="change"))
+        if one.what == "Changed account"
     ]
     assert entry.changes == [("industry", "Retail", "SaaS")]
     assert (entry.reason, entry.channel) == ("Called them", "Web admin")
@@ -104,7 +106,7 @@ def test_pages_follow_one_another_without_a_gap_also_within_one_moment(people):
         approved(request_of(people["ops"], key=str(number), subject=f"No. {number}"), people["vera"])
     whole, after, pages = found(), "", []
     while True:
-        entries, after = audit.entries(Asked(), after=after, limit=4)
+        entries, after = audit.entries(Filters(), after=after, limit=4)
         pages += [(one.kind, one.who, one.what, one.text) for one in entries]
         if not after:
             break
@@ -317,7 +319,7 @@ def two_veras(people):
 
 
 def said_by(**asked):
-    entries, _ = audit.entries(Asked(kind="comment", **asked))
+    entries, _ = audit.entries(Filters(kind="comment", **asked))
     return [(one.named, one.person, one.reason) for one in entries]
 
 
@@ -364,7 +366,7 @@ def test_somebody_deleted_and_somebody_new_of_that_name_are_two(people, web):
     shown = web.get(f"/admin/accounts/account/{acme.pk}/history/").content.decode()
     assert f"· vera (person {vera.pk}, deleted) ·" in shown
     assert "· vera ·" in shown
-    entries, _ = audit.entries(Asked(text="Was "))
+    entries, _ = audit.entries(Filters(text="Was "))
     assert {(one.named, one.reason) for one in entries if one.kind == "Change"} >= {
         (f"vera (person {vera.pk}, deleted)", "Was wrong"),
         ("vera", "Was right"),

@@ -13,7 +13,7 @@ from segmenting import activate, layer_with, recompute
 
 from accounts.models import Account
 from governance.changes import board, followup, transition_requests, transitions
-from governance.changes.board import Asked
+from governance.changes.board import Filters
 from governance.models import Transition
 from segmentation.models import Layer
 
@@ -25,7 +25,7 @@ def team(db, settings):
 
 
 def now(asked=None):
-    return board.board(asked or Asked(), at=timezone.now())
+    return board.board(asked or Filters(), at=timezone.now())
 
 
 def lane(found, key):
@@ -33,7 +33,7 @@ def lane(found, key):
 
 
 def names(found, key):
-    return [card.one.account.external_id for card in lane(found, key).cards]
+    return [card.transition.account.external_id for card in lane(found, key).cards]
 
 
 def test_each_stands_in_its_lane(team):
@@ -106,13 +106,13 @@ def test_narrowed_by_direction_csm_segmentation_and_to_my_accounts(team):
     transitions.plan(rows["alone"], by=team.ops, receiver=team.dana)
     other = layer_with(key="other")
     cases = [
-        (Asked(direction="down"), {"down"}),
-        (Asked(csm=str(team.erik.pk)), {"down"}),
-        (Asked(csm="none"), {"alone"}),
-        (Asked(user=team.cleo), {"up", "alone"}),  # hers, and the one she is to take over
-        (Asked(user=someone("nobody")), set()),
-        (Asked(layer=team.layer), {"up", "down", "alone"}),
-        (Asked(layer=other), set()),
+        (Filters(direction="down"), {"down"}),
+        (Filters(csm=str(team.erik.pk)), {"down"}),
+        (Filters(csm="none"), {"alone"}),
+        (Filters(user=team.cleo), {"up", "alone"}),  # hers, and the one she is to take over
+        (Filters(user=someone("nobody")), set()),
+        (Filters(layer=team.layer), {"up", "down", "alone"}),
+        (Filters(layer=other), set()),
     ]
     for asked, expected in cases:
         found = now(asked)
@@ -168,7 +168,7 @@ def test_the_largest_group_that_goes_the_same_way_can_be_planned_together(team):
     assert (group.direction, group.to, group.count) == ("up", "high", 2)
     page = web(team.ops).get(BOARD)
     assert "Plan all 2 to High in one request" in text(page)
-    assert now(Asked(direction="down")).group is None
+    assert now(Filters(direction="down")).group is None
     assert "in one request" not in text(web(team.cleo).get(BOARD))
 
 

@@ -69,7 +69,7 @@ SENT = of(method="POST", POST={"verb": "dance"})
         ("file_of_unknown_layer", lambda: rules_pages.ImportForm.layer(of(cleaned_data={"file": of(key="nope")}))),
         ("preview_gone", lambda: simulation._locked(of(pk=10**8))),
         ("import_gone", lambda: import_gate.carry_out(of(content={"import": 10**8}), by=None, at=None)),
-        ("never_recalculated", lambda: decisions.known_of([1], Layer.objects.create(key="new"), at=TODAY)),
+        ("never_recalculated", lambda: decisions.basis_of([1], Layer.objects.create(key="new"), at=TODAY)),
         ("primary_layer_unknown", explain.primary_layer),
         ("layer_without_rules", lambda: explain._now(None, Layer.objects.create(key="new"), None, None)),
         ("transition_applies_later", lambda: transition_requests.edit_request(of(request=of(is_open=False), applies_on=TODAY), by=None)),

@@ -132,7 +132,7 @@ def test_a_stand_in_sees_what_waits_for_who_is_away(week):
 def test_what_came_back_waits_for_who_asked(week):
     vera, ops = someone("vera", "Approver"), someone("ops")
     request = ApprovalRequest.objects.get()
-    approvals.ask(request, by=vera, seen=approvals.token(request), reason="Until when?")
+    approvals.ask_for_changes(request, by=vera, seen=approvals.token(request), reason="Until when?")
     assert waits(ops)["Your requests that came back"] == 1
     assert waits(vera) == {"Declared values to confirm": 1}
 

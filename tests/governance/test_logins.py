@@ -247,7 +247,7 @@ def test_wrong_passwords_are_told_up_to_the_lock_and_then_the_lock(db):
     notifications.deliver()
     told = set(Notification.objects.values_list("user__username", "event__kind"))
     assert told == {("vera", "login_locked"), ("admin", "login_locked")}
-    entries, _ = audit.entries(audit.Asked(text="wrong password"))
+    entries, _ = audit.entries(audit.Filters(text="wrong password"))
     assert {(one.who, one.channel, one.link) for one in entries} == {
         ("visitor", "Web admin", f"/admin/auth/user/{vera.pk}/change/")
     }

@@ -210,7 +210,7 @@ def test_a_request_that_expires_lets_go(here):
 def test_who_asked_for_changes_gets_them_and_earlier_approvals_are_void(here):
     request = here.ask(here.beta)
     seen = approvals.token(request)
-    approvals.ask(request, by=here.vera, seen=seen, reason="Rather for half a year")
+    approvals.ask_for_changes(request, by=here.vera, seen=seen, reason="Rather for half a year")
     assert request.overrides.get().status == STATUS.REQUESTED
     until = here.today + timedelta(days=180)
     said = {

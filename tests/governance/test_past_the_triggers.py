@@ -213,12 +213,12 @@ def test_names_that_were_exchanged_for_the_asking_are_told(here):
 
     called("Between", "High", "Tech")
     request = here.ask(here.beta, segment="high")
-    told = circumstances.told(request, at=timezone.now())
+    told = circumstances.sentences(request, at=timezone.now())
     assert told[0].startswith(
         "“Tech” was called “High” and “Between” within the last 90 days: renamed by olga, last on"
     )
     called("Between", "Tech", "High")
-    told = circumstances.told(request, at=timezone.now())
+    told = circumstances.sentences(request, at=timezone.now())
     assert told[0].startswith("“High” was called “Between” and “Tech” within")
 
 
@@ -232,7 +232,7 @@ def test_an_arr_that_was_made_small_for_the_asking_counts_as_it_was(here):
     request = here.ask(here.beta)
     assert (request.arr, request.needed) == (1, {"Approver": 1, "Finance": 1})
     assert any(
-        "was up to $2,000,000" in sentence for sentence in circumstances.told(request, at=timezone.now())
+        "was up to $2,000,000" in sentence for sentence in circumstances.sentences(request, at=timezone.now())
     )
 
 
@@ -243,13 +243,13 @@ def test_what_was_rejected_and_what_was_cut_into_pieces_is_told(here):
     first = here.ask(here.beta)
     approvals.reject(first, by=here.vera, seen=token(first), reason="Not them")
     again = here.ask(here.beta)
-    told = circumstances.told(again, at=timezone.now())
+    told = circumstances.sentences(again, at=timezone.now())
     assert any("was rejected on" in sentence and "Not them" in sentence for sentence in told)
     small = [account(name, arr=600_000) for name in ("one", "two")]
     recompute(at=here.today)
     for one in small:
         here.ask(one)
-    together = circumstances.told(fresh(again), at=timezone.now())
+    together = circumstances.sentences(fresh(again), at=timezone.now())
     assert any(
         "3 requests of this kind within 7 days" in sentence and "Finance" in sentence for sentence in together
     )
@@ -261,4 +261,6 @@ def test_a_person_who_was_called_otherwise_is_told(here):
     with acting(by=admin, reason="Typo"):
         carl.save()
     request = people.ask(carl, by=admin, why="Helps", add=["Auditor"])
-    assert any("carl → carl.tmp" in sentence for sentence in circumstances.told(request, at=timezone.now()))
+    assert any(
+        "carl → carl.tmp" in sentence for sentence in circumstances.sentences(request, at=timezone.now())
+    )

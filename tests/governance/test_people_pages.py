@@ -252,7 +252,7 @@ def test_another_name_is_kept_with_both(admin):
     event = Event.objects.get(kind="person_changed")
     assert event.text == "max is called otherwise: login max → max.b, first name Max → Maximilian."
     assert event.data["changes"] == {"username": ["max", "max.b"], "first_name": ["Max", "Maximilian"]}
-    entries, _ = audit.entries(audit.Asked(text="max.b"))
+    entries, _ = audit.entries(audit.Filters(text="max.b"))
     assert ("admin", f"/admin/auth/user/{max.pk}/change/") in {(one.who, one.link) for one in entries}
 
 

@@ -69,7 +69,7 @@ def asks(lot, by):
 
 def decides(lot, by):
     request = lot.of(ApprovalRequest.objects.pending())
-    verb = lot.choice([approvals.approve] * 5 + [approvals.ask, approvals.reject])
+    verb = lot.choice([approvals.approve] * 5 + [approvals.ask_for_changes, approvals.reject])
     return request and verb(request, by=by, seen=approvals.token(request), reason="Fine")
 
 

@@ -158,7 +158,9 @@ def test_asked_for_changes_it_is_a_draft_again_and_goes_back_to_the_same_request
     browser = web("ops")
     ask(browser, draft)
     request = ApprovalRequest.objects.get()
-    approvals.ask(request, by=people["vera"], seen=approvals.token(request), reason="Not below 85,000")
+    approvals.ask_for_changes(
+        request, by=people["vera"], seen=approvals.token(request), reason="Not below 85,000"
+    )
     page = text(browser.get(f"{S}{draft.pk}/change/"))
     assert "vera asked for changes: “Not below 85,000”" in page
     assert "Save the draft" in page

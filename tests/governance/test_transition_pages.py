@@ -414,7 +414,12 @@ def test_many_are_planned_alike_and_asked_for_once(team):
     rows = crossed(team, a=(50_000, 120_000), b=(5_000, 130_000), c=(50_000, 140_000), d=(50_000, 150_000))
     planned(team, rows["d"], receiver=None, joint_days=5)
     page = web(team.ops).get(f"{TOGETHER}?layer=tier&direction=up&to=high")
-    assert [row["card"].one.account.external_id for row in page.context["rows"]] == ["d", "c", "b", "a"]
+    assert [row["card"].transition.account.external_id for row in page.context["rows"]] == [
+        "d",
+        "c",
+        "b",
+        "a",
+    ]
     answer = web(team.ops).post(TOGETHER, together(team, rows, only="abd"))
     [request] = ApprovalRequest.objects.all()
     assert answer.url.endswith(f"/approvalrequest/{request.pk}/change/")

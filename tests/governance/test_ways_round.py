@@ -251,7 +251,7 @@ def test_a_login_is_not_opened_again_past_the_verb(real_db):
 # -- who has left
 
 
-@pytest.mark.parametrize("verb", [approvals.ask, approvals.reject])
+@pytest.mark.parametrize("verb", [approvals.ask_for_changes, approvals.reject])
 def test_what_somebody_who_has_left_should_do_falls_to_cs_ops(team, verb):
     request = asked(team, acme=(20_000, 200_000))
     stays = someone("stella", "CS Ops")

@@ -183,7 +183,7 @@ MUTANTS = [
     Mutant(
         "a tier change closes without a row of history",
         "governance/changes/crossings.py",
-        'kept as ({_kept("closed")})',
+        'kept as ({_history_sql("closed")})',
         'kept as (select 1)',
         f"{GOVERNANCE}rebuilding.py::test_history_rebuilds_what_is_governed",
     ),

@@ -104,7 +104,7 @@ def test_a_preview_kept_before_pins_were_told_apart_can_still_be_read(db):
     made = preview(draft_of(layer, NOBODY_HIGH))
     kept = made.result | {"counts": {key: n for key, n in made.result["counts"].items() if key != "pinned"}}
     del kept["pinned"]
-    assert impact.told(kept)["moved"] == impact.told(made.result)["moved"]
+    assert impact.numbers(kept)["moved"] == impact.numbers(made.result)["moved"]
 
 
 def draft_of(layer, document):

@@ -78,7 +78,7 @@ def test_age_counts_from_the_first_subscription_where_no_contract_is_known(crowd
         Subscription.objects.create(account=one, subscription_id=start, start_date=start, arr=1)
     recompute(TODAY)
     assert state(one)[2] == date(2026, 6, 9)
-    [row] = provisional.told(provisional.waiting(), TODAY)
+    [row] = provisional.of_rows(provisional.waiting(), TODAY)
     assert row.started == date(2026, 5, 10)
 
 
@@ -141,7 +141,7 @@ def listed(crowd):
 
 
 def test_those_due_first_come_first_with_what_is_missing(listed):
-    rows = provisional.told(provisional.waiting(), TODAY)
+    rows = provisional.of_rows(provisional.waiting(), TODAY)
     assert [(str(one.assignment.account), one.due, one.days_left) for one in rows] == [
         ("Young", date(2026, 6, 19), 18),
         ("Newest", date(2026, 7, 1), 30),
@@ -159,12 +159,12 @@ def test_those_due_first_come_first_with_what_is_missing(listed):
 def test_it_says_where_going_down_needs_a_plan(listed):
     listed.plan_provisional_downgrades = True
     listed.save()
-    rows = provisional.told(provisional.waiting(), TODAY)
+    rows = provisional.of_rows(provisional.waiting(), TODAY)
     assert rows[0].then == "Decided at once where it stays or goes up; down needs a plan."
 
 
 def test_one_that_is_due_waits_for_the_next_recalculation(listed):
-    rows = provisional.told(provisional.waiting(), date(2026, 6, 20))
+    rows = provisional.of_rows(provisional.waiting(), date(2026, 6, 20))
     assert (rows[0].days_left, rows[0].missing) == (-1, "Nothing any more: the next recalculation decides.")
 
 
@@ -402,7 +402,7 @@ def test_where_segments_apply_by_themselves_it_is_provisional_as_often_as_it_is_
     young(acme)
     recompute(NEXT)
     assert in_force(acme) == ("high", "high", True)
-    [row] = provisional.told(provisional.waiting(), NEXT)
+    [row] = provisional.of_rows(provisional.waiting(), NEXT)
     assert row.then == "Decided at once, and its CSM is told."
 
 
@@ -412,7 +412,7 @@ def test_the_list_and_the_explanation_say_that_it_waits(crowd):
     recompute(TODAY)
     young(acme)
     recompute(NEXT)
-    [row] = provisional.told(provisional.waiting(), NEXT)
+    [row] = provisional.of_rows(provisional.waiting(), NEXT)
     assert row.then == "Its segment was decided before: another one needs approval."
     told = explain.explain(acme, layer)
     assert told["provisional_text"] == (

@@ -63,7 +63,7 @@ def test_many_are_read_together(db, django_assert_max_num_queries):
     recompute()
     ids = [one.pk for one in some]
     with django_assert_max_num_queries(12):
-        known = decisions.known_of(ids, layer, at=DAY)
+        known = decisions.basis_of(ids, layer, at=DAY)
     assert set(known.evidence) == set(ids)
     for move in Move.objects.all():
         assert known.evidence[move.account_id] == move.evidence

@@ -735,7 +735,7 @@ def test_the_flow_picture_shows_everybody_once():
     picture = flow.draw(cells, {"a": "A", "b": "B", "c": "C", None: "No segment"})
     assert [(bar.name, bar.accounts) for bar in picture.left] == [("A", 90), ("B", 0), ("No segment", 10)]
     assert [(bar.name, bar.accounts) for bar in picture.right] == [("A", 60), ("B", 40), ("No segment", 0)]
-    assert picture.said == "A, unchanged: 60. A to B: 30. No segment to B: 10"
+    assert picture.in_words == "A, unchanged: 60. A to B: 30. No segment to B: 10"
     tops = [bar.top for bar in picture.left]
     assert tops == sorted(tops)
     assert picture.height >= picture.left[-1].top + picture.left[-1].height

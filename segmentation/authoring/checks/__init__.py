@@ -42,7 +42,10 @@ def examine(definition, *, problems=None, at=None, look=accounts.measure):
     subject = Subject.read(definition.document, layer=layer, problems=problems, labels=_labels())
     clock = at or clock_of(layer)
     subject.portfolio = look(subject.document, layer=layer, at=clock)
-    acknowledged = {(one.check_id, one.about): one for one in definition.acknowledgements.all()}
+    acknowledged = {
+        (acknowledgement.check_id, acknowledgement.about): acknowledgement
+        for acknowledgement in definition.acknowledgements.all()
+    }
     return _report(subject, acknowledged)
 
 
@@ -55,7 +58,9 @@ def clock_of(layer):
 def _labels():
     """{key of a layer as conditions write it: its segments' keys}."""
     layers = Layer.objects.prefetch_related("segments")
-    return {one.key.replace("-", "_"): {segment.key for segment in one.segments.all()} for one in layers}
+    return {
+        layer.key.replace("-", "_"): {segment.key for segment in layer.segments.all()} for layer in layers
+    }
 
 
 def _report(subject, acknowledged=None):

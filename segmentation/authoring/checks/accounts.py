@@ -13,7 +13,7 @@ from accounts.quality import figures
 from core.organisation import organisation
 from core.wording import percent, plural
 from segmentation.authoring.checks import reach
-from segmentation.authoring.checks.findings import NotRun, found
+from segmentation.authoring.checks.findings import NotRun, place
 from segmentation.authoring.checks.subject import label_of
 from segmentation.evaluation import engine, frames, measuring, run_rules
 from segmentation.evaluation.ranges import Range
@@ -62,7 +62,9 @@ def measure(document, *, layer, at):
     with transaction.atomic(), frames.no_nested_loops():
         portfolio.active, portfolio.known = frames.completeness(document.facts, at=at, scope=scope)
         portfolio.aged = _aged(document.facts, at, scope)
-    portfolio.left_out = tuple(one.key for one in document.dimensions if _empty(one, document, at, scope))
+    portfolio.left_out = tuple(
+        dimension.key for dimension in document.dimensions if _empty(dimension, document, at, scope)
+    )
     ranges = list(_ranges(everyone))
     try:
         with transaction.atomic():  # what frames set for the planner holds within one
@@ -80,8 +82,8 @@ def measure(document, *, layer, at):
 
 def _empty(dimension, document, at, scope):
     """No account has any of its data fields. What other segmentations say is not counted as data."""
-    names = [one.fact for one in dimension.criteria if one.fact in document.facts]
-    return bool(names) and not frames.known(names, at=at, scope=scope)
+    names = [criterion.fact for criterion in dimension.criteria if criterion.fact in document.facts]
+    return bool(names) and not frames.any_known(names, at=at, scope=scope)
 
 
 def _pinned(document, layer, portfolio, ranges):
@@ -125,9 +127,9 @@ def _ranges(everyone):
     ids = everyone.order_by("pk").values_list("pk", flat=True)
     first = ids.first()
     while first is not None:
-        rest = ids.filter(pk__gte=first)
-        beyond = rest[CHUNK : CHUNK + 1].first()
-        yield first, rest.last() if beyond is None else beyond - 1
+        remaining = ids.filter(pk__gte=first)
+        beyond = remaining[CHUNK : CHUNK + 1].first()
+        yield first, remaining.last() if beyond is None else beyond - 1
         first = beyond
 
 
@@ -184,7 +186,7 @@ def incomplete_fields(subject):
         if portfolio.active and 100 * number < limit * portfolio.active:
             share = percent(figures.share(number, portfolio.active))
             whom = subject.layer.scoped.measured
-            yield found(name, field=label_of(name), share=share, whom=whom, limit=f"{limit} %")
+            yield place(name, field=label_of(name), share=share, whom=whom, limit=f"{limit} %")
 
 
 def stale_fields(subject):
@@ -192,15 +194,15 @@ def stale_fields(subject):
     for name, (observed, old) in subject.portfolio.aged.items():
         if observed and 100 * (observed - old) < limit * observed:
             days = plural(FACTS[name].refresh_days, "day,days")
-            yield found(name, field=label_of(name), days=days, share=percent(figures.share(old, observed)))
+            yield place(name, field=label_of(name), days=days, share=percent(figures.share(old, observed)))
 
 
 def dimensions_without_data(subject):
     for index, dimension in enumerate(subject.document.dimensions):
         if dimension.key in subject.portfolio.left_out:
-            fields = ", ".join(label_of(one.fact) for one in dimension.criteria)
+            fields = ", ".join(label_of(criterion.fact) for criterion in dimension.criteria)
             name = dimension.name or dimension.key
-            yield found(dimension.key, path=f"dimensions.{index}", dimension=name, fields=fields)
+            yield place(dimension.key, path=f"dimensions.{index}", dimension=name, fields=fields)
 
 
 def small_segments(subject):
@@ -215,7 +217,7 @@ def small_segments(subject):
                 for rule in subject.document.rules
                 if rule.segment == segment.key and rule.condition
             )
-            yield found(
+            yield place(
                 segment.key,
                 segments=[segment.key],
                 segment=segment.name,
@@ -232,7 +234,7 @@ def usage_lowers_coverage(subject):
     if not subject.layer.primary:
         raise NotRun("Only the primary segmentation decides how much coverage an account gets.")
     _counted(subject)
-    rank = {one.key: coverage(one.treatment) for one in subject.segments}
+    rank = {segment.key: coverage(segment.treatment) for segment in subject.segments}
     totals = {}
     for (what, before, after), number in subject.portfolio.falls.items():
         if before is not None and after is not None and rank[after] < rank[before]:
@@ -241,7 +243,7 @@ def usage_lowers_coverage(subject):
         if segment.key in totals:
             [(what, number)] = totals[segment.key].most_common(1)
             count = plural(number, "account,accounts")
-            yield found(segment.key, segments=[segment.key], count=count, segment=segment.name, how=what)
+            yield place(segment.key, segments=[segment.key], count=count, segment=segment.name, how=what)
 
 
 _KINDS = (ServiceModel.CsmKind.NONE, ServiceModel.CsmKind.POOL, ServiceModel.CsmKind.DEDICATED)

@@ -25,12 +25,12 @@ def acknowledge(definition, warnings, *, reason, by):
         raise Refused("warnings_not_allowed")
     reason = texts.needed(reason, "warnings_unexplained")
     with transaction.atomic(), acting(by=by, reason=reason):
-        found = Definition.objects.select_for_update(of=["self"]).filter(pk=definition.pk).first()
-        if found is None or found.status not in OPEN:
+        definition = Definition.objects.select_for_update(of=["self"]).filter(pk=definition.pk).first()
+        if definition is None or definition.status not in OPEN:
             raise Refused("warnings_closed")
         for warning in warnings:
             Acknowledgement.objects.update_or_create(
-                definition=found,
+                definition=definition,
                 check_id=warning.check,
                 about=warning.about,
                 defaults={
@@ -48,6 +48,6 @@ def earlier(definition):
         definition__layer=definition.layer_id, definition__version__lt=definition.version
     )
     return {
-        (one.check_id, one.about): one
-        for one in given.select_related("definition").order_by("definition__version", "id")
+        (acknowledgement.check_id, acknowledgement.about): acknowledgement
+        for acknowledgement in given.select_related("definition").order_by("definition__version", "id")
     }

@@ -27,7 +27,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Found:
+class Place:
     """A place where something is wrong. `about` names it as long as it is the same thing, whatever the numbers."""
 
     about: str
@@ -47,8 +47,8 @@ class NotRun(Exception):
     """The check has nothing to look at; the message says why."""
 
 
-def found(about, *, path="", segments=(), **words):
-    return Found(str(about), path, tuple(segments), words)
+def place(about, *, path="", segments=(), **words):
+    return Place(str(about), path, tuple(segments), words)
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,18 @@ def run(check, subject):
         places = list(check.find(subject.ready(check.needs)))
     except NotRun as reason:
         return Result(check, NOT_RUN, note=str(reason))
-    undecided = [place.what for place in places if isinstance(place, Undecided)]
+    undecided = [entry.what for entry in places if isinstance(entry, Undecided)]
     findings = tuple(
-        Finding(check.id, check.level, check.sentence.format(**one.words), one.about, one.path, one.segments)
-        for one in places
-        if isinstance(one, Found)
+        Finding(
+            check.id,
+            check.level,
+            check.sentence.format(**entry.words),
+            entry.about,
+            entry.path,
+            entry.segments,
+        )
+        for entry in places
+        if isinstance(entry, Place)
     )
     note = f"Not decided: {'; '.join(undecided)}." if undecided else ""
     return Result(check, FOUND if findings else PASSED, findings, note)

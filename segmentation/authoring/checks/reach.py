@@ -36,7 +36,7 @@ def compared(node):
     for name, others in _comparisons(node):
         if not isinstance(name, tree.Name):
             raise TooComplicated
-        constants.setdefault(name.name, set()).update(_constant(one) for one in others)
+        constants.setdefault(name.name, set()).update(_constant(constant) for constant in others)
     return constants
 
 
@@ -94,14 +94,14 @@ def values(type, constants, *, low=None, high=None, known=False, choices=None):
     low, high: the least and the greatest there can be. choices: the only texts there can be.
     """
     if type == "boolean":
-        found = [True, False]
+        samples = [True, False]
     elif type == "text":
-        found = sorted(choices) if choices is not None else [*sorted(constants), _other(constants)]
+        samples = sorted(choices) if choices is not None else [*sorted(constants), _other(constants)]
     elif type == "date":
-        found = _dates(constants)
+        samples = _dates(constants)
     else:
-        found = _numbers(SCALES.get(type, 0), constants, low, high)
-    return found if known else [*found, None]
+        samples = _numbers(SCALES.get(type, 0), constants, low, high)
+    return samples if known else [*samples, None]
 
 
 def _other(constants):
@@ -112,7 +112,7 @@ def _other(constants):
 
 
 def _dates(constants):
-    days = [date.fromisoformat(one) for one in constants]
+    days = [date.fromisoformat(text) for text in constants]
     near = {day + timedelta(days=step) for day in days for step in (-1, 0, 1)} or {date(2000, 1, 1)}
     return _distinct(near, days)
 
@@ -123,22 +123,26 @@ def _numbers(scale, constants, low, high):
     for constant in constants:
         floor = constant.quantize(step, rounding="ROUND_FLOOR")
         near |= {floor - step, floor, floor + step}
-    inside = {one for one in near if (low is None or one >= low) and (high is None or one <= high)}
-    return [one if scale else int(one) for one in _distinct(inside, constants)]
+    inside = {
+        number for number in near if (low is None or number >= low) and (high is None or number <= high)
+    }
+    return [number if scale else int(number) for number in _distinct(inside, constants)]
 
 
 def _distinct(candidates, constants):
     """One candidate for each way of standing to the constants."""
-    found = {}
-    for one in sorted(candidates):
-        found.setdefault(tuple((one > other) - (one < other) for other in constants), one)
-    return list(found.values())
+    by_standing = {}
+    for candidate in sorted(candidates):
+        by_standing.setdefault(
+            tuple((candidate > other) - (candidate < other) for other in constants), candidate
+        )
+    return list(by_standing.values())
 
 
 def limits(fact):
     """The least and the greatest value a data field may have; None where there is no limit."""
-    known = FACTS.get(fact)
-    bounds = (known.minimum, known.maximum) if known else (None, None)
+    entry = FACTS.get(fact)
+    bounds = (entry.minimum, entry.maximum) if entry else (None, None)
     return tuple(None if bound is None else Decimal(bound) for bound in bounds)
 
 
@@ -167,13 +171,13 @@ def _worth(fact, rubric):
     cells = [cell for cell in rubric.cells if cell]
     if rubric.type in ("text", "boolean"):
         constants = {value for cell in cells for value in cell.values}
-        found = values(rubric.type, constants, known=True)
+        samples = values(rubric.type, constants, known=True)
     else:
         low, high = limits(fact)
         bounds = {cell.lower for cell in cells if cell.lower is not None}
         bounds = {bound.isoformat() for bound in bounds} if rubric.type == "date" else bounds
-        found = values(rubric.type, bounds, low=low, high=high, known=True)
-    frame = pl.DataFrame({"value": pl.Series(found, dtype=SCHEMA[rubric.type])})
+        samples = values(rubric.type, bounds, low=low, high=high, known=True)
+    frame = pl.DataFrame({"value": pl.Series(samples, dtype=SCHEMA[rubric.type])})
     return frame.with_columns(points=rubric.points(pl.col("value")))
 
 
@@ -182,8 +186,8 @@ class _Domains:
 
     def __init__(self, document, labels, own):
         self.document, self.labels, self.own = document, labels, own
-        self.criteria = {one.key: one for one in document.criteria}
-        self.dimensions = {one.key: one for one in document.dimensions}
+        self.criteria = {criterion.key: criterion for criterion in document.criteria}
+        self.dimensions = {dimension.key: dimension for dimension in document.dimensions}
 
     def type(self, name):
         if name.startswith("points."):
@@ -197,26 +201,30 @@ class _Domains:
             return [*sorted(self.points(self.criteria[name.removeprefix("points.")])), None]
         type = self.type(name)
         low, high = self.bounds(name)
-        known = name == "composite" or name in self.document.requires
-        return values(type, constants, low=low, high=high, known=known, choices=self.choices(name))
+        always_known = name == "composite" or name in self.document.requires
+        return values(type, constants, low=low, high=high, known=always_known, choices=self.choices(name))
 
     def bounds(self, name):
-        head, _, rest = name.partition(".")
+        head, _, key = name.partition(".")
         if name == "composite":
-            each = [self.score(one) for one in self.document.dimensions if self.document.weights[one.key]]
+            each = [
+                self.score(dimension)
+                for dimension in self.document.dimensions
+                if self.document.weights[dimension.key]
+            ]
             return min(low for low, _ in each), max(high for _, high in each)
-        if head == "score" and rest in self.dimensions:
-            return self.score(self.dimensions[rest])
+        if head == "score" and key in self.dimensions:
+            return self.score(self.dimensions[key])
         return limits(name)
 
     def score(self, dimension):
         """The least and the greatest score of a dimension."""
-        earned = [self.points(one) for one in dimension.criteria if one.weight]
+        earned = [self.points(criterion) for criterion in dimension.criteria if criterion.weight]
         assumed = dimension.maturity.assumed if dimension.maturity else None
-        earned = [one | {assumed} if assumed else one for one in earned]
+        earned = [points | {assumed} if assumed else points for points in earned]
         total = sum if dimension.scale == "points" else None
-        low = (total or min)(min(one) for one in earned)
-        high = (total or max)(max(one) for one in earned)
+        low = (total or min)(min(points) for points in earned)
+        high = (total or max)(max(points) for points in earned)
         return Decimal(low), Decimal(high)
 
     def points(self, criterion):
@@ -253,16 +261,16 @@ class Reach:
     def of(cls, subject):
         if subject.__dict__.get("_reach") is None:
             layer, document = subject.layer, subject.document
-            own = None if layer is None else frozenset(one.key for one in layer.segments.all())
+            own = None if layer is None else frozenset(segment.key for segment in layer.segments.all())
             labels = frozenset((key, frozenset(keys)) for key, keys in subject.labels.items())
             subject._reach = _reach(
-                _Asked(document.hash, frozenset(document.types.items()), labels, own, document)
+                _Question(document.hash, frozenset(document.types.items()), labels, own, document)
             )
         return subject._reach
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Question:
     """Rules, and the segments their conditions may name; the same as others of that text."""
 
     hash: str
@@ -273,9 +281,9 @@ class _Asked:
 
 
 @lru_cache(maxsize=256)  # three checks ask, at each key typed, and again for review, approval and activation
-def _reach(asked):
-    domains = _Domains(asked.document, dict(asked.labels), asked.own)
-    return _Rules(asked.document, domains).reach()
+def _reach(question):
+    domains = _Domains(question.document, dict(question.labels), question.own)
+    return _Rules(question.document, domains).reach()
 
 
 class _Rules:
@@ -286,15 +294,15 @@ class _Rules:
     def _constants(self, rule):
         """What a rule compares; None when it is too complicated."""
         if rule.condition is None:
-            found = {}
+            constants = {}
         else:
             try:
-                found = compared(rule.condition.root)
+                constants = compared(rule.condition.root)
             except TooComplicated:
                 return None
         if rule.sources:
-            found = found | {"previous": found.get("previous", set()) | set(rule.sources)}
-        return found
+            constants = constants | {"previous": constants.get("previous", set()) | set(rule.sources)}
+        return constants
 
     def reach(self):
         same = self.same()
@@ -317,21 +325,21 @@ class _Rules:
         """All combinations of values that these rules tell apart."""
         constants = {}
         for index in indices:
-            known, sources = self.constants[index], self.rules[index].sources
-            if known is None:  # of what is too complicated, at least where it takes accounts from
-                known = {"previous": set(sources)} if sources else {}
-            for name, values_ in known.items():
+            own_constants, sources = self.constants[index], self.rules[index].sources
+            if own_constants is None:  # of what is too complicated, at least where it takes accounts from
+                own_constants = {"previous": set(sources)} if sources else {}
+            for name, values_ in own_constants.items():
                 constants.setdefault(name, set()).update(values_)
         columns, rows = [], 1
         for name, values_ in constants.items():
-            found = self.domains.values(name, values_)
-            rows *= max(len(found), 1)
+            samples = self.domains.values(name, values_)
+            rows *= max(len(samples), 1)
             if rows > MAX_ROWS:
                 raise TooComplicated
             dtype = pl.Int8 if self.domains.type(name) == "points" else SCHEMA[self.domains.type(name)]
-            columns.append(pl.DataFrame({name: pl.Series(found, dtype=dtype)}))
-        one = pl.DataFrame({"_": [True]})
-        return reduce(lambda left, right: left.join(right, how="cross"), columns, one)
+            columns.append(pl.DataFrame({name: pl.Series(samples, dtype=dtype)}))
+        start = pl.DataFrame({"_": [True]})
+        return reduce(lambda left, right: left.join(right, how="cross"), columns, start)
 
     def holds(self, index):
         rule = self.rules[index]
@@ -352,7 +360,9 @@ class _Rules:
 
     def unreachable(self, index):
         """NEVER, TAKEN, "" when it can be reached, None when that is not decided."""
-        earlier = [one for one in range(index) if self.constants[one] is not None and not self.rules[one].top]
+        earlier = [
+            other for other in range(index) if self.constants[other] is not None and not self.rules[other].top
+        ]
         decided = self.constants[index] is not None
         try:
             if decided and not self.frame([index]).select(self.holds(index).any()).item():
@@ -368,28 +378,28 @@ class _Rules:
             frame = self.frame([index, *earlier])
         except TooComplicated:
             names = set(self.constants[index] or {})
-            earlier = [one for one in earlier if set(self.constants[one]) <= names]
+            earlier = [other for other in earlier if set(self.constants[other]) <= names]
             frame = self.frame([index, *earlier])
         if not earlier:
             return False
-        before = pl.any_horizontal([self.holds(one) for one in earlier])
+        before = pl.any_horizontal([self.holds(other) for other in earlier])
         return frame.select((~self.holds(index) | before).all()).item()
 
     def same(self):
         """{rule: an earlier one it can never be told apart from}."""
-        found = {}
+        twins = {}
         for index in range(len(self.rules)):
             for other in range(index):
-                if other not in found and self.alike(index, other):
-                    found[index] = other
+                if other not in twins and self.alike(index, other):
+                    twins[index] = other
                     break
-        return found
+        return twins
 
     def alike(self, index, other):
-        one, two = self.rules[index], self.rules[other]
-        if one.top or two.top or one.condition is None or two.condition is None:
+        rule, other_rule = self.rules[index], self.rules[other]
+        if rule.top or other_rule.top or rule.condition is None or other_rule.condition is None:
             return False
-        if set(one.sources) == set(two.sources) and one.condition.root == two.condition.root:
+        if set(rule.sources) == set(other_rule.sources) and rule.condition.root == other_rule.condition.root:
             return True
         if self.constants[index] is None or self.constants[other] is None:
             return False
@@ -416,8 +426,8 @@ def sources(rule):
                 pass
             case _:
                 continue
-        if all(isinstance(one, tree.Constant) for one in constants):
-            return tuple(one.value for one in constants)
+        if all(isinstance(constant, tree.Constant) for constant in constants):
+            return tuple(constant.value for constant in constants)
     return ()
 
 
@@ -443,12 +453,12 @@ def values_told_apart(document):
         if rule.condition is None:
             continue
         try:
-            found = compared(rule.condition.root)
+            by_name = compared(rule.condition.root)
         except TooComplicated:
             continue
-        for name, constants in found.items():
-            texts = frozenset(one for one in constants if isinstance(one, str))
-            numbers = {one for one in constants if isinstance(one, Decimal)}
+        for name, constants in by_name.items():
+            texts = frozenset(constant for constant in constants if isinstance(constant, str))
+            numbers = {constant for constant in constants if isinstance(constant, Decimal)}
             if texts:
                 groups.setdefault(name, set()).add(texts)
             thresholds.setdefault(name, set()).update(numbers)

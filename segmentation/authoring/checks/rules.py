@@ -2,7 +2,7 @@
 
 from core.organisation import organisation
 from segmentation.authoring.checks import reach
-from segmentation.authoring.checks.findings import Undecided, found
+from segmentation.authoring.checks.findings import Undecided, place
 from segmentation.authoring.checks.subject import label_of
 from segmentation.rules.definitions import CELLS_DISAGREE, TAKES_EVERYONE, UNKNOWN_NAME
 from segmentation.rules.document import STATE
@@ -16,19 +16,19 @@ def _kind(problem):
     return problem.kind
 
 
-def _told(kind):
+def _problems_of(kind):
     """The problems of one kind, as they were told."""
 
     def find(subject):
         for problem in subject.problems:
             if _kind(problem) == kind:
-                yield found(problem.path, path=problem.path, message=problem.message)
+                yield place(problem.path, path=problem.path, message=problem.message)
 
     return find
 
 
-unreadable, weights = _told(_OTHER), _told(_WEIGHTS)
-unknown_fields, overlapping_cells = _told(UNKNOWN_NAME), _told(CELLS_DISAGREE)
+unreadable, weights = _problems_of(_OTHER), _problems_of(_WEIGHTS)
+unknown_fields, overlapping_cells = _problems_of(UNKNOWN_NAME), _problems_of(CELLS_DISAGREE)
 
 
 # -- missing data
@@ -36,12 +36,12 @@ unknown_fields, overlapping_cells = _told(UNKNOWN_NAME), _told(CELLS_DISAGREE)
 
 def missing_policy(subject):
     """Measures that leave open what happens without a value; `skip` is what the engine would do, but nobody said so."""
-    for place, dimension in enumerate(subject.data.get("dimensions", [])):
+    for number, dimension in enumerate(subject.data.get("dimensions", [])):
         for index, typed in enumerate(dimension["criteria"]):
             if not typed.get("missing"):
-                criterion = subject.document.dimensions[place].criteria[index]
-                path = f"dimensions.{place}.criteria.{index}.missing"
-                yield found(criterion.key, path=path, measure=_measure(criterion))
+                criterion = subject.document.dimensions[number].criteria[index]
+                path = f"dimensions.{number}.criteria.{index}.missing"
+                yield place(criterion.key, path=path, measure=_measure(criterion))
 
 
 def unguarded_fields(subject):
@@ -56,7 +56,7 @@ def unguarded_fields(subject):
         for name in sorted(rule.condition.names if rule.condition else ()):
             if name in document.facts and name not in handled and not name.startswith("days_since_"):
                 handled.add(name)
-                yield found(
+                yield place(
                     name,
                     path=f"rules.{index}.when",
                     field=label_of(name),
@@ -74,9 +74,9 @@ def _measure(criterion):
 
 def unreachable_cells(subject):
     """Cells that no value the data field may have falls into."""
-    for place, dimension in enumerate(subject.document.dimensions):
+    for number, dimension in enumerate(subject.document.dimensions):
         for index, criterion in enumerate(dimension.criteria):
-            path = f"dimensions.{place}.criteria.{index}"
+            path = f"dimensions.{number}.criteria.{index}"
             for cell in _never(criterion.fact, criterion.rubric):
                 yield _cell(criterion, criterion.fact, criterion.cells[cell], cell, f"{path}.cells.{cell}")
             if criterion.missing.kind == "rate":
@@ -92,7 +92,7 @@ def _never(fact, rubric):
 
 
 def _cell(criterion, fact, text, cell, path):
-    return found(
+    return place(
         f"{criterion.key}:{fact}:{5 - cell}",
         path=path,
         measure=_measure(criterion),
@@ -107,12 +107,12 @@ def _cell(criterion, fact, text, cell, path):
 
 def always_true(subject):
     """Rules before the last that hold for every account."""
-    yield from _told(TAKES_EVERYONE)(subject)
+    yield from _problems_of(TAKES_EVERYONE)(subject)
     if subject.document is None:
         return
     reached = reach.Reach.of(subject)
     for index in reached.always:
-        yield found(
+        yield place(
             index,
             path=f"rules.{index}.when",
             message=f"{_capital(subject.rule_name(index))} holds for every account, so the rules "
@@ -124,7 +124,7 @@ def always_true(subject):
 def same_rules(subject):
     reached = reach.Reach.of(subject)
     for index, other in reached.same.items():
-        yield found(
+        yield place(
             index,
             path=f"rules.{index}.when",
             rule=_capital(subject.rule_name(index)),
@@ -136,7 +136,7 @@ def same_rules(subject):
 def unreachable_rules(subject):
     reached = reach.Reach.of(subject)
     for index, why in reached.unreachable.items():
-        yield found(
+        yield place(
             index,
             path=f"rules.{index}.when",
             rule=_capital(subject.rule_name(index)),
@@ -163,7 +163,7 @@ def unreachable_stages(subject):
     for index, rule in enumerate(document.rules):
         lost = [source for source in reach.sources(rule) if source not in reached]
         for source in lost:
-            yield found(
+            yield place(
                 f"{rule.key}:{source}",
                 path=f"rules.{index}.from",
                 segments=[source],
@@ -179,7 +179,7 @@ def too_many_dimensions(subject):
     dimensions = _dimensions(subject.document)
     limit = organisation().check_dimensions
     if len(dimensions) > limit:
-        yield found(
+        yield place(
             "dimensions", count=len(dimensions), limit=limit, names=", ".join(map(label_of, dimensions))
         )
 
@@ -201,4 +201,4 @@ def too_many_values(subject):
     limit = organisation().check_values_per_dimension
     for term, values in reach.values_told_apart(subject.document).items():
         if term not in STATE and values > limit:
-            yield found(term, path="rules", field=label_of(term), count=values, limit=limit)
+            yield place(term, path="rules", field=label_of(term), count=values, limit=limit)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from accounts.quality import figures
 from core.organisation import organisation
 from segmentation import treatments
-from segmentation.authoring.checks.findings import NotRun, found
+from segmentation.authoring.checks.findings import NotRun, place
 from segmentation.models import Definition, Layer, Segment
 
 
@@ -17,21 +17,21 @@ def _of(segment):
 def no_treatment(subject):
     for segment in subject.segments:
         if segment.treatment is None:
-            yield found(segment.key, **_of(segment))
+            yield place(segment.key, **_of(segment))
 
 
 def no_owner(subject):
     """A role counts: people come and go."""
     for segment in subject.segments:
         if segment.owner_id is None and not segment.owner_role.strip():
-            yield found(segment.key, **_of(segment))
+            yield place(segment.key, **_of(segment))
 
 
 def no_service_model(subject):
     _primary(subject)
     for segment in subject.segments:
         if segment.treatment is not None and segment.treatment.service_model is None:
-            yield found(segment.key, treatment=segment.treatment.name, **_of(segment))
+            yield place(segment.key, treatment=segment.treatment.name, **_of(segment))
 
 
 def _primary(subject):
@@ -41,7 +41,7 @@ def _primary(subject):
 
 def decides_nothing(subject):
     if not subject.layer.decides and any(segment.treatment for segment in subject.segments):
-        yield found("layer", layer=subject.layer.name)
+        yield place("layer", layer=subject.layer.name)
 
 
 def equal_treatments(subject):
@@ -52,7 +52,7 @@ def equal_treatments(subject):
             continue
         first = served.setdefault(served_as(segment.treatment), segment)
         if first is not segment:
-            yield found(
+            yield place(
                 f"{first.key}:{segment.key}",
                 segments=[first.key, segment.key],
                 first=first.name,
@@ -75,7 +75,7 @@ def contested_fields(subject):
     for other in others.distinct():
         for name in treatments.FIELDS:
             if name in mine and name in other.decides:
-                yield found(
+                yield place(
                     f"{other.key}:{name}",
                     field=treatments.FIELDS[name].column,
                     layer=subject.layer.name,
@@ -102,7 +102,7 @@ def says_no_play(name):
 def nameless(subject):
     for segment in subject.segments:
         if says_no_play(segment.name):
-            yield found(segment.key, **_of(segment))
+            yield place(segment.key, **_of(segment))
 
 
 def segment_count(subject):
@@ -118,7 +118,7 @@ def segment_count(subject):
         why, next = "more than a team easily keeps apart", "Merge those that are served alike."
     else:
         return
-    yield found(count, count=count, good=good, why=why, next=next)
+    yield place(count, count=count, good=good, why=why, next=next)
 
 
 # -- the four tests of a segment
@@ -163,7 +163,7 @@ class Tests:
 def tests(subject):
     """The four tests of every segment the rules give."""
     counted = subject.portfolio is not None and subject.portfolio.accounts and subject.portfolio.counted
-    served = {one.key: one.treatment and served_as(one.treatment) for one in subject.segments}
+    served = {segment.key: segment.treatment and served_as(segment.treatment) for segment in subject.segments}
     elsewhere = _decided_elsewhere(subject.layer)
     for segment in subject.segments:
         like = [

@@ -25,22 +25,22 @@ class Subject:
     portfolio: object = None  # segmentation.authoring.checks.accounts.Portfolio
 
     @classmethod
-    def read(cls, data, *, types=catalogue.TYPES, layer=None, segments=None, problems=None, **known):
+    def read(cls, data, *, types=catalogue.TYPES, layer=None, segments=None, problems=None, **others):
         """A subject from plain data or YAML text. problems: what else is known to be wrong with it."""
         if layer is not None:
-            segments = {one.key for one in layer.segments.all()}
+            segments = {segment.key for segment in layer.segments.all()}
         if isinstance(data, str):
             try:
                 data = document_text.from_yaml(data)
             except DocumentErrors as errors:
-                return cls({}, errors.problems, None, layer, **known)
+                return cls({}, errors.problems, None, layer, **others)
         wrong = (
             definitions.problems(data, types=types, segments=segments) if problems is None else list(problems)
         )
         document = None
         if not wrong:
             document = definitions.parse(data, types=types, segments=segments)
-        return cls(data, wrong, document, layer, **known)
+        return cls(data, wrong, document, layer, **others)
 
     def ready(self, needs):
         """Itself, when what a check needs is there; NotRun otherwise."""
@@ -61,7 +61,9 @@ class Subject:
         """The layer's segments that the rules give, highest first."""
         given = {rule.segment for rule in self.document.rules}
         return [
-            one for one in self.layer.segments.select_related("treatment__service_model") if one.key in given
+            segment
+            for segment in self.layer.segments.select_related("treatment__service_model")
+            if segment.key in given
         ]
 
     def name_of(self, segment):

@@ -62,19 +62,19 @@ class Command(commands.Command):
             raise CommandError(str(refusal)) from None
 
     def export(self, layer, number, draft, out):
-        found = version(layer, "draft" if draft else number)
-        text = files.write(found.layer.key, found.document)
+        definition = version(layer, "draft" if draft else number)
+        text = files.write(definition.layer.key, definition.document)
         if out:
             save([text], Path(out))
         else:
             self.stdout.write(text, ending="")
-        self.stderr.write(f"{found}, {found.get_status_display().lower()}")
+        self.stderr.write(f"{definition}, {definition.get_status_display().lower()}")
 
     def bring(self, file):
-        found = read(file)
-        [layer] = layers([found.key])
-        self.say_what_is_left(found)
-        made, done = versions.put_draft(layer, found.document)
+        content = read(file)
+        [layer] = layers([content.key])
+        self.say_what_is_left(content)
+        made, done = versions.put_draft(layer, content.document)
         status = made.get_status_display().lower()
         self.stderr.write(
             {
@@ -89,20 +89,22 @@ class Command(commands.Command):
         if done != "equal" and (wrong := versions.problems(made)):
             self.stderr.write(f"To be mended before it can be activated ({len(wrong)}):")
             for problem in wrong:
-                self.stderr.write(place(file, found.line(problem.path), problem.message))
+                self.stderr.write(place(file, content.line(problem.path), problem.message))
         self.stdout.write(f"{layer.key}@{made.version}")
 
     def lint(self, file):
-        found = read(file)
-        self.say_what_is_left(found)
-        layer = Layer.objects.filter(key=found.key).first()
-        if layer is None and found.segments is None:
-            layers([found.key])  # says which there are
-        known = layer and versions.problems(Definition(layer=layer, document=found.document))
-        report = checks.lint(found.document, layer=layer, segments=found.segments, problems=known)
-        for finding in sorted(report.findings, key=lambda one: (one.level, found.line(one.path) or 0)):
-            said = f"{finding.level}: {finding.message} [{finding.check}]"
-            self.stdout.write(place(file, found.line(finding.path), said))
+        content = read(file)
+        self.say_what_is_left(content)
+        layer = Layer.objects.filter(key=content.key).first()
+        if layer is None and content.segments is None:
+            layers([content.key])  # says which there are
+        problems = layer and versions.problems(Definition(layer=layer, document=content.document))
+        report = checks.lint(content.document, layer=layer, segments=content.segments, problems=problems)
+        for finding in sorted(
+            report.findings, key=lambda finding: (finding.level, content.line(finding.path) or 0)
+        ):
+            text = f"{finding.level}: {finding.message} [{finding.check}]"
+            self.stdout.write(place(file, content.line(finding.path), text))
         counts = f"{many(report.errors, 'error')}, {many(report.warnings, 'warning')}"
         not_run = f", {len(report.not_run)} not run" if report.not_run else ""
         if report.errors:
@@ -111,21 +113,21 @@ class Command(commands.Command):
 
     def diff(self, old, new):
         (layer_before, before), (layer, after) = document(old), document(new)
-        found = comparison.compare(before, after, names=versions.labels(layer or layer_before))
+        difference = comparison.compare(before, after, names=versions.labels(layer or layer_before))
         if layer and layer_before and layer != layer_before:
             self.stderr.write("These are rules of two segmentations.")
-        if not found:
+        if not difference:
             self.stderr.write("No difference.")
             return
-        for sentence in found.sentences:
+        for sentence in difference.sentences:
             self.stdout.write(sentence)
         self.stdout.write("")
-        for row in found.rows:
+        for row in difference.rows:
             self.stdout.write("\t".join([row.kind, row.path, row.old or "", row.new or ""]))
 
-    def say_what_is_left(self, found):
-        if found.left:
-            self.stderr.write(f"Only 'document' is read; left aside: {', '.join(found.left)}.")
+    def say_what_is_left(self, content):
+        if content.left:
+            self.stderr.write(f"Only 'document' is read; left aside: {', '.join(content.left)}.")
 
 
 def read(path):
@@ -146,36 +148,36 @@ def place(file, line, message):
     return f"{file}:{line}: {message}" if line else f"{file}: {message}"
 
 
-def many(found, what):
-    return f"{len(found)} {what}{'' if len(found) == 1 else 's'}"
+def many(results, what):
+    return f"{len(results)} {what}{'' if len(results) == 1 else 's'}"
 
 
 def version(key, which=None):
     """The version of a layer: a number, `draft`, or None for the active one."""
     [layer] = layers([key])
     if which == "draft":
-        found = versions.open_version(layer)
+        definition = versions.open_version(layer)
         wanted = "no draft"
     elif which is None:
-        found = layer.definitions.filter(status=Definition.Status.ACTIVE).first()
+        definition = layer.definitions.filter(status=Definition.Status.ACTIVE).first()
         wanted = "no active rules"
     else:
-        found = layer.definitions.filter(version=which).first()
+        definition = layer.definitions.filter(version=which).first()
         wanted = f"no version {which}"
-    if found is None:
+    if definition is None:
         there = ", ".join(
-            f"{one.version} ({one.get_status_display().lower()})" for one in layer.definitions.all()
+            f"{other.version} ({other.get_status_display().lower()})" for other in layer.definitions.all()
         )
         raise CommandError(f"{layer} has {wanted}. Versions: {there or 'none'}")
-    return found
+    return definition
 
 
 def document(text):
     """(layer or None, document) of what was named: a file, or a version."""
     match = VERSION.fullmatch(text)
     if Path(text).is_file() or not match:
-        found = read(text)
-        return Layer.objects.filter(key=found.key).first(), found.document
+        content = read(text)
+        return Layer.objects.filter(key=content.key).first(), content.document
     key, which = match.groups()
-    found = version(key, which if which in (None, "draft") else int(which))
-    return found.layer, found.document
+    definition = version(key, which if which in (None, "draft") else int(which))
+    return definition.layer, definition.document

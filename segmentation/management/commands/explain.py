@@ -28,25 +28,25 @@ class Command(commands.Command):
         if product is not None or (layer and layer.scoped.several):
             product = find_product(product, account)
         try:
-            told = explain.explain(account, layer, at=a_date("--at", at), product=product)
+            explanation = explain.explain(account, layer, at=a_date("--at", at), product=product)
         except Refused as refusal:
             raise CommandError(str(refusal)) from None
-        self.stdout.write(as_json(told) if json else "\n".join(lines(told)))
+        self.stdout.write(as_json(explanation) if json else "\n".join(lines(explanation)))
 
 
-def as_json(told):
-    return json.dumps(told, ensure_ascii=False)
+def as_json(explanation):
+    return json.dumps(explanation, ensure_ascii=False)
 
 
 def find(text):
     """The account with this ID, else the one with this name."""
-    if found := Account.objects.filter(external_id=text).first():
-        return found
+    if account := Account.objects.filter(external_id=text).first():
+        return account
     named = list(Account.objects.filter(name=text).order_by("pk")[:2])
     if len(named) == 1:
         return named[0]
     if named:
-        ids = ", ".join(one.external_id for one in named)
+        ids = ", ".join(account.external_id for account in named)
         raise CommandError(f"Several accounts are called {text!r} (such as {ids}). Give the account's ID.")
     raise CommandError(f"There is no account with the ID or name {text!r}.{_nearest(text)}")
 
@@ -54,7 +54,9 @@ def find(text):
 def _nearest(text):
     """Accounts that contain what was typed, in whatever case."""
     near = Account.objects.filter(Q(external_id__icontains=text) | Q(name__icontains=text)).order_by("pk")[:3]
-    named = " or ".join(f"{one.external_id} ({one.name})" if one.name else one.external_id for one in near)
+    named = " or ".join(
+        f"{account.external_id} ({account.name})" if account.name else account.external_id for account in near
+    )
     return f" Did you mean {named}?" if named else ""
 
 
@@ -66,54 +68,58 @@ def find_product(text, account):
             f"This segmentation labels the products of an account. Name one with --product: {theirs}"
         )
     named = Product.objects.filter(Q(key__iexact=text) | Q(name__iexact=text)).order_by("pk")
-    exact = [one for one in named if text in (one.key, one.name)]
-    if found := [*exact, *named]:
-        return found[0]
+    exact = [product for product in named if text in (product.key, product.name)]
+    if matches := [*exact, *named]:
+        return matches[0]
     raise CommandError(f"There is no product {text!r}. {account} has: {theirs}")
 
 
 def products(account):
     """The keys of the products something is known of for an account."""
     tagged = Assignment.objects.filter(account=account, product=OuterRef("pk"))
-    known = Q(Exists(tagged)) | Q(usage__account=account) | Q(subscription__account=account)
-    return Product.objects.filter(known).order_by("key").distinct().values_list("key", flat=True)
+    of_account = Q(Exists(tagged)) | Q(usage__account=account) | Q(subscription__account=account)
+    return Product.objects.filter(of_account).order_by("key").distinct().values_list("key", flat=True)
 
 
-def lines(told):
+def lines(explanation):
     """The explanation for people, line by line."""
-    account, layer = told["account"], told["layer"]
-    what = layer["name"] + (f" of {told['product']['name']}" if told["product"] else "")
-    yield f"{account['name'] or account['external_id']} ({account['external_id']}) on {what}, as of {told['as_of']}"
-    yield f"Current segment: {_segment(told, 'effective')}"
-    yield f"Segment by the rules (version {told['definition']['version']}): {_segment(told, 'computed')}"
-    for sentence in (told["scope"], told["reason_text"], told["differs"] and told["differs"]["text"]):
+    account, layer = explanation["account"], explanation["layer"]
+    what = layer["name"] + (f" of {explanation['product']['name']}" if explanation["product"] else "")
+    yield f"{account['name'] or account['external_id']} ({account['external_id']}) on {what}, as of {explanation['as_of']}"
+    yield f"Current segment: {_segment(explanation, 'effective')}"
+    yield f"Segment by the rules (version {explanation['definition']['version']}): {_segment(explanation, 'computed')}"
+    for sentence in (
+        explanation["scope"],
+        explanation["reason_text"],
+        explanation["differs"] and explanation["differs"]["text"],
+    ):
         if sentence:
             yield sentence
-    if told["provisional"]:
-        yield f"Provisional until {told['provisional_until']}. {told['provisional_text']}"
-    if told["thin_data"]:
+    if explanation["provisional"]:
+        yield f"Provisional until {explanation['provisional_until']}. {explanation['provisional_text']}"
+    if explanation["thin_data"]:
         yield "Thin data: more than half of the measures have no value of their own."
-    yield from _table(told)
-    if told["rule"]:
-        yield told["rule"]["text"]
-    if told["next_step"]:
-        yield told["next_step"]
-    if move := told["move"]:
+    yield from _table(explanation)
+    if explanation["rule"]:
+        yield explanation["rule"]["text"]
+    if explanation["next_step"]:
+        yield explanation["next_step"]
+    if move := explanation["move"]:
         yield (
             f"Since {move['at']}: {move['cause_text']} ({move['from'] or 'no segment'} -> {move['to'] or 'needs data'}), "
             f"by {move['actor']}, written {move['written_at'][:16].replace('T', ' ')}"
         )
 
 
-def _segment(told, kind):
-    name = told[f"{kind}_segment_name"]
-    return f"{name}, since {told[f'{kind}_since']}" if name else "needs data"
+def _segment(explanation, kind):
+    name = explanation[f"{kind}_segment_name"]
+    return f"{name}, since {explanation[f'{kind}_since']}" if name else "needs data"
 
 
-def _table(told):
+def _table(explanation):
     header = ("Measure", "Value", "Source", "Age", "Cell", "Points", "Weight", "Contribution", "")
     rows = [header]
-    for group in told["dimensions"]:
+    for group in explanation["dimensions"]:
         used = (
             f" (counts {group['weight_used']})" if group["weight_used"] not in (None, group["weight"]) else ""
         )
@@ -123,9 +129,9 @@ def _table(told):
             (group["name"], "", "", "", "", group["score_shown"], weight, group["contribution_shown"], note)
         )
         rows += [_row(row, indent="  ") for row in group["criteria"]]
-    rows += [_row(row) for row in told["requires"]]
-    if told["composite_shown"]:
-        rows.append(("Overall score", "", "", "", "", "", "", told["composite_shown"], ""))
+    rows += [_row(row) for row in explanation["requires"]]
+    if explanation["composite_shown"]:
+        rows.append(("Overall score", "", "", "", "", "", "", explanation["composite_shown"], ""))
     rows = [["-" if cell is None else str(cell) for cell in row] for row in rows]
     if len(rows) == 1:
         return

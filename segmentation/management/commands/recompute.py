@@ -75,7 +75,7 @@ def preview(layers, as_of):
     active = active.filter(layer__in=layers) if layers else active.filter(layer__primary=True)
     command = "manage.py simulate {0.layer.key} --version {0.version} --as-of {1}"
     tries = " or ".join(
-        command.format(one, as_of) for one in active.order_by("layer__position", "layer__key")
+        command.format(definition, as_of) for definition in active.order_by("layer__position", "layer__key")
     )
     return f"To see what the rules say of that day, preview it: {tries}" if tries else ""
 
@@ -92,10 +92,10 @@ def layers(keys):
     """The layers with these keys, or None for all."""
     if not keys:
         return None
-    found = {layer.key: layer for layer in Layer.objects.filter(key__in=keys)}
-    if unknown := [key for key in keys if key not in found]:
-        known = list(Layer.objects.values_list("key", flat=True))
-        near = get_close_matches(unknown[0], known, n=1)
+    by_key = {layer.key: layer for layer in Layer.objects.filter(key__in=keys)}
+    if unknown := [key for key in keys if key not in by_key]:
+        all_keys = list(Layer.objects.values_list("key", flat=True))
+        near = get_close_matches(unknown[0], all_keys, n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise CommandError(f"There is no segmentation {unknown[0]!r}. {hint}There are: {', '.join(known)}")
-    return list(found.values())
+        raise CommandError(f"There is no segmentation {unknown[0]!r}. {hint}There are: {', '.join(all_keys)}")
+    return list(by_key.values())

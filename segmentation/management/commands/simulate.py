@@ -48,11 +48,11 @@ class Command(commands.Command):
             raise CommandError(f"The impact preview {made.get_status_display().lower()}: {made.error}")
 
     def of_file(self, key, path):
-        found = read(path)
+        content = read(path)
         [layer] = layers([key])
-        if found.key != layer.key:
-            raise CommandError(f"{path} holds rules of '{found.key}', not of '{layer.key}'.")
-        return Definition(layer=layer, document=found.document)
+        if content.key != layer.key:
+            raise CommandError(f"{path} holds rules of '{content.key}', not of '{layer.key}'.")
+        return Definition(layer=layer, document=content.document)
 
     def tell(self, made):
         done = simulation.progress(made)
