@@ -50,7 +50,7 @@ SENT = of(method="POST", POST={"verb": "dance"})
 @pytest.mark.parametrize(
     ("code", "read"),
     [
-        ("step_not_chosen", lambda: approval_pages._step(SENT, None)),
+        ("step_not_chosen", lambda: approval_pages._step(SENT, of(kind="override"))),
         ("search_too_long", lambda: check_search("word " * 50)),
         ("format_unknown", lambda: exports.assignments(format="xls")),
         ("kind_unknown", lambda: policies.for_kind("gift", [])),
