@@ -38,6 +38,7 @@ LOGINS = {
 
 class Command(commands.Command):
     label = "demonstration"
+    makes_tables = True
     help = "Set up the demonstration (as often as you like) and print what came out as one line of JSON."
 
     def handle(self, *args, **options):
