@@ -67,7 +67,7 @@ class PartQuerySet(models.QuerySet):
         return self.filter(status__in=["pending", "claimed"])
 
     def free(self, now):
-        """Those that are due and nobody's, and those whose process let its lease end."""
+        """Parts that are due and nobody's, and parts whose process let its lease end."""
         due = Q(due=None) | Q(due__lte=now)
         return self.filter(due & Q(status="pending") | Q(status="claimed", leased_until__lt=now))
 
@@ -214,7 +214,7 @@ class Kind:
         return 0
 
     def _tried(self, parts, deed):
-        """What went wrong, or None."""
+        """Do the deed; returns the error that came of it, or None."""
         try:
             deed()
         except KeyboardInterrupt:
@@ -450,9 +450,9 @@ ALL_BAD = 20  # or this many and no good one: it is not about the rows
 
 
 def divided(work, first, last, ids, *, limited=True):
-    """What `work(first, last)` gives of a range, in as many pieces as it takes, and the rows that cannot be worked.
+    """The results of `work(first, last)` over a range, in as many pieces as it takes, and the rows that cannot be worked.
 
-    Those are found by halving: [(id, error)]. ids(first, last): the ids there are. limited: many bad rows raise the error.
+    Bad rows are found by halving: [(id, error)]. ids(first, last): the ids there are. limited: many bad rows raise the error.
     """
     good, bad = [], []
 
@@ -473,7 +473,7 @@ def divided(work, first, last, ids, *, limited=True):
 
 
 def _error_of(work, first, last, good):
-    """What keeps a range from being worked, or None; what is not about its rows is raised."""
+    """The error that keeps a range from being worked, or None; an error that is not about its rows is raised."""
     try:
         with transaction.atomic():
             good.append(work(first, last))

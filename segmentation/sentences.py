@@ -1,4 +1,4 @@
-"""What people are told when something about segmentations, their rules and recalculations is refused."""
+"""Sentences people are told when something about segmentations, their rules and recalculations is refused."""
 
 from core.refusals import register
 from core.wording import day

@@ -51,7 +51,9 @@ _REJECTION = dict.fromkeys(("origin", "column", "value", "reason", "external_id"
 
 @dataclass(frozen=True)
 class Computation:
-    """What is to be computed. paths: {file as the recipe writes it: where it lies}; uploads: (name, bytes) of the others."""
+    """A computation to be done. paths: {file as the recipe writes it: where it lies}; uploads: (name, bytes) of the
+    others.
+    """
 
     recipe: str
     as_of: datetime.date | None
@@ -108,7 +110,7 @@ def _started(files, complaints):
 
 
 def _send(child, wanted, uploads, results):
-    """What to do, and which open file is which. A child that is gone already says why by its exit code."""
+    """Tell the child what to do, and which open file is which. A child that is gone already says why by its exit code."""
     told = {
         "recipe": wanted.recipe,
         "as_of": str(wanted.as_of) if wanted.as_of else None,

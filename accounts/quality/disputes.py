@@ -44,7 +44,7 @@ class Candidate:
 
 @dataclass
 class Sifted:
-    """What is not applied: `queued` waits for a decision, the others were decided, wait already or came too late."""
+    """Values that are not applied: `queued` waits for a decision, the others were decided, wait already or came too late."""
 
     queued: list = field(default_factory=list)
     others: list = field(default_factory=list)
@@ -220,7 +220,7 @@ def _records(facts):
 
 
 def _foreign(facts, source):
-    """Those of the facts of which this source is not the system of record, and another one is."""
+    """Facts, out of these, whose system of record is another source than this one."""
     return [fact for fact, record in _records(facts).items() if record != source] if facts else []
 
 

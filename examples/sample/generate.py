@@ -101,7 +101,7 @@ TRADES = [
     "Mobility",
     "Materials",
 ]
-# What earns 5, 4, 3, 2, 1 points in the service tier.
+# The values that earn 5, 4, 3, 2, 1 points in the service tier.
 INDUSTRIES = [
     ["Software", "SaaS", "Cybersecurity", "DevTools"], ["FinTech", "HealthTech", "E-Commerce", "Marketing"],
     ["Manufacturing", "Logistics", "Retail", "Energy"], ["Education", "Non-profit", "Government"], ["Gambling"],

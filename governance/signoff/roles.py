@@ -16,7 +16,7 @@ OURS = ("core", "accounts", "segmentation", "governance")
 
 @dataclass(frozen=True)
 class Role:
-    """What people with this role do, in a sentence; the apps they see everything of; what else they may."""
+    """The work of people with this role, in a sentence; the apps they see everything of; what else they may."""
 
     does: str
     may: tuple[str, ...] = ()  # permissions, as "app.codename"

@@ -396,7 +396,7 @@ def _accounts(counts):
 
 
 def report(run):
-    """What a run did, as `recompute --json` prints it."""
+    """The work a run did, as `recompute --json` prints it."""
     run = Run.objects.get(pk=run.pk)
     end = run.finished_at or timezone.now()
     shown = ["scanned", "changed", "moved", "moves", "differs", "needs_data", "provisional", "quarantined"]

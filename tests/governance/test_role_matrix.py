@@ -24,7 +24,7 @@ from governance.signoff.roles import ROLES
 
 TABLE = Path(__file__).with_name("role_matrix.txt")
 WHO = ["nobody", *ROLES]
-# Of a person alone: what they log in and out with, their own messages, views and wishes.
+# Pages of a person alone: to log in and out, their own messages, views and wishes.
 OWN = {
     "django_session",
     "accounts_savedview",

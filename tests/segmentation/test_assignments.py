@@ -148,7 +148,7 @@ def test_moved_by_the_rules_or_by_the_customer(db):
     assert whys(customer)[1:] == [("data", "high", "tech")]
     assert whys(both)[1:] == []
     assert set(AssignmentScore.objects.values_list("definition__version", flat=True)) == {2}
-    # Who did not move keeps the row, and its history, as it was.
+    # An account that did not move keeps the row, and its history, as it was.
     assert Assignment.history.filter(account=both).count() == 1
 
 
