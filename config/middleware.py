@@ -1,4 +1,4 @@
-"""Middleware: what a browser may load, what and how much a request may hold, who acts, when a visitor last changed something."""
+"""Middleware: what a browser may load, what and how much a request may hold, who acts, and a visitor's last change."""
 
 import time
 from itertools import chain

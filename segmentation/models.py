@@ -449,8 +449,8 @@ class RunPart(RangePart):
 class Simulation(Job):
     """An impact preview: what a version of the rules, as it said then, would change on the accounts as of a date.
 
-    It belongs to what it was made of, not to the version's row: a draft is edited and discarded. The rules and the date
-    never change, and a frozen one is kept as it is (triggers).
+    It belongs to what it was made of, not to the version's row: a draft is edited and discarded. Its subject never
+    changes, and a frozen one is kept as it is (triggers).
     """
 
     layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="simulations")

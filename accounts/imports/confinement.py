@@ -51,9 +51,7 @@ _REJECTION = dict.fromkeys(("origin", "column", "value", "reason", "external_id"
 
 @dataclass(frozen=True)
 class Computation:
-    """A computation to be done. paths: {file as the recipe writes it: where it lies}; uploads: (name, bytes) of the
-    others.
-    """
+    """A computation to do. paths: {file as the recipe writes it: where it lies}; uploads: (name, bytes) of the others."""
 
     recipe: str
     as_of: datetime.date | None

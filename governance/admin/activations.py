@@ -117,9 +117,7 @@ def _needed(needed):
 
 
 def _deciders(one, user):
-    """The roles that will have to say yes, as `1 × Approver and 1 × Finance`; "" where none has to and it applies at
-    once.
-    """
+    """The roles that have to say yes, as `1 × Approver and 1 × Finance`; "" where none has to and it applies at once."""
     needed, *_ = requirement(activations.KIND, activations.impact_of(one), by=user.pk)
     return _needed(needed)
 

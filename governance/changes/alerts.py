@@ -85,8 +85,7 @@ def names():
 
 
 def terms():
-    """Everything a condition may ask about, for people to choose from: [{"name", "type", "label", "family", "unit",
-    "choices"}].
+    """Terms of a condition, for people to choose from: [{"name", "type", "label", "family", "unit", "choices"}].
 
     choices: [(key, words)] of what only has given values.
     """

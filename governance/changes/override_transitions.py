@@ -1,6 +1,4 @@
-"""Tier changes beside overrides: held by them, closed by them, and carried out as one where another segment comes in
-force.
-"""
+"""Tier changes beside overrides: held or closed by them, and carried out as one where another segment comes in force."""
 
 from django.utils import timezone
 

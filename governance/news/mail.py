@@ -34,9 +34,7 @@ def _send(mails, sent):
 
 
 def _wanted(row):
-    """Whether it is mailed: not when it was read in the application, except that somebody may have taken over their
-    login.
-    """
+    """Leave out lines read in the application, except that somebody may have taken over their login."""
     user = row.user
     return notifications.told_anyway(row.event, user) or (user.is_active and user.email and not row.read_at)
 

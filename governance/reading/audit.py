@@ -45,8 +45,8 @@ CHANNELS = {"admin": "Web admin", "shell": "Shell", "command": "Command", "impor
 
 @dataclass(frozen=True)
 class Asked:
-    """The search: text (a person, an object, a reason), kind, channel, person (a name, or `#12`, their id) and days, both
-    included.
+    """A search: text (a person, an object, a reason), kind, channel, person (a name, or `#12`, their id), days (both
+    included).
 
     `causes`: whether causes are listed among the others; what they say stands with what they caused.
     """

@@ -35,9 +35,7 @@ class Waiting:
 
 
 def waiting(user, *, at):
-    """The work that waits for this person at this moment, the most pressing first. As many queries for any number of
-    rows.
-    """
+    """The work that waits for this person now, the most pressing first. As many queries for any number of rows."""
     today = timezone.localdate(at)
     found = [*_requests(user, at)]
     if user.has_perm("governance.plan_transition"):

@@ -1,6 +1,4 @@
-"""The people who can decide about a request: with the roles it needs, or standing in for those who have them; and who may
-not.
-"""
+"""The people who can decide about a request: of the roles it needs, or standing in for those; and who may not."""
 
 from collections import defaultdict
 from dataclasses import dataclass

@@ -84,7 +84,7 @@ def _escalate(request, *, by=None, at):
 
 
 def _try(step, request, *, at):
-    """The answer of the step; one request that cannot does not keep the others."""
+    """Try the step; one request that cannot does not keep the others."""
     try:
         return bool(step(request, at=at))
     except Refused:  # a person was faster

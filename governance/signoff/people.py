@@ -85,7 +85,7 @@ def _short(add, remove):
 
 
 def _wanted(user, add, remove):
-    """The roles, out of these, that change anything, in order."""
+    """The roles to add and to remove that change anything, in order."""
     held = roles_of(user)
     if unknown := {*add, *remove} - set(ROLES):
         raise Refused("role_unknown", role=sorted(unknown)[0])

@@ -166,9 +166,7 @@ def complete_transition(transition, *, by):
 
 
 def request_override(accounts, *, by):
-    """Ask for an override: whoever plans tier changes for any account, a CSM for those they look after (accounts with
-    their `csm`).
-    """
+    """Ask for an override: whoever plans tier changes for any account, a CSM for their own (accounts with their `csm`)."""
     if refusal := _needs(by, "governance.request_override", "overrides_not_allowed"):
         return refusal
     if by.has_perm("governance.plan_transition"):
@@ -220,7 +218,7 @@ def acknowledge_alert(alert, *, by):
 
 
 def manage_alerts(*, by):
-    """Say when people are alerted."""
+    """Define when people are alerted."""
     return _needs(by, "governance.change_alertrule", "alert_rules_not_allowed")
 
 

@@ -425,7 +425,7 @@ def _label(name):
 
 
 def _service_of(layer):
-    """The treatment that only the primary segmentation decides, where this one does."""
+    """The fields only the primary segmentation decides, and this one does."""
     return [name for name in layer.decides if name in treatments.PRIMARY]
 
 
@@ -508,7 +508,7 @@ def _put_profile(content):
 
 
 def _lock_policies():
-    """Put two changes of policies at once in order; the profile's row stands for all of them."""
+    """Make changes of policies wait for each other; the profile's row stands for all of them."""
     return Profile.objects.select_for_update().get()
 
 

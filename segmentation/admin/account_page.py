@@ -452,9 +452,7 @@ def _moves(account):
 
 
 def _timeline(account, moves, show, happened):
-    """All that happened, newest first: segment changes, decisions, rules that became active, changes of the account's
-    data.
-    """
+    """All that happened, newest first: segment changes, decisions, rules becoming active, changes of the account's data."""
     events = []
     if show in ("", "decisions"):
         events += [{"kind": "decision", "id": 0} | one for one in [*happened, *_declared(account)]]

@@ -1,6 +1,4 @@
-"""Decisions about a range of accounts: what the rules say, what would be in force, and why another segment; nothing is
-written.
-"""
+"""Decisions about a range of accounts: what rules say, what would be in force, and why it differs; nothing is written."""
 
 import zlib
 from dataclasses import dataclass

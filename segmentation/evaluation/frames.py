@@ -340,9 +340,7 @@ def before(layer, accounts, *, at, parts=()):
 
 
 def declared(layer, *, at, first, last):
-    """Segments people declared (and others confirmed) on a layer for a range of accounts: `id`, `declared` (segment's
-    key).
-    """
+    """Segments people declared (and others confirmed) on a layer for a range: `id`, `declared` (segment's key)."""
     columns = {"id": ("d.account_id", pl.Int64), "declared": ("g.key", pl.String)}
     tables = """segmentation_declaration d join segmentation_segment g on g.id = d.segment_id
          where d.account_id between %(first)s and %(last)s and d.layer_id = %(layer)s and d.from_date <= %(at)s

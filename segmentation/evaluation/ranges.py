@@ -58,9 +58,7 @@ class Range:
         return frame
 
     def standing(self, layer):
-        """The segments in force on a layer, as `frames.standing`; read once for all layers, first for those that look
-        back.
-        """
+        """The segments in force on a layer, as `frames.standing`; read once for all, first for layers that look back."""
         stays = layer.document.stays
         if stays not in self._standing:
             some = [one for one in self.layers if one.document.stays == stays]
@@ -72,9 +70,7 @@ class Range:
         return found.select(pl.exclude(others))
 
     def unchanged(self, layer, result):
-        """The segments in force, as `standing`, where the whole range was evaluated as before; else None: they have to be
-        read.
-        """
+        """The segments in force, as `standing`, where the whole range was evaluated as before; else None: read them."""
         if layer.scope.several or layer.document.stays:  # no one label to add up, or read already
             return None
         count, digest, differing = self._digest(layer)

@@ -364,9 +364,7 @@ def told(result):
 
 
 def reach(result):
-    """Count what these rules say otherwise than those in use of accounts that no override pins: rows as those of
-    `by_rules`.
-    """
+    """Rows (as those of `by_rules`) where these rules say otherwise than those in use, without accounts an override pins."""
     return _matrix([row for row in result["rules"] if row[0] != row[1]], _keys(result))
 
 

@@ -34,9 +34,7 @@ class Contributions:
                     self.parts.setdefault((True, criterion), []).append(part * place)
 
     def of(self, key, *, criterion=False):
-        """The contribution of a score group (or a measure), as texts of 12 and of 2 decimals; None where there is no
-        composite.
-        """
+        """The part a score group (or a measure) adds, as texts of 12 and of 2 decimals; None where there is no composite."""
         fine, coarse = self.parts.get((criterion, key), (None, None))
         return {
             "contribution": None if fine is None else f"{_decimal(fine):.12f}",

@@ -51,8 +51,9 @@ class FileErrors(ValueError):
 
 @dataclass(frozen=True)
 class File:
-    """The content of a file. `left`: the parts of a preset that are not read, but for the keys of its segments (None: it has
-    none). `text`: as it was written.
+    """The content of a file. `left`: the parts of a preset that are not read.
+
+    Its segments are read for their keys only (`segments`; None: it has none). `text`: as it was written.
     """
 
     key: str

@@ -202,9 +202,7 @@ def read(text, names=()):
 
 
 def _weight(node):
-    """How many parts the compiled expression has. Operands that IN, BETWEEN and / read more than once double at every
-    level.
-    """
+    """How many parts the compiled expression has. Whatever IN, BETWEEN and / read more than once doubles at every level."""
     weights = [_weight(part) for part in node.parts()]
     match node:
         case In():
