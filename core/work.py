@@ -1,10 +1,10 @@
 """Work that processes share: what there is to do is a row, a part, and any process claims it and works it.
 
-A claim has a lease and raises the part's token; the lease has to reach until the part is locked. Whoever works it holds its
-row locked in the one transaction that also stores what came out, or, where the work is not for one transaction (a mail, a
-file), a lock of its session: either is freed by PostgreSQL when the process is lost, and the next one takes the part over.
-Whoever comes late has an old token, and is fenced. A part that fails is put off or given up, and its error stays on it; no
-other part waits for it. A message only wakes a worker, and a sweep finds what no message told of.
+A claim has a lease and raises the part's token; the lease has to reach until the part is locked. Whoever works it holds
+its row locked in the one transaction that also stores what came out. Where the work is not for one transaction (a mail, a
+file), it holds a lock of its session instead. PostgreSQL frees either when the process is lost, and the next one takes
+the part over. Whoever comes late has an old token, and is fenced. A part that fails is put off or given up, and its error
+stays on it; no other part waits for it. A message only wakes a worker, and a sweep finds what no message told of.
 """
 
 import logging

@@ -493,7 +493,7 @@ class Simulation(Job):
 class SimulationPart(RangePart):
     """A range of accounts of an impact preview; its result is as impact.Figures.
 
-    Those whose segment would change are kept as arrays side by side: a million of them are forty rows.
+    Accounts whose segment would change are kept as arrays side by side: a million of them are forty rows.
     """
 
     job = models.ForeignKey(Simulation, on_delete=models.CASCADE, related_name="parts")
@@ -541,8 +541,8 @@ class AssignmentQuerySet(models.QuerySet):
 class Assignment(models.Model):
     """An account's state on a layer: what the rules say, and what is in force.
 
-    `definition` is the rules under which this state began; the score's is that of the last evaluation, so that
-    new rules which change nothing for an account rewrite no tracked row.
+    `definition` is the rules under which this state began; the score's is that of the last evaluation. So new rules which
+    change nothing for an account rewrite no tracked row.
     """
 
     # No index of their own: each would be written with every change, and those below serve the queries.

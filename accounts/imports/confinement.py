@@ -1,8 +1,8 @@
 """The process in which an import is computed: a child with limits on memory and time, and without database or secrets.
 
-Whatever a recipe or a file makes of the parser, the engine or Python, it is this process that dies of it, and the
-import says so. A child by `subprocess`: Celery's workers are daemons, which may not use multiprocessing, and Polars
-has threads, which do not survive a fork. Files pass as open, unnamed ones: nothing is left behind by whoever is killed.
+Whatever a recipe or a file does to the parser, the engine or Python, only this process dies of it, and the import says
+so. A child by `subprocess`: Celery's workers are daemons, which may not use multiprocessing, and Polars has threads,
+which do not survive a fork. Files pass as open, unnamed ones: nothing is left behind by whoever is killed.
 """
 
 import contextlib

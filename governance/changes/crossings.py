@@ -1,8 +1,9 @@
 """Crossings: accounts on a gated layer that the rules put into another segment than the one in force.
 
-Seen after each recalculation and every day, in ranges of accounts with a few statements each: a crossing opens a tier
-change, one that goes further updates it, one that came back closes it. A tier change that its policy lets wait is held,
-and says for what and until when. Everything here is written without a person: what people do stands in `transitions`.
+They are seen after each recalculation and every day, in ranges of accounts with a few statements each. A crossing opens a
+tier change, one that goes further updates it, one that came back closes it. A tier change that its policy lets wait is
+held, and says for what and until when. Everything here is written without a person: what people do stands in
+`transitions`.
 """
 
 from dataclasses import dataclass

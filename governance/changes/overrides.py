@@ -1,7 +1,7 @@
 """Segments that people pin against the rules: asked for with a reason, approved, in force until a date.
 
-The rules go on computing. While an override is in force no recalculation moves the account on that segmentation; since
-when the rules have said something else is kept beside it. When it ends the segmentation's policy decides: one that
+The rules go on computing. While an override is in force no recalculation moves the account on that segmentation. The day
+since when the rules have said something else is kept beside it. When it ends the segmentation's policy decides: one that
 applies by itself follows the rules at once, on one that needs approval a tier change is flagged.
 """
 

@@ -1,8 +1,8 @@
 """E-mail of what people are told: at once for what waits on them, the rest as one message a day.
 
-A message is work (Mail), done outside of any transaction: a worker that is lost between the mail server and the database
-may send it twice in the worst case, and it is never forgotten. A message that fails is tried again, later each time, and
-its error is kept with what was to be told.
+A message is work (Mail), done outside of any transaction. A worker lost between the mail server and the database may send
+it twice in the worst case, and it is never forgotten. A message that fails is tried again, later each time, and its error
+is kept with what was to be told.
 """
 
 from django.conf import settings

@@ -1,8 +1,7 @@
 """Circumstances a decider should know besides what a request says, as sentences.
 
-A request is told in names and figures of its day. Its requester could have changed both just before: a segment or an
-account that was called otherwise, an ARR that was higher, a request that was rejected, or one that was cut into small
-ones.
+A request is told in names and figures of its day. Its requester could have changed both just before. A segment or an
+account was called otherwise, an ARR was higher, a request was rejected, or one was cut into small ones.
 """
 
 from datetime import timedelta

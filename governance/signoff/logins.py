@@ -114,7 +114,7 @@ def _say(request, until):
 def address_of(request):
     """Where a request comes from: the connection, or the header settings.ADDRESS_HEADER that a trusted proxy writes.
 
-    Of IPv6 the network of 64 bits, which is what one visitor has.
+    An address of IPv6 counts as its network of 64 bits, which is what one visitor has.
     """
     if request is None:
         return NOWHERE

@@ -179,7 +179,7 @@ def set_up(user, *, by=None, add):
 def set_up_together(roles, *, by=None):
     """Give several people their first roles at once ({User: [names]}): after the first Approver somebody decides.
 
-    Who has them already is left as they are.
+    People who have them already are left as they are.
     """
     wanted = {user: [name for name in names if name not in roles_of(user)] for user, names in roles.items()}
     wanted = {user: names for user, names in wanted.items() if names}

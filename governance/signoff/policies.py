@@ -1,7 +1,7 @@
 """The policies of sign-off: who has to approve what, when crossings are put before people, which segmentations need it.
 
-A change of one is proposed here (a `Proposal`: what will be carried out, and what changes in sentences), asked for like
-everything else, and carried out by the request. Open requests keep the stricter of old and new.
+A change of one is proposed here (a `Proposal`: what will be carried out, and what changes in sentences). It is asked for
+like everything else, and carried out by the request. Open requests keep the stricter of old and new.
 """
 
 from dataclasses import asdict, dataclass, fields

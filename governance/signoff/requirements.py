@@ -50,7 +50,7 @@ def count(request):
 def measure(request, when, at):
     """Count what it reaches as of today. Where that is more than was counted before, it needs what that needs.
 
-    What cannot be counted cannot be carried out either, which will say why.
+    A request that cannot be counted cannot be carried out either, which will say why.
     """
     try:
         now = kinds.of(request).verbs().impact(request)

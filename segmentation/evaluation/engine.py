@@ -3,9 +3,9 @@
     evaluate(document, frame, at) -> frame
 
 PURE: imports neither Django nor the database. Vectorised Polars, no Python per row; each row is decided by itself, so
-order and chunking cannot change a result. Scores are exact quotients cut off (floor) after 12 decimals, computed in
-64- or 128-bit integers straight from the points (never from other cut scores); the bit bound is checked when a
-document is parsed.
+order and chunking cannot change a result. Scores are exact quotients cut off (floor) after 12 decimals, computed in 64-
+or 128-bit integers straight from the points (never from other cut scores). The bit bound is checked when a document is
+parsed.
 """
 
 from functools import reduce

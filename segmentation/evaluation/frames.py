@@ -273,8 +273,8 @@ def states(layer, *, first, last, parts=(), since=False):
 def digests(layers, *, first, last, which):
     """{layer (id): (assignments, one number for all their fingerprints, {account: what is in force})} of a range of accounts.
 
-    Of the accounts `which` says (as `facts` takes it). In force is told only where it is not what the rules say. The
-    database adds up, and next to nothing travels: enough to see that nothing has changed.
+    It is about the accounts `which` says (as `facts` takes it). In force is told only where it is not what the rules say.
+    The database adds up, and next to nothing travels: enough to see that nothing has changed.
     """
     known = {"first": first, "last": last, "layers": layers}
     with connection.cursor() as cursor:

@@ -4,8 +4,8 @@ A simulation is a row that keeps what it is of: the document, its hash, the date
 ranges of accounts that any process works (core.work); nothing of an assignment is written. Whoever looks at the page
 carries it on where no worker does.
 
-Who would move is kept, as arrays by range, and not worked out again for the list and the file: they have to say the
-same as the matrix, when facts have changed and after the preview was frozen.
+The accounts that would move are kept, as arrays by range, and not worked out again for the list and the file. They have
+to say the same as the matrix, when facts have changed and after the preview was frozen.
 """
 
 from datetime import timedelta

@@ -1,7 +1,7 @@
 """How much each score group and measure adds to the composite.
 
-Exact fractions, shared out so that the parts of 12 decimals add up to the composite, and the shown parts of two
-decimals to the composite as shown: the largest remainders get what is left. Pure.
+Exact fractions are shared out so that the parts of 12 decimals add up to the composite, and the shown parts of two
+decimals to the composite as shown. The largest remainders get what is left. Pure.
 """
 
 from decimal import ROUND_HALF_UP, Decimal

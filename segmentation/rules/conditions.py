@@ -1,7 +1,8 @@
 """Rule conditions compiled: a tree (`segmentation.rules.tree`) -> a Polars expression.
 
-Numbers are 128-bit integers with a fixed number of decimals; nothing is ever a float, and a result that does not fit is
-told, never wrapped. `/` is decimal division cut off after 12 decimals; by zero it gives NULL. Three-valued logic throughout.
+Numbers are 128-bit integers with a fixed number of decimals. Nothing is ever a float, and a result that does not fit is
+told, never wrapped. `/` is decimal division cut off after 12 decimals; by zero it gives NULL. Three-valued logic
+throughout.
 
 Pure: never passed to a database, a regular expression or `eval`.
 """

@@ -1,6 +1,6 @@
 """Rule conditions as trees: SQL boolean text -> typed nodes that know where they stand. All that reads a condition reads these.
 
-sqlglot parses; a closed list of its nodes *and of their arguments* becomes ours, and whatever is not in it is refused: so
+sqlglot parses; a closed list of its nodes *and of their arguments* becomes ours, and whatever is not in it is refused. So
 a condition means here what it means in PostgreSQL or is not accepted. The compiler checks the types of the parts
 (`segmentation.rules.conditions`).
 
