@@ -70,7 +70,7 @@ def command(real_db):
 
 @pytest.fixture
 def export(tmp_path):
-    """What the CRM and the product wrote out on a day; gives the recipe that reads it."""
+    """Write what the CRM and the product know on a day; gives the recipe that reads it."""
 
     def write(as_of, crm, usage):
         folder = tmp_path / as_of

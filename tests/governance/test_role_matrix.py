@@ -36,7 +36,7 @@ OWN |= {"auth_user"}  # one's own password
 
 
 def said(answer):
-    """What an answer comes to."""
+    """The meaning of an answer."""
     if answer.status_code == 302 and "/admin/login/" in answer["Location"]:
         return "log in"
     return {200: "page", 302: "goes on", 403: "no", 404: "none", 405: "not so", 409: "refused"}.get(

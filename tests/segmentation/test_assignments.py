@@ -1,4 +1,4 @@
-"""What a recalculation changes: the effective segment's rules, causes of moves, history, nothing more than changed."""
+"""Changes by a recalculation: the effective segment's rules, causes of moves, history, nothing more than changed."""
 
 from datetime import date, timedelta
 
