@@ -65,7 +65,7 @@ class RolesForm(_PersonForm):
     role = forms.MultipleChoiceField(
         required=False, choices=[(name, name) for name in ROLES], widget=forms.CheckboxSelectMultiple
     )
-    why = Text(rows=3, needed=True, help="Those who decide read it, and it is kept.")
+    why = Text(rows=3, needed=True, help="The people who decide read it, and it is kept.")
 
     def start(self):
         wanted, waiting = set(self.page.held), self.page.waiting

@@ -174,7 +174,7 @@ def _void(layer, at):
         ]
         if not rows:
             return 0
-        causes.take(Cause.Kind.RUN, reason="What was asked for is not what the rules say any more")
+        causes.take(Cause.Kind.RUN, reason="The rules do not say any more what was asked for")
         leave_requests(rows)
         closed = 0
         for one in locked_rows(rows):
