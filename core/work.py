@@ -20,6 +20,7 @@ from functools import cache, partial
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, models, transaction
 from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from core import workers
@@ -282,7 +283,10 @@ class Kind:
         return self.parts.objects.filter(pk=part.pk, token=part.token, status="claimed")
 
     def _rows(self, parts):
-        return self.parts.objects.filter(pk__in=[part.pk for part in parts])
+        ids = RawSQL(
+            "select unnest(%s::bigint[])", [[part.pk for part in parts]]
+        )  # one parameter, not a thousand
+        return self.parts.objects.filter(pk__in=ids)
 
 
 _NAMED = "hashtextextended(%s || unnest(%s::bigint[]), 0)"

@@ -192,7 +192,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             overdue=_waits(one) and one.due_at < timezone.now(),
             seen=approvals.token(one),
             parts=parts(one, desk),
-            nobody=approvals.nobody_can(one, desk=desk),
+            nobody=inbox.nobody_can(one, desk=desk),
             decisions=[said for said in one.decided if said.revision == one.revision],
             revisions=_revisions(one),
             comments=one.comments.all(),
