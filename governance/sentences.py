@@ -1,4 +1,4 @@
-"""What people are told when something about sign-off, tier changes, overrides, policies and people is refused."""
+"""Sentences people are told when something about sign-off, tier changes, overrides, policies and people is refused."""
 
 from core.refusals import register
 from core.wording import day, plural

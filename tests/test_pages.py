@@ -615,7 +615,7 @@ def test_an_export_is_the_list_as_shown_and_harmless_in_a_spreadsheet(web):
 
 
 def posted(document):
-    """What a browser sends for a document, field by field."""
+    """The data a browser sends for a document, field by field."""
     table, sent = rows(document), {}
     for g, group in enumerate(table["groups"]):
         path = f"dimensions.{g}"

@@ -76,7 +76,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     empty_text = f"What needs an approval comes here by itself: {_listed_kinds()}."
 
     def has_view_permission(self, request, obj=None):
-        """Who may see requests sees all of them, everybody their own."""
+        """Let whoever may see requests see all of them, everybody their own."""
         return super().has_view_permission(request) or (obj is not None and obj.requester == request.user.pk)
 
     def allowed_lookups(self):
@@ -90,7 +90,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
         return super().get_queryset(request).defer("content").prefetch_related(decided)
 
     def get_ordering(self, request):
-        """What is due first stands first, in the lists of what is ended the latest."""
+        """Put what is due first at the head; in the lists of ended requests, the latest."""
         return ["due_at", "pk"] if tab(request) in ("mine", "requested") else ["-pk"]
 
     def get_list_display(self, request):
@@ -167,7 +167,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     # -- one request
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        """What it is about and what came of it so far; a POST takes one of the steps of STEPS."""
+        """Show what it is about and what came of it so far; a POST takes one of the steps of STEPS."""
         key, refusal = unquote(object_id), ""
         one = _get(key)
         if not self.has_view_permission(request, one):
@@ -264,7 +264,7 @@ COUNTED = {
 
 
 def _measured(one):
-    """What it was counted to reach, and when; also now, where that takes no look at everybody."""
+    """Each count of its reach, and when it was made; also now, where that takes no look at everybody."""
     found = list(one.measured)
     if one.is_open and not kinds.of(one).whole_portfolio:
         now = count(one)
@@ -277,7 +277,7 @@ def _measured(one):
 
 
 def _following(user, one):
-    """What this person decides next, the most pressing first."""
+    """The request this person decides next, the most pressing one."""
     return inbox.awaiting(user).exclude(pk=one.pk).order_by("due_at", "pk").first()
 
 
@@ -397,7 +397,7 @@ def _refusals(one, user, desk):
 
 
 def _moved(one):
-    """What the attached preview counts as changing the segment in force (see `impact.told`); None without a preview.
+    """The figures of the attached preview for the segment in force (see `impact.told`); None without a preview.
 
     The request counts those for which the rules say another segment than the rules before; see activations.impact_of.
     """

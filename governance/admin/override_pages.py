@@ -73,7 +73,7 @@ class AskForm(VerbForm):
         return [self[name] for name in override_cases.ANSWERS]
 
     def said(self):
-        """What was typed, as `overrides.ask` takes it."""
+        """The values typed, as `overrides.ask` takes them."""
         if self.page.segment is None:
             raise Refused("segment_not_chosen")
         given = self.cleaned_data
@@ -213,7 +213,7 @@ def _layers(only):
 
 
 def _coming(cases, segment):
-    """What will happen: who decides, what becomes of the accounts, what changes for the customer, when it ends."""
+    """Say what will happen: who decides, what becomes of the accounts, what changes for the customer, when it ends."""
     layer = segment.layer
     cases = [one for one in cases if not one.obstacle]
     if not cases:
@@ -268,7 +268,7 @@ class EndForm(VerbForm):
 
 
 class OverridePage(VerbPage):
-    """What was pinned, by whom and why."""
+    """An override: what was pinned, by whom and why."""
 
     template = "governance/overrides/override.html"
     verbs = {"end": EndForm}
@@ -315,7 +315,7 @@ def disagreement(one):
 
 
 def after(one):
-    """What the segmentation's policy decides once an override has ended."""
+    """Say what the segmentation's policy decides once an override has ended."""
     if one.layer.policy == Layer.Policy.AUTOMATIC:
         return "The rules decide again at once."
     return "Where the rules say another segment, a tier change is flagged then."

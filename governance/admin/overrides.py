@@ -150,7 +150,7 @@ def part(request, account):
     now = [one for one in rows if one.status in (Status.ACTIVE, Status.REQUESTED)]
     may = permissions.may(permissions.request_override([account], by=request.user))
     ask = {"label": "Ask for an override", "url": f"{reverse(ASK)}?accounts={account.pk}", "icon": "push_pin"}
-    # What waits for a decision says more about what comes next than what is in force.
+    # An override that waits for a decision says more about what comes next than the one in force.
     holds = {one.layer_id: _hold(one) for one in sorted(now, key=lambda one: one.status == Status.REQUESTED)}
     return {
         "actions": [ask] if may else [],
@@ -162,7 +162,7 @@ def part(request, account):
 
 
 def _hold(one):
-    """What holds the segment on the account's page: the override in force, or the one that waits for a decision."""
+    """The hold on the segment for the account's page: the override in force, or the one that waits for a decision."""
     if one.status == Status.ACTIVE:
         title = f"{one.layer} stays {one.segment} until {day(one.expires_on)}, whatever the rules say: an override."
         said = disagreement(one)

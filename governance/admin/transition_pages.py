@@ -204,7 +204,7 @@ class TakeOutForm(TransitionForm):
 
 
 class TickForm(TransitionForm):
-    """What is done already. The lines ticked are said by their texts, which stay right when the checklist has changed."""
+    """The lines done already. They are said by their texts, which stay right when the checklist has changed."""
 
     part = "tick"
     at = {"notice_in_the_future": "noticed_on"}
@@ -376,7 +376,7 @@ class TriagePage(VerbPage):
 
 
 def about(one, user):
-    """What is needed to decide about a tier change: figures then and now, why, CSM and load, what was said before."""
+    """Everything needed to decide about a tier change: figures then and now, why, CSM and load, what was said before."""
     today = timezone.localdate()
     [card] = board.cards_of([one], today=today)
     try:
@@ -450,7 +450,7 @@ def _offered(model, chosen, *, counted=None):
 
 
 def _may_take_out(one, user):
-    """What the form needs to take it out of its request of many, as an approver; None where that is not possible."""
+    """The token with which an approver takes it out of its request of many; None where that is not possible."""
     if one.status != Status.AWAITING or one.request.accounts < 2:
         return None
     if not permissions.may(permissions.decide(one.request, by=user)):
@@ -484,7 +484,7 @@ def takes_effect(one):
 
 
 def waiting(one):
-    """What an open tier change waits for, in words; "" for one that has ended or has to be decided now."""
+    """Say what an open tier change waits for; "" for one that has ended or has to be decided now."""
     if one.held_for:
         until = f" (until {wording.day(one.held_until)})" if one.held_until else ""
         return f"{one.get_held_for_display()}{until}"

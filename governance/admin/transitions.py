@@ -251,7 +251,7 @@ def part(request, account):
 
 
 def _decided(one):
-    """What a tier change's request adds to the timeline: that it was asked for, and a no."""
+    """The part of a tier change's request in the timeline: that it was asked for, and a no."""
     url, about = reverse(PAGE, args=[one.pk]), f"{one.layer} {one.from_segment} → {one.to_segment}"
     if one.request and one.origin != Transition.Origin.OVERRIDE:  # an override tells of its own request
         asked = one.request
@@ -291,7 +291,7 @@ def _badge(one):
 
 
 def _hold(one):
-    """What holds the segment in force, and what comes next, in sentences."""
+    """Say what holds the segment in force, and what comes next."""
     text, then = _says(one)
     if one.held_for:
         until = f" until {wording.day(one.held_until)}" if one.held_until else ""

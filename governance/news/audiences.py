@@ -1,4 +1,4 @@
-"""Who has to do with an event, and why: what governance.news.notifications.KINDS names.
+"""The people who have to do with an event, and why: what governance.news.notifications.KINDS names.
 
 Each of the public functions takes an event and what is `Known` of its batch, and answers {User: Why they are told}.
 """
@@ -53,7 +53,7 @@ WHY = {
 
 
 class Known:
-    """What the events of a batch are about, read with a few queries however many they are."""
+    """Everything the events of a batch are about, read with a few queries however many they are."""
 
     def __init__(self, events):
         self.events = events
@@ -83,7 +83,7 @@ class Known:
 
     @cached_property
     def desk(self):
-        """Who can decide about the requests of this batch."""
+        """The people who can decide about the requests of this batch."""
         return Desk(self._requests.values())
 
     @cached_property
@@ -111,7 +111,7 @@ class Known:
 
     @cached_property
     def confirmers(self):
-        """Those whose roles let them confirm declared values."""
+        """People whose roles let them confirm declared values."""
         people = User.objects.with_perm("segmentation.confirm_declaration", include_superusers=False)
         return list(people.order_by("pk"))
 
@@ -136,7 +136,7 @@ def _named(user, why):
 
 
 def approvers(event, known):
-    """Those who could approve the request now."""
+    """People who could approve the request now."""
     request = known.request(event)
     could = sorted(known.desk.could_approve(request)) if request else []
     return {known.people[id]: _seat(request, id, known) for id in could if id in known.people}
@@ -148,14 +148,14 @@ def _seat(request, id, known):
 
 
 def asker(event, known):
-    """Who asked for it."""
+    """The person who asked for it."""
     asked = known.request(event) or known.override(event)
     id = getattr(asked, "requester", None) or getattr(asked, "requested_by", None)
     return _named(known.people.get(id), Why("asker"))
 
 
 def asking(event, known):
-    """Who asked for it, and has to do something now; CS Ops where they have left."""
+    """The person who asked for it and has to do something now; CS Ops where they have left."""
     found = {user: why for user, why in asker(event, known).items() if user.is_active}
     return found or _ops(known, "absent_asker")
 
@@ -176,7 +176,7 @@ def owners(event, known):
 
 
 def csm(event, known):
-    """Who looks after the account."""
+    """The CSM who looks after the account."""
     account = event.account
     return _named(account and account.csm and account.csm.user, Why("csm"))
 
@@ -189,12 +189,12 @@ def audience(event, known):
 
 
 def csm_or_ops(event, known):
-    """Who looks after the account; CS Ops where nobody does who logs in."""
+    """The CSM who looks after the account; CS Ops where nobody does who logs in."""
     return csm(event, known) or _ops(known, "absent_csm")
 
 
 def planner(event, known):
-    """Who planned the tier change; CS Ops where nobody did."""
+    """The person who planned the tier change; CS Ops where nobody did."""
     transition = known.transition(event)
     found = known.people.get(transition.planned_by) if transition else None
     if found is None or not found.is_active:
@@ -203,7 +203,7 @@ def planner(event, known):
 
 
 def receiver(event, known):
-    """Who takes the account over; CS Ops where that is somebody who does not log in."""
+    """The CSM who takes the account over; CS Ops where that is somebody who does not log in."""
     transition = known.transition(event)
     found = transition.receiver if transition else None
     if found is None:
@@ -214,7 +214,7 @@ def receiver(event, known):
 
 
 def giver(event, known):
-    """Who hands the account over."""
+    """The CSM who hands the account over."""
     transition = known.transition(event)
     found = transition.giver if transition else None
     return _named(found and found.user, Why("giver"))
@@ -224,7 +224,7 @@ def giver(event, known):
 
 
 def segment_owners(event, known):
-    """Who owns the segments an event is about, and the approvers."""
+    """Owners of the segments an event is about, and the approvers."""
     about = {
         "segment": "pk",
         "treatment": "treatment",
@@ -255,12 +255,12 @@ def administrators(event, known):
 
 
 def stewards(event, known):
-    """Those who decide which source is right."""
+    """People who decide which source is right."""
     return dict.fromkeys([*known.role(CS_OPS), *known.role(REVOPS)], Why("steward"))
 
 
 def may_confirm(event, known):
-    """Those who confirm declared values."""
+    """People who confirm declared values."""
     return dict.fromkeys(known.confirmers, Why("can_confirm"))
 
 

@@ -1,7 +1,7 @@
 """E-mail of what people are told: at once for what waits on them, the rest as one message a day.
 
-A message is work (Mail), done outside of any transaction: a worker that is lost between the mail server and the database
-may send it twice in the worst case, and it is never forgotten. What fails is tried again, later each time, and its error
+A message is work (Mail), done outside of any transaction. A worker lost between the mail server and the database may send
+it twice in the worst case, and it is never forgotten. A message that fails is tried again, later each time, and its error
 is kept with what was to be told.
 """
 
@@ -34,7 +34,7 @@ def _send(mails, sent):
 
 
 def _wanted(row):
-    """What was read in the application is not mailed, except that somebody may have taken over their login."""
+    """Leave out lines read in the application, except that somebody may have taken over their login."""
     user = row.user
     return notifications.told_anyway(row.event, user) or (user.is_active and user.email and not row.read_at)
 

@@ -329,5 +329,5 @@ def _counting(treatment):
         for layer in sorted(layers, key=coverage.order)
     ]
     if not said:
-        return "Of what is said here counts what the segmentation of its segments decides."
-    return f"Of what is said here counts what the segmentation decides. {'; '.join(said)}."
+        return "Only what the segmentation of its segments decides counts here."
+    return f"Only what the segmentation decides counts here. {'; '.join(said)}."

@@ -142,7 +142,7 @@ class DefinitionAdmin(GovernedAdmin):
         )
 
     def check_view(self, request, pk):
-        """What is wrong with what is typed now, and its conditions as text and as rows; nothing is saved."""
+        """Say what is wrong with what is typed now, and give its conditions as text and as rows; nothing is saved."""
         self._may_change(request)
         one, document = self._get(pk), read(request.POST)
         segments = list(one.layer.segments.all())
@@ -167,7 +167,7 @@ class DefinitionAdmin(GovernedAdmin):
         return JsonResponse({"said": _counted(found, at), "rules": [_said(found, *pair) for pair in pairs]})
 
     def compare_view(self, request):
-        """What is different between two versions of a segmentation: sentences first, rows second."""
+        """Show what is different between two versions of a segmentation: sentences first, rows second."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         new = self._named(request, "new")
@@ -290,7 +290,7 @@ def _compared(old, new):
 
 
 def _before(one):
-    """What a version is compared with when nobody says: the active one, else the one before, else itself."""
+    """The version to compare with when nobody says: the active one, else the one before, else itself."""
     others = one.layer.definitions.exclude(pk=one.pk)
     active = others.filter(status=Definition.Status.ACTIVE).first()
     return active or others.filter(version__lt=one.version).first() or one
@@ -313,7 +313,7 @@ def _others(layer):
 
 
 def _counted(found, at):
-    """What the counts are of, in a sentence."""
+    """Say what the counts are of."""
     if not found.total:
         return "There are no accounts to count."
     of = f"Counted on {wording.plural(found.total, 'account,accounts')}"
@@ -328,7 +328,7 @@ def _counted(found, at):
 
 
 def _said(found, rule, counts):
-    """What is said beside a rule, or "" where it is not complete."""
+    """The words beside a rule; "" where it is not complete."""
     if counts is None or not found.total:
         return ""
     matches, decides = counts
@@ -352,7 +352,7 @@ def _number(found, count):
 
 
 def _all_problems(typed, document, segments):
-    """Those of rows in place of what their unfinished text would give."""
+    """The problems of a document, with those of rows in place of what their unfinished text would give."""
     wrong = row_problems(typed, document) if typed else []
     unfinished = {f"{one['path'].split('.rows')[0]}.when" for one in wrong}
     return [one for one in _problems(document, segments) if one["path"] not in unfinished] + wrong

@@ -1,4 +1,4 @@
-"""What the organisation has set: asked for, approved, kept; and what the environment fixes stands above it."""
+"""The settings of the organisation: asked for, approved, kept; and what the environment fixes stands above them."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

@@ -207,7 +207,9 @@ def test_one_that_cannot_be_started_keeps_no_other_waiting(team, monkeypatch):
 
 @pytest.mark.parametrize("days", [-30, 365])
 def test_where_the_renewal_moves_before_it_comes_what_was_approved_is_void(team, days):
-    """Of one alone, whose request waits for the day, and of one of two, whose request has been carried out for the other."""
+    """Tier changes that wait: one alone, whose request waits for the day, and one of two, whose request is carried out
+    for the other.
+    """
     renewal = TODAY + timedelta(days=40)
     alone = planned(team, "alone", receiver=team.digital, after=1_000, renewal_date=renewal)
     now = planned(team, "now", receiver=team.digital, after=1_000)

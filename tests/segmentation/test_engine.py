@@ -1,4 +1,4 @@
-"""What the engine says beside the segment: reasons, fallbacks, provisional, thin data, distances."""
+"""The engine's answers beside the segment: reasons, fallbacks, provisional, thin data, distances."""
 
 import subprocess
 import sys

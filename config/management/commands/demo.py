@@ -115,8 +115,7 @@ def kinds_of_csms():
 
 
 def story():
-    """What a week of work leaves: tier changes planned, asked for and approved, an override and a role asked
-    for, a wrong value reported.
+    """Tell a week: tier changes planned, asked for, approved; an override and a role asked for; a wrong value reported.
 
     Told once, as long as nobody has asked for anything.
     """
