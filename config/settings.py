@@ -326,7 +326,7 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"] + (
 UNFOLD = {
     "SITE_TITLE": "Demarc",
     "SITE_HEADER": "Demarc",
-    "SITE_SUBHEADER": "Customer segments, explained",
+    "SITE_SUBHEADER": "config.site.subheader",
     "SITE_URL": None,
     "SITE_SYMBOL": "segment",
     "SITE_FAVICONS": [

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 
+from core.organisation import organisation
 from core.work import LATER, Kind
 from governance.models import Mail, Notification
 from governance.news import notifications
@@ -55,6 +56,7 @@ def message(user, rows, *, to=None):
         "waits": urgent,
         "news": [row for row in rows if not row.urgent],
         "base": settings.DEMARC_URL,
+        "organisation": organisation().name,
     }
     texts = {kind: render_to_string(f"mail/message.{kind}", context) for kind in ("txt", "html")}
     mail = EmailMultiAlternatives(_subject(rows, urgent), texts["txt"], to=[to or user.email])

@@ -19,6 +19,7 @@ from core.organisation import in_its_time, organisation
 from core.refusals import Refused
 from core.wording import money
 from governance.models import ApprovalRequest, Event
+from governance.news import mail
 from governance.signoff import policies
 from segmentation.evaluation import causes
 from segmentation.models import Cause
@@ -222,4 +223,9 @@ def test_where_nobody_has_to_approve_it_is_done_at_once(page):
     nobody_approves("policy")
     answer = page.post(ASK, typed(name="Acorn"), follow=True)
     assert "Done, and logged" in answer.content.decode()
-    assert "Acorn" in page.get(LIST).content.decode()
+    assert "Acorn" in page.get("/admin/inbox/").content.decode(), "the name stands on every page"
+
+
+def test_mails_say_whose_they_are(vera):
+    already(name="Acorn")
+    assert "Demarc of Acorn" in mail.message(vera, []).body
