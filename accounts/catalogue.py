@@ -102,7 +102,7 @@ def _facts():
     contract = {"family": "contract", "refresh_days": 1}
     usage = {"home": "usage", "family": "usage", "refresh_days": 2}
     engagement = {"home": "usage", "family": "engagement", "refresh_days": 2}
-    # What the account team knows: with the account, so that people can correct it.
+    # Facts the account team knows: with the account, so that people can correct it.
     team = {"family": "engagement", "refresh_days": 31}
     count = {"type": "integer", "minimum": 0}
     share = {"type": "ratio", "unit": "%", "minimum": 0, "maximum": 1}
@@ -224,14 +224,14 @@ def _facts():
 FACTS = {fact.name: fact for fact in _facts()}
 TYPES = {fact.name: fact.type for fact in FACTS.values()}
 ACCOUNT_FACTS = [fact.name for fact in FACTS.values() if fact.home == "account"]
-# What segments stand on and several systems claim to know: not overwritten by just anyone (accounts.quality.disputes).
+# Facts that segments stand on and several systems claim to know: not overwritten by just anyone (accounts.quality.disputes).
 PROTECTED = ("industry", "parent", "employees", "country")
 USAGE_FACTS = [fact.name for fact in FACTS.values() if fact.home == "usage"]
 # Columns imported for the whole account: of a part of it, such as one product, they say nothing.
 WHOLE = ("arr", "acv", "seats_licensed", "renewal_date", "contract_type", "contract_start")
 MONEY_FACTS = frozenset(fact.name for fact in FACTS.values() if fact.type == "money") | {"arr_growth_12m"}
 
-# What a subscription is worth at the clock: started, not ended (the end date itself is exclusive) and neither
+# The worth of a subscription at the clock: started, not ended (the end date itself is exclusive) and neither
 # cancelled nor a trial. An account without any subscription has no summary row, so its ARR is unknown, not 0.
 _ACTIVE = "b.status in ('active', 'past due') and b.start_date <= {at} and (b.end_date is null or b.end_date > {at})"
 _NOW = _ACTIVE.format(at="%(at)s::date")
@@ -274,7 +274,7 @@ SIGNAL_SUMMARY = f"""
 
 
 def label(name):
-    """What people call a fact; a name that is no longer in the catalogue is its own label."""
+    """The label of a fact; a name that is no longer in the catalogue is its own label."""
     return FACTS[name].label if name in FACTS else name
 
 

@@ -1,4 +1,4 @@
-"""What history rows tell: who changed what, when and why, with the fields and values as people read them."""
+"""History rows as people read them: who changed what, when and why, with its fields and values."""
 
 from accounts.catalogue import FACTS
 from core import history, wording
@@ -63,7 +63,7 @@ def _changes(row, older):
 
 
 def _kept(row, field, names):
-    """What a history row holds; of people how they are told from others of the same name."""
+    """The value a history row holds; a person is told from others of the same name."""
     person = field.name.removesuffix("_label")
     if person != field.name and person in names:
         return history.who(row, person)
@@ -113,7 +113,7 @@ def _shown(field, value, names):
 
 
 def _listed(value):
-    """What a JSON column holds, without its brackets: `ARR: 5000, NPS: 3`; of a checklist its lines, ticked or not."""
+    """The content of a JSON column without its brackets: `ARR: 5000, NPS: 3`; the lines of a checklist, ticked or not."""
     if isinstance(value, dict) and "done" in value:
         return f"{'✓' if value['done'] else '–'} {value.get('text', '')}"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a person corrects by hand: the value, who says so, and why."""
+"""Corrections by hand: the value, who says so, and why."""
 
 from datetime import date
 from decimal import Decimal
@@ -64,7 +64,7 @@ def propose(account, fact, typed, *, source, reason):
 
 
 def read(account, fact, typed):
-    """What somebody typed as the value of a fact, as conflicts write it. Raises Refused where it is none."""
+    """Read what somebody typed as the value of a fact, as conflicts write it. Raises Refused where it is none."""
     try:
         value = _value(account, fact, typed.replace(",", "") if catalogue.TYPES[fact] == "integer" else typed)
         field = Account._meta.get_field(fact)

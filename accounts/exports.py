@@ -14,7 +14,7 @@ def safe(value):
 
 
 class _Echo:
-    """What csv.writer writes to; it hands the line back."""
+    """A file for csv.writer that hands each line back."""
 
     def write(self, line):
         return line

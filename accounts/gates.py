@@ -8,6 +8,6 @@ from django.utils.module_loading import import_string
 
 
 def consult(gate, *args, **options):
-    """What the function behind this gate answers; None where nobody stands there. Raises what it raises: Refused."""
+    """Ask the function behind this gate; None where nobody stands there. Raises what it raises: Refused."""
     path = settings.GATES.get(gate)
     return import_string(path)(*args, **options) if path else None

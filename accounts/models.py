@@ -25,7 +25,7 @@ class SourceSystem(models.Model):
 
 
 class Csm(models.Model):
-    """Who looks after accounts: a person, a pool of people, or the digital programme."""
+    """The one who looks after accounts: a person, a pool of people, or the digital programme."""
 
     class Kind(models.TextChoices):
         PERSON = "person", "Person"
@@ -282,7 +282,7 @@ class Conflict(models.Model):
 
 
 class Subscription(models.Model):
-    """What an account pays for; `end_date` is the first day it no longer runs."""
+    """A product an account pays for; `end_date` is the first day it no longer runs."""
 
     class Status(models.TextChoices):
         ACTIVE = "active", "Active"
@@ -426,7 +426,7 @@ class ImportBatch(models.Model):
 
 
 class ImportPart(Part):
-    """What there is to do about an import: check it, or commit it, as its status says."""
+    """The work an import waits for: to be checked or committed, as its status says."""
 
     job = models.ForeignKey(ImportBatch, on_delete=models.CASCADE, related_name="parts")
 

@@ -1,4 +1,4 @@
-"""What looks wrong about records that are written, and may be right: counted, with examples."""
+"""Warnings about records that are written: they look wrong and may be right; counted, with examples."""
 
 from core.organisation import organisation
 
@@ -91,7 +91,7 @@ def of_usage(cursor, behaviour, origin):
 
 
 def _later_dates(cursor, names, origin):
-    """What cannot have happened yet when it was observed."""
+    """Dates that cannot have come yet when they were observed."""
     warnings = []
     for name in names:
         warnings += warning(

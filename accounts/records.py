@@ -37,7 +37,7 @@ UNKNOWN_ACCOUNT = "no account with this ID"
 
 @dataclass
 class Outcome:
-    """What became of the rows of one upsert: numbers, and the row numbers of those that had no account.
+    """The outcome of one upsert: numbers of rows, and the row numbers of those that had no account.
 
     refused: (row number, column, value, reason) of rows that what is stored does not allow.
     queued: values that were held back and wait for a decision (accounts.quality.disputes).

@@ -20,7 +20,7 @@ OURS = "a.currency in ('', %(currency)s)"  # SQL: the money of account `a` is in
 
 
 def parameters():
-    """What the SQL of `OURS` is given."""
+    """The parameters of the SQL in `OURS`."""
     return {"currency": organisation().currency}
 
 
@@ -47,7 +47,7 @@ def with_arr(accounts, at):
 
 
 # Each moment of the last days at which the history of an account or of a subscription says something else, and what it
-# said then. What runs is told by the day the ARR is asked about.
+# said then. The day the ARR is asked about tells which of them run.
 _HIGHEST = f"""
 with moments as (
     select id as account_id, %(since)s as at from unnest(%(accounts)s::bigint[]) id

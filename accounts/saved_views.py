@@ -10,7 +10,7 @@ PASSING = {"p", "all", "e"}  # of a list's address: which page of it is open, an
 
 
 def query(text, *, allowed):
-    """What of a list's address is worth keeping, in an order of its own, so that two can be compared.
+    """The part of a list's address worth keeping, in an order of its own, so that two can be compared.
 
     allowed(name): whether the list knows a filter of this name; "q" and "o", search and order, it always does.
     """

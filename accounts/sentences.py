@@ -1,4 +1,4 @@
-"""What people are told when something about accounts, imports and lists is refused."""
+"""Sentences people are told when something about accounts, imports and lists is refused."""
 
 from core.refusals import register
 

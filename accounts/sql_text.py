@@ -1,7 +1,7 @@
 """SQL from people, parsed with sqlglot within limits. Pure; recipes and rule conditions are parsed by it.
 
-The parser tries one reading after the other: `array[array[...`, `date(date(...` and joins without ON double its work
-at every level, so that eighteen of them take a minute. What people write is read in one step a word.
+The parser tries one reading after the other: `array[array[...`, `date(date(...` and joins without ON double its work at
+every level. Eighteen of them take a minute. Here people's text is read in one step a word.
 """
 
 import sqlglot

@@ -34,7 +34,7 @@ TRANSPORT_OPTIONS = {
 }
 # A dead broker holds nobody up for long who sends a message: the row is there, and the sweep finds it.
 GIVE_UP_SOON = {"connect_retries_timeout": 1, "interval_start": 0.2, "interval_step": 0.2}
-# What every worker is started with: mingle and gossip make queues named after the host, which pgmq cuts off.
+# Options of every worker: mingle and gossip make queues named after the host, which pgmq cuts off.
 WORKER_FLAGS = ("--without-mingle", "--without-gossip")
 
 
@@ -79,7 +79,7 @@ def configuration():
 
 
 def beat_schedule():
-    """What happens by the clock; the sweeps expire unread, so that a stopped worker finds no pile of them."""
+    """The timetable of what happens by the clock; sweeps expire unread, so that a stopped worker finds no pile of them."""
     entries = {
         "recompute": {
             "task": "segmentation.tasks.nightly",  # asks whether it is night where the organisation is

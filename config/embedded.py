@@ -6,9 +6,9 @@ belongs to a role that is no superuser: whoever is one could switch off what the
 The server outlives the command that started it; the next command joins it; `python config/embedded.py clean HOME`
 stops it and removes the home. No Django here, and nothing but the standard library for `clean`.
 
-PostgreSQL refuses to run as root. There its programs run as `nobody`; where `nobody` cannot reach the home or
-the wheel, the data or a copy of the binaries go to a folder of ours under /var/tmp, and we say so. The
-permissions of folders that are not ours are never touched.
+PostgreSQL refuses to run as root. There its programs run as `nobody`. Where `nobody` cannot reach the home or the wheel,
+a folder of ours under /var/tmp takes the data or a copy of the binaries, and we say so. The permissions of folders that
+are not ours are never touched.
 """
 
 import contextlib

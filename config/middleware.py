@@ -1,4 +1,4 @@
-"""What a browser may load, what a request may hold and how much of it, who it acts for, and when a visitor last changed something."""
+"""Middleware: what a browser may load, what and how much a request may hold, who acts, and a visitor's last change."""
 
 import time
 from itertools import chain

@@ -1,4 +1,4 @@
-"""What whoever runs Demarc is told when it refuses to start."""
+"""Sentences for whoever runs Demarc, told when it refuses to start."""
 
 from core.refusals import register
 from core.wording import plural

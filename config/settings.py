@@ -100,7 +100,7 @@ if _BY_SERVER and not DEMARC_URL:
 
 DEMARC_HOME = Path(text("DEMARC_HOME", str(BASE_DIR / ".demarc"))).absolute()
 
-# What the environment fixes of the organisation's settings (core.models.Settings): {field: value}, from DEMARC_ and the field's name
+# Settings of the organisation (core.models.Settings) that the environment fixes: {field: value}, from DEMARC_ and the field's name
 
 
 def time_zone(name):
@@ -148,7 +148,7 @@ TIME_ZONE = FIXED.get(
     "time_zone", "UTC"
 )  # where nobody asks for the organisation's (core.organisation.in_its_time)
 
-# Who is asked, told or shown further right: accounts and segmentation do not import governance
+# The functions asked, told or shown further right: accounts and segmentation do not import governance
 GATES = {  # accounts.gates: {name: function}
     "declare": "governance.signoff.permissions.declare_gate",
     "declared": "governance.events.declared",
@@ -163,7 +163,7 @@ GATES = {  # accounts.gates: {name: function}
 AFTER_RUN = ["governance.tasks.follow"]  # names of tasks that are sent when a recalculation has ended
 # Further filters of the list of accounts
 ACCOUNT_LIST_FILTERS = ["governance.admin.transitions.TierChangeFilter"]
-# What else the account's page says: names of functions part(request, account) that give, as far as there is something,
+# More parts of the account's page: names of functions part(request, account) that give, as far as there is something,
 #   "template": a card of the page; it sees what the function gave as `part`
 #   "actions": [{"label", "url", "icon", "primary"}], links at the top; "badges": [(class, text, url or "")]
 #   "notices": [(class, text, url or "")], sentences at the top
@@ -180,10 +180,10 @@ ACCOUNT_PAGE_PARTS = [
     "governance.admin.conflicts.part",
     "governance.admin.audit.account_part",
 ]
-# What else home says: names of functions part(request) that give "template", a part of home that sees what the function
+# More parts of home: names of functions part(request) that give "template", a part of home that sees what the function
 # gave as `part`, and "step", (sentence, button, address) of what waits for this person, or None.
 HOME_PARTS = ["governance.admin.home.part"]
-# What else may be done after a recalculation: names of functions part(request, run) that give the steps its page offers,
+# More steps after a recalculation: names of functions part(request, run) that give the steps its page offers,
 # [{"text", "help", "url", "button"}], the most pressing first.
 RUN_PAGE_PARTS = ["governance.admin.home.run_part"]
 
@@ -326,7 +326,7 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"] + (
 UNFOLD = {
     "SITE_TITLE": "Demarc",
     "SITE_HEADER": "Demarc",
-    "SITE_SUBHEADER": "Customer segments, explained",
+    "SITE_SUBHEADER": "config.site.subheader",
     "SITE_URL": None,
     "SITE_SYMBOL": "segment",
     "SITE_FAVICONS": [

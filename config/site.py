@@ -25,3 +25,10 @@ class Site(UnfoldAdminSite):
     def get_sidebar_list(self, request):
         """The menu as HTML; templates/unfold/helpers/app_list.html shows it."""
         return menu.drawn(request)
+
+
+def subheader(request):
+    """Below the product's name: the organisation, where it has set its own."""
+    from core.organisation import organisation  # models are ready only when there is a page
+
+    return organisation().name or "Customer segments, explained"

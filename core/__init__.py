@@ -1,1 +1,1 @@
-"""What every governed change needs, whatever it is about; knows none of the other apps."""
+"""The parts every governed change needs, whatever it is about; they know none of the other apps."""

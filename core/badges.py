@@ -2,7 +2,7 @@
 
 from django.utils.html import format_html
 
-# What a status, a verdict or a kind of entry looks like: ok, warn (waits for somebody), bad, brand (under way), or plain.
+# The look of a status, a verdict or a kind of entry: ok, warn (waits for somebody), bad, brand (under way), or plain.
 COLOURS = {
     # statuses
     "acknowledged": "brand",

@@ -1,6 +1,6 @@
 """The promises the database keeps whoever writes: functions, triggers and views, written once as SQL files of each app.
 
-`<app>/guards/*.sql` is how they are now, in the order of the names. What Python knows too is put in from there:
+`<app>/guards/*.sql` is how they are now, in the order of the names. Facts that Python knows too are put in from there:
 
     {schema}                            the schema the tables are in
     {moves: segmentation.authoring.versions.STATUSES}  the moves a StatusTable allows, ('draft', 'active'), ...
@@ -233,7 +233,7 @@ def _plain(expression):
 
 
 def _group(tokens):
-    """What is between two parentheses: texts, and a list for each inner pair."""
+    """The tokens between two parentheses: texts, and a list for each inner pair."""
     parts = []
     for token in tokens:
         if token == ")":
@@ -269,7 +269,7 @@ def _tables(*, managed):
 
 
 def _hash(text, *schemas):
-    """Of a text as it is but for the schema's name, which may stay where it is part of a text or of a comment."""
+    """The hash of a text as it is but for the schema's name, which may stay where it is part of a text or of a comment."""
     names = "|".join(re.escape(schema) for schema in schemas)
     parts = re.compile(rf"--[^\n]*|'(?:[^']|'')*'|\b(?:{names})\.")
     text = parts.sub(lambda match: match[0] if match[0][0] in "-'" else "", text)
@@ -289,7 +289,7 @@ def keep():
 
 
 def differences():
-    """What of the promises is gone, is not as it was made, or does not belong there, a phrase each; empty when all is well."""
+    """Promises that are gone, are not as they were made, or do not belong there, a phrase each; empty when all is well."""
     there, wanted = installed(), belonging()
     gone = [f"{_named(key)} is gone" for key in sorted(wanted.keys() - there.keys())]
     other = [

@@ -1,4 +1,4 @@
-"""Who is acting, and the history rows that record it.
+"""The person acting now, and the history rows that record it.
 
 A person in a history row is an integer and a label, without a foreign key: people can be deleted, history stays.
 """
@@ -17,7 +17,7 @@ from core.kept import kept
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts, through which channel and why."""
+    """The one who acts, through which channel and why."""
 
     id: int | None = None
     label: str = "system"

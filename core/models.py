@@ -1,4 +1,4 @@
-"""What the organisation has set: one row with its history."""
+"""The settings of the organisation: one row with its history."""
 
 import zoneinfo
 

@@ -1,4 +1,4 @@
-"""What the organisation has set, as it holds: the row of core.models.Settings, and above it what the environment fixes."""
+"""The organisation's settings as they hold: the row of core.models.Settings, and above it what the environment fixes."""
 
 from contextlib import contextmanager
 

@@ -125,8 +125,8 @@ def recorded_by(function):
 def verb(function):
     """A verb people are refused by: one transaction, and a refusal is recorded after it was rolled back.
 
-    What the database refuses in the last moment is a refusal as well. A verb that calls another one is refused once.
-    The first positional argument is what it is about.
+    A refusal by the database in the last moment counts as well. A verb that calls another one is refused once. The first
+    positional argument is what it is about.
     """
 
     @wraps(function)

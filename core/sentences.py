@@ -1,4 +1,4 @@
-"""What people are told when something is refused, whatever it is about."""
+"""Sentences people are told when something is refused, whatever it is about."""
 
 from core.refusals import register
 

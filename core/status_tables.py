@@ -1,6 +1,6 @@
 """Tables of statuses: where rows of a model may go, and who sends them there. Each is said once.
 
-The verbs ask the table, the guards of the database are rendered from it (`core.guards`), docs/workflow.md shows its
+The verbs ask the table, and the guards of the database are rendered from it (`core.guards`). docs/workflow.md shows its
 diagram and its steps, and the tests go through all of its pairs.
 """
 

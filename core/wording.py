@@ -133,7 +133,7 @@ def anything(cell):
     return "anything else" if cell == "*" else cell
 
 
-# What a model is called in the menu, where that is not its plural.
+# The name of a model in the menu, where that is not its plural.
 HEADINGS = {
     "rules versions": "Rules",
     "treatments": "How we serve",
@@ -157,7 +157,7 @@ def article(noun):
 
 
 def matched(cell, value):
-    """Of a cell that lists texts only the one that is the value; any other cell as it is."""
+    """The one text of a cell that is the value, where the cell lists several; any other cell as it is."""
     listed = [text.strip() for text in cell.split(",")]
     same = [text for text in listed if len(listed) > 1 and text.casefold() == str(value).strip().casefold()]
     return same[0] if same else anything(cell)

@@ -1,10 +1,10 @@
 """Work that processes share: what there is to do is a row, a part, and any process claims it and works it.
 
-A claim has a lease and raises the part's token; the lease has to reach until the part is locked. Whoever works it holds its
-row locked in the one transaction that also stores what came out, or, where the work is not for one transaction (a mail, a
-file), a lock of its session: either is freed by PostgreSQL when the process is lost, and the next one takes the part over.
-Whoever comes late has an old token, and is fenced. A part that fails is put off or given up, and its error stays on it; no
-other part waits for it. A message only wakes a worker, and a sweep finds what no message told of.
+A claim has a lease and raises the part's token; the lease has to reach until the part is locked. Whoever works it holds
+its row locked in the one transaction that also stores what came out. Where the work is not for one transaction (a mail, a
+file), it holds a lock of its session instead. PostgreSQL frees either when the process is lost, and the next one takes
+the part over. Whoever comes late has an old token, and is fenced. A part that fails is put off or given up, and its error
+stays on it; no other part waits for it. A message only wakes a worker, and a sweep finds what no message told of.
 """
 
 import logging
@@ -20,6 +20,7 @@ from functools import cache, partial
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, models, transaction
 from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from core import workers
@@ -67,7 +68,7 @@ class PartQuerySet(models.QuerySet):
         return self.filter(status__in=["pending", "claimed"])
 
     def free(self, now):
-        """Those that are due and nobody's, and those whose process let its lease end."""
+        """Parts that are due and nobody's, and parts whose process let its lease end."""
         due = Q(due=None) | Q(due__lte=now)
         return self.filter(due & Q(status="pending") | Q(status="claimed", leased_until__lt=now))
 
@@ -214,7 +215,7 @@ class Kind:
         return 0
 
     def _tried(self, parts, deed):
-        """What went wrong, or None."""
+        """Do the deed; returns the error that came of it, or None."""
         try:
             deed()
         except KeyboardInterrupt:
@@ -282,7 +283,10 @@ class Kind:
         return self.parts.objects.filter(pk=part.pk, token=part.token, status="claimed")
 
     def _rows(self, parts):
-        return self.parts.objects.filter(pk__in=[part.pk for part in parts])
+        ids = RawSQL(
+            "select unnest(%s::bigint[])", [[part.pk for part in parts]]
+        )  # one parameter, not a thousand
+        return self.parts.objects.filter(pk__in=ids)
 
 
 _NAMED = "hashtextextended(%s || unnest(%s::bigint[]), 0)"
@@ -450,9 +454,9 @@ ALL_BAD = 20  # or this many and no good one: it is not about the rows
 
 
 def divided(work, first, last, ids, *, limited=True):
-    """What `work(first, last)` gives of a range, in as many pieces as it takes, and the rows that cannot be worked.
+    """The results of `work(first, last)` over a range, in as many pieces as it takes, and the rows that cannot be worked.
 
-    Those are found by halving: [(id, error)]. ids(first, last): the ids there are. limited: many bad rows raise the error.
+    Bad rows are found by halving: [(id, error)]. ids(first, last): the ids there are. limited: many bad rows raise the error.
     """
     good, bad = [], []
 
@@ -473,7 +477,7 @@ def divided(work, first, last, ids, *, limited=True):
 
 
 def _error_of(work, first, last, good):
-    """What keeps a range from being worked, or None; what is not about its rows is raised."""
+    """The error that keeps a range from being worked, or None; an error that is not about its rows is raised."""
     try:
         with transaction.atomic():
             good.append(work(first, last))

@@ -1,4 +1,4 @@
-"""What happened: rows written in the transaction that did it. Who is told of it is found out afterwards (notifications)."""
+"""Events: rows written in the transaction that did what they tell. Whom to tell is found out afterwards (notifications)."""
 
 from django.db import connection
 

@@ -1,4 +1,4 @@
-"""Who may change what, who decided, and who was told."""
+"""Tables of sign-off: who may change what, who decided, and who was told."""
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -173,7 +173,7 @@ class ApprovalRequestQuerySet(models.QuerySet):
         return self.filter(status=ApprovalRequest.Status.PENDING)
 
     def naming(self, accounts):
-        """Those that name one of these accounts, as they are now."""
+        """Requests that name one of these accounts, as they are now."""
         named = RequestAccount.objects.filter(account__in=accounts, revision=F("request__revision"))
         return self.filter(pk__in=named.values("request"))
 
@@ -294,7 +294,7 @@ class RequestAccount(models.Model):
 
 
 class Decision(models.Model):
-    """What one person said about one revision of a request. Append-only.
+    """The word of one person about one revision of a request. Append-only.
 
     `role`: the role the person decided in. `on_behalf_of`: the absent person they stood in for.
     """

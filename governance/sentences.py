@@ -1,4 +1,4 @@
-"""What people are told when something about sign-off, tier changes, overrides, policies and people is refused."""
+"""Sentences people are told when something about sign-off, tier changes, overrides, policies and people is refused."""
 
 from core.refusals import register
 from core.wording import day, plural
@@ -233,6 +233,7 @@ register({
     "alert_rules_not_allowed": "You are not allowed to change alert rules.",
     "alerts_not_allowed": "You are not allowed to acknowledge alerts.",
     # policies
+    "currency_unknown": "{currency} is not the code of a currency, such as USD.",
     "crossings_apply_by_themselves": "{layer} applies by itself: nothing of it is put before people.",
     "direction_unknown": "Tier changes go up or down.",
     "kind_unknown": "There is no such kind of request.",

@@ -1,7 +1,7 @@
 """Background work of governance. Everything here may run twice; a step that fails is logged and keeps no other from running.
 
-What is due is found in the database, so no message has to arrive: `follow` is sent when a recalculation has ended, `sweep`
-and `daily` come round every few seconds, and a day's work is done once (governance.chores).
+Work that is due is found in the database, so no message has to arrive. `follow` is sent when a recalculation has ended;
+`sweep` and `daily` come round every few seconds. A day's work is done once (governance.chores).
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""What the rules say (computed) and what is in force (effective)."""
+"""Tables of the rules: what they say (computed) and what is in force (effective)."""
 
 from functools import reduce
 from operator import or_
@@ -152,7 +152,7 @@ class Layer(models.Model):
         help_text="Else the decision after the provisional period applies at once, up and down.",
     )
     position = models.PositiveIntegerField(default=0)
-    # What its segments' treatments say and others do not, as names of treatments.FIELDS.
+    # Fields its segments' treatments say and others do not, as names of treatments.FIELDS.
     decides = ArrayField(
         models.CharField(max_length=40, choices=treatments.CHOICES), default=list, blank=True
     )
@@ -200,7 +200,7 @@ class Layer(models.Model):
         return scopes.SCOPES[self.scope]
 
     def clean(self):
-        """What the constraints hold too; a form that shows `primary` without asking for it leaves them out.
+        """Check what the constraints hold too; a form that shows `primary` without asking for it leaves them out.
 
         Labels of accounts mean nothing on products, and the other way round.
         """
@@ -262,7 +262,7 @@ class Segment(models.Model):
 
 
 class Definition(models.Model):
-    """One version of a layer's rules: a document. What is not a draft never changes (a trigger)."""
+    """One version of a layer's rules: a document. Any but a draft never changes (a trigger)."""
 
     class Status(models.TextChoices):
         DRAFT = "draft", "Draft"
@@ -449,7 +449,7 @@ class RunPart(RangePart):
 class Simulation(Job):
     """An impact preview: what a version of the rules, as it said then, would change on the accounts as of a date.
 
-    It belongs to what it was made of, not to the version's row: a draft is edited and discarded. What it is of never
+    It belongs to what it was made of, not to the version's row: a draft is edited and discarded. Its subject never
     changes, and a frozen one is kept as it is (triggers).
     """
 
@@ -493,7 +493,7 @@ class Simulation(Job):
 class SimulationPart(RangePart):
     """A range of accounts of an impact preview; its result is as impact.Figures.
 
-    Those whose segment would change are kept as arrays side by side: a million of them are forty rows.
+    Accounts whose segment would change are kept as arrays side by side: a million of them are forty rows.
     """
 
     job = models.ForeignKey(Simulation, on_delete=models.CASCADE, related_name="parts")
@@ -531,7 +531,7 @@ DIFFERS = Q(computed__isnull=False, effective__isnull=False) & ~Q(computed=F("ef
 
 class AssignmentQuerySet(models.QuerySet):
     def differing(self):
-        """What the rules say is not what is in force."""
+        """Assignments whose rules say another segment than the one in force."""
         return self.filter(DIFFERS)
 
     def needs_data(self):
@@ -541,8 +541,8 @@ class AssignmentQuerySet(models.QuerySet):
 class Assignment(models.Model):
     """An account's state on a layer: what the rules say, and what is in force.
 
-    `definition` is the rules under which this state began; the score's is that of the last evaluation, so that
-    new rules which change nothing for an account rewrite no tracked row.
+    `definition` is the rules under which this state began; the score's is that of the last evaluation. So new rules which
+    change nothing for an account rewrite no tracked row.
     """
 
     # No index of their own: each would be written with every change, and those below serve the queries.
@@ -566,7 +566,7 @@ class Assignment(models.Model):
     reason = models.CharField(max_length=200, blank=True)  # why it needs data, as a code; see reasons.text
     computed_since = models.DateField()  # clock of the run that first gave this computed segment
     effective_since = models.DateField(null=True)
-    # Of the last evaluation: the same number, the same result. Untracked, like the scores.
+    # The fingerprint of the last evaluation: the same number, the same result. Untracked, like the scores.
     fingerprint = models.BigIntegerField(null=True, editable=False)
     objects = AssignmentQuerySet.as_manager()
     history = tracked(
@@ -676,7 +676,7 @@ class DeclarationQuerySet(models.QuerySet):
         return self.filter(status="confirmed")
 
     def holding(self, at):
-        """Those the rules see as `declared` at this clock (a date), at most one per account and layer."""
+        """Declarations the rules see as `declared` at this clock (a date), at most one per account and layer."""
         ended = Q(until_date__isnull=True) | Q(until_date__gt=at)
         return self.filter(CONFIRMED_ONCE, ended, from_date__lte=at)
 
@@ -688,8 +688,8 @@ def _id_range(column):
 class Declaration(models.Model):
     """A segment people decided for an account: proposed by one, confirmed by another, with reason and evidence.
 
-    Confirmed, it is what the rules read as `declared` from `from_date` until the day before `until_date`.
-    What it says never changes (a trigger): another value is another declaration.
+    Confirmed, it is what the rules read as `declared` from `from_date` until the day before `until_date`. Its words never
+    change (a trigger): another value is another declaration.
     """
 
     class Status(models.TextChoices):
@@ -776,7 +776,7 @@ class Declaration(models.Model):
 
 
 class JobToBeDone(models.Model):
-    """What customers of a declared segment hire the product for, and what is known about it from interviews."""
+    """A job for which customers of a declared segment hire the product, and what is known about it from interviews."""
 
     segment = models.OneToOneField(Segment, on_delete=models.PROTECT, related_name="job")
     statement = models.CharField(

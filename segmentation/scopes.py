@@ -1,4 +1,4 @@
-"""What a segmentation labels: an account, or each product of one.
+"""The scope of a segmentation, which is what it labels: an account, or each product of one.
 
 Every question whose answer differs between them is a field here, and is asked nowhere else. One more scope is one more
 entry: docs/adding.md says what it takes.
@@ -11,7 +11,7 @@ GONE = "gone"  # the reason why a product that an account does not have any more
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """What a layer labels: what people call it, what is allowed on such a layer, and how it is read.
+    """The things a layer labels: what people call them, what is allowed on such a layer, and how they are read.
 
     key: as `Layer.scope` keeps it. parts: what tells the labels of one account apart, as columns of a frame; a model has
     a key of the same name for each. Words are pairs (one, many) as `plural` takes them.
@@ -58,7 +58,7 @@ class Scope:
 
     @property
     def columns(self):
-        """What tells the rows of a frame apart."""
+        """The columns that tell the rows of a frame apart."""
         return ["id", *self.parts]
 
 
@@ -134,5 +134,5 @@ SEVERAL_LABELS = [scope.key for scope in SCOPES.values() if scope.several]
 
 
 def parts_of(scopes):
-    """What tells the labels of an account apart on layers of these scopes."""
+    """The parts that tell the labels of an account apart on layers of these scopes."""
     return tuple(dict.fromkeys(part for scope in scopes for part in scope.parts))

@@ -1,4 +1,4 @@
-"""What people are told when something about segmentations, their rules and recalculations is refused."""
+"""Sentences people are told when something about segmentations, their rules and recalculations is refused."""
 
 from core.refusals import register
 from core.wording import day
@@ -109,7 +109,7 @@ register({
     "version_in_review": "Version {version} of {layer} is in review. Decide about it, or return it to draft, first.",
     "warnings_closed": "These rules are decided about: what was acknowledged for them stays as it is.",
     "warnings_not_allowed": "You are not allowed to acknowledge warnings.",
-    "warnings_not_chosen": "Choose the warnings you answer for. Those that are gone meanwhile need no answer.",
+    "warnings_not_chosen": "Choose the warnings you answer for. Warnings that are gone meanwhile need no answer.",
     "warnings_unanswered": _warnings_unanswered,
     "warnings_unexplained": "Say why these rules are used all the same.",
     "weight_invalid": "A weight must be a number from 0; not negative, not NaN.",

@@ -1,4 +1,4 @@
-"""What can be said about how a segment is served: one table that models, forms, cards, pages and checks read.
+"""The service of a segment: one table that models, forms, cards, pages and checks read.
 
 A segmentation decides some of these (`Layer.decides`); its segments' treatments say them. Imports nothing of ours, so
 that the models can read it.
@@ -69,7 +69,7 @@ FIELDS = {
 CHOICES = [(field.name, field.label) for field in FIELDS.values()]
 PRIMARY = [field.name for field in FIELDS.values() if field.primary]
 
-# What a service model says besides its name.
+# Fields of a service model besides its name.
 MODEL = [
     Field("csm_kind", "CSM", "A CSM of one's own, a pool, or none.", SERVICE, customer=True),
     Field("qbr", "Business reviews", "How often results are reviewed together.", SERVICE, customer=True),
@@ -77,7 +77,7 @@ MODEL = [
 ]
 
 
-# What a customer gets, line by line: what the service model says stands behind its name.
+# The offer to a customer, line by line: what the service model says stands behind its name.
 _FIRST, *_REST = FIELDS.values()
 LINES = [_FIRST, *MODEL, *_REST]
 

@@ -1,4 +1,4 @@
-"""What tests of conflicts start from: Acme, a technology company as the CRM says, and rules that go by the industry."""
+"""The start of tests of conflicts: Acme, a technology company as the CRM says, and rules that go by the industry."""
 
 from datetime import date
 

@@ -146,7 +146,7 @@ def _celery_on(made):
 
 
 def _forget_broker():
-    """What Celery does in a new process: open connections anew, and read the queue's name anew."""
+    """Do what Celery does in a new process: open connections anew, and read the queue's name anew."""
     kombu.pools.reset()
     celery._after_fork()
     celery.__dict__.pop("amqp", None)

@@ -1,4 +1,4 @@
-"""What tests of tier changes' pages start from: a gated layer, people in roles, CSMs, and accounts that have crossed."""
+"""The start of tests of tier changes' pages: a gated layer, people in roles, CSMs, and accounts that have crossed."""
 
 import html
 import re
@@ -101,7 +101,7 @@ def page_of(one):
 
 
 def sent(one, verb, /, **more):
-    """What the form of one tier change sends."""
+    """The data that the form of one tier change sends."""
     one.refresh_from_db()
     plan = {
         "receiver": "", "joint_days": "30", "success_plan": "Grow", "notice": "Dear all", "lines": "Call\nMeet", "notes": "",

@@ -1,4 +1,4 @@
-"""What tests of governance start from: people in roles, policies, requests; and a kind of request that only takes notes.
+"""The start of tests of governance: people in roles, policies, requests; and a kind of request that only takes notes.
 
 This module stands in for a kind's module: `KINDS[kind] = NOTED` (the fixture `noted` does it for overrides).
 """

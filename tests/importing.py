@@ -14,7 +14,7 @@ SQL = {"accounts": "SELECT id AS external_id, name, arr FROM crm"}
 
 @dataclass
 class Attempt:
-    """What a person is told: the refusal, and the rejected rows as (origin, place, column, value, reason)."""
+    """Everything a person is told: the refusal, and the rejected rows as (origin, place, column, value, reason)."""
 
     batch: ImportBatch
     said: str

@@ -1,4 +1,4 @@
-"""What tests of overrides start from: a segmentation, two accounts, and people who ask, approve and look after them."""
+"""The start of tests of overrides: a segmentation, two accounts, and people who ask, approve and look after them."""
 
 from datetime import timedelta
 

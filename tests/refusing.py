@@ -13,7 +13,7 @@ TESTS = Path(__file__).parent
 
 @contextlib.contextmanager
 def refused(code, match=None):
-    """What is within is refused with this code, and where given, a sentence in which `match` is found."""
+    """Hold that what is within is refused with this code, and where given, a sentence in which `match` is found."""
     with pytest.raises(Refused, match=match) as caught:
         yield caught
     assert caught.value.code == code

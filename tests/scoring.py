@@ -72,7 +72,7 @@ def composite(weights, dimensions, rules=TIERS):
 
 
 def scoring(weights, scores, **options):
-    """What the engine decides for dimension scores given directly, such as 4, "3.99" or "4/3".
+    """Let the engine decide for dimension scores given directly, such as 4, "3.99" or "4/3".
 
     A score between two whole ones becomes two criteria with those points, weighted so that their mean is it.
     """
@@ -91,6 +91,6 @@ def scoring(weights, scores, **options):
 
 
 def exact(value):
-    """What a fraction is as a score: cut off after 12 decimals."""
+    """A fraction as a score: cut off after 12 decimals."""
     value = Fraction(str(value))
     return Decimal(value.numerator * 10**12 // value.denominator).scaleb(-12)

@@ -1,4 +1,4 @@
-"""What tests of segmentation start from: a small layer with active rules, accounts with facts, a recalculation."""
+"""The start of tests of segmentation: a small layer with active rules, accounts with facts, a recalculation."""
 
 from datetime import date
 from decimal import Decimal

@@ -70,7 +70,7 @@ def command(real_db):
 
 @pytest.fixture
 def export(tmp_path):
-    """What the CRM and the product wrote out on a day; gives the recipe that reads it."""
+    """Write what the CRM and the product know on a day; gives the recipe that reads it."""
 
     def write(as_of, crm, usage):
         folder = tmp_path / as_of
@@ -153,7 +153,7 @@ def test_from_an_export_to_explained_segments(command, export):
     assert run["layers"]["value-tier"]["moves"] == {"data": 2}
     assert command("explain", "B-2", "--layer", "value-tier", "--json")["effective_segment"] == "enterprise"
 
-    # History. What was in force on a day, and on which facts, can be asked for ever.
+    # History. The segment in force on a day, and its facts, can be asked for ever.
     then = command("explain", "B-2", "--layer", "value-tier", "--at", "2026-01-20", "--json")
     assert (then["effective_segment"], then["requires"][0]["value"]) == ("mid-market", "45000.00")
     with pytest.raises(CommandError, match="its first is of 15 Jan 2026"):
@@ -200,7 +200,7 @@ def test_from_an_export_to_explained_segments(command, export):
     assert tier(command("export_assignments", "--layer", "service-tier"))["N-1"] == ("low-touch", "low-touch")
     assert command("explain", "N-1", "--json")["move"]["cause"] == "transition"
 
-    # Who flagged, asked and decided can be told for ever. A person completes the hand-over once joint coverage is done with.
+    # The people who flagged, asked and decided can be told for ever. A person completes the hand-over once joint coverage is done with.
     told = Event.objects.filter(account__external_id="N-1", about="transition").order_by("id")
     assert list(told.values_list("kind", "actor_label")) == [
         ("transition_flagged", "schedule"),

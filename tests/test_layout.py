@@ -1,7 +1,8 @@
-"""Who may import whom: core <- accounts <- segmentation <- governance, room by room within the last two; who knows pages, the
-pure parts without Django, and how long a file may be."""
+"""The layout: core <- accounts <- segmentation <- governance, room by room within the last two, who knows pages, and the
+pure parts without Django. Also how long a file may be, and how a docstring begins."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -58,7 +59,7 @@ def test_apps_import_leftwards_only(app):
 
 @pytest.mark.parametrize(("app", "room"), [(app, room) for app, rooms in ROOMS.items() for room in rooms])
 def test_rooms_import_leftwards_only(app, room):
-    """What stands in no package is below all of them: models, events, sentences. Only the edges and the tasks are above."""
+    """Modules in no package are below all of them: models, events, sentences. Only the edges and the tasks are above."""
     rooms = ROOMS[app]
     above = {f"{app}.{one}" for one in (*rooms[rooms.index(room) + 1 :], "admin", "tasks", "management")}
     wrong = [
@@ -100,6 +101,23 @@ def test_no_file_is_long():
         if (lines := len(path.read_text().splitlines())) > LONGEST
     ]
     assert long == []
+
+
+AWKWARD = re.compile(r"(?:^|[.!?]\s+)(Of|Those|Who|What)\b")
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@pytest.mark.parametrize("folder", [*APPS, "config", "tests", "benchmarks", "examples"])
+def test_docstrings_can_be_read_aloud(folder):
+    """A sentence begins with a verb or a noun phrase, so that nobody has to read it twice."""
+    awkward = [
+        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)} has a sentence that begins with {head}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(), filename=str(path)))
+        if isinstance(node, DOCUMENTED)
+        for head in AWKWARD.findall(ast.get_docstring(node) or "")
+    ]
+    assert awkward == []
 
 
 def files_named(path):

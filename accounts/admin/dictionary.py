@@ -75,7 +75,7 @@ def _row(fact, number, total):
 
 
 def _range(fact):
-    """What a value must lie within, as people say it: a share from 0 to 1 is a percentage."""
+    """The limits of a value, as people say them: a share from 0 to 1 is a percentage."""
     if fact.minimum is None:
         return ""
     sign = " %" if fact.unit == "%" else ""

@@ -1,4 +1,4 @@
-"""What every admin page of ours shares: safe lists, refusals as messages, and a read-only history."""
+"""The base of every admin page of ours: safe lists, refusals as messages, and a read-only history."""
 
 from functools import cache
 
@@ -161,7 +161,7 @@ class PlainAdmin(Suggested, ModelAdmin):
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args)
 
     def filtered(self, request, answer):
-        """What `answer()` gives; where the address asks for something unknown, the whole list and a sentence."""
+        """Give the answer of `answer()`; where the address asks for something unknown, the whole list and a sentence."""
         try:
             return answer()
         except Refused as refusal:
@@ -184,7 +184,7 @@ def in_use(row):
 
 
 class ByVerbs:
-    """Of a model that verbs write, on pages of their own: no form, action or inline of the admin does."""
+    """A model written by verbs, on pages of their own: no form, action or inline of the admin writes it."""
 
     def has_add_permission(self, request):
         return False

@@ -46,7 +46,7 @@ def filters(changes):
 
 
 def _cell(name, shown, model_admin):
-    """What the column says, without its looks."""
+    """The text of a column, without its looks."""
     field, _, value = lookup_field(name, shown, model_admin)
     if field is not None and getattr(field, "flatchoices", None):
         return dict(field.flatchoices).get(value, value)

@@ -1,4 +1,4 @@
-"""Who looks after accounts, and the small lists accounts refer to. People who log in are governance's."""
+"""Pages of those who look after accounts, and small lists accounts refer to. People who log in are governance's."""
 
 from django.contrib import admin
 from unfold.contrib.filters.admin import DropdownFilter

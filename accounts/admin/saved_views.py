@@ -24,7 +24,7 @@ class ViewForm(forms.Form):
 
 
 def above(changes, request):
-    """What is shown above a list: the views there are, which of them is open, and whether there is one to save."""
+    """The views shown above a list, the one that is open, and whether there is one to save."""
     listing = changes.opts.label_lower
     present = _query(changes.model_admin, request, request.GET.urlencode())
     address = _address(changes.model_admin)

@@ -1,4 +1,4 @@
-"""What a field offers while somebody types into it, and how much may be searched for there and in lists."""
+"""Suggestions a field makes while somebody types into it, and how much may be searched for there and in lists."""
 
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.contrib.admin.widgets import AutocompleteSelect

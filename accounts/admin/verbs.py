@@ -29,7 +29,7 @@ MARKED = "Look at what is marked below."
 
 
 class VerbForm(forms.Form):
-    """What a verb is told. part: of the page, where several verbs share what is typed; else each has its own.
+    """The form a verb takes. part: of the page, where several verbs share what is typed; else each has its own.
 
     at: {code of a refusal: the field it is about}. seen: the token of the thing as it was when the page was opened.
     It may be shown on another page too, where `page` is None and `auto_id` tells it from others there.
@@ -78,7 +78,7 @@ class VerbPage(View):
     verb = ""
 
     def load(self, **where):
-        """What the page is about, for whoever may see it. Raises PermissionDenied and Http404."""
+        """Load the thing the page is about, for whoever may see it. Raises PermissionDenied and Http404."""
         raise NotImplementedError
 
     def elsewhere(self):
@@ -86,11 +86,11 @@ class VerbPage(View):
         return ""
 
     def token(self):
-        """Of the thing as it is shown: sent along as `seen`."""
+        """The token of the thing as it is shown: sent along as `seen`."""
         return ""
 
     def context(self):
-        """What the template is given beside `forms`, `form` (where there is one), `seen` and `refused`."""
+        """Values for the template beside `forms`, `form` (where there is one), `seen` and `refused`."""
         return {}
 
     def sent(self, name):

@@ -126,7 +126,7 @@ def wake(batch_id):
 
 
 def work(batch_id):
-    """What a worker does with an uploaded import: check it, or commit it. Twice does no harm."""
+    """Check or commit an uploaded import, as a worker does. Twice does no harm."""
     batch = KIND.work(batch_id)
     if batch.status not in WORKING:
         gates.consult("imported", batch)
@@ -241,7 +241,7 @@ class _Progress:
 
 @dataclass
 class _Findings:
-    """What an import has to say, as far as it has come: both ledgers, warnings, rejected rows."""
+    """The findings of an import, as far as it has come: both ledgers, warnings, rejected rows."""
 
     files: list = field(default_factory=list)
     ledgers: list = field(default_factory=list)

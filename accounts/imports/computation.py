@@ -24,7 +24,7 @@ class Result:
 
 @dataclass
 class Computed:
-    """What came of a recipe, as far as it went: with a `fault` there are no results."""
+    """The outcome of a recipe, as far as it went: with a `fault` there are no results."""
 
     fault: str = ""
     as_of: datetime.date | None = None

@@ -1,8 +1,8 @@
 """The process in which an import is computed: a child with limits on memory and time, and without database or secrets.
 
-Whatever a recipe or a file makes of the parser, the engine or Python, it is this process that dies of it, and the
-import says so. A child by `subprocess`: Celery's workers are daemons, which may not use multiprocessing, and Polars
-has threads, which do not survive a fork. Files pass as open, unnamed ones: nothing is left behind by whoever is killed.
+Whatever a recipe or a file does to the parser, the engine or Python, only this process dies of it, and the import says
+so. A child by `subprocess`: Celery's workers are daemons, which may not use multiprocessing, and Polars has threads,
+which do not survive a fork. Files pass as open, unnamed ones: nothing is left behind by whoever is killed.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ _REJECTION = dict.fromkeys(("origin", "column", "value", "reason", "external_id"
 
 @dataclass(frozen=True)
 class Computation:
-    """What is to be computed. paths: {file as the recipe writes it: where it lies}; uploads: (name, bytes) of the others."""
+    """A computation to do. paths: {file as the recipe writes it: where it lies}; uploads: (name, bytes) of the others."""
 
     recipe: str
     as_of: datetime.date | None
@@ -108,7 +108,7 @@ def _started(files, complaints):
 
 
 def _send(child, wanted, uploads, results):
-    """What to do, and which open file is which. A child that is gone already says why by its exit code."""
+    """Tell the child what to do, and which open file is which. A child that is gone already says why by its exit code."""
     task = {
         "recipe": wanted.recipe,
         "as_of": str(wanted.as_of) if wanted.as_of else None,

@@ -1,4 +1,4 @@
-"""What makes an import fail as a whole: no row of it can be trusted."""
+"""Errors that make an import fail as a whole: no row of it can be trusted."""
 
 from accounts import sentences  # noqa: F401  the process that reads files starts without the apps
 from core.refusals import Refused

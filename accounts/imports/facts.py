@@ -35,7 +35,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Query:
-    """What one of the recipe's queries may and must give, and which columns make a row's key."""
+    """The contract of one of the recipe's queries: what it may and must give, and which columns make a row's key."""
 
     name: str
     fields: dict[str, Field]

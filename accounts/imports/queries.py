@@ -30,7 +30,7 @@ GUESSED_DATES = (
     exp.TsOrDsToDate,
 )  # fmt: skip
 NAMED_DATES = r"(?i)(strptime|try_strptime|date_parse|parse_date)$"
-# What says something else each time: the same import twice would change something.
+# Functions that say something else each time: the same import twice would change something.
 UNSTEADY = (
     exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp, exp.CurrentDatetime, exp.Localtime, exp.Localtimestamp,
     exp.Rand, exp.Uuid,

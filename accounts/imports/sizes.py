@@ -1,6 +1,6 @@
 """How large a recipe's query may become, counted before it is run: joins, reads of its sources, rows of joins without ON.
 
-What is refused here is told with its place. What cannot be foreseen ends at the limit of memory or time, see `confinement`.
+A refusal names the place. A size that cannot be foreseen ends at the limit of memory or time, see `confinement`.
 """
 
 from dataclasses import dataclass
@@ -142,7 +142,7 @@ def _names(node):
 
 
 def _all_of(condition):
-    """The parts that all have to hold. Of an OR none has to."""
+    """The parts that all have to hold; none of those of an OR has to."""
     condition = condition.unnest()
     return [part.unnest() for part in condition.flatten()] if isinstance(condition, exp.And) else [condition]
 

@@ -109,8 +109,8 @@ def _records(source, reader, lines):
 def _perhaps_merged(source, cells, record):
     """Whether a record of several lines may be several rows, made one by a quote that is closed a line too late.
 
-    Such a cell has swallowed a row's worth of delimiters with each line break. In a file of one or two columns
-    prose with a comma looks the same, and prose without one is rare: there every such record is worth a look.
+    Such a cell has swallowed a row's worth of delimiters with each line break. In a file of one or two columns prose with
+    a comma looks the same, and prose without one is rare. There every such record is worth a look.
     """
     if cells < 3:
         return True

@@ -1,11 +1,11 @@
 """Values that would change how an account is segmented and do not come from where they should: held back, until people decide.
 
-Each protected fact may name its system of record. A value from another source changes nothing by itself, nor does any value
-for an account whose segment people have pinned: where it matters (the gate "facts" is asked: accounts knows nothing of
-segments) it becomes a Conflict, with both values, and the fact stays as it is. Where it does not matter it is applied.
+Each protected fact may name its system of record. A value from another source changes nothing by itself, nor does any
+value for an account whose segment people have pinned. Where it matters it becomes a Conflict, with both values, and the
+fact stays as it is; elsewhere it is applied. The gate "facts" says where: accounts knows nothing of segments.
 
-What was decided is remembered: the same value from the same source is not news until it changes. All of this goes by the
-rows in the temporary table `staged` (nr, external_id, a column a fact), for an import of a million as for a single correction.
+A decision is remembered: the same value from the same source is not news until it changes. All of this goes by the rows
+in the temporary table `staged` (nr, external_id, a column a fact), for an import of a million as for a single correction.
 """
 
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ class Candidate:
 
 @dataclass
 class Sifted:
-    """What is not applied: `queued` waits for a decision, the others were decided, wait already or came too late."""
+    """Values that are not applied: `queued` waits for a decision, the others were decided, wait already or came too late."""
 
     queued: list = field(default_factory=list)
     others: list = field(default_factory=list)
@@ -224,7 +224,7 @@ def _records(facts):
 
 
 def _foreign(facts, source):
-    """Those of the facts of which this source is not the system of record, and another one is."""
+    """Facts, out of these, whose system of record is another source than this one."""
     return [fact for fact, record in _records(facts).items() if record != source] if facts else []
 
 

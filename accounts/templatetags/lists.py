@@ -28,7 +28,7 @@ def above_list(context, changes):
 
 @register.inclusion_tag("core/lists/list_rows.html")
 def list_rows(changes):
-    """What unfold's own tag shows of a list that is only read; that one works out all headers for every row, twice the rest."""
+    """Show what unfold's own tag shows of a list only read; that one makes all headers for every row, twice the rest."""
     headers = list(result_headers(changes))
     return {
         "cl": changes,

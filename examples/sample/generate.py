@@ -101,7 +101,7 @@ TRADES = [
     "Mobility",
     "Materials",
 ]
-# What earns 5, 4, 3, 2, 1 points in the service tier.
+# The values that earn 5, 4, 3, 2, 1 points in the service tier.
 INDUSTRIES = [
     ["Software", "SaaS", "Cybersecurity", "DevTools"], ["FinTech", "HealthTech", "E-Commerce", "Marketing"],
     ["Manufacturing", "Logistics", "Retail", "Energy"], ["Education", "Non-profit", "Government"], ["Gambling"],
@@ -459,7 +459,7 @@ def _billed(account, name, product, start, end, amount, seats, dunning):
 
 
 def _growth(account):
-    """What the last renewal added to the price: most stay where they are."""
+    """The last renewal's change of the price: most stay where they are."""
     dice = Dice("growth", account["number"])
     if account["story"] in ("churning", "usage drop", "large and unhealthy"):
         return dice.choice([-0.3, -0.15, 0.0])
@@ -498,7 +498,7 @@ def _terms(account, term):
 
 
 def _ended_terms(account):
-    """Those of a contract that ended, and the new one of a customer that came back."""
+    """The terms of a contract that ended, and the new one of a customer that came back."""
     gone, back, year = account["gone"], account["back"], datetime.timedelta(days=365)
     old = [(max(account["since"], gone - year), gone)]
     return old + ([(back, back + year)] if back else [])
@@ -594,7 +594,7 @@ INTENT = ["account", "day", "score"]
 
 
 def _intent(account, day):
-    """What a signal platform says about the interest in more; it does not follow from anything else known."""
+    """The word of a signal platform about the interest in more; it does not follow from anything else known."""
     known = _known(account, "intent", 0.85)
     return [account["id"], day, Dice("intent", account["number"]).randint(3, 97) if known else ""]
 
@@ -646,7 +646,7 @@ EVENT = ["account", "day", "event"]
 
 
 def _events(account, day):
-    """What happened up to that day, by the account's story."""
+    """All that happened up to that day, by the account's story."""
     rows = []
     for number, (event, oldest, latest) in enumerate(_told(account)):
         happened = account["as_of"] - datetime.timedelta(

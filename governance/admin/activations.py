@@ -36,7 +36,7 @@ class AskForm(VerbForm):
 
 
 class AskPage(VerbPage):
-    """What would be asked for. Rules that wait already lead to their request."""
+    """The request that would be made. Rules that wait already lead to their request."""
 
     title = "Send for approval"
     template = "governance/approvals/ask_rules.html"
@@ -119,19 +119,19 @@ def _needed(needed):
 
 
 def _deciders(definition, user):
-    """Who will have to say yes, as `1 × Approver and 1 × Finance`; "" where nobody and it applies at once."""
+    """The roles that have to say yes, as `1 × Approver and 1 × Finance`; "" where none has to and it applies at once."""
     needed, *_ = requirement(activations.KIND, activations.impact_of(definition), by=user.pk)
     return _needed(needed)
 
 
 def _most(user):
-    """Who decides about the largest change there could be: nobody only where nobody ever does."""
+    """The roles that decide about the largest change there could be: none only where none ever does."""
     most = Impact(accounts=10**9, arr=Decimal(10**15), csm_changes=10**9, top_tier=True)
     return requirement(activations.KIND, most, by=user.pk)[0]
 
 
 def on_rules_page(definition, *, user):
-    """What the page of the rules says about their approval, for segmentation (the gate `rules_page`).
+    """Say on the page of the rules how far their approval is, for segmentation (the gate `rules_page`).
 
     {send: what the button says}; with an open request also said: how far it is, in a sentence, and link: (text, URL);
     with an ended one past: (text, URL).

@@ -14,7 +14,7 @@ CHECK = "admin:governance_alertrule_check"
 
 
 def offered(terms):
-    """What the rows are made of, as their script reads it."""
+    """The terms rows are made of, as their script reads them."""
     return {"operators": operators(), "fields": [term | {"kind": kind_of(term["type"])} for term in terms]}
 
 
@@ -34,7 +34,7 @@ def typed(data, name="condition"):
 
 
 def checked(data):
-    """What is to be said of the condition as it is typed now, and the same as text and as rows; nothing is saved."""
+    """Check the condition as it is typed now, and give it as text and as rows; nothing is saved."""
     text, wrong = typed(data)
     problems = wrong or (
         alerts.problems(text, days=number(data.get("days"))) if text else ["Say when people are alerted."]

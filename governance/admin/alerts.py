@@ -52,7 +52,7 @@ class StateFilter(DropdownFilter):
 
 @admin.register(Alert)
 class AlertAdmin(ByVerbs, GovernedAdmin):
-    """What holds now comes first; resolved ones are a filter away."""
+    """The list of alerts: first those that hold now; resolved ones are a filter away."""
 
     list_display = ["title", "rule", "state", "opened", "csm", "seen_by"]
     list_display_links = None
@@ -122,7 +122,7 @@ class AcknowledgeForm(VerbForm):
 
 
 class AlertPage(VerbPage):
-    """What holds, and since when."""
+    """An alert: what holds, and since when."""
 
     template = "governance/alerts/alert.html"
     verbs = {"acknowledge": AcknowledgeForm}
@@ -210,7 +210,7 @@ class AlertRuleAdmin(GovernedAdmin):
         return field
 
     def check_view(self, request):
-        """What is wrong with the condition as it is typed now."""
+        """Say what is wrong with the condition as it is typed now."""
         if not (self.has_add_permission(request) or self.has_change_permission(request)):
             raise PermissionDenied
         return JsonResponse(checked(request.POST))

@@ -82,7 +82,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     empty_text = f"What needs an approval comes here by itself: {_listed_kinds()}."
 
     def has_view_permission(self, request, obj=None):
-        """Who may see requests sees all of them, everybody their own."""
+        """Let whoever may see requests see all of them, everybody their own."""
         return super().has_view_permission(request) or (obj is not None and obj.requester == request.user.pk)
 
     def allowed_lookups(self):
@@ -96,7 +96,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
         return super().get_queryset(request).defer("content").prefetch_related(decided)
 
     def get_ordering(self, request):
-        """What is due first stands first, in the lists of what is ended the latest."""
+        """Put what is due first at the head; in the lists of ended requests, the latest."""
         return ["due_at", "pk"] if tab(request) in ("mine", "requested") else ["-pk"]
 
     def get_list_display(self, request):
@@ -179,7 +179,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     # -- one request
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        """What it is about and what came of it so far; a POST takes one of the steps of STEPS."""
+        """Show what it is about and what came of it so far; a POST takes one of the steps of STEPS."""
         key, refusal = unquote(object_id), ""
         approval_request = _get(key)
         if not self.has_view_permission(request, approval_request):
@@ -204,7 +204,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             overdue=_waits(approval_request) and approval_request.due_at < timezone.now(),
             seen=approvals.token(approval_request),
             parts=parts(approval_request, desk),
-            nobody=approvals.nobody_can(approval_request, desk=desk),
+            nobody=inbox.nobody_can(approval_request, desk=desk),
             decisions=[
                 decision
                 for decision in approval_request.decided
@@ -288,7 +288,7 @@ COUNTED = {
 
 
 def _measured(approval_request):
-    """What it was counted to reach, and when; also now, where that takes no look at everybody."""
+    """Each count of its reach, and when it was made; also now, where that takes no look at everybody."""
     counts = list(approval_request.measured)
     if approval_request.is_open and not kinds.of(approval_request).whole_portfolio:
         now = count(approval_request)
@@ -301,7 +301,7 @@ def _measured(approval_request):
 
 
 def _following(user, approval_request):
-    """What this person decides next, the most pressing first."""
+    """The request this person decides next, the most pressing one."""
     return inbox.awaiting(user).exclude(pk=approval_request.pk).order_by("due_at", "pk").first()
 
 
@@ -428,7 +428,7 @@ def _refusals(approval_request, user, desk):
 
 
 def _moved(approval_request):
-    """What the attached preview counts as changing the segment in force (see `impact.numbers`); None without a preview.
+    """The figures of the attached preview for the segment in force (see `impact.numbers`); None without a preview.
 
     The request counts those for which the rules say another segment than the rules before; see activations.impact_of.
     """

@@ -81,7 +81,7 @@ def export_view(request):
 
 
 def account_view(request, pk):
-    """What was known of an account on a date, and its segments, beside today."""
+    """Show what was known of an account on a date, and its segments, beside today."""
     _check(request)
     account = Account.objects.filter(pk=pk).first()
     if account is None:

@@ -314,7 +314,7 @@ def value(fact, text):
 
 
 def source(key):
-    """What people call a source: a person's entry has no system."""
+    """The name of a source; a person's entry has no system."""
     return {
         "manual": "entered by hand",
         conflicts.REPORTED: "reported by a person",

@@ -1,4 +1,4 @@
-"""What sign-off says on home: what waits for this person, their accounts, and what was decided since yesterday."""
+"""Sign-off on home: what waits for this person, their accounts, and what was decided since yesterday."""
 
 from django.urls import reverse
 from django.utils import timezone

@@ -19,7 +19,7 @@ PAGE = "admin:accounts_importbatch_change"
 class AskForm(VerbForm):
     at = {"request_reason_missing": "why", "rejected_rows_unanswered": "skip_rejected"}
     skip_rejected = Tick()
-    why = Text(rows=3, needed=True, help="Those who decide read it, and it is kept.")
+    why = Text(rows=3, needed=True, help="The people who decide read it, and it is kept.")
 
     def carry_out(self):
         approval_request = import_gate.ask(self.thing, by=self.by, **self.cleaned_data)

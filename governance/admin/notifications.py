@@ -36,7 +36,7 @@ class ReadForm(VerbForm):
 
 
 class InboxPage(VerbPage):
-    """What this person was told, unread first."""
+    """Everything this person was told, unread first."""
 
     title = "Inbox"
     template = "governance/inbox/inbox.html"
@@ -60,7 +60,7 @@ class InboxPage(VerbPage):
 
 
 def line_view(request, pk):
-    """What a line about many is about, one by one."""
+    """Show what a line about many is about, one by one."""
     line = get_object_or_404(Notification.objects.filter(user=request.user), pk=pk)
     about = notifications.about(line)
     return page(

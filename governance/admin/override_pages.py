@@ -73,7 +73,7 @@ class AskForm(VerbForm):
         return [self[name] for name in override_cases.ANSWERS]
 
     def arguments(self):
-        """What was typed, as `overrides.ask` takes it."""
+        """The values typed, as `overrides.ask` takes them."""
         if self.page.segment is None:
             raise Refused("segment_not_chosen")
         given = self.cleaned_data
@@ -214,7 +214,7 @@ def _layers(only):
 
 
 def _coming(cases, segment):
-    """What will happen: who decides, what becomes of the accounts, what changes for the customer, when it ends."""
+    """Say what will happen: who decides, what becomes of the accounts, what changes for the customer, when it ends."""
     layer = segment.layer
     cases = [case for case in cases if not case.obstacle]
     if not cases:
@@ -269,7 +269,7 @@ class EndForm(VerbForm):
 
 
 class OverridePage(VerbPage):
-    """What was pinned, by whom and why."""
+    """An override: what was pinned, by whom and why."""
 
     template = "governance/overrides/override.html"
     verbs = {"end": EndForm}
@@ -318,7 +318,7 @@ def disagreement(override):
 
 
 def after(override):
-    """What the segmentation's policy decides once an override has ended."""
+    """Say what the segmentation's policy decides once an override has ended."""
     if override.layer.policy == Layer.Policy.AUTOMATIC:
         return "The rules decide again at once."
     return "Where the rules say another segment, a tier change is flagged then."

@@ -154,7 +154,7 @@ def part(request, account):
         "url": f"{reverse(ASK)}?accounts={account.pk}",
         "icon": "push_pin",
     }
-    # What waits for a decision says more about what comes next than what is in force.
+    # An override that waits for a decision says more about what comes next than the one in force.
     holds = {
         override.layer_id: _hold(override)
         for override in sorted(now, key=lambda override: override.status == Status.REQUESTED)
@@ -171,7 +171,7 @@ def part(request, account):
 
 
 def _hold(override):
-    """What holds the segment on the account's page: the override in force, or the one that waits for a decision."""
+    """The hold on the segment for the account's page: the override in force, or the one that waits for a decision."""
     if override.status == Status.ACTIVE:
         title = f"{override.layer} stays {override.segment} until {day(override.expires_on)}, whatever the rules say: an override."
         how_long = disagreement(override)

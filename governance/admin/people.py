@@ -65,7 +65,7 @@ class RolesForm(_PersonForm):
     role = forms.MultipleChoiceField(
         required=False, choices=[(name, name) for name in ROLES], widget=forms.CheckboxSelectMultiple
     )
-    why = Text(rows=3, needed=True, help="Those who decide read it, and it is kept.")
+    why = Text(rows=3, needed=True, help="The people who decide read it, and it is kept.")
 
     def start(self):
         wanted, waiting = set(self.page.held), self.page.waiting
@@ -207,7 +207,7 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
         return obj is None or permissions.may(permissions.delete_person(obj, by=request.user))
 
     def get_deleted_objects(self, objs, request):
-        """What goes with a person is theirs alone: messages, absences."""
+        """Leave out what goes with a person and is theirs alone: messages, absences."""
         listed, counts, _, protected = super().get_deleted_objects(objs, request)
         return listed, {what: counts[what] for what in counts if what == "users"}, set(), protected
 
@@ -423,7 +423,7 @@ class AbsenceForm(VerbForm):
 
 
 class StandInsPage(VerbPage):
-    """Those away now and later, and the form in which an absence is entered."""
+    """People away now and later, and the form in which an absence is entered."""
 
     title = "Stand-ins"
     template = "governance/people/stand_ins.html"
@@ -457,7 +457,7 @@ class StandInsPage(VerbPage):
 
 @admin.register(Delegation)
 class DelegationAdmin(GovernedAdmin):
-    """Who decides for whom while they are away. Everybody enters their own absence."""
+    """Stand-ins: who decides for whom while they are away. Everybody enters their own absence."""
 
     list_display = ["absent", "delegate", "from_date", "until_date", "reason"]
 

@@ -1,4 +1,4 @@
-"""Who decides: the policies in plain words, each with the way to the form that asks for another one."""
+"""The policies in plain words: who decides, each with the way to the form that asks for another one."""
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied

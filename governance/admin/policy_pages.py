@@ -30,7 +30,7 @@ class PolicyForm(VerbForm):
     """Asks for a policy, or changes the open request for it."""
 
     at = {"request_reason_missing": "why"}
-    why = Text(rows=3, needed=True, help="Those who decide read it, and it is kept.")
+    why = Text(rows=3, needed=True, help="The people who decide read it, and it is kept.")
 
     def start(self):
         waiting = self.page.waiting

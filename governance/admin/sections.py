@@ -1,4 +1,4 @@
-"""What only one kind of request has on the request's page: a part of the page, and steps. The kind's admin registers it."""
+"""Sections of a request's page that only one kind has: a part of the page, and steps. The kind's admin registers them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

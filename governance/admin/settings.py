@@ -27,6 +27,8 @@ GROUPS = {
 class SettingsForm(PolicyForm):
     """The settings, and why they should be others. One that the environment fixes is shown and cannot be typed."""
 
+    at = PolicyForm.at | {"currency_unknown": "currency"}
+
     def prepare(self):
         self.fields = forms.fields_for_model(Settings, FIELDS) | self.fields
         self.fields["currency"].widget.attrs["list"] = "currencies"

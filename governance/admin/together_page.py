@@ -32,6 +32,10 @@ class TogetherForm(TransitionForm):
 
     def prepare(self):
         self.fields["one"].valid_value = lambda key: True
+        rows = [card.transition for card in self.thing]
+        self.at_once = bool(rows) and at_once(rows, self.by)
+        if not self.at_once:
+            self.fields["why"].label = "Why now, for those who approve"
 
     def start(self):
         cards = self.thing
@@ -106,7 +110,7 @@ class TogetherPage(VerbPage):
             "more": self.more,
             "most": transition_requests.MOST,
             "flagged": bool(flagged),
-            "at_once": bool(cards) and at_once([card.transition for card in cards], self.request.user),
+            "at_once": self.shown.at_once,
         }
 
 

@@ -217,7 +217,7 @@ class TakeOutForm(TransitionForm):
 
 
 class TickForm(TransitionForm):
-    """What is done already. The lines ticked are said by their texts, which stay right when the checklist has changed."""
+    """The lines done already. They are said by their texts, which stay right when the checklist has changed."""
 
     part = "tick"
     at = {"notice_in_the_future": "noticed_on"}
@@ -393,7 +393,7 @@ class TriagePage(VerbPage):
 
 
 def about(transition, user):
-    """What is needed to decide about a tier change: figures then and now, why, CSM and load, what was said before."""
+    """Everything needed to decide about a tier change: figures then and now, why, CSM and load, what was said before."""
     today = timezone.localdate()
     [card] = board.cards_of([transition], today=today)
     try:
@@ -469,7 +469,7 @@ def _offered(model, chosen, *, counted=None):
 
 
 def _may_take_out(transition, user):
-    """What the form needs to take it out of its request of many, as an approver; None where that is not possible."""
+    """The token with which an approver takes it out of its request of many; None where that is not possible."""
     if transition.status != Status.AWAITING or transition.request.accounts < 2:
         return None
     if not permissions.may(permissions.decide(transition.request, by=user)):
@@ -503,7 +503,7 @@ def takes_effect(transition):
 
 
 def waiting(transition):
-    """What an open tier change waits for, in words; "" for one that has ended or has to be decided now."""
+    """Say what an open tier change waits for; "" for one that has ended or has to be decided now."""
     if transition.held_for:
         until = f" (until {wording.day(transition.held_until)})" if transition.held_until else ""
         return f"{transition.get_held_for_display()}{until}"

@@ -257,7 +257,7 @@ def part(request, account):
 
 
 def _decided(transition):
-    """What a tier change's request adds to the timeline: that it was asked for, and a no."""
+    """The part of a tier change's request in the timeline: that it was asked for, and a no."""
     url, about = (
         reverse(PAGE, args=[transition.pk]),
         f"{transition.layer} {transition.from_segment} → {transition.to_segment}",
@@ -305,7 +305,7 @@ def _badge(transition):
 
 
 def _hold(transition):
-    """What holds the segment in force, and what comes next, in sentences."""
+    """Say what holds the segment in force, and what comes next."""
     text, then = _says(transition)
     if transition.held_for:
         until = f" until {wording.day(transition.held_until)}" if transition.held_until else ""

@@ -66,7 +66,7 @@ def ask(definition, *, by, why, simulation=None, seen=None):
 
 
 def changes(definition):
-    """What becomes different with these rules, in sentences."""
+    """Say what becomes different with these rules."""
     active = definition.layer.definitions.filter(status=Definition.Status.ACTIVE).first()
     if active is None:
         return [f"{definition.layer} gets its first rules."]
@@ -100,7 +100,7 @@ def preview_of(definition):
 
 
 def _hash(definition):
-    """Of the document as it would be activated, which is what previews keep."""
+    """The hash of the document as it would be activated, which is what previews keep."""
     try:
         return definitions.parse(definition.document, types=catalogue.TYPES).hash
     except DocumentErrors:  # unfinished: nothing was previewed

@@ -85,7 +85,7 @@ def names():
 
 
 def terms():
-    """What a condition may ask about, for people to choose from: [{"name", "type", "label", "family", "unit", "choices"}].
+    """Terms of a condition, for people to choose from: [{"name", "type", "label", "family", "unit", "choices"}].
 
     choices: [(key, words)] of what only has given values.
     """
@@ -123,7 +123,7 @@ _COLUMNS = {field.column for field in Account.history.model._meta.concrete_field
 
 
 def problems(condition, *, days=None):
-    """What keeps this condition from being used, as sentences; empty when nothing does."""
+    """Say what keeps this condition from being used, a sentence each; empty when nothing does."""
     try:
         document = _document(condition)
     except DocumentErrors as errors:
@@ -208,7 +208,7 @@ def evaluate(at=None, *, rules=None):
 
 
 def _lock(compiled):
-    """Of two processes that look at these rules at once one is first; the other then sees what it has opened.
+    """Lock these rules, so that the second of two processes sees what the first has opened.
 
     Returns the ids of those that still say what was looked at.
     """
@@ -277,7 +277,7 @@ def _inputs(compiled_rule, at, first, last):
 
 
 def _stored(active, key, *, first, last):
-    """What the stored evaluation of a segmentation says, with the names conditions use."""
+    """The stored evaluation of a segmentation, with the names conditions use."""
     dimensions = [dimension.key for dimension in run_rules.document_of(active.pk).dimensions]
     stored = frames.scores(
         active.layer_id, first=first, last=last, dimensions=dimensions, definition=active.pk
@@ -301,7 +301,7 @@ def _lead_days(*, first, last):
 
 
 def _before(name, then, ids, *, first, last):
-    """What a term was at the end of a day: labels by the moves, facts by the account's history. Columns `id`, name."""
+    """The value of a term at the end of a day: labels by the moves, facts by the account's history. Columns `id`, name."""
     term = name.removeprefix(BEFORE)
     if key := _layer_of(name):
         layer = next(layer for layer in Layer.objects.all() if run_rules.spoken(layer.key) == key)

@@ -65,7 +65,7 @@ def to_decide(filters=None):
 
 
 def held(filters=None):
-    """Those that wait for a day or for somebody else before anybody decides."""
+    """Tier changes that wait for a day or for somebody else before anybody decides."""
     return (filters or Filters()).of(Transition.objects.open().exclude(held_for=""))
 
 
@@ -140,7 +140,7 @@ class Card:
 
 
 def lacks(transition):
-    """What a plan under way still lacks, as words: [`2 of 4 to do`, `customer not told`]."""
+    """Say what a plan under way still lacks: [`2 of 4 to do`, `customer not told`]."""
     undone = sum(not line.get("done") for line in transition.checklist)
     lacking = [f"{undone} of {len(transition.checklist)} to do"] if undone else []
     if not transition.success_plan:
@@ -209,7 +209,7 @@ def changed(transition, arr, usage):
 
 
 def _read(name, text):
-    """What a fact's text in the evidence of a move stands for."""
+    """The value of a fact's text in the evidence of a move."""
     kind = FACTS[name].type
     if kind == "date":
         return date.fromisoformat(text)
@@ -392,7 +392,7 @@ def quarter(today):
 
 
 def done(filters, today):
-    """What was carried out this quarter: how many up and down, and the median of days from flagged to done."""
+    """Tier changes carried out this quarter: how many up and down, and the median of days from flagged to done."""
     start = timezone.make_aware(datetime.combine(quarter(today), time.min))
     ended = filters.of(Transition.objects.filter(status=Status.DONE, ended_at__gte=start))
     rows = list(ended.order_by().values_list("direction", "flagged_at", "ended_at"))

@@ -36,7 +36,7 @@ Status = Conflict.Status
 
 
 def gate(question, *args):
-    """What accounts.quality.disputes asks: which accounts are pinned, which changes matter; and it is told of what waits."""
+    """Answer accounts.quality.disputes: which accounts are pinned, which changes matter; and hear of what waits."""
     return {"pinned": pinned, "weigh": weigh, "queued": queued}[question](*args)
 
 
@@ -78,7 +78,7 @@ def _active():
 
 
 def _divided(look, part):
-    """What `look` says of a part; where the data of an account cannot be evaluated, of the others."""
+    """The answers of `look` about a part; where the data of an account cannot be evaluated, about the others."""
     try:
         with transaction.atomic():
             return look(part).material()
@@ -211,7 +211,7 @@ def asks(conflict):
 
 
 def token(conflict):
-    """What a decision is about: changes when the value we have, or the one proposed, does."""
+    """A token of what is decided about: changes when the value we have, or the one proposed, does."""
     content = repr((conflict.held_value, conflict.proposed_value, conflict.status))
     return f"{conflict.pk}:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
@@ -221,7 +221,7 @@ def token(conflict):
 
 @verb
 def keep(chosen, *, by, note, answers=None, seen=None):
-    """What we have stays; the same value from the same source is not asked about again until it changes.
+    """Keep what we have; the same value from the same source is not asked about again until it changes.
 
     chosen: the Conflicts decided alike. note: why, needed. answers: {of ANSWERS: text}, needed where it may be an acquisition.
     seen: {id: token} of the page. Returns the Conflicts.

@@ -1,8 +1,9 @@
 """Crossings: accounts on a gated layer that the rules put into another segment than the one in force.
 
-Seen after each recalculation and every day, in ranges of accounts with a few statements each: a crossing opens a tier
-change, one that goes further updates it, one that came back closes it. What a policy wants to wait for is held, and says
-for what and until when. Everything here is written without a person: what people do stands in `transitions`.
+They are seen after each recalculation and every day, in ranges of accounts with a few statements each. A crossing opens a
+tier change, one that goes further updates it, one that came back closes it. A tier change that its policy lets wait is
+held, and says for what and until when. Everything here is written without a person: what people do stands in
+`transitions`.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ def direction(before, after):
 
 @dataclass
 class Seen:
-    """What came of looking for crossings: how many were opened (`held` of them wait), updated, released, closed."""
+    """The outcome of a look for crossings: how many were opened (`held` of them wait), updated, released, closed."""
 
     opened: int = 0
     held: int = 0
@@ -47,7 +48,7 @@ class Seen:
 def flag(layer, at, *, run=None):
     """Bring the tier changes of a layer in step with what the rules say, at the clock `at` (a date). Returns Seen.
 
-    run: the recalculation that was the reason. Those that await approval or have been approved are left alone.
+    run: the recalculation that was the reason. Tier changes that await approval, or have it, are left alone.
     """
     seen = Seen()
     for first, last in _ranges(layer):
@@ -187,7 +188,7 @@ def _material(now, then, share):
     return f"({now} is distinct from {then} and ({now} is null or {then} is null or abs({now} - {then}) >= {share}))"
 
 
-# What accounts are called, in SQL.
+# The names of accounts, in SQL.
 _NAMED = "coalesce(nullif(a.name, ''), a.external_id)"
 
 # No hand-over within some days of a renewal, or of the last one: for rows `c` with account_id, applies_on, renewal, quiet_days.

@@ -43,7 +43,7 @@ def follow(run):
     """Bring tier changes in step with what a recalculation that has ended says; {layer key: figures}, once.
 
     None where it was done before, or somebody does it just now. A layer that was recalculated again is left to that run.
-    What a day has brought already stays, where the run's clock is before that day.
+    Changes a day has brought already stay, where the run's clock is before that day.
     """
     with transaction.atomic():
         ended = Run.objects.exclude(status=Run.Status.RUNNING).filter(pk=run.pk)
@@ -79,7 +79,7 @@ def flag(layer, at, *, run=None):
 
 
 def daily(at):
-    """What goes by dates, on the day `at`: what was held or kept until now, approved for now, or should be complete."""
+    """Do what goes by dates, on the day `at`: what was held or kept until now, approved for now, or should be complete."""
     for layer in _followed().order_by("pk"):
         flag(layer, at)
     remind(at)
@@ -142,7 +142,7 @@ def remind(at):
     return len(rows)
 
 
-# Those that await approval, or their day, and are not what the rules say any more, or whose renewal has moved before it
+# Tier changes that await approval, or their day, and are not what the rules say any more, or whose renewal has moved before it
 # came; an override's are its own.
 _VOID = f"""
     select t.id, e.status, coalesce(e.reason, case when m.moved then 'The renewal has moved.' end), m.moved
@@ -177,7 +177,7 @@ def _void(layer, at):
         ]
         if not rows:
             return 0
-        causes.take(Cause.Kind.RUN, reason="What was asked for is not what the rules say any more")
+        causes.take(Cause.Kind.RUN, reason="The rules do not say any more what was asked for")
         leave_requests(rows)
         closed = 0
         for transition in locked_rows(rows):

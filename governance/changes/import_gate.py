@@ -33,7 +33,7 @@ def needs_approval(batch):
 
 
 def on_import_page(batch, *, by):
-    """What the page of an import offers instead of importing; None where it needs no approval.
+    """The approval an import's page offers instead of importing; None where it needs none.
 
     {"url": where to ask, "" for who may not; "request": the open request, or None; "request_url"}.
     """
@@ -70,7 +70,7 @@ def ask(batch, *, by=None, why, skip_rejected=False):
 
 
 def sentences(batch):
-    """What the import would do, by its preview, a sentence for each kind of records."""
+    """Say what the import would do, by its preview, a sentence for each kind of records."""
     return [
         f"{ledger['query'].capitalize()}: {plural(ledger['rows'], 'row,rows')}, {ledger['created']:,} new, {ledger['updated']:,} changed, "
         f"{ledger['unchanged']:,} unchanged" + (f", {ledger['rejected']:,} rejected and left out." if ledger["rejected"] else ".")
@@ -121,7 +121,7 @@ def ended(batch):
 
 
 def decided_against(request, *, verdict, by, reason):
-    """Nothing was held for it: the preview stays, and can be asked for again. What a worker is at is not taken back."""
+    """Nothing was held for it: the preview stays, and can be asked for again. Work a worker has begun is not taken back."""
     batch = ImportBatch.objects.filter(pk=request.content["import"]).first()
     if batch and batch.status in (Status.COMMITTING, Status.COMMITTED):
         raise Refused("import_under_way")

@@ -91,14 +91,15 @@ def loads(csms, model=None):
 
 
 def propose_receiver(transition):
-    """Who should take the account over, or None where nobody of the kind the segment needs is there."""
+    """Propose who takes the account over; None where nobody of the kind the segment needs is there."""
     return propose_receivers([transition])[transition.pk]
 
 
 def propose_receivers(transitions):
     """{transition id: Csm or None}: of the kind the target's service model needs, the least loaded below its band first.
 
-    Who has the account keeps it where they are of that kind and not over the band. Of many, each counts for the next.
+    The CSM who has the account keeps it where they are of that kind and not over the band. Each proposal counts for the
+    next.
     """
     receivers, given = {}, Counter()
     offered = {}  # {service model: [Load]}

@@ -1,4 +1,4 @@
-"""What an override would mean for each account it is asked for; nothing is written."""
+"""Cases of an override: what it would mean for each account it is asked for; nothing is written."""
 
 from dataclasses import dataclass, field
 from datetime import date
@@ -29,7 +29,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for: the segment, why, and until when (the day it ends)."""
+    """The override asked for: the segment, why, and until when (the day it ends)."""
 
     segment: Segment
     reason_code: str
@@ -42,7 +42,7 @@ class Wanted:
     plan: Plan = field(default_factory=Plan)
 
     def columns(self):
-        """What an Override keeps of it."""
+        """The columns an Override keeps of it."""
         values = {
             name: getattr(self, name) for name in ("reason_code", "text", "evidence", "expires_on", *ANSWERS)
         }
@@ -98,7 +98,7 @@ class Case:
 
     @property
     def sentence(self):
-        """What would change, and what the rules say: `Acme moves from Low to High; by the rules it is Low.`"""
+        """Say what would change, and what the rules say: `Acme moves from Low to High; by the rules it is Low.`"""
         before, computed = self.state.effective, self.state.computed
         by_rules = f"by the rules it is {computed}" if computed else "the rules lack data to decide"
         if self.moves:
@@ -143,7 +143,7 @@ def cases_of(ids, segment):
 
 
 def impact_on(cases, plan=None):
-    """What the request touches, as the policies of approval count it."""
+    """The reach of the request, as the policies of approval count it."""
     receiver = plan.receiver.pk if plan and plan.receiver else None
     return of_accounts(
         [case.account.pk for case in cases],

@@ -1,4 +1,4 @@
-"""What every verb about overrides goes through: the table of statuses, the locks, the step itself."""
+"""The way of every verb about overrides: the table of statuses, the locks, the step itself."""
 
 from contextlib import contextmanager
 

@@ -1,4 +1,4 @@
-"""What overrides do to tier changes: hold them, close them, and are carried out as one where another segment comes in force."""
+"""Tier changes beside overrides: held or closed by them, and carried out as one where another segment comes in force."""
 
 from django.utils import timezone
 

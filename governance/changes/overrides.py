@@ -1,7 +1,7 @@
 """Segments that people pin against the rules: asked for with a reason, approved, in force until a date.
 
-The rules go on computing. While an override is in force no recalculation moves the account on that segmentation; since
-when the rules have said something else is kept beside it. When it ends the segmentation's policy decides: one that
+The rules go on computing. While an override is in force no recalculation moves the account on that segmentation. The day
+since when the rules have said something else is kept beside it. When it ends the segmentation's policy decides: one that
 applies by itself follows the rules at once, on one that needs approval a tier change is flagged.
 """
 
@@ -193,7 +193,7 @@ def _content(rows, wanted):
 
 
 def _changes(cases, wanted):
-    """What changes, in sentences: for each account, then until when and what comes then, and what else was said."""
+    """Say what changes: for each account, then until when and what comes then, and what else was said."""
     layer, plan = wanted.segment.layer, wanted.plan
     sentences = [case.sentence for case in cases]
     if plan.receiver:
@@ -253,7 +253,7 @@ def carry_out(request, *, by, at):
 
 
 def _check_still(row, state, content, entry):
-    """What is put in force is what was approved, and from where it was approved."""
+    """Check that what is put in force is what was approved, and from where it was approved."""
     approved = (content["segment"], content["expires_on"], content["reason_code"], content["text"])
     if (row.segment_id, row.expires_on.isoformat(), row.reason_code, row.text) != approved:
         raise Refused("override_not_as_approved", account=row.account)

@@ -114,7 +114,7 @@ def disagree(layer, at):
         )
         if not cursor.fetchone()[0]:
             return 0
-        reason = "What the rules say was compared with the overrides"
+        reason = "The overrides were compared with what the rules say"
         causes.take(Cause.Kind.RUN, reason=reason)
         cursor.execute(_DISAGREE, about)
         ids = [id for (id,) in cursor.fetchall()]

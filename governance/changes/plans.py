@@ -1,7 +1,7 @@
 """The plan of a tier change: what it starts from, and what a request for approval says of it.
 
 The content of a request is {"layer": id, "accounts": [ids], "transitions": [what is carried out of each]}; dates are ISO
-texts. What is ticked off and noted meanwhile is no part of it.
+texts. Ticks and notes made meanwhile are no part of it.
 """
 
 from core.wording import day, money, plural
@@ -45,7 +45,7 @@ def _shared(transition):
 
 
 def notice(transition):
-    """What the customer is told, where nobody writes something else."""
+    """The text the customer gets, where nobody writes another."""
     treatment = transition.to_segment.treatment
     touch = treatment and (
         treatment.touch_frequency or (treatment.service_model and treatment.service_model.check_in)
@@ -62,7 +62,7 @@ def notice(transition):
 
 
 def content(transitions):
-    """What is carried out once it is approved."""
+    """The content of a request: all that is carried out once it is approved."""
     return {
         "layer": transitions[0].layer_id,
         "accounts": [transition.account_id for transition in transitions],
@@ -89,7 +89,7 @@ def _content(transition):
 
 
 def differs(transition, approved):
-    """What of a tier change is not as it was approved, as the name of the first field; "" where all is."""
+    """The name of the first field of a tier change that is not as it was approved; "" where all is."""
     now = _content(transition)
     return next((name for name in now if now[name] != approved.get(name)), "")
 
@@ -106,7 +106,7 @@ def subject(transitions):
 
 
 def changes(transitions):
-    """What changes, a sentence or two for each."""
+    """Say what changes, a sentence or two for each."""
     return [_sentence(transition) for transition in transitions]
 
 
@@ -133,7 +133,7 @@ def _sentence(transition):
 
 
 def impact(transitions):
-    """What a request touches, as the policies of approval count it."""
+    """The reach of a request, as the policies of approval count it."""
     return of_accounts(
         [transition.account_id for transition in transitions],
         receivers={transition.account_id: transition.receiver_id for transition in transitions},

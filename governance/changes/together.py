@@ -29,7 +29,7 @@ def ask(
 ):
     """Plan those of these tier changes that are flagged, all alike, and ask for approval of all of them. Returns the request.
 
-    receivers: {transition id: Csm, or None where the CSM stays}. notice: "" gives each account its own text. Those that are
+    receivers: {transition id: Csm, or None where the CSM stays}. notice: "" gives each account its own text. Tier changes
     planned already are asked for as they are planned. seen: {transition id: transition_steps.token}.
     """
     query = Transition.objects.filter(pk__in=[transition.pk for transition in chosen])

@@ -142,7 +142,7 @@ def take_out(request, transition, *, by, reason, seen):
 
 
 def rest_of(request, gone):
-    """What a request still asks for without these."""
+    """The rest a request still asks for without these."""
     ids = {transition.pk for transition in gone}
     return [entry for entry in request.content[plans.WITHIN] if entry["id"] not in ids]
 
@@ -173,7 +173,7 @@ def segments(request):
 
 
 def carry_out(request, *, by, at):
-    """Start the approved tier changes, all or none: the segments move. Those of a later day, or in quiet days, wait."""
+    """Start the approved tier changes, all or none: the segments move. Ones of a later day, or in quiet days, wait."""
     on = day_of(at)
     approved = {entry["id"]: entry for entry in request.content[plans.WITHIN]}
     rows = locked_rows(Transition.objects.filter(pk__in=approved))
@@ -258,7 +258,7 @@ def _covered(transition):
 
 
 def decided_against(request, *, verdict, by, reason):
-    """What a request that was not approved leaves behind: a no is remembered; withdrawn or expired, all is planned again."""
+    """Clear up after a request that was not approved: a no is remembered; withdrawn or expired, all is planned again."""
     if verdict == "ask":
         return
     rows = locked_rows(Transition.objects.filter(request=request, status=Status.AWAITING))

@@ -1,4 +1,4 @@
-"""What every verb about tier changes goes through: the table of statuses, the locks, the step itself, who is told."""
+"""The way of every verb about tier changes: the table of statuses, the locks, the step itself, who is told."""
 
 from contextlib import contextmanager
 from datetime import datetime
@@ -57,7 +57,7 @@ STATUSES = StatusTable(
 
 
 def token(transition):
-    """What a page remembers of the tier change it shows."""
+    """The token by which a page remembers the tier change it shows."""
     return f"{transition.status}:{transition.edited_at.isoformat()}"
 
 

@@ -3,8 +3,8 @@
 On approval the segment in force moves and joint coverage starts; the CSM changes when a person completes the plan. Each
 verb locks first, then checks, then writes: the request (where the tier change awaits one), the tier changes in the order
 of their ids, then assignments. `by` is the acting person; `seen` is what `token` gave for the tier change that person was
-looking at, None where there was no page. What happens without a person
-(crossings, days that come) stands in `governance.changes.followup`.
+looking at, None where there was no page. Everything that happens without a person (crossings, days that come) stands in
+`governance.changes.followup`.
 """
 
 from django.utils import timezone
@@ -86,7 +86,7 @@ def plan(
 
 @verb
 def unplan(transition, *, by, reason="", seen=None):
-    """Back to triage; what was planned is kept for the next plan. Of one that was approved for a later day: back to planning."""
+    """Back to triage, or to planning where it was approved for a later day; what was planned is kept for the next plan."""
     permissions.check(permissions.plan_transition(by=by))
     with acting_for(by, reason):
         [transition] = locked_rows([transition])
@@ -169,7 +169,7 @@ def _ticked(line, done, by):
 
 
 def unfinished(transition, *, at=None):
-    """What a hand-over lacks, as sentences; one that is completed all the same needs a reason."""
+    """Say what a hand-over lacks; one that is completed all the same needs a reason."""
     on, lacking = day_of(at), []
     open_lines = [line["text"] for line in transition.checklist if not line.get("done")]
     if open_lines:
@@ -187,7 +187,7 @@ def unfinished(transition, *, at=None):
 
 @verb
 def complete(transition, *, by, reason="", at=None, seen=None):
-    """Complete the hand-over: the CSM changes now. What is unfinished, or early, or late, needs a reason."""
+    """Complete the hand-over: the CSM changes now. An unfinished, early or late one needs a reason."""
     on = day_of(at)
     with acting_for(by, reason):
         [transition] = locked_rows([transition])

@@ -1,4 +1,4 @@
-"""Who has to do with an event, and why: what governance.news.notifications.KINDS names.
+"""The people who have to do with an event, and why: what governance.news.notifications.KINDS names.
 
 Each of the public functions takes an event and the `Context` of its batch, and answers {User: Why they are told}.
 """
@@ -53,7 +53,7 @@ WHY = {
 
 
 class Context:
-    """What the events of a batch are about, read with a few queries however many they are."""
+    """Everything the events of a batch are about, read with a few queries however many they are."""
 
     def __init__(self, events):
         self.events = events
@@ -83,7 +83,7 @@ class Context:
 
     @cached_property
     def desk(self):
-        """Who can decide about the requests of this batch."""
+        """The people who can decide about the requests of this batch."""
         return Desk(self._requests.values())
 
     @cached_property
@@ -115,7 +115,7 @@ class Context:
 
     @cached_property
     def confirmers(self):
-        """Those whose roles let them confirm declared values."""
+        """People whose roles let them confirm declared values."""
         people = User.objects.with_perm("segmentation.confirm_declaration", include_superusers=False)
         return list(people.order_by("pk"))
 
@@ -140,7 +140,7 @@ def _named(user, why):
 
 
 def approvers(event, context):
-    """Those who could approve the request now."""
+    """People who could approve the request now."""
     request = context.request(event)
     could = sorted(context.desk.could_approve(request)) if request else []
     return {context.people[id]: _seat(request, id, context) for id in could if id in context.people}
@@ -152,14 +152,14 @@ def _seat(request, id, context):
 
 
 def asker(event, context):
-    """Who asked for it."""
+    """The person who asked for it."""
     subject = context.request(event) or context.override(event)
     id = getattr(subject, "requester", None) or getattr(subject, "requested_by", None)
     return _named(context.people.get(id), Why("asker"))
 
 
 def asking(event, context):
-    """Who asked for it, and has to do something now; CS Ops where they have left."""
+    """The person who asked for it and has to do something now; CS Ops where they have left."""
     askers = {user: why for user, why in asker(event, context).items() if user.is_active}
     return askers or _ops(context, "absent_asker")
 
@@ -180,7 +180,7 @@ def owners(event, context):
 
 
 def csm(event, context):
-    """Who looks after the account."""
+    """The CSM who looks after the account."""
     account = event.account
     return _named(account and account.csm and account.csm.user, Why("csm"))
 
@@ -193,12 +193,12 @@ def audience(event, context):
 
 
 def csm_or_ops(event, context):
-    """Who looks after the account; CS Ops where nobody does who logs in."""
+    """The CSM who looks after the account; CS Ops where nobody does who logs in."""
     return csm(event, context) or _ops(context, "absent_csm")
 
 
 def planner(event, context):
-    """Who planned the tier change; CS Ops where nobody did."""
+    """The person who planned the tier change; CS Ops where nobody did."""
     transition = context.transition(event)
     user = context.people.get(transition.planned_by) if transition else None
     if user is None or not user.is_active:
@@ -207,7 +207,7 @@ def planner(event, context):
 
 
 def receiver(event, context):
-    """Who takes the account over; CS Ops where that is somebody who does not log in."""
+    """The CSM who takes the account over; CS Ops where that is somebody who does not log in."""
     transition = context.transition(event)
     csm = transition.receiver if transition else None
     if csm is None:
@@ -218,7 +218,7 @@ def receiver(event, context):
 
 
 def giver(event, context):
-    """Who hands the account over."""
+    """The CSM who hands the account over."""
     transition = context.transition(event)
     csm = transition.giver if transition else None
     return _named(csm and csm.user, Why("giver"))
@@ -228,7 +228,7 @@ def giver(event, context):
 
 
 def segment_owners(event, context):
-    """Who owns the segments an event is about, and the approvers."""
+    """Owners of the segments an event is about, and the approvers."""
     about = {
         "segment": "pk",
         "treatment": "treatment",
@@ -259,12 +259,12 @@ def administrators(event, context):
 
 
 def stewards(event, context):
-    """Those who decide which source is right."""
+    """People who decide which source is right."""
     return dict.fromkeys([*context.role(CS_OPS), *context.role(REVOPS)], Why("steward"))
 
 
 def may_confirm(event, context):
-    """Those who confirm declared values."""
+    """People who confirm declared values."""
     return dict.fromkeys(context.confirmers, Why("can_confirm"))
 
 

@@ -1,7 +1,7 @@
 """E-mail of what people are told: at once for what waits on them, the rest as one message a day.
 
-A message is work (Mail), done outside of any transaction: a worker that is lost between the mail server and the database
-may send it twice in the worst case, and it is never forgotten. What fails is tried again, later each time, and its error
+A message is work (Mail), done outside of any transaction. A worker lost between the mail server and the database may send
+it twice in the worst case, and it is never forgotten. A message that fails is tried again, later each time, and its error
 is kept with what was to be told.
 """
 
@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 
+from core.organisation import organisation
 from core.work import LATER, Kind
 from governance.models import Mail, Notification
 from governance.news import notifications
@@ -34,7 +35,7 @@ def _send(mails, sent):
 
 
 def _wanted(row):
-    """What was read in the application is not mailed, except that somebody may have taken over their login."""
+    """Leave out lines read in the application, except that somebody may have taken over their login."""
     user = row.user
     return notifications.told_anyway(row.event, user) or (user.is_active and user.email and not row.read_at)
 
@@ -55,6 +56,7 @@ def message(user, rows, *, to=None):
         "waits": urgent,
         "news": [row for row in rows if not row.urgent],
         "base": settings.DEMARC_URL,
+        "organisation": organisation().name,
     }
     texts = {kind: render_to_string(f"mail/message.{kind}", context) for kind in ("txt", "html")}
     mail = EmailMultiAlternatives(_subject(rows, urgent), texts["txt"], to=[to or user.email])

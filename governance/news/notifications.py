@@ -1,8 +1,8 @@
-"""Who is told of what has happened, why, and with which link: KINDS says it for each kind of event.
+"""People told of what has happened, why, and with which link: KINDS says it for each kind of event.
 
-Every event leaves an Outbox row (a trigger), which is work. `deliver` takes many at a time and writes Notification rows in
-the transaction that deletes them, so that each event is told once whatever dies in between. What comes in masses (a
-recalculation that moves thousands) is one line a person.
+Every event leaves an Outbox row (a trigger), which is work. `deliver` takes many at a time and writes Notification rows
+in the transaction that deletes them, so that each event is told once whatever dies in between. Events that come in masses
+(a recalculation that moves thousands) are one line a person.
 """
 
 from collections import defaultdict
@@ -50,7 +50,7 @@ TOLD_LAYERS = {"lifecycle", "health"}  # beside the primary one: segmentations w
 
 @dataclass(frozen=True)
 class How:
-    """What people are told of one kind of event.
+    """The way one kind of event is told.
 
     label: what it is, for the page of preferences. at_once, later: who is told (governance.news.audiences), mailed at once for
     what waits on them, else with the day's digest; the first that names a person counts. many: what a line about several
@@ -196,7 +196,7 @@ def _how(event, context):
 
 
 def _group(event, context):
-    """What tells events that are told in one line: one kind, one segmentation, one recalculation, else one day."""
+    """The key of events that are told in one line: one kind, one segmentation, one recalculation, else one day."""
     move, kind, run = context.move(event), event.kind, event.data.get("run")
     if move is not None:
         kind, run = f"move {move.why}", move.cause.run
@@ -207,7 +207,7 @@ def _group(event, context):
 
 
 def sentence(event, context):
-    """What happened, in a sentence; a change of a segment is told from its row."""
+    """Say what happened, in a sentence; a change of a segment is told from its row."""
     move = context.move(event)
     if event.about == "alert" and event.account:
         return f"{event.text.rstrip('.')}: {event.account}."

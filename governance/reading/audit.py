@@ -2,8 +2,8 @@
 
 One list out of many append-only tables: every history table, decisions, comments, causes, events, refusals, and the
 recalculations and imports. Each is read by an index of its time, from where the page before ended; so a page costs the
-same with millions of rows. What a recalculation or an import wrote in bulk stands in its one line; whoever searches for an
-account sees each row of it.
+same with millions of rows. Rows that a recalculation or an import wrote in bulk stand in its one line; whoever searches
+for an account sees each row of it.
 """
 
 from dataclasses import dataclass, field
@@ -45,7 +45,8 @@ CHANNELS = {"admin": "Web admin", "shell": "Shell", "command": "Command", "impor
 
 @dataclass(frozen=True)
 class Filters:
-    """What is searched for: text (a person, an object, a reason), kind, channel, person (a name, or `#12`, their id) and days, both included.
+    """A search: text (a person, an object, a reason), kind, channel, person (a name, or `#12`, their id), days (both
+    included).
 
     `causes`: whether causes are listed among the others; what they say stands with what they caused.
     """
@@ -292,7 +293,7 @@ def _select(number, inner, conditions):
 
 
 def _conditions(filters, place, number):
-    """What every table is asked; columns are compared as they are, so that its index serves."""
+    """The conditions put to every table; columns are compared as they are, so that its index serves."""
     conditions = []
     if filters.channel:
         conditions.append("s.channel = %(channel)s")
@@ -415,7 +416,7 @@ def _changes_of(rows):
     return changes
 
 
-# Of a change, what says nothing to people; that the content is another one is said once.
+# Fields of a change that say nothing to people; that the content is another one is said once.
 UNSPOKEN = {
     NAMES["hash"],
     "content",
@@ -460,7 +461,7 @@ def _before(model, keys):
 
 
 def account_on(account, at):
-    """What was known of an account at the end of a day beside today: [(field, then, now)], "–" where nothing was.
+    """Facts of an account at the end of a day beside today: [(field, then, now)], "–" where nothing was known.
 
     None for a day before it was there.
     """

@@ -1,4 +1,4 @@
-"""What waits for somebody: told on home, each with the page on which it is done."""
+"""The work that waits for somebody: told on home, each with the page on which it is done."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,7 +35,7 @@ class Waiting:
 
 
 def waiting(user, *, at):
-    """What waits for this person at this moment, the most pressing first. As many queries for any number of rows."""
+    """The work that waits for this person now, the most pressing first. As many queries for any number of rows."""
     today = timezone.localdate(at)
     rows = [*_requests(user, at)]
     if user.has_perm("governance.plan_transition"):
@@ -82,7 +82,7 @@ def _requests(user, at):
 
 
 def _planning(today):
-    """What CS Ops triages, plans and looks after."""
+    """The work of CS Ops: triage, plans, care."""
     counted = Transition.objects.open().aggregate(
         flagged=Count("pk", filter=Q(status=Status.FLAGGED, held_for="")),
         planned=Count("pk", filter=Q(status=Status.PLANNED, held_for="")),
@@ -110,7 +110,7 @@ def _besides(counted):
 
 
 def _own_accounts(csm, today):
-    """What a CSM sees to."""
+    """The work of a CSM."""
     open_ = Transition.objects.filter(Q(account__csm=csm) | Q(receiver=csm), status=Status.JOINT)
     expiring = Override.objects.active().filter(
         account__csm=csm, expires_on__lte=today + timedelta(days=SOON)
@@ -138,7 +138,7 @@ def _differ(csm):
 
 
 def _decisions(user):
-    """What is decided without a request."""
+    """Decisions that are taken without a request."""
     rows = []
     if user.has_perm("accounts.resolve_conflict"):
         rows.append(
@@ -186,7 +186,7 @@ def own(csm, *, at):
 
 
 def recorded(*, at):
-    """What somebody who audits looks at first: [(what, how many since yesterday, kinds of events)]."""
+    """The first look of somebody who audits: [(what, how many since yesterday, kinds of events)]."""
     since = at - timedelta(days=1)
     counted = dict(
         Event.objects.filter(at__gte=since).order_by().values_list("kind").annotate(number=Count("pk"))

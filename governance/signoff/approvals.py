@@ -32,7 +32,7 @@ _STATUS, _VERDICT = ApprovalRequest.Status, Decision.Verdict
 
 
 def token(request):
-    """What a page remembers of the request it shows: a decision made on it is refused once there is a newer one."""
+    """The token of the request on a page: a decision made there is refused once there is a newer one."""
     return f"{request.revision}:{request.hash}"
 
 

@@ -54,7 +54,7 @@ def _wait(request):
 
 
 def _prepared(request, *, by):
-    """What takes a worker's time is done before a request can be carried out; most take none."""
+    """Do what takes a worker's time before a request can be carried out; most take none."""
     kind = kinds.of(request)
     return not kind.has("prepare") or kind.verbs().prepare(request, by=by)
 
@@ -113,8 +113,8 @@ def say_who_is_missing(request, desk):
 def recount(what, *, by=None, at=None):
     """Count approvals again: of one request, or of all a person (a User) has decided. Returns those that wait again.
 
-    Called where somebody is deactivated, or gets or loses a role. What has too few left waits for approval again; what has
-    enough again goes on.
+    Called where somebody is deactivated, or gets or loses a role. A request that has too few left waits for approval
+    again; one that has enough again goes on.
     """
     at = at or timezone.now()
     if isinstance(what, ApprovalRequest):
@@ -147,7 +147,7 @@ def tighten(kind, *, by=None, at=None):
     """After a change of policy: open requests of this kind need what is stricter of old and new."""
     reason = "The policy changed"
     with acting_for(by, reason):
-        # Who holds one just now waits for this change of policy, or counts again before it carries anything out.
+        # A transaction that holds one just now waits for this change of policy, or counts again before it carries anything out.
         open_requests = ApprovalRequest.objects.open().filter(kind=kind).order_by("pk")
         for request in open_requests.select_for_update(skip_locked=True):
             needed = stricter(request.needed, requirement(kind, stored(request))[0])

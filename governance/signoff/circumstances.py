@@ -1,7 +1,7 @@
-"""What whoever decides about a request should know besides what it says, as sentences.
+"""Circumstances a decider should know besides what a request says, as sentences.
 
-A request is told in names and figures of its day. Who asks could have changed both just before: a segment or an account
-that was called otherwise, an ARR that was higher, a request that was rejected, or one that was cut into small ones.
+A request is told in names and figures of its day. Its requester could have changed both just before. A segment or an
+account was called otherwise, an ARR was higher, a request was rejected, or one was cut into small ones.
 """
 
 from datetime import timedelta
@@ -39,7 +39,7 @@ def sentences(request, *, at):
 
 
 def _renamed(model, ids, since):
-    """Of each: its name now, the others it had since that moment, and who gave it the last one."""
+    """Sentences about renamed rows: the name now, the others since that moment, and who gave the last one."""
     rows = model.history.filter(id__in=ids).order_by("id", "history_id")
     rows = rows.only("id", "name", "history_date", "history_user_id", "history_user_label")
     sentences = []

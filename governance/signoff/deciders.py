@@ -1,4 +1,4 @@
-"""Who can decide about a request: people of the roles it needs, those who stand in for them, and who may not."""
+"""The people who can decide about a request: of the roles it needs, or standing in for those; and who may not."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ NEVER = (
 
 @dataclass(frozen=True)
 class Seat:
-    """What somebody decides as: a role, and the absent person (id) they stand in for, if they do."""
+    """The seat somebody decides from: a role, and the absent person (id) they stand in for, if they do."""
 
     role: str
     on_behalf_of: int | None = None
@@ -40,7 +40,7 @@ class Part:
 
 
 class Desk:
-    """Who has which role and who stands in for whom on a day, for these requests: six queries, however many they are."""
+    """The people of each role and their stand-ins on a day, for these requests: six queries, however many they are."""
 
     def __init__(self, requests, *, at=None):
         self.requests = requests = list(requests)
@@ -79,11 +79,11 @@ class Desk:
         return (stored | self._owners.get(request.pk, set())) - {None}
 
     def decisions(self, request):
-        """What has been said about the request as it is now, the first first."""
+        """Everything said about the request as it is now, the first first."""
         return self._decisions[request.pk]
 
     def decision_of(self, request, person):
-        """What this person (id) has said about the request as it is now; None where nothing."""
+        """The decision of this person (id) about the request as it is now; None where there is none."""
         return next((decision for decision in self.decisions(request) if decision.by == person), None)
 
     def given(self, request):

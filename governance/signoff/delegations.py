@@ -1,4 +1,4 @@
-"""Who decides for whom while they are away (the rows are read by governance.signoff.deciders)."""
+"""Delegations: who decides for whom while they are away (the rows are read by governance.signoff.deciders)."""
 
 from django.contrib.auth.models import User
 from django.db import transaction

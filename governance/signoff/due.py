@@ -1,4 +1,4 @@
-"""What a day brings to requests: those approved for it are carried out, late ones expire, and before that people are told."""
+"""A day's work on requests: those approved for it are carried out, late ones expire, and before that people are told."""
 
 import logging
 from datetime import timedelta
@@ -84,7 +84,7 @@ def _escalate(request, *, by=None, at):
 
 
 def _try(step, request, *, at):
-    """What the step says; one request that cannot does not keep the others."""
+    """Try the step; one request that cannot does not keep the others."""
     try:
         return bool(step(request, at=at))
     except Refused:  # a person was faster

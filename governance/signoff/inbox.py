@@ -1,4 +1,4 @@
-"""What waits for whom: the requests a person can decide now, how far each is, and those that nobody can decide."""
+"""Inboxes: the requests a person can decide now, how far each is, and those that nobody can decide."""
 
 from django.utils import timezone
 

@@ -105,7 +105,7 @@ KINDS = {
 
 
 def of(request):
-    """What its kind needs."""
+    """The Kind of a request."""
     return KINDS[request.kind]
 
 

@@ -27,7 +27,7 @@ from governance import events
 from governance.signoff import permissions
 
 COOL_OFF = timedelta(minutes=15)  # after the last wrong password
-# What is counted together, and how many wrong passwords it may have; of each, browsers a person has used count apart.
+# Things counted together, and how many wrong passwords each may have; browsers a person has used count apart.
 HERE, ACCOUNT, ADDRESS = ("username", "ip_address"), ("username",), ("ip_address",)
 STRANGERS = {HERE: 5, ACCOUNT: 30, ADDRESS: 50}
 KNOWN = {ACCOUNT: 5}
@@ -114,7 +114,7 @@ def _say(request, until):
 def address_of(request):
     """Where a request comes from: the connection, or the header settings.ADDRESS_HEADER that a trusted proxy writes.
 
-    Of IPv6 the network of 64 bits, which is what one visitor has.
+    An address of IPv6 counts as its network of 64 bits, which is what one visitor has.
     """
     if request is None:
         return NOWHERE
@@ -249,7 +249,7 @@ def _locked(attempt, limit_of, until):
 
 
 def sentence(until):
-    """What the login page says while there is a lock; the same for accounts that are there and that are not."""
+    """The sentence of the login page while there is a lock; the same for accounts that are there and that are not."""
     return (
         f"Too many wrong passwords. Logging in is locked until {moment(until)}; before that no password is looked at. "
         "An administrator can lift the lock of an account earlier."

@@ -1,7 +1,7 @@
-"""Who has which role: asked for, decided by others, carried out here. And people who leave.
+"""People and their roles: asked for, decided by others, carried out here. And people who leave.
 
 A role is given and taken by a request (kind "role"); only at set-up, while nobody there is could decide such a request,
-it is given at once. What a role may is the same everywhere (governance.signoff.roles).
+it is given at once. A role's rights are the same everywhere (governance.signoff.roles).
 """
 
 from contextlib import contextmanager
@@ -75,7 +75,7 @@ def change(request, *, by=None, seen, add=(), remove=(), why=None):
 
 
 def sentences(user, add, remove):
-    """What changes, a sentence each."""
+    """Say what changes, a sentence each."""
     given = [f"{user.get_username()} gets the role {name}: {ROLES[name].does}" for name in add]
     return given + [f"{user.get_username()} loses the role {name}." for name in remove]
 
@@ -85,7 +85,7 @@ def _short(add, remove):
 
 
 def _wanted(user, add, remove):
-    """What of it changes anything, in order."""
+    """The roles to add and to remove that change anything, in order."""
     held = roles_of(user)
     if unknown := {*add, *remove} - set(ROLES):
         raise Refused("role_unknown", role=sorted(unknown)[0])
@@ -179,7 +179,7 @@ def set_up(user, *, by=None, add):
 def set_up_together(roles, *, by=None):
     """Give several people their first roles at once ({User: [names]}): after the first Approver somebody decides.
 
-    Who has them already is left as they are.
+    People who have them already are left as they are.
     """
     wanted = {user: [name for name in names if name not in roles_of(user)] for user, names in roles.items()}
     wanted = {user: names for user, names in wanted.items() if names}
@@ -228,7 +228,7 @@ def reactivate(user, *, by=None, reason):
 
 @verb
 def delete(user, *, by=None, reason="Deleted"):
-    """Delete a person. What they did stays, by their name; open requests count without them."""
+    """Delete a person. Their deeds stay, by their name; open requests count without them."""
     with _acting_on(user, by, reason) as user:
         permissions.check(permissions.delete_person(user, by=by))
         _check_stays_administered(user, [ADMINISTRATOR])

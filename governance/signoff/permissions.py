@@ -1,4 +1,4 @@
-"""Who may what: one function per verb, which answers with the Refused, or None.
+"""Permissions: one function per verb, which answers with the Refused, or None.
 
 The same function hides the button (`may`) and stops the verb (`check`), whoever calls it.
 """
@@ -104,7 +104,7 @@ def withdraw(request, *, by):
 
 
 def apply(request, *, by, at=None):
-    """Carry it out now: what failed again, or what waited for its date. Who requested it, or CS Ops."""
+    """Carry it out now: what failed again, or what waited for its date. Its requester may, or CS Ops."""
     if request.status not in ("approved", "failed"):
         return _in_status("request_not_approved", request)
     at = at or timezone.now()
@@ -170,7 +170,7 @@ def complete_transition(transition, *, by):
 
 
 def request_override(accounts, *, by):
-    """Those who plan tier changes ask for any account, a CSM for those they look after (accounts with their `csm`)."""
+    """Ask for an override: whoever plans tier changes for any account, a CSM for their own (accounts with their `csm`)."""
     if refusal := _needs(by, "governance.request_override", "overrides_not_allowed"):
         return refusal
     if by.has_perm("governance.plan_transition"):
@@ -222,7 +222,7 @@ def acknowledge_alert(alert, *, by):
 
 
 def manage_alerts(*, by):
-    """Those who define when people are alerted."""
+    """Define when people are alerted."""
     return _needs(by, "governance.change_alertrule", "alert_rules_not_allowed")
 
 

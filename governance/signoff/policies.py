@@ -1,7 +1,7 @@
 """The policies of sign-off: who has to approve what, when crossings are put before people, which segmentations need it.
 
-A change of one is proposed here (a `Proposal`: what will be carried out, and what changes in sentences), asked for like
-everything else, and carried out by the request. Open requests keep the stricter of old and new.
+A change of one is proposed here (a `Proposal`: what will be carried out, and what changes in sentences). It is asked for
+like everything else, and carried out by the request. Open requests keep the stricter of old and new.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -63,7 +63,7 @@ class Proposal:
 
 
 def sentence(row):
-    """Who has to approve, and when this counts, as a sentence. row: a profiles.Row, or an ApprovalPolicy."""
+    """Say who has to approve, and when this counts, in a sentence. row: a profiles.Row, or an ApprovalPolicy."""
     role = row.role if isinstance(row.role, str) else row.role.name
     if not row.approvals:
         return f"Nobody has to approve{_where(row)}: it is done at once, and logged."
@@ -153,7 +153,7 @@ def for_kind(kind, rows):
 
 
 def _impact_on_lines(content):
-    """Who loses a say by other lines has one about that: the roles of lines that go or change, where somebody has them."""
+    """The impact on people who lose a say by other lines: the roles of lines that go or change, where somebody has them."""
     both = (content["was"], content["rows"])
     if content["what"] == "kind":
         both = ({content["kind"]: lines} for lines in both)
@@ -286,7 +286,7 @@ def crossing_values(policy):
 
 
 def crossing_sentences(policy):
-    """What a crossing policy says, a sentence for each column of CROSSING."""
+    """Say what a crossing policy does, a sentence for each column of CROSSING."""
     values = crossing_values(policy)
     share = f"{Decimal(values['material_arr']) * 100:f}".rstrip("0").rstrip(".") or "0"
     days = {name: plural(values[name], "day,days") for name in CROSSING if name.endswith("_days")}
@@ -425,7 +425,7 @@ def _label(name):
 
 
 def _service_of(layer):
-    """What only the primary segmentation decides, and this one does."""
+    """The fields only the primary segmentation decides, and this one does."""
     return [name for name in layer.decides if name in treatments.PRIMARY]
 
 
@@ -508,7 +508,7 @@ def _put_profile(content):
 
 
 def _lock_policies():
-    """Of two changes of policies at once one is first; the profile's row stands for all of them."""
+    """Make changes of policies wait for each other; the profile's row stands for all of them."""
     return Profile.objects.select_for_update().get()
 
 

@@ -1,4 +1,4 @@
-"""What a request goes through: its table of statuses, and what every verb shares that locks it, ends it and tells of it."""
+"""The course of a request: its table of statuses, and what every verb shares that locks it, ends it and tells of it."""
 
 from contextlib import contextmanager
 

@@ -1,4 +1,4 @@
-"""What a request needs by the policies there are and by how far it reaches, now or at any time it was counted."""
+"""The approvals a request needs by the policies there are and by how far it reaches, now or at any time it was counted."""
 
 import json
 
@@ -31,7 +31,7 @@ def requirement(kind, counted, *, by=None):
 
 
 def stricter(needed, other):
-    """Of each role the higher number."""
+    """The higher number of each role."""
     return {role: max(needed.get(role, 0), other.get(role, 0)) for role in sorted({*needed, *other})}
 
 
@@ -43,14 +43,14 @@ def hold_policies(kind):
 
 
 def count(request):
-    """What it reaches now, as an entry of `measured`."""
+    """Count what it reaches now, as an entry of `measured`."""
     return kinds.of(request).verbs().impact(request).measured("now", timezone.now())
 
 
 def measure(request, when, at):
     """Count what it reaches as of today. Where that is more than was counted before, it needs what that needs.
 
-    What cannot be counted cannot be carried out either, which will say why.
+    A request that cannot be counted cannot be carried out either, which will say why.
     """
     try:
         now = kinds.of(request).verbs().impact(request)

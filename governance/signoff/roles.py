@@ -1,6 +1,6 @@
 """The roles people have: groups with fixed permissions, the same in every organisation.
 
-Who has a role is decided by role requests (governance.signoff.people); what a role may is decided here, and docs/governance.md
+Role requests decide who has a role (governance.signoff.people); what a role may is decided here, and docs/governance.md
 lists it. A migration puts them into the database (`make`) and does so again whenever something changes here.
 """
 
@@ -16,7 +16,7 @@ OURS = ("core", "accounts", "segmentation", "governance")
 
 @dataclass(frozen=True)
 class Role:
-    """What people with this role do, in a sentence; the apps they see everything of; what else they may."""
+    """The work of people with this role, in a sentence; the apps they see everything of; what else they may."""
 
     does: str
     may: tuple[str, ...] = ()  # permissions, as "app.codename"

@@ -1,4 +1,4 @@
-"""What the account page shows: who the customer is, its segments, why, how it is served and what happened."""
+"""The account page: who the customer is, its segments, why, how it is served and what happened."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -143,7 +143,7 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
 
 
 def _parts(request, account):
-    """What apps further right say about the account; settings.ACCOUNT_PAGE_PARTS tells what they may give."""
+    """Parts that apps further right add about the account; settings.ACCOUNT_PAGE_PARTS tells what they may give."""
     given = [import_string(path)(request, account) or {} for path in settings.ACCOUNT_PAGE_PARTS]
     listed = {
         name: [entry for part in given for entry in part.get(name, [])]
@@ -175,7 +175,7 @@ def _states(account):
 
 
 def _states_on(account, at):
-    """What was in force on a date as assignments that are nowhere stored: the move written last of those up to it."""
+    """States in force on a date, as assignments that are nowhere stored: the move written last of those up to it."""
     moves = _with_gone(Move.objects.filter(account_id=account.pk, at__lte=at))
     moves = moves.order_by("layer_id", "product_id", "-id").distinct("layer_id", "product_id")
     return [
@@ -212,7 +212,7 @@ def _deciding(layers):
 
 
 class _Labels:
-    """What an account and its products are on each segmentation, and where on this page it is explained."""
+    """The segments of an account and its products on each segmentation, and where on this page each is explained."""
 
     def __init__(self, states, paths, at):
         self.states = {(state.layer_id, state.product_id): state for state in states}
@@ -244,7 +244,7 @@ def _product(layer, products, key):
 
 
 def _products(account, states, subscriptions, at):
-    """What the account has, product by product: those it has now first, what belongs to no product last.
+    """The products of the account, one by one: those it has now first, what belongs to no product last.
 
     Each: product (or None), there (it has it), facts and their age, subscriptions [(one, whether it counts)].
     """
@@ -298,7 +298,7 @@ def _observed(usage):
 
 
 def _standing(layer, product, states, moves):
-    """What explain would read once more; moves: all there are, the newest first."""
+    """The Standing that explain would read once more; moves: all there are, the newest first."""
     wanted = (layer.pk, product and product.pk)
     return explain.Standing(
         next((state for state in states if (state.layer_id, state.product_id) == wanted), None),
@@ -467,7 +467,7 @@ def _moves(account):
 
 
 def _timeline(account, moves, show, happened):
-    """What happened, newest first: segment changes, decisions, rules that became active, changes of the account's data."""
+    """All that happened, newest first: segment changes, decisions, rules becoming active, changes of the account's data."""
     events = []
     if show in ("", "decisions"):
         events += [{"kind": "decision", "id": 0} | entry for entry in [*happened, *_declared(account)]]
@@ -481,7 +481,7 @@ def _timeline(account, moves, show, happened):
 
 
 def _declared(account):
-    """What people proposed and decided about the account's declared values."""
+    """Values people proposed and decided: the account's declared ones."""
     rows = account.declarations.select_related("layer", "segment").order_by("-id")[:TIMELINE]
     return [entry for declaration in rows for entry in _declaration_entries(declaration)]
 

@@ -158,7 +158,7 @@ class AccountAdmin(GovernedAdmin):
     actions = ["declare", "override"]
 
     def get_search_results(self, request, queryset, search_term):
-        """What is found is looked up before it is put in order: PostgreSQL may else walk all accounts in that order."""
+        """Look up what is found before it is put in order: PostgreSQL may else walk all accounts in that order."""
         matching, several = super().get_search_results(request, queryset, search_term)
         if search_term:
             ids = list(matching.order_by().values_list("pk", flat=True)[: FEW_FOUND + 1])

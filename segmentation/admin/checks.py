@@ -42,7 +42,7 @@ def checks_view(request, pk, model_admin):
 
 
 class AcknowledgeForm(VerbForm):
-    """Answers for the chosen warnings, all with one reason. Those that are gone meanwhile need no answer."""
+    """Answers for the chosen warnings, all with one reason. Warnings that are gone meanwhile need no answer."""
 
     at = {"warnings_unexplained": "reason"}
     warning = forms.MultipleChoiceField(required=False)

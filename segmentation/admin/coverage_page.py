@@ -39,7 +39,7 @@ def coverage_view(request):
 
 
 def customers_view(request):
-    """What may be handed to customers: no cost, no discount, no people's load, nothing internal."""
+    """Show what may be handed to customers: no cost, no discount, no people's load, nothing internal."""
     _may(request)
     return page(
         request,

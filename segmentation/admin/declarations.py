@@ -82,7 +82,7 @@ class DeclarationAdmin(ByVerbs, GovernedAdmin):
         )
 
     def export_view(self, request):
-        """What the page shows, all of its pages, as CSV; each row tells the filter and the date."""
+        """Give everything the page shows, all of its pages, as CSV; each row tells the filter and the date."""
         if not self.may_export(request):
             raise PermissionDenied
         layer, text = _filters(request, Layer.objects.all())
@@ -257,7 +257,7 @@ class WithdrawForm(DecideForm):
 
 
 class DeclarationPage(VerbPage):
-    """What was declared, by whom and why."""
+    """A declaration: what was declared, by whom and why."""
 
     template = "segmentation/declarations/declaration.html"
     verbs = {"confirm": ConfirmForm, "reject": RejectForm, "withdraw": WithdrawForm}
@@ -332,7 +332,7 @@ def _replace_refusal(state, user):
 
 
 def _decision(declaration, user, states, auto_id="%s"):
-    """What this person may do about a declaration: the form and its buttons, and why not otherwise."""
+    """The form and buttons this person has for a declaration, and why not otherwise."""
     refusals = {verb: declarations.refusal(declaration, to, by=user) for verb, (to, *_) in DECIDE.items()}
     allowed = [verb for verb, refusal in refusals.items() if not refusal]
     why_not = refusals["confirm"] if declaration.status == Status.PROPOSED else refusals["withdraw"]
@@ -413,7 +413,7 @@ def _account_page(account):
 
 
 def _tell(request, outcome, what, done):
-    """What came of an action for many, with the reasons why some were left."""
+    """Tell what came of an action for many, with the reasons why some were left."""
     if outcome.done:
         text = f"{what} {plural(len(outcome.done), 'account,accounts')}."
         if done != "proposed":

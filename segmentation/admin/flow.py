@@ -45,8 +45,8 @@ class Picture:
 def draw(cells, segments):
     """The Picture of a matrix; None of nobody.
 
-    cells: {(segment before, after): accounts}; segments: {segment: name} in their order. What nobody has on either side
-    is left out.
+    cells: {(segment before, after): accounts}; segments: {segment: name} in their order. Segments nobody has on either
+    side are left out.
     """
     total = sum(cells.values())
     if not total:
@@ -56,7 +56,7 @@ def draw(cells, segments):
     left, right = (dict(_bars(there, segments, side, total)) for side in sides)
     ribbons = list(_ribbons(cells, there, left, right, HEIGHT / total))
     height = max(bar.top + max(bar.height, LABEL) for bar in [*left.values(), *right.values()])
-    # Those who move lie on top of those who stay.
+    # Accounts that move lie on top of accounts that stay.
     ribbons.sort(key=lambda ribbon: ribbon.kind == "move")
     return Picture(round(height), list(left.values()), list(right.values()), ribbons)
 

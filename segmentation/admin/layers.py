@@ -336,5 +336,5 @@ def _counting(treatment):
         for layer in sorted(layers, key=coverage.order)
     ]
     if not parts:
-        return "Of what is said here counts what the segmentation of its segments decides."
-    return f"Of what is said here counts what the segmentation decides. {'; '.join(parts)}."
+        return "Only what the segmentation of its segments decides counts here."
+    return f"Only what the segmentation decides counts here. {'; '.join(parts)}."

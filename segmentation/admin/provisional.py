@@ -78,7 +78,7 @@ def _exported(entry):
 
 
 class _Filters:
-    """What the address asks for: a segmentation, a CSM (an id, `none` or `me`), a name."""
+    """The filter in the address: a segmentation, a CSM (an id, `none` or `me`), a name."""
 
     def __init__(self, request):
         if not request.user.has_perm("accounts.view_account"):

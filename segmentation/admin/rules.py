@@ -142,7 +142,7 @@ class DefinitionAdmin(GovernedAdmin):
         )
 
     def check_view(self, request, pk):
-        """What is wrong with what is typed now, and its conditions as text and as rows; nothing is saved."""
+        """Say what is wrong with what is typed now, and give its conditions as text and as rows; nothing is saved."""
         self._may_change(request)
         definition, document = self._get(pk), read(request.POST)
         segments = list(definition.layer.segments.all())
@@ -169,7 +169,7 @@ class DefinitionAdmin(GovernedAdmin):
         )
 
     def compare_view(self, request):
-        """What is different between two versions of a segmentation: sentences first, rows second."""
+        """Show what is different between two versions of a segmentation: sentences first, rows second."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         new = self._named(request, "new")
@@ -295,7 +295,7 @@ def _compared(old, new):
 
 
 def _before(definition):
-    """What a version is compared with when nobody says: the active one, else the one before, else itself."""
+    """The version to compare with when nobody says: the active one, else the one before, else itself."""
     others = definition.layer.definitions.exclude(pk=definition.pk)
     active = others.filter(status=Definition.Status.ACTIVE).first()
     return active or others.filter(version__lt=definition.version).first() or definition
@@ -318,7 +318,7 @@ def _others(layer):
 
 
 def _counted(tally, at):
-    """What the counts are of, in a sentence."""
+    """Say what the counts are of."""
     if not tally.total:
         return "There are no accounts to count."
     of = f"Counted on {wording.plural(tally.total, 'account,accounts')}"
@@ -333,7 +333,7 @@ def _counted(tally, at):
 
 
 def _beside_rule(tally, rule, counts):
-    """What is said beside a rule, or "" where it is not complete."""
+    """The words beside a rule; "" where it is not complete."""
     if counts is None or not tally.total:
         return ""
     matches, decides = counts
@@ -357,7 +357,7 @@ def _number(tally, count):
 
 
 def _all_problems(typed, document, segments):
-    """Those of rows in place of what their unfinished text would give."""
+    """The problems of a document, with those of rows in place of what their unfinished text would give."""
     wrong = row_problems(typed, document) if typed else []
     unfinished = {f"{problem['path'].split('.rows')[0]}.when" for problem in wrong}
     return [problem for problem in _problems(document, segments) if problem["path"] not in unfinished] + wrong

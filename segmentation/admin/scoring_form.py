@@ -67,7 +67,7 @@ def _put_rows(rule, text, types):
 
 
 def row_problems(post, document):
-    """What is wrong with rows: [{"path": "rules.0.rows.1", "message": sentence}]; with them, nothing can be saved."""
+    """Problems of rows: [{"path": "rules.0.rows.1", "message": sentence}]; with them, nothing can be saved."""
     problems, types = [], names(document)
     for index, typed in enumerate(_typed_rules(post)):
         if typed.get("rows"):
@@ -90,7 +90,7 @@ def _typed_rules(post):
 
 
 def names(document):
-    """What the rules of a document may speak of, as far as it is typed: {name: type}."""
+    """The names the rules of a document may speak of, as far as it is typed: {name: type}."""
     sketch = Sketch.of(document)
     dimensions = {
         group.key: [measure.key for measure in group.measures]
@@ -104,7 +104,7 @@ def names(document):
 
 
 def fields(document, layer, others):
-    """What a row may ask about: [{name, label, kind, family, choices}]; `others` are the other layers."""
+    """The fields a row may ask about: [{name, label, kind, family, choices}]; `others` are the other layers."""
     words = terms.Words(
         Sketch.of(document), terms.Names(facts={name: fact.label for name, fact in FACTS.items()})
     )

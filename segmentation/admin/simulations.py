@@ -112,7 +112,7 @@ class SimulationAdmin(PlainAdmin):
         return PreviewPage.as_view(admin=self)(request, pk=unquote(object_id))
 
     def progress_view(self, request, pk):
-        """How far it is. What somebody has started goes on here too where no worker is: it is the same whoever works it."""
+        """How far it is. Where no worker is, a started preview goes on here too: it is the same whoever works it."""
         preview = self._get(request, pk)
         if preview.status == Simulation.Status.RUNNING:
             simulation.carry(preview)

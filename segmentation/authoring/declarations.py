@@ -142,7 +142,7 @@ def _check_declarable(segment):
 
 @dataclass
 class State:
-    """What is proposed and in force for an account on a layer; `free_from`: the first day another value may hold."""
+    """The values proposed and in force for an account on a layer; `free_from`: the first day another value may hold."""
 
     proposed: Declaration | None = None
     confirmed: Declaration | None = None
@@ -187,7 +187,7 @@ def together(declaration):
 
 @dataclass
 class Outcome:
-    """What came of an action for many accounts: those done, and {why others were left as they are: how many}."""
+    """The outcome of an action for many accounts: those done, and {why others were left as they are: how many}."""
 
     done: list = field(default_factory=list)
     left: Counter = field(default_factory=Counter)
@@ -262,7 +262,7 @@ def replace(declaration, segment, *, by, reason, evidence="", from_date=None, se
 
 
 def _proposal(by, reason, evidence, from_date):
-    """What every proposal says: reason, evidence, the day it holds from, who and when."""
+    """The columns of every proposal: reason, evidence, the day it holds from, who and when."""
     if not may_propose(by):
         raise Refused("declarations_not_allowed")
     from_date = from_date or timezone.localdate()
@@ -299,7 +299,7 @@ def _obstacle(state, segment, from_date):
 
 
 def _too_early(state, from_date):
-    """What held before stays what it was: evaluations back in time see the old values."""
+    """The refusal of a day that would change the past: evaluations back in time see the old values."""
     if state.free_from and from_date < state.free_from:
         held = state.confirmed and state.confirmed.segment
         return Refused("declaration_too_early", held=held, free_from=state.free_from)

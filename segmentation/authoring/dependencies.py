@@ -8,7 +8,7 @@ from segmentation.rules.document import Problem
 
 
 def problems(layer, document):
-    """What keeps the rules of a layer from reading others as they do, as definitions.Problem."""
+    """Find what keeps the rules of a layer from reading others as they do, as definitions.Problem."""
     others = _Others(layer, document)
     named = [
         Problem(_where(document, name), text) for name in document.others if (text := others.refuse(name))

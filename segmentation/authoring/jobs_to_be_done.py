@@ -1,7 +1,7 @@
 """Jobs to be done: what they were learned from, and whether anybody works with them.
 
-A job that nobody works with is a poster on the wall. It counts as used on the day its segment was last proposed or
-confirmed for an account, it or one of its interviews was edited, or decks and talk tracks took it up.
+A job that nobody works with is a poster on the wall. It counts as used on the last day of these: its segment was proposed
+or confirmed for an account, it or one of its interviews was edited, decks and talk tracks took it up.
 """
 
 from dataclasses import dataclass

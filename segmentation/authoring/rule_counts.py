@@ -1,7 +1,7 @@
 """How many accounts the rules of a draft are about, counted while somebody types.
 
-Nothing is written. A small portfolio is counted whole, a large one on a sample of accounts from all over it: an answer has
-to come within a second.
+Nothing is written. A small portfolio is counted whole, a large one on a sample of accounts from all over it. An answer
+has to come within a second.
 """
 
 from dataclasses import dataclass, replace

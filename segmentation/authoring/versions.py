@@ -154,7 +154,7 @@ def _put_draft(layer, document):
 
 
 def labels(layer=None):
-    """What people call the parts of a definition of this layer (None: one that is not here)."""
+    """The labels of the parts of a definition of this layer (None: one that is not here)."""
     segments = dict(layer.segments.values_list("key", "name")) if layer else {}
     facts = {fact.name: fact.label for fact in catalogue.FACTS.values()}
     return terms.Names(segments, facts, dict(Layer.objects.values_list("key", "name")))
@@ -346,7 +346,7 @@ def examine(definition):
 
 
 def _check_ready(version):
-    """What has to be right before rules are reviewed or activated: no check finds an error. It takes no accounts."""
+    """Check that rules can be reviewed or activated: no check finds an error. It takes no accounts."""
     errors = checks.lint(version.document, layer=version.layer, problems=problems(version)).errors
     if errors:
         raise Refused("rules_incomplete", problems=[error.message for error in errors])
@@ -368,7 +368,7 @@ def _parsed(definition):
 
 
 def _activate(version, kind):
-    """Activate, for the acting person's reason. What was reviewed is taken as it is."""
+    """Activate, for the acting person's reason. Reviewed rules are taken as they are."""
     if version.status == _STATUS.DRAFT:
         document = _parsed(version)
         version.document, version.hash = document.freeze(), document.hash
@@ -432,7 +432,7 @@ def _load(preset, position):
 
 
 def _decides(preset, primary):
-    """What the preset decides of a treatment; what drives coverage only where it is the primary segmentation."""
+    """The fields of a treatment the preset decides; those that drive coverage only where it is the primary segmentation."""
     names = preset.get("decides", [])
     return [name for name in names if primary or not treatments.FIELDS[name].primary]
 

@@ -1,9 +1,9 @@
 """The only writer of Assignment and Move: evaluates a range of accounts and writes what changed.
 
-Everything here happens in the caller's transaction. All layers are evaluated in one pass over the facts, those that others
-read first. Each assignment carries a fingerprint of its last evaluation: where it is the same, nothing else is read back.
-What differs is compared in Polars, written through COPY into a temporary table and from there with a few statements for
-the whole range.
+Everything here happens in the caller's transaction. All layers are evaluated in one pass over the facts, those that
+others read first. Each assignment carries a fingerprint of its last evaluation: where it is the same, nothing else is
+read back. Differences are found in Polars, written through COPY into a temporary table and from there with a few
+statements for the whole range.
 """
 
 import json
@@ -87,7 +87,7 @@ def _changes(rows, layer, inputs, at):
 
 
 def _counts(everyone, differing, layer):
-    """What a run reports of a layer; every number can be summed over chunks."""
+    """The counts a run reports of a layer; every number can be summed over chunks."""
 
     def total(expr):
         return expr.fill_null(False).sum().cast(pl.Int64)

@@ -1,6 +1,6 @@
 """Cut-offs over the whole portfolio: quintiles and the top N. Equal values are never parted.
 
-Pure. Measured once before a run evaluates its first account and pinned on the run, so that every chunk, and every
+Pure. They are measured once before a run evaluates its first account, and pinned on the run. So every chunk, and every
 evaluation until the next run, decides by the same ones.
 """
 

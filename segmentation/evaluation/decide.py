@@ -1,4 +1,4 @@
-"""What the rules say of a range of accounts, what would be in force, and why it is another segment; nothing is written."""
+"""Decisions about a range of accounts: what rules say, what would be in force, and why it differs; nothing is written."""
 
 import zlib
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from segmentation.models import Move, RunLayer
 
 @dataclass(frozen=True)
 class Decided:
-    """What an evaluation gives: the engine's inputs, every account, and those whose assignment differs."""
+    """The outcome of an evaluation: the engine's inputs, every account, and those whose assignment differs."""
 
     inputs: pl.DataFrame
     everyone: pl.DataFrame
@@ -20,7 +20,7 @@ class Decided:
 
 
 def decide(layer, part):
-    """What a layer's rules say of a range of accounts, and what would be in force; nothing is written."""
+    """Decide a range of accounts by a layer's rules: what they say, and what would be in force; nothing is written."""
     inputs = part.inputs(layer)
     result = engine.evaluate(layer.document, inputs, part.at, left_out=layer.left_out)
     ids = pl.col("segment").replace_strict(layer.segments, default=None, return_dtype=pl.Int64)
@@ -144,7 +144,7 @@ def _former(layer, definition):
 
 
 def _unmoved(rows, document, layer, part):
-    """Those accounts (their keys) that the old rules, on today's facts, would have left where they were."""
+    """Accounts (their keys) that the old rules, on today's facts, would have left where they were."""
     dimensions = {dimension.key for dimension in document.dimensions}
     left_out = [key for key in layer.left_out if key in dimensions]
     inputs = part.inputs(layer, document=document).join(rows, on=layer.keys, how="semi")

@@ -18,7 +18,7 @@ ANYTHING = object()
 
 @dataclass(frozen=True)
 class Basis:
-    """What moves of a layer are decided on: the rules that were evaluated last (an id), and {account id: evidence}."""
+    """The basis of a layer's decided moves: the rules that were evaluated last (an id), and {account id: evidence}."""
 
     definition: int
     evidence: dict

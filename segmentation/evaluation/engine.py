@@ -3,9 +3,9 @@
     evaluate(document, frame, at) -> frame
 
 PURE: imports neither Django nor the database. Vectorised Polars, no Python per row; each row is decided by itself, so
-order and chunking cannot change a result. Scores are exact quotients cut off (floor) after 12 decimals, computed in
-64- or 128-bit integers straight from the points (never from other cut scores); the bit bound is checked when a
-document is parsed.
+order and chunking cannot change a result. Scores are exact quotients cut off (floor) after 12 decimals, computed in 64-
+or 128-bit integers straight from the points (never from other cut scores). The bit bound is checked when a document is
+parsed.
 """
 
 from functools import reduce
@@ -24,7 +24,7 @@ FALLBACK = pl.Enum(["skip", "assume", "rate", "needs data", "left out"])
 
 FEW = 200  # rows for which every text is judged by itself
 
-# What a dimension is for an account.
+# The state of a dimension for an account.
 COUNTS, IMMATURE, NO_FACTS, LEFT_OUT = 0, 1, 2, 3
 
 
@@ -79,7 +79,7 @@ def _stages(document, left_out, blocked):
 
 
 def _worths(document):
-    """What each text fact is worth, as expressions.
+    """The worth of each text fact, as expressions.
 
     They give `_known.<fact>` and `_points.<fact>.<n>` for each scoring table that reads the fact.
     """

@@ -1,4 +1,4 @@
-"""What a move was decided on: the values, where they come from, and what the rules had been given."""
+"""The evidence of a move: the values it was decided on, where they come from, and what the rules had been given."""
 
 import json
 
@@ -11,7 +11,7 @@ EVIDENCE_FACTS = "fact_values"  # a column of the temporary table
 
 
 def of_moves(rows, layer, inputs):
-    """What each move was decided on, as JSON text {input: value as text}."""
+    """The evidence of each move, as JSON text {input: value as text}."""
     moved = rows.filter(pl.col("why").is_not_null())["account_id"]
     held = inputs.filter(pl.col("id").is_in(moved.implode()))
     ids = held.select(pl.col("id").alias("account_id"), layer.product.alias("product_id"))

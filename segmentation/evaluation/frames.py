@@ -235,7 +235,7 @@ _RANGE = "z.account_id between %(first)s and %(last)s and z.layer_id = %(layer)s
 
 
 def standing(layer, *, first, last, parts=(), since=False):
-    """What is in force on a layer (its id) for a range of accounts, and the fingerprint of how they were evaluated last.
+    """Segments in force on a layer (its id) for a range of accounts, and the fingerprint of how they were evaluated last.
 
     Columns: `id`, `old_effective`, `old_fingerprint`, those of `parts` (see Scope), with `since` also
     `old_effective_since`. Little, because every evaluation reads it for everybody.
@@ -244,7 +244,7 @@ def standing(layer, *, first, last, parts=(), since=False):
 
 
 def standings(layers, *, first, last, parts=(), since=False):
-    """`standing` of several layers (ids) at once: {layer: frame}. Those of one account lie together."""
+    """The `standing` of several layers (ids) at once: {layer: frame}. Rows of one account lie together."""
     columns = {"layer": ("z.layer_id", pl.Int64)} | _STANDING
     columns |= _parts("z", parts) | (_SINCE if since else {})
     where = "z.account_id between %(first)s and %(last)s and z.layer_id = any(%(layers)s)"
@@ -255,7 +255,7 @@ def standings(layers, *, first, last, parts=(), since=False):
 
 
 def states(layer, *, first, last, parts=(), since=False):
-    """What is in force on a layer (its id), and what its rules said last, for a range of accounts.
+    """Segments in force on a layer (its id), and what its rules said last, for a range of accounts.
 
     Columns: `id`, those of `parts` (see Scope), `old_effective`, `old_computed`, `old_provisional`, `old_settled`,
     `old_overridden`, with `since` also `old_effective_since`. Most accounts share a state with many: their ids travel, and each state once.
@@ -273,8 +273,8 @@ def states(layer, *, first, last, parts=(), since=False):
 def digests(layers, *, first, last, which):
     """{layer (id): (assignments, one number for all their fingerprints, {account: what is in force})} of a range of accounts.
 
-    Of the accounts `which` says (as `facts` takes it). In force is told only where it is not what the rules say. The
-    database adds up, and next to nothing travels: enough to see that nothing has changed.
+    It is about the accounts `which` says (as `facts` takes it). In force is told only where it is not what the rules say.
+    The database adds up, and next to nothing travels: enough to see that nothing has changed.
     """
     parameters = {"first": first, "last": last, "layers": layers}
     with connection.cursor() as cursor:
@@ -321,7 +321,7 @@ def assignments(layer, *, first, last, only=None, parts=()):
 
 
 def before(layer, accounts, *, at, parts=()):
-    """What was in force on a layer before a date, by the moves: `id`, those of `parts`, `segment` (id), `since`.
+    """Segments in force on a layer before a date, by the moves: `id`, those of `parts`, `segment` (id), `since`.
 
     For accounts that moved on that date or later: others have it in their assignment.
     """
@@ -340,7 +340,7 @@ def before(layer, accounts, *, at, parts=()):
 
 
 def declared(layer, *, at, first, last):
-    """What people declared (and others confirmed) on a layer for a range of accounts: `id`, `declared` (segment's key)."""
+    """Segments people declared (and others confirmed) on a layer for a range: `id`, `declared` (segment's key)."""
     columns = {"id": ("d.account_id", pl.Int64), "declared": ("g.key", pl.String)}
     tables = """segmentation_declaration d join segmentation_segment g on g.id = d.segment_id
          where d.account_id between %(first)s and %(last)s and d.layer_id = %(layer)s and d.from_date <= %(at)s
@@ -350,7 +350,7 @@ def declared(layer, *, at, first, last):
 
 
 def scores(layer, *, first, last, dimensions, definition):
-    """What a layer's stored evaluation says of a range of accounts: `id`, `label`, `composite`, `score.<dimension>`.
+    """The stored evaluation of a layer for a range of accounts: `id`, `label`, `composite`, `score.<dimension>`.
 
     dimensions: the keys in the order of the document of `definition` (its id); scores under other rules are left out.
     """

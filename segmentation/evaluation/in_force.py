@@ -1,4 +1,4 @@
-"""What will be in force for an account, as Polars expressions: one answer for recalculations, previews and requests.
+"""The segment that will be in force for an account, as Polars expressions: one for recalculations, previews and requests.
 
 Over the columns of an evaluation (`computed`, `provisional`) and those of its assignment (`old_effective`,
 `old_provisional`, `old_settled`, `old_overridden`; null where there is none yet). A layer is a `LayerRules`.
@@ -12,7 +12,7 @@ PINNED = pl.col("old_overridden").fill_null(False)  # by an override: it stays, 
 
 
 def will_be(layer, *, approved=False):
-    """What is in force after this evaluation; approved: and after everything that waits for approval was approved."""
+    """The segment in force after this evaluation; approved: and after everything that waits for approval was approved."""
     return pl.when(PINNED).then("old_effective").otherwise(unpinned(layer, approved=approved))
 
 

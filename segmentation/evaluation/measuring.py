@@ -36,7 +36,7 @@ def values(layer, document, layers, *, at, first, last):
 
 
 def _read_by(layer, layers):
-    """Those of the layers that a layer reads, directly or through others, in their order."""
+    """The layers, out of these, that a layer reads, directly or through others, in their order."""
     wanted = {layer.name}
     for candidate in reversed(layers):
         if candidate.name in wanted:

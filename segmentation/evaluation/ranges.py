@@ -1,4 +1,4 @@
-"""What the engine is given: a range of accounts at a clock, their facts, and what layers say of them."""
+"""The engine's input: a range of accounts at a clock, their facts, and what layers say of them."""
 
 import polars as pl
 
@@ -58,7 +58,7 @@ class Range:
         return frame
 
     def standing(self, layer):
-        """What is in force on a layer, as `frames.standing`; read once for all layers, first for those that look back."""
+        """The segments in force on a layer, as `frames.standing`; read once for all, first for layers that look back."""
         stays = layer.document.stays
         if stays not in self._standing:
             some = [other for other in self.layers if other.document.stays == stays]
@@ -70,7 +70,7 @@ class Range:
         return frame.select(pl.exclude(others))
 
     def unchanged(self, layer, result):
-        """What is in force, as `standing`, where the whole range was evaluated as before; else None: it has to be read."""
+        """The segments in force, as `standing`, where the whole range was evaluated as before; else None: read them."""
         if layer.scope.several or layer.document.stays:  # no one label to add up, or read already
             return None
         count, digest, differing = self._digest(layer)
@@ -127,7 +127,7 @@ class Range:
             self._partly.add(layer.name)
 
     def _terms(self, document, key):
-        """What a document reads of another layer, by account: as evaluated in this pass, else as stored."""
+        """The terms a document reads of another layer, by account: as evaluated in this pass, else as stored."""
         if key not in self._outcomes:
             self._outcomes[key] = self._stored(key)
         elif key in self._partly:  # who has left is not evaluated there, and keeps the label that is in force

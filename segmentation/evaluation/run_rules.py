@@ -28,13 +28,13 @@ class LayerRules:
     segments: dict  # {segment key: id}
     cutoffs: dict = field(default_factory=dict)  # those in the document, as pinned on the run
     scope: Scope = scopes.ACCOUNT
-    # Of a layer that needs approval, {segment id: place from the top} where the decision after the provisional period
+    # {segment id: place from the top} of a layer that needs approval, where the decision after the provisional period
     # waits for a plan when it leads down.
     steps_down: dict = field(default_factory=dict)
 
     @property
     def keys(self):
-        """What tells its rows apart."""
+        """The columns that tell its rows apart."""
         return self.scope.columns
 
     @property
@@ -44,7 +44,7 @@ class LayerRules:
 
     @property
     def name(self):
-        """What the rules of others call it."""
+        """The name by which the rules of others call it."""
         return spoken(self.key)
 
 
@@ -62,7 +62,7 @@ class RunRules:
 
 
 def of_run(run):
-    """What `evaluate` needs of a run."""
+    """Everything `evaluate` needs of a run."""
     return RunRules(run, ordered(of_layer(run_layer) for run_layer in run.layers.select_related("layer")))
 
 

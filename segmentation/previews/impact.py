@@ -1,4 +1,4 @@
-"""What other rules would change: looked at a range of accounts at a time, added up, and told with the verdicts.
+"""The impact of other rules: looked at a range of accounts at a time, added up, and told with the verdicts.
 
 Nothing is written. Money is in the organisation's currency; accounts with money in another one are counted, and left
 out of every sum of ARR.
@@ -28,7 +28,7 @@ BESIDES = ("arr", "status")  # facts that are read beside those of the rules
 
 @dataclass(frozen=True)
 class Seen:
-    """What a range of accounts gives: `figures` (JSON; `add` sums them), and who would change the segment.
+    """The figures of a range of accounts (JSON; `add` sums them), and who would change the segment.
 
     figures: `force` {(segment now, segment then, active customer): [accounts, ARR, accounts in another currency]} and
     `rules` {(by the rules now, then): ...} as lists of what is left and right of the colon; segments are ids. `rules`
@@ -43,7 +43,7 @@ class Seen:
 
 
 def look(layer, *, at, first, last, which=None):
-    """What a layer's rules (a LayerRules) would make of the accounts with ids from `first` to `last`; a Seen.
+    """Look at what a layer's rules (a LayerRules) would make of the accounts with ids from `first` to `last`; a Seen.
 
     which: accounts to look at, as `frames.facts` takes it, where the rules before are about others too.
     """
@@ -208,7 +208,7 @@ def _first(lists):
 
 
 def result(layer, document, figures):
-    """What is kept of an impact preview, so that it can be read when segments, staff and prices are others.
+    """Keep an impact preview so that it can be read when segments, staff and prices are others.
 
     layer: the Layer; document: its pinned Document; figures: of the whole portfolio. Returns plain data: `segments` in
     their order, the `figures` without what is told otherwise, `boundaries` with the accounts by name, and `service`, a
@@ -284,7 +284,7 @@ def segment_totals(force, *, then, active=False):
 
 
 def _service(layer, force):
-    """What the active customers take of each service model, before and then; [] where the layer does not decide it."""
+    """Active customers of each service model, before and then; [] where the layer does not decide it."""
     if not layer.primary or "service_model" not in layer.decides:
         return []
     sides = {}
@@ -330,7 +330,7 @@ def named(rows):
 
 
 def numbers(result):
-    """What was kept (see `result`) in numbers for people and programs: plain data, segments by their keys.
+    """Tell what was kept (see `result`) in numbers for people and programs: plain data, segments by their keys.
 
     `distribution`, `coverage` and `concentration` are of active customers, everything else of all evaluated accounts.
     Shares are Fractions. `moved.pinned`: those that would move, were they not pinned by an override.
@@ -366,7 +366,7 @@ def numbers(result):
 
 
 def reach(result):
-    """What these rules say otherwise than those in use of accounts that no override pins: rows as those of `by_rules`."""
+    """Rows (as those of `by_rules`) where these rules say otherwise than those in use, without accounts an override pins."""
     return _matrix([row for row in result["rules"] if row[0] != row[1]], _keys(result))
 
 
@@ -424,7 +424,7 @@ def _shares(result):
 
 
 def _costs(service):
-    """What serving the active customers costs a year, before and then; `unknown`: accounts of models without a cost."""
+    """The yearly cost of serving the active customers, before and then; `unknown`: accounts of models without a cost."""
     by_side = {}
     for name in ("before", "after"):
         costs = [Decimal(row[name]["cost"]) for row in service if row[name]["cost"] is not None]

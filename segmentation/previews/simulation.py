@@ -4,8 +4,8 @@ A simulation is a row that keeps what it is of: the document, its hash, the date
 ranges of accounts that any process works (core.work); nothing of an assignment is written. Whoever looks at the page
 carries it on where no worker does.
 
-Who would move is kept, as arrays by range, and not worked out again for the list and the file: they have to say the
-same as the matrix, when facts have changed and after the preview was frozen.
+The accounts that would move are kept, as arrays by range, and not worked out again for the list and the file. They have
+to say the same as the matrix, when facts have changed and after the preview was frozen.
 """
 
 from datetime import timedelta
@@ -217,7 +217,7 @@ def _array(series):
 
 
 def count(definition, as_of):
-    """What a version of the rules would change as of a date, counted here and now and kept nowhere; as `Simulation.result`.
+    """Count what a version of the rules would change as of a date, here and now and kept nowhere; as `Simulation.result`.
 
     Raises Refused where the rules are not complete. Accounts that cannot be evaluated are left out.
     """
@@ -352,7 +352,7 @@ def changed(simulation):
 
 
 def report(simulation):
-    """What a preview found, as `simulate --json` prints it; segments by their keys, null for none."""
+    """The findings of a preview, as `simulate --json` prints them; segments by their keys, null for none."""
     simulation = Simulation.objects.select_related("layer").get(pk=simulation.pk)
     end = simulation.finished_at or timezone.now()
     head = {
@@ -383,7 +383,9 @@ _MOVERS = """
 
 
 def movers(simulation, *, source=ANY, target=ANY, offset=0, limit=50):
-    """Who would change the segment, the most ARR first: [{account, external_id, name, product, source, target, arr}].
+    """The accounts that would change the segment, the most ARR first.
+
+    Rows are {account, external_id, name, product, source, target, arr}.
 
     source, target: the id of a segment, None for no segment, ANY. Segments are ids. One query.
     """
@@ -437,7 +439,7 @@ def movers_csv(simulation, *, source=ANY, target=ANY):
 
 
 def rules(simulation):
-    """What it is a preview of, in the words of a file's name: `version-4`."""
+    """The rules it is a preview of, in the words of a file's name: `version-4`."""
     return f"version-{simulation.version}" if simulation.version else "file"
 
 

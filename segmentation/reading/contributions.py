@@ -1,7 +1,7 @@
 """How much each score group and measure adds to the composite.
 
-Exact fractions, shared out so that the parts of 12 decimals add up to the composite, and the shown parts of two
-decimals to the composite as shown: the largest remainders get what is left. Pure.
+Exact fractions are shared out so that the parts of 12 decimals add up to the composite, and the shown parts of two
+decimals to the composite as shown. The largest remainders get what is left. Pure.
 """
 
 from decimal import ROUND_HALF_UP, Decimal
@@ -36,7 +36,7 @@ class Contributions:
                     self.parts.setdefault((True, criterion), []).append(part * place)
 
     def of(self, key, *, criterion=False):
-        """What a score group (or a measure) adds, as texts of 12 and of 2 decimals; None where there is no composite."""
+        """The part a score group (or a measure) adds, as texts of 12 and of 2 decimals; None where there is no composite."""
         fine, coarse = self.parts.get((criterion, key), (None, None))
         return {
             "contribution": None if fine is None else f"{_decimal(fine):.12f}",
@@ -44,7 +44,7 @@ class Contributions:
         }
 
     def weight_used(self, key, weights):
-        """What a score group counted after the others were left out, as text."""
+        """The weight of a score group after the others were left out, as text."""
         if key not in self.used:
             return "0" if self.used else None
         if self.used[key] == weights[key]:

@@ -168,7 +168,7 @@ def _of_the_model(model, column):
 
 @dataclass(frozen=True)
 class Row:
-    """What the segments of a layer get of one field; `first`: the layer that decides it before this one."""
+    """One field for each segment of a layer; `first`: the layer that decides it before this one."""
 
     field: treatments.Field
     cells: list  # [(segment, text)]
@@ -177,7 +177,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Offer:
-    """What one layer decides: its segments and a row per field."""
+    """The part one layer decides: its segments and a row per field."""
 
     layer: Layer
     segments: list
@@ -194,7 +194,7 @@ class Offer:
 
 
 def offers(*, for_customers=False):
-    """What every segment gets, one Offer per deciding layer, those of parts of accounts last; three queries.
+    """The Offers to every segment, one per deciding layer, those of parts of accounts last; three queries.
 
     For customers: without internal fields, only what counts, and only what is said.
     """
@@ -294,7 +294,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class CsmLoad:
-    """What one CSM, or nobody (None), looks after: a Weight per service model."""
+    """The load of one CSM, or of nobody (None): a Weight per service model."""
 
     csm: Csm | None
     weights: list

@@ -32,7 +32,7 @@ from segmentation.runs import recalculation
 
 @dataclass(frozen=True)
 class Standing:
-    """What an account is on a layer: its Assignment and its last Move (with cause, rules and segments), None where there is none."""
+    """An account on a layer: its Assignment and its last Move (with cause, rules and segments), None where there is none."""
 
     assignment: Assignment | None
     move: Move | None
@@ -301,7 +301,7 @@ class _Case:
         }
 
     def provisional_text(self):
-        """What being provisional means for the current segment, or None."""
+        """The meaning of being provisional for the current segment, or None."""
         if not self.row["provisional"]:
             return None
         follows = "the decision follows by itself"
@@ -385,7 +385,7 @@ class _Case:
         return sorted(rows, key=lambda row: (not row["decides"], row["value"] is None))
 
     def deciding(self):
-        """What the decision was taken by: where it stays, what could have moved it on from there."""
+        """The names the decision was taken by: where it stays, what could have moved it on from there."""
         index, rules = self.row["rule"], self.document.rules
         if index is not None:
             taken = [rules[index]]
@@ -447,7 +447,7 @@ class _Case:
         return next((segment.name for segment in segments if segment.key == value), terms.words(value))
 
     def source(self, fact, value):
-        """Who told us, and when it was observed (ISO text)."""
+        """The source that told us, and when it was observed (ISO text)."""
         if value is None:
             return None, None
         if fact == "declared":

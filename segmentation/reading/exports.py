@@ -17,7 +17,7 @@ SEGMENTS = ["computed_segment", "effective_segment", "composite"]
 TAIL = ["provisional", "provisional_until", "unsegmented_reason", "thin_data", "definition", "computed_at"]
 BATCH = 2_000
 
-# Who is not scored any more (churned, excluded, a trial) is not exported: its segments are no longer current. Nor are the
+# An account not scored any more (churned, excluded, a trial) is not exported: its segments are no longer current. Nor are the
 # products an account does not have any more.
 _THERE = f"z.reason <> '{scopes.GONE}'"
 _LONG = f"""

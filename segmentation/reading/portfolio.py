@@ -111,9 +111,10 @@ def kept(what, count, *, layer, at, last, after):
     """(what `count()` gives, when it was counted), for a minute from this process' memory.
 
     A million accounts take a second to count, and most visits find nothing new. So figures are kept under a key that
-    changes with everything that changes accounts by the thousand: the layer's `last` recalculation and the imports,
-    both as the database has them, and the day. What one person edits is in no key: `after` is when the visitor last
-    changed something (seconds; see config.middleware): who did sees figures counted since. Others may see them a minute late, which is why a page shows the time. Kept by each process for itself, nothing has to be cleared.
+    changes with everything that changes accounts by the thousand. It has the layer's `last` recalculation and the
+    imports, both as the database has them, and the day. Edits of one person are in no key. `after` is when the visitor
+    last changed something (seconds; see config.middleware): whoever did sees figures counted since. Others may see them
+    a minute late, which is why a page shows the time. Kept by each process for itself, nothing has to be cleared.
     """
     imports = ImportBatch.objects.aggregate(
         number=Count("pk", filter=_IMPORTED), last=Max("finished_at", filter=_IMPORTED)

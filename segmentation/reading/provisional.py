@@ -70,7 +70,7 @@ def _of_row(row, document, at):
 
 
 def _missing(row, document, at):
-    """What keeps it from being decided, a sentence for each score group."""
+    """Say what keeps it from being decided, a sentence for each score group."""
     if row.provisional_until <= at:
         return "Nothing any more: the next recalculation decides."
     points, sentences = iter(row.score.points), []
@@ -98,7 +98,7 @@ def _waits(dimension, given, row, at):
 
 
 def _then(row, document):
-    """What happens on the day it is due."""
+    """Say what happens on the day it is due."""
     maturities = [dimension.maturity for dimension in document.dimensions if dimension.maturity]
     longest = min((maturity.needs_data_after_days for maturity in maturities), default=0)
     if row.started and (row.provisional_until - row.started).days >= longest:

@@ -1,4 +1,4 @@
-"""What is different between two documents: sentences first, rows second.
+"""Differences between two documents: sentences first, rows second.
 
 Score groups and measures are the same across versions when their keys are; rules when their keys are, else their
 segment and condition, else their place. Pure: plain data in, whatever a draft may hold.
@@ -282,7 +282,7 @@ class _Comparer:
                 self.say(f"{segment}: the rule's key {old.key} -> {new.key}")
 
     def leftovers(self):
-        """What only an unfinished draft may hold: told as it is."""
+        """The rest, which only an unfinished draft may hold: told as it is."""
         document_fields = FIELDS["document"]
         for key in _either(self.old.data, self.new.data):
             if key not in document_fields and self.old.data.get(key) != self.new.data.get(key):

@@ -1,8 +1,8 @@
 """A condition without code: rows of field, operator and value instead of SQL text, and back.
 
 Plain data. A group is `{"join": "all" | "any", "rows": [...]}`; its rows are rows and, in the outermost group, groups of
-rows: two levels. A row is `{"field": name, "operator": code, "values": [text]}`. What a row means, with values that are
-not known too, is what its SQL text means.
+rows: two levels. A row is `{"field": name, "operator": code, "values": [text]}`. A row means what its SQL text means,
+also where values are not known.
 
     read_rows(json) -> group, or None: this is none
     to_rows(text, names) -> group, or None: this condition cannot be shown as rows
@@ -24,7 +24,7 @@ MAX_VALUES = 100
 _KNOWN = [("known", "is known"), ("unknown", "is not known")]
 _LISTS = [("in", "is one of"), ("not in", "is none of")]
 _RANGES = [("between", "is between"), ("not between", "is not between")]
-# What can be asked of a field of each kind, in the words of the page; the first is where a new row begins.
+# The questions to ask of a field of each kind, in the words of the page; the first is where a new row begins.
 OPERATORS = {
     "number": [
         (">=", "is at least"),

@@ -1,7 +1,8 @@
 """Rule conditions compiled: a tree (`segmentation.rules.tree`) -> a Polars expression.
 
-Numbers are 128-bit integers with a fixed number of decimals; nothing is ever a float, and a result that does not fit is
-told, never wrapped. `/` is decimal division cut off after 12 decimals; by zero it gives NULL. Three-valued logic throughout.
+Numbers are 128-bit integers with a fixed number of decimals. Nothing is ever a float, and a result that does not fit is
+told, never wrapped. `/` is decimal division cut off after 12 decimals; by zero it gives NULL. Three-valued logic
+throughout.
 
 Pure: never passed to a database, a regular expression or `eval`.
 """
@@ -20,7 +21,7 @@ MAX_DECIMALS = 24
 LIMIT = 2**127 - 1
 WIDE = pl.Int128
 SCORE_DECIMALS = 12
-# What a rule may read of other layers: label.<layer>, composite.<layer>, score.<layer>.<dimension>; `-` in a key is `_` here.
+# Names a rule may read of other layers: label.<layer>, composite.<layer>, score.<layer>.<dimension>; `-` in a key is `_` here.
 _OTHER_LAYERS = {
     re.compile(r"label\.[a-z0-9_]+"): "text",
     re.compile(r"composite\.[a-z0-9_]+"): "score",
@@ -183,7 +184,7 @@ class _Compiler:
         return _Node("boolean", _apply(sign, left.expr, right.expr), predicate=True)
 
     def operand(self, node):
-        """What a comparison compares. SQL does not chain comparisons, and sqlglot binds some differently."""
+        """An operand of a comparison. SQL does not chain comparisons, and sqlglot binds some differently."""
         part = self.visit(node)
         if part.predicate:
             raise ConditionError("Put parentheses round the inner comparison.", node.position)

@@ -1,7 +1,7 @@
 """A definition's document: dimensions, criteria and rules as people type them, checked, frozen and hashed.
 
-Pure: plain data in, dataclasses out. Numbers stay the strings that were typed (`0.40` stays `0.40`). What is stored
-in the database, and when, is decided in `segmentation.authoring.versions`.
+Pure: plain data in, dataclasses out. Numbers stay the strings that were typed (`0.40` stays `0.40`). The database is left
+to `segmentation.authoring.versions`, which decides what is stored and when.
 """
 
 import difflib
@@ -65,7 +65,7 @@ def problems(data, *, types, segments=None):
 
 
 def names(document_types, dimensions):
-    """What conditions may speak of: facts, `points.<criterion>`, `score.<dimension>`; {name: type}.
+    """The names conditions may speak of: facts, `points.<criterion>`, `score.<dimension>`; {name: type}.
 
     `dimensions`: {dimension key: [criterion keys]}. `composite` is added where the document has one.
     """

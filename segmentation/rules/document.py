@@ -1,4 +1,4 @@
-"""What a definition says, once it is right: the Document and its parts, and the integers behind its scores. Pure."""
+"""A definition once it is right: the Document and its parts, and the integers behind its scores. Pure."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ FIELDS = {
     "criterion": ("key", "fact", "name", "weight", "cells", "missing"),
     "rule": ("key", "segment", "from", "when", "top"),
 }
-# What the frame holds beside facts: the account's state on this layer.
+# Columns of the frame beside facts: the account's state on this layer.
 STATE = {"previous": "text", "days_in_stage": "integer", "declared": "text"}
 QUINTILES = "quintiles"  # instead of cells: five points for the top fifth of the population, and so on
 SCHEMA = DTYPES | {"score": pl.Decimal(38, 12)}
@@ -49,7 +49,7 @@ class DocumentErrors(ValueError):
 
 @dataclass(frozen=True)
 class Missing:
-    """What is done about a criterion without a value of its own. `kind`: skip, assume, rate, needs data."""
+    """The policy for a criterion without a value of its own. `kind`: skip, assume, rate, needs data."""
 
     kind: str
     points: int | None = None  # assume
@@ -169,7 +169,7 @@ class Document:
 
     @cached_property
     def others(self):
-        """What is read of other layers: {name: key of the layer, with `_` for `-`}."""
+        """The other layers it reads: {name: key of the layer, with `_` for `-`}."""
         return {name: name.split(".")[1] for name in self.inputs if "." in name}
 
     @property
@@ -195,7 +195,7 @@ class Document:
 
     @cached_property
     def population(self):
-        """What is measured on the whole portfolio before the first account is evaluated: {cut-off: name of the term}."""
+        """Cut-offs measured on the whole portfolio before the first account is evaluated: {cut-off: name of the term}."""
         terms = {
             f"measure.{criterion.key}": criterion.fact for criterion in self.criteria if criterion.quintiles
         }

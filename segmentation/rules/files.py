@@ -23,7 +23,7 @@ MAX_BYTES = 4 * document_text.MAX_TEXT  # UTF-8 has at most four bytes a charact
 PRESET = ("name", "description", "primary", "policy", "inactive", "scope", "decides", "segments")
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
-# What a draft may hold however unfinished it is: the shape, not the content. [x]: a list of x; TEXT | [..]: either.
+# The parts a draft may hold however unfinished it is: the shape, not the content. [x]: a list of x; TEXT | [..]: either.
 TEXT = "a text"
 _TEXTS = [TEXT]
 _SHAPE = {
@@ -51,8 +51,10 @@ class FileErrors(ValueError):
 
 @dataclass(frozen=True)
 class File:
-    """What a file says. `left`: the parts of a preset that are not read, but for the keys of its segments (None: it
-    has none). `text`: as it was written."""
+    """The content of a file. `left`: the parts of a preset that are not read.
+
+    Its segments are read for their keys only (`segments`; None: it has none). `text`: as it was written.
+    """
 
     key: str
     document: dict
@@ -110,7 +112,7 @@ def _decoded(content):
 
 
 def _problems(data):
-    """What keeps data from being a file of a definition."""
+    """Find what keeps data from being a file of a definition."""
     if not isinstance(data, dict) or not {"key", "document"} <= set(data):
         hint = " Put what is there now under 'document:'." if _looks_bare(data) else ""
         yield Problem(

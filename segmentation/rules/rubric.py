@@ -71,7 +71,7 @@ class CellsDisagree(RubricError):
 
 @dataclass(frozen=True)
 class Cell:
-    """What earns one number of points. Ordered: the bounds (a Decimal or a date; None is without end).
+    """The values that earn one number of points. Ordered: the bounds (a Decimal or a date; None is without end).
 
     `unit` is the step of the last digit typed in the upper bound: `$99K` may be followed by `$100K`.
     Text and boolean: `values`, normalised. `rest` is `*`.

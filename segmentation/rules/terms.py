@@ -1,4 +1,4 @@
-"""What rules may read, in words: data fields, the account's state on the layer, labels and scores of other layers. Pure."""
+"""Terms rules may read, in words: data fields, the account's state on the layer, labels and scores of other layers. Pure."""
 
 import re
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ def words(key):
 
 @dataclass(frozen=True)
 class Names:
-    """What people call things: {segment key: name}, {fact: label}, {key of a layer: name}."""
+    """Names as people call things: {segment key: name}, {fact: label}, {key of a layer: name}."""
 
     segments: dict = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Words:
         return measure.name or self.fact(measure.fact)
 
     def term(self, name):
-        """What people call a name in a condition: `overall score`, `Value score`; keywords stay."""
+        """The words for a name in a condition: `overall score`, `Value score`; keywords stay."""
         head, _, within = name.partition(".")
         layer, _, group = within.partition(".")
         if name in STATE:
@@ -115,21 +115,21 @@ class Words:
         return " ".join(parts) if len(parts) > 1 else f"{parts[0]} for everyone else"
 
     def missing(self, measure):
-        """What happens without a value: `left out`, `counts as 3`, `rated by CSAT (4+ = 5)`."""
+        """Say what happens without a value: `left out`, `counts as 3`, `rated by CSAT (4+ = 5)`."""
         if match := re.fullmatch(r"rate\s+(\w+)\s*:\s*(.+)", measure.missing, re.DOTALL):
             return f"rated by {self.fact(match[1])} ({match[2]})"
         return policy(measure.missing)
 
 
 def policy(text):
-    """What a policy for missing data does, in words."""
+    """Say what a policy for missing data does."""
     if match := re.fullmatch(r"assume\s+(\d)", text):
         return f"counts as {match[1]}"
     return {"skip": "left out", "needs data": "the account needs data"}.get(text, text)
 
 
 def term(name, document, *, names):
-    """What people call a name in the conditions of a document (plain data)."""
+    """The words for a name in the conditions of a document (plain data)."""
     return Words(sketch.Sketch.of(document), names).term(name)
 
 

@@ -1,7 +1,7 @@
 """Rule conditions as trees: SQL boolean text -> typed nodes that know where they stand. All that reads a condition reads these.
 
-sqlglot parses; a closed list of its nodes *and of their arguments* becomes ours, and whatever is not in it is refused: so a
-condition means here what it means in PostgreSQL or is not accepted. What types the parts have, the compiler checks
+sqlglot parses; a closed list of its nodes *and of their arguments* becomes ours, and whatever is not in it is refused. So
+a condition means here what it means in PostgreSQL or is not accepted. The compiler checks the types of the parts
 (`segmentation.rules.conditions`).
 
 Pure: never passed to a database, a regular expression or `eval`.
@@ -92,7 +92,7 @@ class _Many(Node):
 
 
 class Parentheses(_One):
-    """What stands in parentheses."""
+    """The condition in parentheses."""
 
 
 class Not(_One):
@@ -202,7 +202,7 @@ def read(text, names=()):
 
 
 def _weight(node):
-    """How many parts the compiled expression has. What IN, BETWEEN and / read more than once doubles at every level."""
+    """How many parts the compiled expression has. Whatever IN, BETWEEN and / read more than once doubles at every level."""
     weights = [_weight(part) for part in node.parts()]
     match node:
         case In():

@@ -51,8 +51,8 @@ TALLIES = ["moves", "segments", "computed_segments", "reasons", "observed"]
 def start(*, layers=None, as_of=None, trigger=Run.Trigger.MANUAL, by=None, reason="", chunk=None):
     """Start a recalculation of these layers (default: all with active rules) at the clock `as_of` (default: today).
 
-    chunk: accounts a part; chosen by the size of the portfolio when not given. Wakes workers after the commit.
-    Raises Refused when a layer has no active rules or is being recalculated already, WrongClock when the clock would go
+    chunk: accounts a part; chosen by the size of the portfolio when not given. Wakes workers after the commit. Raises
+    Refused when a layer has no active rules or is being recalculated already. Raises WrongClock when the clock would go
     back or is a day to come.
     """
     as_of = as_of or timezone.localdate()
@@ -400,7 +400,7 @@ def _accounts(counts):
 
 
 def report(run):
-    """What a run did, as `recompute --json` prints it."""
+    """The work a run did, as `recompute --json` prints it."""
     run = Run.objects.get(pk=run.pk)
     end = run.finished_at or timezone.now()
     shown = ["scanned", "changed", "moved", "moves", "differs", "needs_data", "provisional", "quarantined"]

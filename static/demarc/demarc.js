@@ -1,4 +1,4 @@
-// What the pages need from the browser: the menu by keyboard, progress, and a warning before typed text is lost.
+// Help for the pages in the browser: the menu by keyboard, progress, and a warning before typed text is lost.
 "use strict";
 
 // The admin's menu buttons are elements with a click handler only: let the keyboard reach them too.
@@ -47,7 +47,7 @@ function again() {
     });
 }
 
-// What was typed into the other forms of a page is there again after one of them was sent.
+// Text typed into the other forms of a page is there again after one of them was sent.
 const KEPT = `kept:${window.location.pathname}`;
 const typed = (field) =>
     field.id && !field.matches("[type=hidden], [type=file], [type=password]") &&

@@ -92,7 +92,7 @@ def test_sample(tmp_path, generate):
     assert {account.csm.email.partition("@")[2] for account in active.exclude(csm=None)} == {"example.com"}
 
 
-# What later segmentations need to tell accounts apart: (a condition over the facts today, how many at least).
+# The needs of later segmentations to tell accounts apart: (a condition over the facts today, how many at least).
 VARIETY = [
     ("account_age_days <= 30", 15),
     ("account_age_days <= 150 and days_since_first_workflow is not null", 10),

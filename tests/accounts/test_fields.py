@@ -100,7 +100,7 @@ class Page(VerbPage):
 
 @pytest.fixture
 def send(monkeypatch):
-    """What a page answers; where it is shown again, what its template is given."""
+    """The answer of a page; where the page is shown again, what its template is given."""
 
     def shown(request, template, **context):
         return SimpleNamespace(**context, request=request)

@@ -1,4 +1,4 @@
-"""What an import does to what is known: ledgers, provenance, history, and nothing twice."""
+"""The effect of an import on what is known: ledgers, provenance, history, and nothing twice."""
 
 import datetime
 from decimal import Decimal

@@ -45,7 +45,7 @@ def listed(client, url, query=""):
 
 
 def _words(cell):
-    """What a cell shows, without its tags."""
+    """The text of a cell, without its tags."""
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", cell))).strip()
 
 

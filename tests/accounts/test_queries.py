@@ -123,7 +123,7 @@ def test_result(sql, value):
     ],
 )
 def test_rows_come_in_the_same_order_each_time(sql):
-    """Of two rows with one key the first is imported: it must be the one that the preview showed."""
+    """The first of two rows with one key is imported: it must be the one that the preview showed."""
     frames = {
         "some": pl.DataFrame({"k": [f"a{n * 7919 % 5000}" for n in range(20_000)], "v": range(20_000)}),
         "others": pl.DataFrame({"k": [f"a{n * 31 % 6000}" for n in range(6_000)], "v": range(6_000)}),

@@ -25,7 +25,7 @@ DIMENSIONS = ("firmographic", "behavioural", "value")
 ONE_EACH = {dimension: [1] for dimension in DIMENSIONS}  # one criterion per dimension
 pytestmark = pytest.mark.conformance
 
-# What later issues build, and its cases with it. Take a name out of here when its cases run.
+# Parts that later issues build, and their cases with them. Take a name out of here when its cases run.
 NOT_YET = {
     "portfolio_metrics",
     "duties",

@@ -1,4 +1,4 @@
-"""What people do in the web admin, in a real browser: look around, ask why, recalculate, import, edit rules."""
+"""People at work in the web admin, in a real browser: look around, ask why, recalculate, import, edit rules."""
 
 import re
 

@@ -1,8 +1,7 @@
-"""What people in customer success do with Demarc, each in a browser of their own: from what happened to an account to what
-its page tells of it afterwards.
+"""Stories of people in customer success, each in a browser of their own: from an event to the account's page afterwards.
 
-The people: Olga is CS Ops, Vera approves, Cleo looks after accounts (as the CSM Dana). What the worker and the schedule do
-is called here, with the day it is done on.
+The people: Olga is CS Ops, Vera approves, Cleo looks after accounts (as the CSM Dana). The work of the worker and the
+schedule is called here, with the day it is done on.
 """
 
 import io
@@ -97,7 +96,7 @@ def team(rules):
 
 
 def mailed(user):
-    """What this person is mailed by tomorrow morning, as one text."""
+    """The mail this person gets by tomorrow morning, as one text."""
     notifications.deliver()
     mail.send_due(now=timezone.now() + timedelta(days=1))
     bodies = [one.body for one in post.outbox if one.to == [f"{user.username}@example.com"]]

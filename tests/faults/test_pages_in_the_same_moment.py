@@ -40,7 +40,7 @@ def page(name, row):
 
 
 def sends(answer):
-    """What came of it: done (and the person goes on), or told why not."""
+    """The outcome: done (and the person goes on), or told why not."""
     assert answer.status_code in (302, 409), answer.content[:2000]
     return answer.status_code == 302
 

@@ -33,7 +33,7 @@ OTHER = {"account": 1, "segment": "tech"}
 
 
 def at_once(*crowd):
-    """What each of these functions answers, or its Refused, when all of them begin in the same moment."""
+    """The answer of each of these functions, or its Refused, when all of them begin in the same moment."""
     ready = Barrier(len(crowd))
 
     def begin(act):

@@ -344,7 +344,7 @@ def test_only_what_is_there_now_is_decided(ops, vera, seen):
 
 
 def test_an_approver_takes_something_out_and_may_still_approve(ops, vera):
-    """Of many; everybody else decides anew."""
+    """An edit of a request of many; everybody else decides anew."""
     one, two, three, four = (account(name).pk for name in ("one", "two", "three", "four"))
     many = {"segment": "high", "accounts": [one, two, three]}
     request = request_of(ops, content=many)

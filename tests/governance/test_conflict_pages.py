@@ -185,7 +185,7 @@ def test_the_list_takes_a_fixed_number_of_queries(waiting, django_assert_max_num
 
 
 def at_once(*works):
-    """What came of functions that start at the same moment: what each gave, or its refusal."""
+    """The outcome of functions that start at the same moment: what each gave, or its refusal."""
     barrier, results = Barrier(len(works)), [None] * len(works)
 
     def run(place, work):

@@ -1,4 +1,4 @@
-"""Who is flagged, and when: crossings opened, updated, held, released and closed by what the rules say."""
+"""Crossings: opened, updated, held, released and closed by what the rules say, for whom and when."""
 
 from datetime import date, timedelta
 from decimal import Decimal
@@ -54,7 +54,7 @@ def acme():
 
 
 def look(at=NEXT, **facts):
-    """Acme has these facts now; recalculated and looked at. What is open, or None."""
+    """Give Acme these facts, recalculate and look. Returns what is open, or None."""
     if facts:
         change(acme(), **facts)
     recompute(at)

@@ -10,7 +10,7 @@ from accounts.models import Account
 from governance.signoff.roles import ROLES
 
 NAMED = {"transition", "override", "alert", "conflict", "declaration", "approvalrequest"}
-# What of a list is shown at first may be empty; the button is for what there is.
+# A list may be empty as first shown; the button is for what there is.
 SHOWS_ROWS = {"override": {"state": "all"}, "approvalrequest": {"tab": "all"}}
 
 

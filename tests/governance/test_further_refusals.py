@@ -18,7 +18,7 @@ from accounts.models import Account, ImportBatch
 from config import schema
 from core import guards, texts
 from governance.admin import approvals as approval_pages
-from governance.admin import transition_pages
+from governance.admin import transitions as transition_admin
 from governance.changes import (
     activations,
     alerts,
@@ -50,7 +50,7 @@ SENT = of(method="POST", POST={"verb": "dance"})
 @pytest.mark.parametrize(
     ("code", "read"),
     [
-        ("step_not_chosen", lambda: approval_pages._step(SENT, None)),
+        ("step_not_chosen", lambda: approval_pages._step(SENT, of(kind="override"))),
         ("search_too_long", lambda: check_search("word " * 50)),
         ("format_unknown", lambda: exports.assignments(format="xls")),
         ("kind_unknown", lambda: policies.for_kind("gift", [])),
@@ -252,7 +252,7 @@ def test_what_cannot_be_done_with_tier_changes(team):
         transitions.complete(acme, by=team.cleo)
     with refused("account_not_chosen"):
         sent = of(POST={"transition": "x"}, user=team.vera)
-        transition_pages._take_out(sent, request, "", "x")
+        transition_admin._take_out(sent, request, "", "x")
     approvals.approve(request, by=team.vera, seen=approvals.token(request))
     joint = fresh(acme)
     with refused("transition_not_in_request"):
@@ -300,7 +300,7 @@ def test_an_override_request_that_is_changed(team, monkeypatch):
     seen = approvals.token(request)
     with refused("override_of_another_segmentation"):
         overrides.change(request, seen=seen, segment=elsewhere, **said)
-    monkeypatch.setattr(overrides, "_requested", lambda request: [])
+    monkeypatch.setattr(overrides, "requested_rows", lambda request: [])
     with refused("override_decided_already"):
         overrides.change(request, seen=seen, segment=high, **said)
     with refused("policy_of_another_request"):

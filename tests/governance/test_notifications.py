@@ -1,4 +1,4 @@
-"""Who is told of what: the right people, why, once, with a link they can open."""
+"""Notifications: the right people are told, why, once, with a link they can open."""
 
 import ast
 from datetime import timedelta
@@ -259,7 +259,7 @@ def test_a_proposed_value_waits_for_those_who_confirm_but_not_for_the_proposer(d
 
 
 def page_of(line):
-    """What the person it was told to gets to see behind its link."""
+    """The page that the person told gets to see behind its link."""
     line.user.is_staff = True
     line.user.save()
     web = Client()

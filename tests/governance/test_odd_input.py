@@ -1,6 +1,6 @@
 """Whatever is put into an address or a form: a page, a sentence or a no comes back, never a page of errors.
 
-What an address reads it is seen looking for, and what it takes stands in the forms of its page.
+An address is watched for the names it looks for, and the names it takes stand in the forms of its page.
 """
 
 import logging
@@ -93,7 +93,7 @@ class Forms(HTMLParser):
 
 
 class Noting(QueryDict):
-    """What was sent, and in `asked` the names that were looked for in it."""
+    """The data sent, and in `asked` the names that were looked for in it."""
 
     asked = set()
 

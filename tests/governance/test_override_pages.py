@@ -48,7 +48,7 @@ def of(account):
 
 
 def form(here, *accounts, segment="low", **said):
-    """What somebody types who asks for these accounts."""
+    """The form of somebody who asks for these accounts, as it is typed."""
     typed = {
         "accounts": ",".join(str(one.pk) for one in accounts),
         "segment": here.segment(segment).pk,

@@ -527,7 +527,7 @@ def preset(key):
 
 
 def at_once(*acts):
-    """What each act (a function) came to, all begun at the same moment: "done", or the sentence that refused it."""
+    """The outcome of each act (a function), all begun at the same moment: "done", or the sentence that refused it."""
     ready, told = Barrier(len(acts)), []
 
     def run(act):

@@ -27,8 +27,9 @@ POISON = (
     "<b x>",
 )
 UNESCAPED = re.compile(rb".{,60}(?:<script src=//x|<img src=x|<b x>).{,20}", re.DOTALL)
-# What pages find something by or calculate with: with anything else in it there would be no page to look at.
+# Values pages find something by or calculate with: with anything else in it there would be no page to look at.
 READ = {
+    "time_zone",
     "key",
     "fact",
     "currency",

@@ -1,4 +1,4 @@
-"""Who decides is itself decided: policies change by requests, at once only where nobody has to approve them."""
+"""Policies are themselves decided: they change by requests, at once only where nobody has to approve them."""
 
 from dataclasses import replace
 from decimal import Decimal

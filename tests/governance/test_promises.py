@@ -1,4 +1,4 @@
-"""What the database keeps whoever writes, tried with raw SQL and tricks on real commits."""
+"""Promises the database keeps whoever writes, tried with raw SQL and tricks on real commits."""
 
 from contextlib import contextmanager
 

@@ -1,4 +1,4 @@
-"""What becomes of an account after its provisional period: its CSM is told, or going down waits for a plan."""
+"""The account after its provisional period: its CSM is told, or going down waits for a plan."""
 
 from datetime import date, timedelta
 
@@ -87,7 +87,7 @@ def test_nobody_is_flagged_while_provisional(acme):
 
 
 def test_when_an_override_of_somebody_new_ends_people_decide_as_they_are_told(acme):
-    """What people pinned was decided: the next recalculation does not move it past them."""
+    """A segment people pinned was decided: the next recalculation does not move the account past them."""
     no_policies("override")
     layer, olga, vera = layer_with(), someone("olga", "CS Ops"), someone("vera", "Approver")
     today = timezone.localdate()

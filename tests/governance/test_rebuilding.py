@@ -1,4 +1,4 @@
-"""What is governed can be rebuilt from its history alone, after many people have worked on it at once.
+"""Everything governed can be rebuilt from its history alone, after many people have worked on it at once.
 
 Eight people (threads, each with a connection of its own) plan, ask, decide, pin and write rules as it comes, while the rules
 go on deciding; much of it is refused. Then the history tables and the segment changes tell what the tables hold, and how

@@ -24,7 +24,7 @@ from governance.signoff.roles import ROLES
 
 TABLE = Path(__file__).with_name("role_matrix.txt")
 WHO = ["nobody", *ROLES]
-# Of a person alone: what they log in and out with, their own messages, views and wishes.
+# Pages of a person alone: to log in and out, their own messages, views and wishes.
 OWN = {
     "django_session",
     "accounts_savedview",
@@ -36,7 +36,7 @@ OWN |= {"auth_user"}  # one's own password
 
 
 def said(answer):
-    """What an answer comes to."""
+    """The meaning of an answer."""
     if answer.status_code == 302 and "/admin/login/" in answer["Location"]:
         return "log in"
     return {200: "page", 302: "goes on", 403: "no", 404: "none", 405: "not so", 409: "refused"}.get(

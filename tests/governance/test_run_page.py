@@ -1,4 +1,4 @@
-"""What the page of a finished recalculation offers to do next, to whom, with the numbers of the pages it leads to."""
+"""Steps that the page of a finished recalculation offers, to whom, with the numbers of the pages they lead to."""
 
 from datetime import timedelta
 

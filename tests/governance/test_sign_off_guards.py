@@ -1,4 +1,6 @@
-"""What matters is changed by the request that names it, whichever way it is tried: raw SQL with a Cause of one's own too."""
+"""Everything that matters is changed by the request that names it, however it is tried: raw SQL with a Cause of one's own
+too.
+"""
 
 import json
 from contextlib import contextmanager

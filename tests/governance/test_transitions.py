@@ -188,14 +188,14 @@ def test_one_that_cannot_be_started_keeps_no_other_waiting(team, monkeypatch):
         for name in ("first", "second")
     )
     approved(asked(team, planned(team, "now", receiver=team.digital, after=1_000), first, second), team.vera)
-    put = transitions.decisions.put
+    put = transition_requests.decisions.put
 
     def put_others(account, *args, **options):
         if account == first.account:
             raise DataError("out of range")
         return put(account, *args, **options)
 
-    monkeypatch.setattr(transitions.decisions, "put", put_others)
+    monkeypatch.setattr(transition_requests.decisions, "put", put_others)
     with unsigned(), pytest.raises(RuntimeError, match="could not be started"):
         followup.daily(renewal)
     assert (fresh(first).status, fresh(second).status) == ("awaiting", "joint")
@@ -207,7 +207,9 @@ def test_one_that_cannot_be_started_keeps_no_other_waiting(team, monkeypatch):
 
 @pytest.mark.parametrize("days", [-30, 365])
 def test_where_the_renewal_moves_before_it_comes_what_was_approved_is_void(team, days):
-    """Of one alone, whose request waits for the day, and of one of two, whose request has been carried out for the other."""
+    """Tier changes that wait: one alone, whose request waits for the day, and one of two, whose request is carried out
+    for the other.
+    """
     renewal = TODAY + timedelta(days=40)
     alone = planned(team, "alone", receiver=team.digital, after=1_000, renewal_date=renewal)
     now = planned(team, "now", receiver=team.digital, after=1_000)

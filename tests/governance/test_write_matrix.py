@@ -236,7 +236,7 @@ def shown(value):
 
 
 def posted(row, changes):
-    """What a form of this row would send, with these fields ({field: value}) changed."""
+    """The data that a form of this row would send, with these fields ({field: value}) changed."""
     data = {one.name: shown(getattr(row, one.attname)) for one in columns(type(row))}
     data |= {field.name: shown(value) for field, value in changes.items()}
     data = {name: text for name, text in data.items() if text != "False"}
@@ -345,7 +345,7 @@ def state(row):
 
 
 def histories(row):
-    """Of all rows of its kind: one that is added has a history of its own."""
+    """The number of history rows of its kind: one that is added has a history of its own."""
     return type(row).history.count() if hasattr(row, "history") else 0
 
 

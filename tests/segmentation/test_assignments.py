@@ -1,4 +1,4 @@
-"""What a recalculation changes: the effective segment's rules, causes of moves, history, nothing more than changed."""
+"""Changes by a recalculation: the effective segment's rules, causes of moves, history, nothing more than changed."""
 
 from datetime import date, timedelta
 
@@ -148,7 +148,7 @@ def test_moved_by_the_rules_or_by_the_customer(db):
     assert whys(customer)[1:] == [("data", "high", "tech")]
     assert whys(both)[1:] == []
     assert set(AssignmentScore.objects.values_list("definition__version", flat=True)) == {2}
-    # Who did not move keeps the row, and its history, as it was.
+    # An account that did not move keeps the row, and its history, as it was.
     assert Assignment.history.filter(account=both).count() == 1
 
 

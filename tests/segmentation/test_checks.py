@@ -30,7 +30,7 @@ MODELS = ["dedicated", "pool", "none"]  # of the first segment, the second, the 
 
 
 def example(name):
-    """What a file tells; every number is a text, as typed."""
+    """The content of a file; every number is a text, as typed."""
     return document_text.from_yaml((EXAMPLES / f"{name}.yaml").read_text())
 
 

@@ -127,7 +127,7 @@ def test_what_is_wrong_stands_at_the_row(row, message):
         to_text({"join": "all", "rows": [good, row]}, TYPES)
     [(path, said)] = errors.value.problems
     assert message in said
-    # What only the whole text shows is said of all rows.
+    # A fault that only the whole text shows is said of all rows.
     assert path.split(".")[0] == ("" if message in ("too many digits", "cannot be stored") else "1")
 
 

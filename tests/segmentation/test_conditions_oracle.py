@@ -1,6 +1,6 @@
 """Conditions at random mean what PostgreSQL reads in the same text, account by account, with NULLs in every column.
 
-The oracle's text has `a / b` as `a::numeric / NULLIF(b, 0)`. What may differ by design has a name here, and is counted:
+The oracle's text has `a / b` as `a::numeric / NULLIF(b, 0)`. A difference by design has a name here, and is counted:
 
 - REFUSED: Demarc asks for parentheses, for one kind of value on both sides, for fewer digits. Nothing is compared.
 - TOO LARGE: a number does not fit 38 digits. Demarc says so (`overflow`) and knows nothing else; PostgreSQL's numbers grow.

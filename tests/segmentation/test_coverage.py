@@ -381,7 +381,7 @@ def test_the_load_counts_what_home_counts(db):
 
 
 def test_weighing_what_a_change_would_bring(db):
-    """What an impact preview asks: accounts per segment before and after, as service models."""
+    """The question of an impact preview: accounts per segment before and after, as service models."""
     named = model(cost_to_serve=100)
     layer = serving(decides=["service_model"], high={"service_model": named})
     high, tech = layer.segments.order_by("position")

@@ -1,4 +1,4 @@
-"""What the engine says beside the segment: reasons, fallbacks, provisional, thin data, distances."""
+"""The engine's answers beside the segment: reasons, fallbacks, provisional, thin data, distances."""
 
 import subprocess
 import sys
@@ -289,4 +289,4 @@ def test_a_frame_that_does_not_fit_is_refused(change):
 
 def test_the_engine_runs_with_django_blocked():
     code = "import sys; sys.modules['django'] = None; import segmentation.evaluation.engine, segmentation.rules.definitions"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=scoring.PRESETS.parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=scoring.PRESETS.parents[2])

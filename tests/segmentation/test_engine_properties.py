@@ -1,4 +1,4 @@
-"""What holds for every document and every frame: exactness, order, chunking, more revenue is never worth less."""
+"""Properties of every document and every frame: exactness, order, chunking, more revenue is never worth less."""
 
 from datetime import date, timedelta
 from decimal import Decimal
@@ -31,7 +31,7 @@ VALUES = {
 
 
 def points(type, value):
-    """What a value earns, without the engine."""
+    """The points a value earns, without the engine."""
     if value is None:
         return None
     table = TABLES[type][1]

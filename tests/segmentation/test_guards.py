@@ -305,7 +305,7 @@ def test_lost_guards_are_noticed(db, loss, told):
 
 
 def test_a_fresh_database_keeps_all_promises_and_a_lost_trigger_is_put_back(db, alone):
-    # What tests/conftest.py opens for tests without governance is noticed too.
+    # The guard tests/conftest.py opens for tests without governance is noticed too.
     assert guards.differences() == ["function demarc_refuse_unsigned(text) is not as it was made"]
     sql("drop trigger demarc_append_only on segmentation_move")
     sql("alter table governance_decision enable trigger demarc_guard_decision")

@@ -1,4 +1,4 @@
-"""What will be in force: the same answer for recalculations, previews and requests."""
+"""The segment to be in force: the same answer for recalculations, previews and requests."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""What a recalculation leaves and counts does not depend on what it found unchanged: tried with changes at random.
+"""A recalculation leaves and counts the same whatever it found unchanged: tried with changes at random.
 
 After each round of changes the same recalculation runs twice from the same state: once as if nothing had been evaluated
 before (no fingerprints), once as it is. Both must leave the same rows and report the same counts; counted again from the
@@ -140,7 +140,7 @@ def declared(rng, one):
 
 
 def moved_by_others(rng, one):
-    """What an override will do: the current segment is changed past the rules, with a cause."""
+    """Do what an override will do: change the current segment past the rules, with a cause."""
     assignment = rng.choice([*one.assignments.all(), None])
     if assignment is None:
         return
@@ -204,7 +204,7 @@ MOVED = ["product__key", "from_segment__key", "to_segment__key", "why", "at", "e
 
 
 def left(run):
-    """What a run left and what it counted, as texts; but for what it wrote once more though it is the same."""
+    """Everything a run left and counted, as texts; but for what it wrote once more though it is the same."""
     counts = [
         (one.layer.key, one.left_out, one.cutoffs, sorted((one.counts | {"rescored": None}).items()))
         for one in run.layers.select_related("layer").order_by("layer")
@@ -220,7 +220,7 @@ def left(run):
 
 
 def from_scratch(**options):
-    """What a recalculation would leave that knows of no evaluation before; nothing of it stays."""
+    """The rows and counts of a recalculation that knows of no evaluation before; nothing of it stays."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("update segmentation_assignment set fingerprint = null")

@@ -45,7 +45,7 @@ class Preset:
             yield f"rule {number}", rule, rules
 
     def unexplained(self):
-        """What has a number and no comment that says where it comes from: on it, above it, or at `rules:`, `criteria:`."""
+        """Numbers without a comment that says where they come from: on the line, above it, or at `rules:`, `criteria:`."""
         for name, node, around in self.decided():
             lines = self.lines[slice(*span(node))]
             typed = [line.partition(" #")[0] for line in lines]

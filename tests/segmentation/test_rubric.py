@@ -13,7 +13,7 @@ from segmentation.rules import rubric
 
 
 def points(cells, type, *values):
-    """What each value earns."""
+    """The points each value earns."""
     values = [
         Decimal(value) if type in ("money", "ratio", "number") and value is not None else value
         for value in values

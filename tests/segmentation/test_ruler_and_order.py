@@ -1,4 +1,4 @@
-"""What decides beside an account's own facts: former rules and their cut-offs, provisional periods, other segmentations."""
+"""Deciders beside an account's own facts: former rules and their cut-offs, provisional periods, other segmentations."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What a segmentation labels: every scope answers everything, and nothing else asks which one it is."""
+"""Scopes, which are what a segmentation labels: each answers everything, and nothing else asks which one it is."""
 
 import ast
 import re

@@ -38,6 +38,7 @@ LOGINS = {
 
 class Command(commands.Command):
     label = "demonstration"
+    makes_tables = True
     help = "Set up the demonstration (as often as you like) and print what came out as one line of JSON."
 
     def handle(self, *args, **options):
@@ -114,8 +115,7 @@ def kinds_of_csms():
 
 
 def story():
-    """What a week of work leaves: tier changes planned, asked for and approved, an override and a role asked
-    for, a wrong value reported.
+    """Tell a week: tier changes planned, asked for, approved; an override and a role asked for; a wrong value reported.
 
     Told once, as long as nobody has asked for anything.
     """

@@ -23,7 +23,7 @@ __all__ = ["CHECKS", "ERROR", "WARNING", "Check", "Finding", "Report", "Result",
 
 
 def lint(data, *, layer=None, segments=None, problems=None, types=catalogue.TYPES):
-    """What can be said about rules without looking at accounts.
+    """Say about rules what can be said without looking at accounts.
 
     data: a document as plain data or YAML text. layer: the Layer they are for, where it is there; without it what
     concerns its segments is not run, and `segments` (keys), where given, are those that rules may name.

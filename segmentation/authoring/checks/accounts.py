@@ -27,7 +27,7 @@ GONE, LOW = "were not known any more", "fell to the bottom"
 
 @dataclass
 class Portfolio:
-    """What the accounts say about a document at the clock.
+    """The accounts as a document sees them at the clock.
 
     accounts: how many the rules are applied to. active, known: active customers, and how many of them have each data
     field. aged: {stored data field: (how many observations, how many of them too old)}. left_out: keys of score groups
@@ -81,7 +81,7 @@ def measure(document, *, layer, at):
 
 
 def _empty(dimension, document, at, scope):
-    """No account has any of its data fields. What other segmentations say is not counted as data."""
+    """No account has any of its data fields. Labels and scores of other segmentations are not counted as data."""
     names = [criterion.fact for criterion in dimension.criteria if criterion.fact in document.facts]
     return bool(names) and not frames.any_known(names, at=at, scope=scope)
 

@@ -19,7 +19,7 @@ def may_acknowledge(by):
 def acknowledge(definition, warnings, *, reason, by):
     """Answer for these warnings (Findings) of a version that is not decided about yet, all with one reason.
 
-    What was acknowledged before for the same warning stays in its history.
+    An earlier answer to the same warning stays in its history.
     """
     if not may_acknowledge(by):
         raise Refused("warnings_not_allowed")

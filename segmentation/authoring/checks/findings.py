@@ -1,4 +1,4 @@
-"""What a check is, and what it says."""
+"""Checks and the findings they make."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -6,7 +6,7 @@ from functools import cached_property
 ERROR, WARNING = "error", "warning"
 FOUND, PASSED, NOT_RUN = "found", "passed", "not run"
 
-# What a check looks at: the text alone, rules that can be read, the segmentation they belong to, its accounts.
+# The subjects of a check: the text alone, rules that can be read, the segmentation they belong to, its accounts.
 TEXT, RULES, LAYER, ACCOUNTS = "text", "rules", "layer", "accounts"
 
 
@@ -69,7 +69,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one check. `note`: why it was not run, or what could not be decided."""
+    """The outcome of one check. `note`: why it was not run, or what could not be decided."""
 
     check: Check
     status: str
@@ -79,7 +79,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of all checks, in the order of the table. `acknowledged`: {key of a finding: Acknowledgement}."""
+    """The outcome of all checks, in the order of the table. `acknowledged`: {key of a finding: Acknowledgement}."""
 
     results: tuple
     acknowledged: dict = field(default_factory=dict)

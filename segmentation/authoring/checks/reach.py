@@ -292,7 +292,7 @@ class _Rules:
         self.constants = [self._constants(rule) for rule in self.rules]
 
     def _constants(self, rule):
-        """What a rule compares; None when it is too complicated."""
+        """The constants a rule compares; None when it is too complicated."""
         if rule.condition is None:
             constants = {}
         else:

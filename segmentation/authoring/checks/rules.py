@@ -185,7 +185,7 @@ def too_many_dimensions(subject):
 
 
 def _dimensions(document):
-    """What the accounts are told apart by: score groups, and the data fields rules compare directly."""
+    """The dimensions that tell accounts apart: score groups, and the data fields rules compare directly."""
     if document.stays:  # transitions between stages, not a grid of values
         return [dimension.key for dimension in document.dimensions]
     compared = {name for rule in document.rules if rule.condition for name in rule.condition.names}

@@ -67,7 +67,7 @@ def served_as(treatment):
 
 
 def contested_fields(subject):
-    """What another segmentation in use says it decides as well: nobody could tell which answer counts."""
+    """Find fields that another segmentation in use decides as well: nobody could tell which answer counts."""
     mine = set(subject.layer.decides)
     others = Layer.objects.filter(
         definitions__status=Definition.Status.ACTIVE, scope=subject.layer.scope
@@ -191,7 +191,7 @@ def _decided_elsewhere(layer):
 
 
 def _channel(treatment):
-    """What the treatment says, else its service model."""
+    """The channel the treatment says, else its service model's."""
     if treatment is None:
         return ""
     model = treatment.service_model

@@ -1,4 +1,4 @@
-"""What the checks look at: a document, its layer, and what is known about the portfolio."""
+"""The subject of the checks: a document, its layer, and what is known about the portfolio."""
 
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -14,7 +14,7 @@ from segmentation.rules import comparison, files
 
 HELP = """Rules of segmentations as files: YAML with the segmentation's key and the document.
 
-What is asked for goes to stdout, everything said about it to stderr. Who runs this command may do what its database
+The answer goes to stdout, everything said about it to stderr. Whoever runs this command may do what its database
 user may: an import needs no login and is recorded as made on the command line. It only makes drafts; activating one
 needs a person with that permission, and a reason.
 

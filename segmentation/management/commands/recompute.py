@@ -38,7 +38,7 @@ class Command(commands.Command):
             raise CommandError(str(refusal)) from None
         except KeyboardInterrupt:
             raise CommandError(
-                "Interrupted. What is left is done by a worker, or by the next `recompute`.", returncode=130
+                "Interrupted. A worker does the rest, or the next `recompute` does.", returncode=130
             ) from None
         self.print(recalculation.report(run), json)
         if run.status != Run.Status.FINISHED:
