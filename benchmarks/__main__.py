@@ -104,8 +104,8 @@ def together(count, run):
     for worker in workers:
         worker.close()
     return {
-        "seconds": max(one["seconds"] for one in results),
-        "peak_mib": max(one["peak_mib"] for one in results),
+        "seconds": max(result["seconds"] for result in results),
+        "peak_mib": max(result["peak_mib"] for result in results),
     }
 
 
@@ -169,9 +169,9 @@ def best(action, times=3):
     """The median of some repetitions, with the highest memory."""
     results = [action() for _ in range(times)]
     result = dict(results[-1])
-    result["seconds"] = statistics.median(one["seconds"] for one in results)
+    result["seconds"] = statistics.median(each["seconds"] for each in results)
     if "peak_mib" in result:
-        result["peak_mib"] = max(one["peak_mib"] for one in results)
+        result["peak_mib"] = max(each["peak_mib"] for each in results)
     return result
 
 
@@ -223,8 +223,8 @@ def copy_layer(source, key, document):
     by, _ = get_user_model().objects.get_or_create(username="benchmark", is_staff=True, is_superuser=True)
     layer = Layer.objects.create(key=key, name=key, policy="automatic", position=50)
     for segment in source.segments.all():
-        known = {"name": segment.name, "treatment": segment.treatment, "owner_role": segment.owner_role}
-        Segment.objects.create(layer=layer, key=segment.key, **known)
+        columns = {"name": segment.name, "treatment": segment.treatment, "owner_role": segment.owner_role}
+        Segment.objects.create(layer=layer, key=segment.key, **columns)
     draft = versions.create_draft(layer, by=by)
     draft = versions.save_draft(draft, document, by=by)
     warnings = versions.examine(draft).unacknowledged

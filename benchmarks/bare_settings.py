@@ -13,6 +13,6 @@ INSTALLED_APPS = [
     "governance",
 ]
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
-MIDDLEWARE = [one for one in settings.MIDDLEWARE if one.startswith(("django.", "whitenoise."))]
+MIDDLEWARE = [name for name in settings.MIDDLEWARE if name.startswith(("django.", "whitenoise."))]
 TEMPLATES = [settings.TEMPLATES[0] | {"DIRS": []}]
 ROOT_URLCONF = "benchmarks.bare_admin"

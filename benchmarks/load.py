@@ -59,7 +59,7 @@ def walks(users):
     """[(cookie, the pages in the order of one person)], over and over the same for the same portfolio."""
     from django.contrib.auth import get_user_model
 
-    people = {one.username: one for one in get_user_model().objects.filter(username__in=[*ROLES, "demo"])}
+    people = {user.username: user for user in get_user_model().objects.filter(username__in=[*ROLES, "demo"])}
     pages = _pages()
     for number, role in zip(range(users), itertools.cycle(ROLES), strict=False):
         user = people[role]
@@ -172,7 +172,7 @@ def _cpu(process):
     """Seconds of CPU of a server's workers so far; those that ended count with the server."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     times = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in children]
-    return sum(int(one[11]) + int(one[12]) for one in times) / CLOCK
+    return sum(int(fields[11]) + int(fields[12]) for fields in times) / CLOCK
 
 
 @contextmanager
@@ -221,7 +221,7 @@ def walk(process, people, seconds):
 
     began, spent = time.perf_counter(), _cpu(process)
     until = began + seconds
-    threads = [threading.Thread(target=go, args=one) for one in people]
+    threads = [threading.Thread(target=go, args=person) for person in people]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -229,8 +229,8 @@ def walk(process, people, seconds):
     if wrong:
         raise RuntimeError(wrong[0])
     pages = {}
-    for name, one in took:
-        pages.setdefault(name, []).append(one)
+    for name, duration in took:
+        pages.setdefault(name, []).append(duration)
     lasted = time.perf_counter() - began
     return {"rate": len(took) / lasted, "cpu": (_cpu(process) - spent) / len(took) * 1000, "pages": pages}
 
@@ -253,37 +253,37 @@ def _get(connection, address, cookie):
 
 def measure(users, seconds):
     warm = min(seconds, 5)
-    found = {}
+    figures = {}
     with served() as process:
         walk(process, walks(users), warm)
-        found["alone"] = walk(process, walks(users), seconds)
+        figures["alone"] = walk(process, walks(users), seconds)
         with recalculating():
-            found["beside a recalculation"] = walk(process, walks(users), seconds)
+            figures["beside a recalculation"] = walk(process, walks(users), seconds)
     with served(bare=True) as process:
         walk(process, bare_walks(users), warm)
-        found["bare admin"] = walk(process, bare_walks(users), seconds)
-    return found
+        figures["bare admin"] = walk(process, bare_walks(users), seconds)
+    return figures
 
 
 # -- what is shown
 
 
-def table(found):
-    bare = found["bare admin"]
+def table(figures):
+    bare = figures["bare admin"]
     lines = ["| page | | p50 | p95 | against the bare admin's |", "| --- | --- | ---: | ---: | ---: |"]
-    for what, one in found.items():
+    for what, measured in figures.items():
         against = (
             ""
-            if one is bare
-            else f"{one['rate'] / bare['rate']:.2f} x as many pages, {one['cpu'] / bare['cpu']:.1f} x the CPU a page"
+            if measured is bare
+            else f"{measured['rate'] / bare['rate']:.2f} x as many pages, {measured['cpu'] / bare['cpu']:.1f} x the CPU a page"
         )
         lines.append(
-            f"| all pages | {what} | {one['rate']:.1f} a second | {one['cpu']:.0f} ms CPU a page | {against} |"
+            f"| all pages | {what} | {measured['rate']:.1f} a second | {measured['cpu']:.0f} ms CPU a page | {against} |"
         )
-    for what, one in found.items():
-        for name, times in one["pages"].items():
+    for what, measured in figures.items():
+        for name, times in measured["pages"].items():
             peer = PEER.get(name, "form")
-            ratio = "" if one is bare else f"{_p50(times) / _p50(bare['pages'][peer]):.1f} x the {peer}"
+            ratio = "" if measured is bare else f"{_p50(times) / _p50(bare['pages'][peer]):.1f} x the {peer}"
             lines.append(f"| {name} | {what} | {_p50(times):.2f} s | {_p95(times):.2f} s | {ratio} |")
     return "\n".join(lines)
 
@@ -313,10 +313,10 @@ def main():
         if not options.database:
             log(f"{options.accounts:,} accounts: building the portfolio")
             build(options.accounts)
-        found = measure(options.users, options.seconds)
+        figures = measure(options.users, options.seconds)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "load.json").write_text(json.dumps(found) + "\n")
-    print(table(found))
+    (options.out / "load.json").write_text(json.dumps(figures) + "\n")
+    print(table(figures))
 
 
 if __name__ == "__main__":

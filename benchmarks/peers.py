@@ -30,7 +30,7 @@ def flagsmith(frame):
         return {"key": key, "name": key, "rules": [{"type": "ALL", "conditions": conditions, "rules": []}]}
 
     segments = {key: segment(key, employees, arr) for key, employees, arr in BOUNDS}
-    found = []
+    labels = []
     for employees, arr in zip(frame["employees"], frame["arr"], strict=True):
         traits = {
             name: float(value)
@@ -44,8 +44,8 @@ def flagsmith(frame):
             "features": {},
         }
         names = [result["name"] for result in get_evaluation_result(context)["segments"]]
-        found.append(names[0] if names else REST)
-    return found
+        labels.append(names[0] if names else REST)
+    return labels
 
 
 def zen_engine(frame):

@@ -24,12 +24,12 @@ def read(keys):
     from segmentation.models import Definition
 
     active = Definition.objects.filter(layer__key__in=keys, status="active")
-    names = dict.fromkeys(fact for one in active for fact in document_of(one.pk).facts)
+    names = dict.fromkeys(fact for definition in active for fact in document_of(definition.pk).facts)
     everyone = {"first": 0, "last": 2**62}
     facts = frames.facts(names, at=AT, **everyone)
-    for one in active:
+    for definition in active:
         query = f"select {', '.join(ASSIGNMENT)} from segmentation_assignment where layer_id = %(layer)s"
-        frames.read(query, ASSIGNMENT, {"layer": one.layer_id})
+        frames.read(query, ASSIGNMENT, {"layer": definition.layer_id})
     return {"accounts": len(facts)}
 
 
@@ -63,7 +63,7 @@ def work(arguments):
 
     report = recalculation.report(recalculation.work(int(arguments[0]), wait=True))
     counts = report["layers"].values()
-    return {name: sum(one[name] for one in counts) for name in ("scanned", "changed", "moved")}
+    return {name: sum(layer[name] for layer in counts) for name in ("scanned", "changed", "moved")}
 
 
 def preview(keys):
