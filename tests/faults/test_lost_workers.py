@@ -62,7 +62,7 @@ def standing_still(table):
 
 def start(environment):
     """Start a run in a process of its own, so that its messages go where `environment` says."""
-    code = f"import datetime; from segmentation import runs; print(recalculation.start(as_of={DAY!r}, chunk={CHUNK}).pk)"
+    code = f"import datetime; from segmentation.runs import recalculation; print(recalculation.start(as_of={DAY!r}, chunk={CHUNK}).pk)"
     command = [sys.executable, "manage.py", "shell", "-v0", "-c", code]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     return Run.objects.get(pk=done.stdout)

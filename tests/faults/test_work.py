@@ -102,11 +102,11 @@ def mails(count):
 
 CASES = {
     "recalculation": Case(
-        recalculation.KIND, run, "from segmentation import runs; recalculation.sweep()", "segmentation_assignment",
+        recalculation.KIND, run, "from segmentation.runs import recalculation; recalculation.sweep()", "segmentation_assignment",
         recalculation.sweep, lambda: Assignment.history.count(),
     ),
     "preview": Case(
-        simulation.KIND, preview, "from segmentation import simulation; simulation.sweep()", "accounts_account",
+        simulation.KIND, preview, "from segmentation.previews import simulation; simulation.sweep()", "accounts_account",
         simulation.sweep, lambda: simulation.progress(Simulation.objects.get())["accounts_done"],
     ),
     "import": Case(
@@ -118,11 +118,11 @@ CASES = {
         lambda: exec(STEPS.format(later=1), {}), lambda: Csm.objects.count(),
     ),
     "outbox": Case(
-        notifications.KIND, things_told, "from governance import notifications; notifications.deliver()",
+        notifications.KIND, things_told, "from governance.news import notifications; notifications.deliver()",
         "governance_notification", lambda: notifications.deliver(now=LATE), lambda: Notification.objects.count(),
     ),
     "mail": Case(
-        mail.KIND, mails, "from governance import mail; mail.send_due()", "governance_notification",
+        mail.KIND, mails, "from governance.news import mail; mail.send_due()", "governance_notification",
         lambda: mail.send_due(now=LATE), lambda: len(sent.outbox),
     ),
 }  # fmt: skip

@@ -63,7 +63,7 @@ def test_who_measures_is_killed_and_the_next_one_measures(real_db, spawn):
     tiers(10)
     run = recalculation.start(as_of=DAY, chunk=3)
     with nothing_can_be_read():
-        code = f"from segmentation import runs; recalculation.work({run.pk})"
+        code = f"from segmentation.runs import recalculation; recalculation.work({run.pk})"
         process = spawn("manage.py", "shell", "-c", code, env=real_db.environment | {"DEMARC_LEASE": "1"})
         wait_until(lambda: waiting(real_db) == 1)
         assert recalculation.abandoned() == []  # somebody is at it
@@ -79,7 +79,7 @@ def test_who_measures_is_killed_and_the_next_one_measures(real_db, spawn):
 def test_of_several_processes_one_measures(real_db, spawn):
     tiers(10)
     run = recalculation.start(as_of=DAY, chunk=2)
-    code = f"from segmentation import runs; recalculation.work({run.pk}, wait=True)"
+    code = f"from segmentation.runs import recalculation; recalculation.work({run.pk}, wait=True)"
     with nothing_can_be_read():
         processes = [spawn("manage.py", "shell", "-c", code) for _ in range(3)]
         wait_until(lambda: waiting(real_db) == 1)

@@ -473,7 +473,7 @@ def test_a_failure_is_kept_with_its_reason(layer, monkeypatch):
     assert ended.finished_at
 
 
-WORK = "from segmentation import simulation; print(simulation.work({}).status)"
+WORK = "from segmentation.previews import simulation; print(simulation.work({}).status)"
 
 
 @contextlib.contextmanager
