@@ -99,7 +99,7 @@ def test_past_the_request_nobody_takes_a_step(layer, ops, vera):
 
 @pytest.mark.parametrize(
     ("verdict", "then"),
-    [("reject", "rejected"), ("ask", "draft"), ("withdraw", "draft"), ("expire", "draft")],
+    [("reject", "rejected"), ("ask_for_changes", "draft"), ("withdraw", "draft"), ("expire", "draft")],
 )
 def test_what_is_decided_against_leaves_the_active_rules(layer, ops, vera, verdict, then):
     request = activations.ask(draft_of(layer, ops), by=ops, why="Only ARR counts")

@@ -88,7 +88,7 @@ MUTANTS = [
     Mutant(
         "an approval of something else counts",
         "governance/signoff/deciders.py",
-        "if one.revision == revisions[one.request_id]:",
+        "if decision.revision == revisions[decision.request_id]:",
         "if True:",
         f"{GOVERNANCE}approvals.py::test_an_edit_voids_approvals_and_what_was_seen_before_is_stale",
     ),
@@ -169,8 +169,8 @@ MUTANTS = [
     Mutant(
         "a segment changes without a row of history",
         "segmentation/evaluation/decisions.py",
-        "        held.overridden = overridden\n    held.save()\n",
-        "        held.overridden = overridden\n    held.save_without_historical_record()\n",
+        "        assignment.overridden = overridden\n    assignment.save()\n",
+        "        assignment.overridden = overridden\n    assignment.save_without_historical_record()\n",
         f"{GOVERNANCE}rebuilding.py::test_history_rebuilds_what_is_governed",
     ),
     Mutant(
@@ -218,7 +218,7 @@ MUTANTS = [
     Mutant(
         "somebody stands in for who has requested it",
         "governance/signoff/deciders.py",
-        "stands_in = [one for one in self.stands_in[person] if one not in self.left_out(request)]",
+        "stands_in = [absent for absent in self.stands_in[person] if absent not in self.left_out(request)]",
         "stands_in = self.stands_in[person]",
         f"{GOVERNANCE}approvals.py::test_nobody_stands_in_for_who_asked_nor_as_who_asked",
     ),
@@ -232,8 +232,8 @@ MUTANTS = [
     Mutant(
         "what is held is planned",
         "governance/changes/transition_steps.py",
-        "def refuse_held(one):\n    if one.held_for:",
-        "def refuse_held(one):\n    if False:",
+        "def refuse_held(transition):\n    if transition.held_for:",
+        "def refuse_held(transition):\n    if False:",
         f"{GOVERNANCE}transitions.py::test_what_is_held_is_not_planned_and_what_is_not_planned_is_not_asked_for",
     ),
     Mutant(
@@ -422,8 +422,8 @@ MUTANTS = [
     Mutant(
         "the hash of a guard does not see what stands in quotes",
         "core/guards.py",
-        'found[0] if found[0][0] in "-\'" else ""',
-        'found[0].replace("public.", "")',
+        'match[0] if match[0][0] in "-\'" else ""',
+        'match[0].replace("public.", "")',
         f"{PAST}::test_the_hash_is_of_the_whole_text",
     ),
 ]  # fmt: skip
