@@ -59,7 +59,7 @@ def test_who_approves_while_their_login_is_closed_or_deleted(window, monkeypatch
         fields = {"verb": "approve", "seen": token(request)}
         answers = at_once(
             partial(approve, page("governance_approvalrequest_change", request), fields),
-            partial(close, page(leave, vera), {"reason": "Left", "post": "yes"}),
+            partial(close, page(leave, vera), {"verb": "close", "reason": "Left", "post": "yes"}),
         )
         approved, closed = map(sends, answers)
         assert closed
