@@ -366,7 +366,8 @@ class TriagePage(VerbPage):
             raise PermissionDenied
         filters, self.query = asked_for(self.request)
         self.rounds = triage.Round.of(self.request, filters, self.query, number(self.sent("one")))
-        return self.rounds.current and find(self.request, self.admin, self.rounds.current)
+        current = self.rounds.current
+        return None if current is None else find(self.request, self.admin, current)
 
     def token(self):
         return transition_steps.token(self.thing)

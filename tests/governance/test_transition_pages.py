@@ -301,6 +301,12 @@ def test_the_csm_of_the_hand_over_completes_it_others_only_look(team, one):
 # -- triage
 
 
+def test_the_address_of_a_tier_change_there_is_not_says_so(team):
+    crossed(team, acme=(50_000, 5_000))
+    for pk in ("0", "999999"):
+        assert web(team.ops).get(f"{TRIAGE}?one={pk}").status_code == 404
+
+
 def test_through_the_flagged_ones(team):
     rows = crossed(team, a=(50_000, 120_000), b=(50_000, 140_000), c=(50_000, 130_000))
     client = web(team.ops)
