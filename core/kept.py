@@ -9,11 +9,11 @@ _answers = ContextVar("answers", default=None)  # {name of the function: what it
 
 @contextmanager
 def keeping(**answers):
-    """Within, each function that is `kept` is asked once; answers: what some of them, by their names, give.
+    """Within, each function that is `kept` is asked once, or not at all where that was done further out; answers: what some of them, by their names, give.
 
     Tests without a database say that of the settings: `keeping(organisation=Settings())`.
     """
-    token = _answers.set(answers)
+    token = _answers.set({**(_answers.get() or {}), **answers})
     try:
         yield
     finally:
