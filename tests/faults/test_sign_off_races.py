@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from threading import Barrier
+from threading import Event as Happened
 
 import governing
 import pytest
@@ -15,7 +16,7 @@ from django.db import connection
 from django.utils import timezone
 from governing import NOTED, fresh, no_policies, policy, request_of, someone
 from segmenting import BY_ARR, account, layer_with, recompute
-from waiting import PATIENCE
+from waiting import PATIENCE, wait_until
 
 from accounts.models import Refusal
 from core.history import acting
@@ -127,6 +128,38 @@ def test_a_policy_that_is_raised_counts_for_what_is_asked_in_the_same_moment(peo
 @pytest.mark.long
 def test_a_policy_that_is_raised_counts_120_times(people):
     raised(people, 120)
+
+
+def waits_for_policies():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """select count(*) from pg_locks l join pg_database d on d.oid = l.database
+                where l.locktype = 'advisory' and not l.granted and d.datname = current_database()"""
+        )
+        return cursor.fetchone()[0]
+
+
+def test_who_asks_while_a_policy_changes_waits_and_needs_what_it_says_then(people, monkeypatch):
+    """The lines are written, and whoever asks is at the lock, before the change is committed."""
+    ops, [vera, *_] = people
+    policy("policy", "Approver", only=True)
+    rows = [Row("override", "Approver", 3)]
+    change = policies.ask(policies.for_kind("override", rows), by=ops, why="Stricter")
+    put, written = policies._PUT["kind"], Happened()
+
+    def put_and_wait(content):
+        put(content)
+        written.set()
+        wait_until(waits_for_policies)
+
+    def ask_meanwhile():
+        assert written.wait(PATIENCE)
+        return request_of(ops)
+
+    monkeypatch.setitem(policies._PUT, "kind", put_and_wait)
+    _, asked = at_once(partial(approvals.approve, change, by=vera, seen=token(change)), ask_meanwhile)
+    assert refused([asked]) == []
+    assert asked.needed == {"Approver": 3}
 
 
 def test_where_two_are_needed_two_of_eight_do(people):
