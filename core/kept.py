@@ -9,7 +9,9 @@ _answers = ContextVar("answers", default=None)  # {name of the function: what it
 
 @contextmanager
 def keeping(**answers):
-    """Within, each function that is `kept` is asked once, or not at all where that was done further out; answers: what some of them, by their names, give.
+    """Within, each function that is `kept` is asked once, further out or here.
+
+    answers: {name of a function: what it gives}.
 
     Tests without a database say that of the settings: `keeping(organisation=Settings())`.
     """

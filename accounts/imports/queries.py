@@ -38,7 +38,6 @@ UNSTEADY = (
 MOST_NAMES = 40  # columns listed where one is not found
 LONGEST_PADDING = 1_000  # characters that LPAD and RPAD may make of one
 _DECIMAL = exp.DataType.build("DECIMAL(38, 12)", dialect=DIALECT)
-_COMPARES = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)
 
 
 def prepare(name, sql, frames, as_of):

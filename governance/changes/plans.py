@@ -8,8 +8,6 @@ from core.wording import day, money, plural
 from governance.models import CrossingPolicy
 from governance.signoff.impact import of_accounts
 
-# Lines of the checklist, from what the target segment's treatment and service model say.
-FROM_TREATMENT = ["play_on_entry", "success_plan_template", "touch_frequency"]
 WITHIN = "transitions"  # the part of the content with a row for each
 
 
