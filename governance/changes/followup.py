@@ -18,9 +18,9 @@ from governance.changes.transition_steps import (
     Status,
     acting_for,
     end,
-    go,
     held_refusal,
     locked_rows,
+    plan_again,
     tell,
 )
 from governance.changes.transitions import unfinished
@@ -194,9 +194,7 @@ def _void(layer, at):
                 closed += 1
                 continue
             if transition.status == Status.AWAITING:  # else the request that was withdrawn did so
-                transition.request = None
-                go(transition, Status.PLANNED)
-                transition.save()
+                plan_again(transition)
             if moved:  # else looking for crossings tells what the rules say now
                 tell(
                     transition,

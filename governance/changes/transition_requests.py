@@ -20,6 +20,7 @@ from governance.changes.transition_steps import (
     held_refusal,
     lock_assignments,
     locked_rows,
+    plan_again,
     refuse_held,
     tell,
 )
@@ -128,9 +129,7 @@ def take_out(request, transition, *, by, reason, seen):
         if not remaining:
             raise Refused("transition_is_the_only_one")
         causes.take(Cause.Kind.DECISION, reason=reason)
-        transition.request = None
-        go(transition, Status.PLANNED)
-        transition.save()
+        plan_again(transition)
         tell(
             transition,
             "transition_taken_out",
@@ -267,9 +266,7 @@ def decided_against(request, *, verdict, by, reason):
         if verdict == "reject":
             end(transition, Status.REJECTED, reason)
         else:
-            transition.request = None
-            go(transition, Status.PLANNED)
-            transition.save()
+            plan_again(transition)
 
 
 def address(request):
@@ -302,9 +299,7 @@ def leave_request(gone, reason):
 
 def back_to_plan(transition, reason):
     """It has to be asked for again."""
-    transition.request = None
-    go(transition, Status.PLANNED)
-    transition.save()
+    plan_again(transition)
     tell(
         transition,
         "transition_updated",

@@ -109,6 +109,13 @@ def go(transition, to):
     transition.status = to
 
 
+def plan_again(transition):
+    """Back to planning, out of the request it awaits."""
+    transition.request = None
+    go(transition, Status.PLANNED)
+    transition.save()
+
+
 def end(transition, status, reason):
     go(transition, status)
     transition.end_reason, transition.ended_at = reason, timezone.now()
