@@ -138,6 +138,9 @@ FIXABLE = {
     "override_days_at_most": number,
     "override_reminder_days": number,
     "stand_in_days_at_most": number,
+    "night_hour": number,
+    "morning_hour": number,
+    "lockout_minutes": number,
 }
 FIXED = {
     field: read(f"DEMARC_{field.upper()}")

@@ -83,6 +83,15 @@ class Settings(models.Model):
     stand_in_days_at_most = number(
         "days of a stand-in, at most", 366, "Nobody stands in for longer at a time.", most=3_660
     )
+    night_hour = number(
+        "o'clock of the nightly recalculation", 2, "In the organisation's time zone.", most=23
+    )
+    morning_hour = number(
+        "o'clock of the day's steps", 6, "Ends, reminders and days that have come are looked at then.", most=23
+    )
+    lockout_minutes = number(
+        "minutes of a lock-out", 15, "After too many wrong passwords, from the last one.", most=1_440
+    )
     history = tracked()
 
     class Meta:

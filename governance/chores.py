@@ -5,21 +5,21 @@ from datetime import timedelta
 from django.db.models import Max
 from django.utils import timezone
 
+from core.organisation import organisation
 from core.work import Kind
 from governance.models import Chore
 
-MORNING = 6  # o'clock, in the organisation's zone
 TIER_CHANGES = "tier changes"  # the step that looks at what goes by dates
 
 
 def work(steps, *, now=None):
     """Do those steps ({name: function}) of today that are not done yet; returns the names of those done now.
 
-    Before MORNING nothing is done. A step that fails keeps its error and is tried again; the others go on.
+    Before `organisation().morning_hour` nothing is done. A step that fails keeps its error and is tried again; the others go on.
     """
     now, done = now or timezone.now(), []
     local = timezone.localtime(now)
-    if local.hour < MORNING:
+    if local.hour < organisation().morning_hour:
         return done
     of_today = Chore.objects.filter(day=local.date())
     begun = set(of_today.values_list("step", flat=True))

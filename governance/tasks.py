@@ -34,7 +34,7 @@ def sweep():
 
 @shared_task
 def daily():
-    """Once a day, from chores.MORNING in the organisation's zone: what goes by dates."""
+    """Once a day, from the morning on in the organisation's zone: what goes by dates."""
     with acting(label="schedule", channel="schedule"):
         chores.work(DAILY)
 

@@ -13,8 +13,6 @@ from segmentation.models import Run
 from segmentation.previews import simulation
 from segmentation.runs import recalculation
 
-NIGHTLY = 2  # o'clock, in the organisation's zone
-
 
 @shared_task
 def work(run_id):
@@ -42,8 +40,9 @@ def nightly():
 
 
 def night():
-    """The hour in UTC of NIGHTLY in the organisation's zone, today: an hour off after a clock change, never a day."""
-    local = datetime.now(ZoneInfo(organisation().time_zone)).replace(hour=NIGHTLY, minute=0)
+    """The hour in UTC of the nightly recalculation, today: an hour off after a clock change, never a day."""
+    own = organisation()
+    local = datetime.now(ZoneInfo(own.time_zone)).replace(hour=own.night_hour, minute=0)
     return local.astimezone(UTC).hour
 
 

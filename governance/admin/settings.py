@@ -18,6 +18,7 @@ from .policy_pages import PolicyForm, PolicyPage
 PAGE, KEY = "admin:core_settings_changelist", "policy:settings"
 GROUPS = {
     "The organisation": ("name", "currency", "time_zone"),
+    "Hours, and signing in": ("night_hour", "morning_hour", "lockout_minutes"),
     "Overrides and stand-ins": tuple(name for name in FIELDS if name.startswith(("override", "stand_in"))),
     "What checks of rules measure against": tuple(name for name in FIELDS if name.startswith("check")),
     "What an import may take": tuple(name for name in FIELDS if name.startswith("import")),

@@ -9,11 +9,11 @@ from django.utils import timezone
 from accounts.models import Account, Conflict
 from accounts.revenue import with_arr
 from core import pages
+from core.organisation import organisation
 from governance.models import Alert, ApprovalRequest, Event, Notification, Override, Transition
 from governance.signoff import inbox
 from segmentation.models import Assignment, Declaration, Move
 
-SOON = 14  # days before an override ends
 CHANGES = 8  # changes named
 Status = Transition.Status
 
@@ -90,14 +90,14 @@ def _planning(today):
         held=Count("pk", filter=~Q(held_for="")),
         over=Count("pk", filter=Q(status=Status.JOINT, joint_until__lt=today)),
     )
-    expiring = Override.objects.active().filter(expires_on__lte=today + timedelta(days=SOON))
+    expiring = Override.objects.active().filter(expires_on__lte=today + timedelta(days=organisation().override_reminder_days))
     board = pages.address("board")
     return [
         Waiting("Tier changes to triage", counted["flagged"], "Plan them, or keep the account where it is.", "Triage",
                 pages.address("triage"), besides=_besides(counted)),
         Waiting("Plans to send for approval", counted["planned"], "Planned, and nobody has been asked yet.", "Open the board", board),
         Waiting("Joint coverage to end", counted["over"], "Its days are over and the hand-over is not complete.", "Open the board", board),
-        Waiting("Overrides that end soon", expiring.count(), f"Within {SOON} days: renew them, or let the rules decide.",
+        Waiting("Overrides that end soon", expiring.count(), f"Within {organisation().override_reminder_days} days: renew them, or let the rules decide.",
                 "Look at them", pages.address("overrides", state="expiring")),
     ]  # fmt: skip
 
@@ -113,7 +113,7 @@ def _own_accounts(csm, today):
     """The work of a CSM."""
     open_ = Transition.objects.filter(Q(account__csm=csm) | Q(receiver=csm), status=Status.JOINT)
     expiring = Override.objects.active().filter(
-        account__csm=csm, expires_on__lte=today + timedelta(days=SOON)
+        account__csm=csm, expires_on__lte=today + timedelta(days=organisation().override_reminder_days)
     )
     alerts = Alert.objects.filter(account__csm=csm, status=Alert.Status.OPEN)
     return [

@@ -21,12 +21,12 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string, salted_hmac
 
 from core.history import acting, actor
+from core.organisation import organisation
 from core.refusals import Refused, verb
 from core.wording import moment
 from governance import events
 from governance.signoff import permissions
 
-COOL_OFF = timedelta(minutes=15)  # after the last wrong password
 # Things counted together, and how many wrong passwords each may have; browsers a person has used count apart.
 HERE, ACCOUNT, ADDRESS = ("username", "ip_address"), ("username",), ("ip_address",)
 STRANGERS = {HERE: 5, ACCOUNT: 30, ADDRESS: 50}
@@ -164,7 +164,7 @@ def _one_at_a_time(attempt):
 
 def _rows(which, at, browser=None):
     """The wrong passwords that still count, the oldest first; of one browser, or of all."""
-    rows = AccessAttempt.objects.filter(which, attempt_time__gt=at - COOL_OFF).order_by("attempt_time")
+    rows = AccessAttempt.objects.filter(which, attempt_time__gt=at - _lock_out()).order_by("attempt_time")
     rows = rows if browser is None else rows.filter(user_agent=browser)
     return [
         {"username": row.username, "ip_address": row.ip_address, "browser": row.user_agent,
@@ -173,13 +173,18 @@ def _rows(which, at, browser=None):
     ]  # fmt: skip
 
 
+def _lock_out():
+    """The time after the last wrong password in which it counts."""
+    return timedelta(minutes=organisation().lockout_minutes)
+
+
 def _ends(rows, limit):
     """When so many of these have ended that fewer than the limit are left; None where they are fewer now."""
     left, until = sum(row["failures"] for row in rows), None
     for row in rows:
         if left < limit:
             break
-        left, until = left - row["failures"], row["at"] + COOL_OFF
+        left, until = left - row["failures"], row["at"] + _lock_out()
     return until
 
 
@@ -202,7 +207,7 @@ def _add(attempt):
     given = {"name": attempt.name, "address": attempt.address, "browser": attempt.browser, "at": attempt.at}
     with connection.cursor() as cursor:
         for sql in (_ADD, _CLEAN):
-            cursor.execute(sql, given | {"ended": attempt.at - COOL_OFF})
+            cursor.execute(sql, given | {"ended": attempt.at - _lock_out()})
 
 
 def _forget(attempt):
@@ -220,7 +225,7 @@ def _failed(request, attempt):
     with transaction.atomic():
         _record(attempt, "login_failed", f"A wrong password for {attempt.who} from {_from(attempt.address)}.")
         for limit_of in attempt.reached:
-            until = attempt.at + COOL_OFF
+            until = attempt.at + _lock_out()
             _record(attempt, "login_locked", _locked(attempt, limit_of, until), about=limit_of != ADDRESS)
             _say(request, until)
 

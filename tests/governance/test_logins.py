@@ -64,7 +64,7 @@ def test_after_five_wrong_passwords_the_right_one_waits_and_the_page_says_until_
     assert (answer.status_code, "correct username and password" in answer.content.decode()) == (200, True)
     answer = wrong(1)
     assert answer.status_code == 429
-    until = AccessAttempt.objects.get().attempt_time + logins.COOL_OFF
+    until = AccessAttempt.objects.get().attempt_time + logins._lock_out()
     for refused in (answer, enter("vera", RIGHT)):
         assert refused.status_code == 429
         assert 0 < int(refused["Retry-After"]) <= 15 * 60
@@ -259,7 +259,7 @@ def test_a_password_in_the_wrong_field_is_kept_nowhere(db, caplog):
     wrong(6, RIGHT)
     wrong(1, "v" * 149 + "\x00")
     assert kinds() == ["login_failed"] * 5 + ["login_locked"]
-    assert Event.objects.first().text == f"Locked until {moment(AccessAttempt.objects.get().attempt_time + logins.COOL_OFF)}: 5 wrong passwords for an unknown login from {OFFICE}."  # fmt: skip
+    assert Event.objects.first().text == f"Locked until {moment(AccessAttempt.objects.get().attempt_time + logins._lock_out())}: 5 wrong passwords for an unknown login from {OFFICE}."  # fmt: skip
     with connection.cursor() as cursor:
         for table in ("axes_accessattempt", "axes_accesslog", "axes_accessfailurelog", "governance_event"):
             cursor.execute(f"select count(*) from {table} t where t::text like %s", [f"%{RIGHT}%"])
