@@ -46,6 +46,7 @@ OUTSIDE = ("browser", "broker", "conformance", "data")
 def pytest_configure(config):
     """Point Django and every process started from here at the tests' database server."""
     met.watch()
+    os.environ.setdefault("DEMARC_TEST_RUN", f"{time.time_ns():x}")  # pytest-xdist's workers inherit it
     _stay_within_today()
     if "DATABASE_URL" in os.environ:
         return
@@ -83,10 +84,13 @@ def django_db_setup(django_test_environment, django_db_blocker):
     default.update(database.from_url(os.environ["DATABASE_URL"]))
     connections["default"].close()
     del connections["default"]
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))[-8:]
-    default["TEST"]["NAME"] = "_".join(["test", run, os.environ.get("PYTEST_XDIST_WORKER", "alone")])
-    if "DEMARC_TEST_TEMPLATE" in os.environ:  # a database that is migrated already
-        default["TEST"]["TEMPLATE"] = os.environ["DEMARC_TEST_TEMPLATE"]
+    migrated = os.environ.get("DEMARC_TEST_TEMPLATE") or _migrated(default, django_db_blocker)
+    default["TEST"] |= {
+        "NAME": "_".join(
+            ["test", os.environ["DEMARC_TEST_RUN"], os.environ.get("PYTEST_XDIST_WORKER", "alone")]
+        ),
+        "TEMPLATE": migrated,
+    }
     with django_db_blocker.unblock():
         made = setup_databases(verbosity=0, interactive=False, aliases=["default"], serialized_aliases=[])
         connection.close()
@@ -94,6 +98,32 @@ def django_db_setup(django_test_environment, django_db_blocker):
         yield
     with django_db_blocker.unblock():
         teardown_databases(made, verbosity=0)
+
+
+def _migrated(default, blocker):
+    """The name of the database of this run that is migrated once; the first process to ask makes it, others wait."""
+    default["TEST"]["NAME"] = name = databases.migrated(os.environ["DEMARC_TEST_RUN"])
+    with databases.server() as server:
+        server.execute("select pg_advisory_lock(hashtext(%s))", [name])
+        if not server.execute("select from pg_database where datname = %s", [name]).fetchone():
+            with blocker.unblock():
+                setup_databases(verbosity=0, interactive=False, aliases=["default"], serialized_aliases=[])
+                connection.close()
+                connection.settings_dict["NAME"] = default["NAME"] = database.from_url(
+                    os.environ["DATABASE_URL"]
+                )["NAME"]
+    return name
+
+
+def pytest_unconfigure(config):
+    """The process that others were started from drops the database they were copies of."""
+    if hasattr(config, "workerinput") or "DEMARC_TEST_TEMPLATE" in os.environ:
+        return
+    settings.DATABASES["default"].update(database.from_url(os.environ["DATABASE_URL"]))
+    with databases.server() as server:
+        server.execute(
+            f'DROP DATABASE IF EXISTS "{databases.migrated(os.environ["DEMARC_TEST_RUN"])}" WITH (FORCE)'
+        )
 
 
 @dataclass(frozen=True)

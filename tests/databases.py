@@ -16,12 +16,17 @@ def unused(name):
     return f"{name}_unused"
 
 
+def migrated(run):
+    """The database that all others of a run are copies of."""
+    return f"test_{run}_migrated"
+
+
 @contextlib.contextmanager
 def copied(template, name=None):
     """A copy of a database nobody is in (25 ms), dropped at the end; its name."""
     name = name or f"{template[:40]}_{time.monotonic_ns()}"
-    with _server() as server:
-        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    with server() as there:
+        there.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     try:
         yield name
     finally:
@@ -93,7 +98,7 @@ def superuser(name):
 
 
 @contextlib.contextmanager
-def _server():
+def server():
     """A connection to the server that is in none of the tests' databases."""
     parameters = {**connection.get_connection_params(), "dbname": "postgres"}
     with psycopg.connect(**_used(parameters), autocommit=True) as server:

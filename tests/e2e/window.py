@@ -50,6 +50,7 @@ class Window:
 
     def sideways(self):
         """The elements that make the page scroll sideways."""
+        self.page.wait_for_load_state()
         return self.page.evaluate(
             """() => document.documentElement.scrollWidth <= window.innerWidth ? [] :
                [...document.querySelectorAll("body *")]
