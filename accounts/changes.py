@@ -3,7 +3,14 @@
 from accounts.catalogue import FACTS
 from core import history, wording
 
-NAMES = {"layer": "segmentation", "hash": "content's mark"}  # fields that are called otherwise on screen
+NAMES = {
+    "layer": "segmentation",
+    "hash": "content's mark",
+    "computed": "segment by the rules",
+    "effective": "current segment",
+    "computed_since": "by the rules since",
+    "effective_since": "current since",
+}  # fields that are called otherwise on screen
 KINDS = {"+": "Created", "~": "Changed", "-": "Deleted"}
 MONEY = {fact.name for fact in FACTS.values() if fact.type == "money"}
 

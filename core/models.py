@@ -87,7 +87,10 @@ class Settings(models.Model):
         "o'clock of the nightly recalculation", 2, "In the organisation's time zone.", most=23
     )
     morning_hour = number(
-        "o'clock of the day's steps", 6, "Ends, reminders and days that have come are looked at then.", most=23
+        "o'clock of the day's steps",
+        6,
+        "Ends, reminders and days that have come are looked at then.",
+        most=23,
     )
     lockout_minutes = number(
         "minutes of a lock-out", 15, "After too many wrong passwords, from the last one.", most=1_440

@@ -177,6 +177,10 @@ class ApprovalRequestQuerySet(models.QuerySet):
         named = RequestAccount.objects.filter(account__in=accounts, revision=F("request__revision"))
         return self.filter(pk__in=named.values("request"))
 
+    def named_ever(self, accounts):
+        """Requests of which some revision named one of these accounts."""
+        return self.filter(pk__in=RequestAccount.objects.filter(account__in=accounts).values("request"))
+
 
 class ApprovalRequest(models.Model):
     """Something that happens once enough people of the right roles have said yes to exactly this content.

@@ -28,6 +28,7 @@ LIST = "admin:governance_approvalrequest_changelist"
 PAGE = "admin:governance_approvalrequest_change"
 TABS = {"mine": "For me", "requested": "Requested by me", "all": "All", "decided": "Decided"}
 VERDICTS = ("approve", "ask", "reject")
+TOLD = 10  # the last requests that an account's timeline tells of
 NAMED = 200  # accounts named on a request's page
 
 Status = ApprovalRequest.Status
@@ -466,8 +467,17 @@ def _revisions(approval_request):
 
 
 def account_part(request, account):
-    """The open requests that name an account; see settings.ACCOUNT_PAGE_PARTS. Kinds with a Section tell of theirs themselves."""
-    waiting = ApprovalRequest.objects.open().naming([account.pk]).exclude(kind__in=sections.SECTIONS)
+    """The requests that name an account: the open ones, and all that was said about the last of them.
+
+    See settings.ACCOUNT_PAGE_PARTS. Kinds with a Section tell of their open ones themselves. Four queries.
+    """
+    named = ApprovalRequest.objects.named_ever([account.pk]).defer("content", "changes")
+    last = list(named.prefetch_related("decisions", "comments").order_by("-pk")[:TOLD])
+    waiting = [
+        approval_request
+        for approval_request in last
+        if approval_request.is_open and approval_request.kind not in sections.SECTIONS
+    ]
     return {
         "notices": [
             (
@@ -475,6 +485,36 @@ def account_part(request, account):
                 f"{approval_request.subject}: {approval_request.get_status_display().lower()}.",
                 _page_of(approval_request),
             )
-            for approval_request in waiting.defer("content", "changes").order_by("pk")
-        ]
+            for approval_request in reversed(waiting)
+        ],
+        "happened": [
+            entry
+            for approval_request in last
+            if request.user.has_perm("governance.view_approvalrequest")
+            for entry in _said_about(approval_request)
+        ],
     }
+
+
+def _said_about(approval_request):
+    """A request's entries of the timeline: that it was asked for, each word of each person, and how it ended without one."""
+    about = {"text": approval_request.subject, "url": _page_of(approval_request)}
+
+    def entry(at, title, who, reason):
+        return about | {"on": timezone.localdate(at), "title": title, "who": who, "reason": reason}
+
+    asker = history.who(approval_request, "requester")
+    yield entry(approval_request.requested_at, "Approval asked for", asker, approval_request.why)
+    for decision in approval_request.decisions.all():
+        title = f"{decision.get_verdict_display()} as {decision.role}"
+        if decision.on_behalf_of_label:
+            title += f" for {history.who(decision, 'on_behalf_of')}"
+        yield entry(decision.at, title, history.who(decision, "by"), decision.reason)
+    for comment in approval_request.comments.all():
+        yield entry(comment.at, "Comment", history.who(comment, "by"), comment.text)
+    if approval_request.status in (Status.WITHDRAWN, Status.EXPIRED, Status.FAILED):
+        ended = approval_request.ended_at or approval_request.requested_at
+        why = approval_request.end_reason or approval_request.failure
+        yield entry(
+            ended, approval_request.get_status_display(), history.who(approval_request, "ended_by"), why
+        )

@@ -251,25 +251,8 @@ def part(request, account):
                 "url": reverse(PAGE, args=[row["event"].about_id]),
             }
             for row in timeline
-        ]
-        + [entry for transition in rows for entry in _decided(transition)],
+        ],
     }
-
-
-def _decided(transition):
-    """The part of a tier change's request in the timeline: that it was asked for, and a no."""
-    url, about = (
-        reverse(PAGE, args=[transition.pk]),
-        f"{transition.layer} {transition.from_segment} → {transition.to_segment}",
-    )
-    # An override tells of its own request.
-    if transition.request and transition.origin != Transition.Origin.OVERRIDE:
-        request = transition.request
-        on = timezone.localdate(request.requested_at)
-        yield {"on": on, "title": "Approval asked for", "text": about, "who": history.who(request, "requester"), "reason": request.why, "url": url}  # fmt: skip
-    if transition.status == Status.REJECTED:
-        on = timezone.localdate(transition.ended_at)
-        yield {"on": on, "title": "Rejected", "text": about, "who": history.who(transition, "ended_by"), "reason": transition.end_reason, "url": url}  # fmt: skip
 
 
 def _becomes(transition):

@@ -3,7 +3,8 @@
 One list out of many append-only tables: every history table, decisions, comments, causes, events, refusals, and the
 recalculations and imports. Each is read by an index of its time, from where the page before ended; so a page costs the
 same with millions of rows. Rows that a recalculation or an import wrote in bulk stand in its one line; whoever searches
-for an account sees each row of it.
+for an account sees each row of it, and what was said about the requests that name it. Each happening is one entry: an
+event that only repeats what a decision, a change or a refusal tells is left out (TOLD).
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from accounts.changes import NAMES, entries_of
 from accounts.models import Account
 from core import history, pages
 from core.refusals import Refused
-from governance.models import Decision
+from governance.models import ApprovalRequest, Decision
 from segmentation.models import Cause, Move, Run
 
 PERMISSION = "governance.view_audit"
@@ -41,6 +42,16 @@ KINDS = {
 }
 CHANNELS = {"admin": "Web admin", "shell": "Shell", "command": "Command", "import": "Import", "worker": "Worker",
             "migration": "Migration"}  # fmt: skip
+
+
+# Kinds of events that repeat a row of another table: a decision, or the change of a request, a tier change, an override ...
+TOLD = (
+    "move", "request_opened", "request_edited", "request_approved", "request_applied", "request_rejected", "changes_asked",
+    "request_withdrawn", "request_expired", "request_failed", "transition_flagged", "transition_updated", "transition_closed",
+    "transition_kept", "transition_joint", "transition_done", "transition_taken_out", "override_started", "override_ended",
+    "override_expired", "override_rejected", "conflict_queued", "conflict_decided", "alert_opened", "alert_acknowledged",
+    "declaration_proposed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,10 @@ COLUMNS = (
 )
 
 
+# The requests that name an account.
+NAMING = "select request_id from governance_requestaccount where account_id = any(%(accounts)s)"
+
+
 @cache
 def sources():
     """Every Source; its place in the list is its number."""
@@ -142,9 +157,16 @@ def _history(model):
         of = "h.account_id = any(%(accounts)s)"
         if not meta.get_field("account").db_index:
             of = f"h.id in (select id from {instance.db_table} where account_id = any(%(accounts)s))"
+    elif model.instance_type is ApprovalRequest:
+        of = f"h.id in ({NAMING})"
     if "layer" in names:
         shown.append("(select l.name from segmentation_layer l where l.id = h.layer_id)")
-    own = {"subject": "h.subject", "name": "h.name", "version": "'version ' || h.version"}
+    own = {
+        "subject": "h.subject",
+        "sentence": "h.sentence",
+        "name": "h.name",
+        "version": "'version ' || h.version",
+    }
     shown += [sql for name, sql in own.items() if name in names and model.instance_type is not Account][:1]
     account = "h.id" if model.instance_type is Account else "h.account_id" if "account" in names else "null"
     sql = f"""select h.history_date as at, h.history_id as row, h.history_user_label as who, h.history_user_id as person,
@@ -158,9 +180,10 @@ OTHERS = (
     Source(
         "decision",
         """select d.at, d.id as row, d.by_label as who, d."by" as person, '' as channel, d.verdict as verb,
-        'governance.approvalrequest' as model, d.request_id as object, null::bigint as account,
-        (select r.subject from governance_approvalrequest r where r.id = d.request_id) as text, d.reason
-        from governance_decision d""",
+        'governance.approvalrequest' as model, d.request_id as object, null::bigint as account, (
+            select concat(r.subject, ' (as ', d.role, nullif(concat(' for ', d.on_behalf_of_label), ' for '), ')')
+              from governance_approvalrequest r where r.id = d.request_id) as text, d.reason from governance_decision d""",
+        of=f"d.request_id in ({NAMING})",
     ),
     Source(
         "comment",
@@ -168,6 +191,7 @@ OTHERS = (
         c.request_id as object, null::bigint as account,
         (select r.subject from governance_approvalrequest r where r.id = c.request_id) as text, c.text as reason
         from governance_comment c""",
+        of=f"c.request_id in ({NAMING})",
     ),
     Source(
         "event",
@@ -175,20 +199,8 @@ OTHERS = (
         case e.about when '' then '' when 'user' then 'auth.user' when 'conflict' then 'accounts.conflict'
             when 'declaration' then 'segmentation.declaration' else 'governance.' || e.about end as model, e.about_id as object,
         e.account_id as account, e.text, e.reason from governance_event e""",
-        "e.kind <> 'move'",
-        "e.account_id = any(%(accounts)s) and e.kind <> 'move'",
-    ),
-    Source(
-        "event",
-        """select e.at, e.id as row, e.actor_label as who, e.actor as person, e.channel, e.kind as verb, '' as model,
-        null::bigint as object, e.account_id as account, (
-            select concat(l.name, ': ', coalesce(f.name, 'no segment'), ' → ', coalesce(t.name, 'no segment'))
-              from segmentation_move m join segmentation_layer l on l.id = m.layer_id
-              left join segmentation_segment f on f.id = m.from_segment_id
-              left join segmentation_segment t on t.id = m.to_segment_id where m.id = e.about_id) as text, e.reason
-        from governance_event e""",
-        "",
-        "e.account_id = any(%(accounts)s) and e.kind = 'move'",
+        f"e.kind not in {TOLD}",
+        f"e.account_id = any(%(accounts)s) and e.kind not in {TOLD}",
     ),
     Source(
         "refusal",
@@ -225,9 +237,8 @@ def entries(filters, *, after="", limit=PAGE):
     Raises Refused where the search takes too long.
     """
     rows = _rows(filters, _place(after), limit + 1)
-    more = len(rows) > limit
-    shown = _entries(rows[:limit])
-    return shown, shown[-1].place if more else ""
+    following = _place_of(rows[limit - 1]) if len(rows) > limit else ""
+    return _entries(rows[:limit]), following
 
 
 def all_entries(filters):
@@ -238,6 +249,10 @@ def all_entries(filters):
         yield from shown
         if not after:
             return
+
+
+def _place_of(row):
+    return f"{row['at'].isoformat()}|{row['source']}|{row['row']}"
 
 
 def _place(text):
@@ -345,12 +360,15 @@ def _accounts(text):
 
 def _entries(rows):
     changes = _changes_of(rows)
-    return [_entry(row, changes.get((row["source"], row["row"]), [])) for row in rows]
+    told = [(row, changes.get((row["source"], row["row"]), [])) for row in rows]
+    return [_entry(row, fields) for row, fields in told if fields or row["verb"] != "~"]
 
 
 def _entry(row, changes):
     kind = sources()[row["source"]].kind
     what, text = _in_words(kind, row)
+    if row["model"] == "segmentation.assignment" and any(name == NAMES["effective"] for name, *_ in changes):
+        what = "Segment change"
     return Entry(
         at=row["at"],
         code=kind,
@@ -361,7 +379,7 @@ def _entry(row, changes):
         what=what,
         text=text,
         reason=row["reason"],
-        place=f"{row['at'].isoformat()}|{row['source']}|{row['row']}",
+        place=_place_of(row),
         link=_link(kind, row),
         changes=changes,
     )
@@ -378,8 +396,6 @@ def _in_words(kind, row):
         return f"Gave the reason for governed changes ({Cause.Kind(verb).label.lower()})", ""
     if kind == "run":
         return Run.Status(verb).label, text
-    if kind == "event" and verb == "move":
-        return "Segment change", text
     if kind == "import":
         return verb.capitalize(), text
     return {"refusal": "Refused", "comment": "Comment", "event": ""}[kind], text
@@ -411,12 +427,12 @@ def _changes_of(rows):
         before = _before(model, keys)
         kept = model.objects.in_bulk({*keys, *before.values()})
         pairs = [(kept[key], kept.get(before.get(key))) for key in keys]
-        for key, entry in zip(keys, entries_of(pairs), strict=True):
-            changes[number, key] = _spoken(entry["changes"])
+        for key, pair, entry in zip(keys, pairs, entries_of(pairs), strict=True):
+            changes[number, key] = _spoken(entry["changes"], *pair)
     return changes
 
 
-# Fields of a change that say nothing to people; that the content is another one is said once.
+# Fields of a change that say nothing to people.
 UNSPOKEN = {
     NAMES["hash"],
     "content",
@@ -431,15 +447,24 @@ UNSPOKEN = {
 }
 
 
-def _spoken(changes):
-    edited = (
-        [("content", "", "edited")] if any(change["field"] == NAMES["hash"] for change in changes) else []
-    )
-    return edited + [
+def _spoken(changes, row, older):
+    spoken = [
         (change["field"], change["old"], change["new"])
         for change in changes
         if change["field"] not in UNSPOKEN
     ]
+    return [*_edited(row, older), *spoken]
+
+
+def _edited(row, older):
+    """What was edited of a request's content, by the sentences that came and went; of rules, that they were."""
+    if older is None or getattr(row, "hash", None) == getattr(older, "hash", None):
+        return []
+    if not hasattr(row, "changes"):
+        return [("content", "", "edited")]
+    gone = [sentence for sentence in older.changes if sentence not in row.changes]
+    come = [sentence for sentence in row.changes if sentence not in older.changes]
+    return [("what is asked for", " ".join(gone), " ".join(come) or "edited")]
 
 
 def _before(model, keys):

@@ -90,7 +90,9 @@ def _planning(today):
         held=Count("pk", filter=~Q(held_for="")),
         over=Count("pk", filter=Q(status=Status.JOINT, joint_until__lt=today)),
     )
-    expiring = Override.objects.active().filter(expires_on__lte=today + timedelta(days=organisation().override_reminder_days))
+    expiring = Override.objects.active().filter(
+        expires_on__lte=today + timedelta(days=organisation().override_reminder_days)
+    )
     board = pages.address("board")
     return [
         Waiting("Tier changes to triage", counted["flagged"], "Plan them, or keep the account where it is.", "Triage",
