@@ -16,11 +16,13 @@ import databases
 import pytest
 from django.db import connection
 
+from core import guards
+
 ROOT = Path(__file__).resolve().parents[2]
 GOVERNANCE, FAULTS, SEGMENTATION = "tests/governance/test_", "tests/faults/test_", "tests/segmentation/test_"
 SIGN_OFF, PAST = f"{GOVERNANCE}sign_off_guards.py", f"{GOVERNANCE}past_the_triggers.py"
 ACCOUNTS_GUARDS, SEGMENTATION_GUARDS, GUARDS = (
-    f"{app}/migrations/0002_guards.sql" for app in ("accounts", "segmentation", "governance")
+    str(guards.copy(app).relative_to(ROOT)) for app in ("accounts", "segmentation", "governance")
 )
 
 

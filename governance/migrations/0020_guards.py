@@ -1,0 +1,10 @@
+"""What a third attack on sign-off got past is refused (governance/guards, docs/adr/0025)."""
+
+from django.db import migrations
+
+from core.guards import installed_by
+
+
+class Migration(migrations.Migration):
+    dependencies = [("governance", "0003_roles_and_profile"), ("segmentation", "0002_guards"), ("accounts", "0020_guards")]
+    operations = [migrations.RunPython(installed_by(__file__), migrations.RunPython.noop)]
