@@ -190,7 +190,7 @@ declare
     there bigint := (select count(*) from only {schema}.governance_approvalpolicy where kind = changed);
 begin
     if not coalesce((
-            select bool_or(jsonb_array_length(lines) = there and not exists (
+            select bool_or(coalesce(jsonb_array_length(lines), -1) = there and not exists (
                        select from jsonb_array_elements(lines) line where not exists (
                            select from only {schema}.governance_approvalpolicy p
                             where p.kind = changed and {schema}.demarc_says(
@@ -198,7 +198,7 @@ begin
                                 tg_table_name::text, to_jsonb(p)))))
               from {schema}.demarc_carried_out('policy') c
              cross join lateral (
-                   select coalesce(case c ->> 'what' when 'kind' then c -> 'rows' else c -> 'rows' -> changed end, '[]') as lines) l
+                   select case c ->> 'what' when 'kind' then c -> 'rows' else c -> 'rows' -> changed end as lines) l
              where c @> jsonb_build_object('what', 'kind', 'kind', changed) or c @> '{"what": "profile"}'), true) then
         perform {schema}.demarc_refuse_unsigned('policies are changed by an approved request that names it');
     end if;

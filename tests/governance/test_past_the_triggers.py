@@ -70,6 +70,10 @@ TRICKS = {
         "update segmentation_runlayer set definition_id = (select id from segmentation_definition where status = 'draft')",
         "by rules that are in force",
     ),
+    "a recalculation that goes on": (
+        "update segmentation_run set status = 'running'",
+        "does not go on",
+    ),
     "no end of overrides": (
         "insert into governance_chore (day, step, attempts, error) values (current_date + 30, 'expire', 0, '')",
         "has not come",
@@ -92,6 +96,21 @@ def test_no_row_takes_the_place_of_another(here, what):
     trick, said = TRICKS[what]
     with pytest.raises(DatabaseError, match=said), a_cause():
         sql(trick)
+
+
+def test_rules_of_before_are_not_put_in_force_by_a_recalculation(here):
+    rules = "insert into segmentation_runlayer (run_id, layer_id, definition_id, running, left_out, counts, warnings) "
+    rules += f"select max(id), {here.layer.pk}, {{}}, false, '[]', '{{{{}}}}', '[]' from segmentation_run"
+    before = here.layer.definitions.get(status="active").pk
+    with a_cause():
+        sql("delete from segmentation_runlayer")
+        sql(rules.format(before))
+        sql("delete from segmentation_runlayer")
+    with transaction.atomic(), unsigned():
+        causes.take(Cause.Kind.DECISION, reason="Set up")
+        sql("update segmentation_definition set status = 'retired', retired_at = now() - interval '2 hours'")
+    with pytest.raises(DatabaseError, match="by rules that are in force"), a_cause():
+        sql(rules.format(before))
 
 
 def test_a_table_within_a_table_signs_nothing_off(here):
