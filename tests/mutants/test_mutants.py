@@ -428,6 +428,34 @@ MUTANTS = [
         'match[0].replace("public.", "")',
         f"{PAST}::test_the_hash_is_of_the_whole_text",
     ),
+    Mutant(
+        "a line of a policy stands there twice",
+        GUARDS,
+        "coalesce(jsonb_array_length(lines), -1) = there and not exists (",
+        "coalesce(jsonb_array_length(lines), -1) = there and true or not exists (",
+        f"{PAST}::test_each_approved_line_is_put_into_force_once",
+    ),
+    Mutant(
+        "what had failed is carried out after it has expired",
+        GUARDS,
+        "old.status in ('pending', 'failed') and new.expires_at <= transaction_timestamp()",
+        "old.status = 'pending' and new.expires_at <= transaction_timestamp()",
+        f"{SIGN_OFF}::test_nor_is_what_has_expired_carried_out",
+    ),
+    Mutant(
+        "a stand-in chooses the day",
+        GUARDS,
+        "and d.until_date >= (transaction_timestamp() at",
+        "and d.until_date >= (new.at at",
+        f"{SIGN_OFF}::test_nobody_stands_in_on_a_day_of_their_choice",
+    ),
+    Mutant(
+        "a recalculation that has ended goes on",
+        SEGMENTATION_GUARDS,
+        "or old.status <> 'running' and new.status = 'running')",
+        "or false)",
+        f"{PAST}::test_no_row_takes_the_place_of_another",
+    ),
 ]  # fmt: skip
 EACH = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name)
 
