@@ -1,4 +1,4 @@
-"""What a third attack on sign-off got past is refused (governance/guards, docs/adr/0025)."""
+"""The guards of sign-off after a third attack (governance/guards, docs/adr/0025)."""
 
 from django.db import migrations
 

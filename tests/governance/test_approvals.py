@@ -61,7 +61,7 @@ def finn():
 
 
 def apply_due(at):
-    """What a day to come brings: the database, whose clock says today, lets it."""
+    """Carry out what a day to come brings: the database, whose clock says today, lets it."""
     with unsigned():
         return due.apply_due(at)
 

@@ -106,7 +106,7 @@ def test_rules_of_before_are_not_put_in_force_by_a_recalculation(here):
         sql("delete from segmentation_runlayer")
         sql(rules.format(before))
         sql("delete from segmentation_runlayer")
-    with transaction.atomic(), unsigned():
+    with unsigned(), transaction.atomic():
         causes.take(Cause.Kind.DECISION, reason="Set up")
         sql("update segmentation_definition set status = 'retired', retired_at = now() - interval '2 hours'")
     with pytest.raises(DatabaseError, match="by rules that are in force"), a_cause():

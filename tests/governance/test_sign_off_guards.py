@@ -18,7 +18,7 @@ from overriding import Portfolio
 from segmenting import account, answered, change, granted, layer_with, person, recompute
 
 from accounts import imports
-from accounts.models import Account, ImportBatch, Subscription
+from accounts.models import Account, ImportBatch, ImportPart, Subscription
 from core.history import acting
 from core.refusals import Refused
 from governance.changes import activations, import_gate, overrides
@@ -515,6 +515,18 @@ def test_nor_by_an_approval_that_has_expired(batch):
         )
     with pytest.raises(DatabaseError, match="by an approved request"), transaction.atomic():
         ImportBatch.objects.filter(pk=batch.pk).update(status="committing")
+
+
+def test_nor_by_a_preview_that_was_made_to_say_less(batch):
+    """It begins, and ends without an account: what it did is counted once more before it is kept."""
+    batch, _ = batch
+    policy("import", "RevOps", min_accounts=1, only=True)
+    policy("import", "CS Ops", 0)
+    less = [{**ledger, "created": 0, "updated": 0} for ledger in batch.queries]
+    ImportBatch.objects.filter(pk=batch.pk).update(queries=less, status="committing")
+    ImportPart.objects.filter(job=batch).update(status="pending", attempts=0)
+    imports.work(batch.pk)
+    assert (fresh(batch).status, Account.objects.exists()) == ("failed", False)
 
 
 def test_nor_between_the_approval_and_the_worker(batch):
