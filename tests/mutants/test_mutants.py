@@ -276,8 +276,8 @@ MUTANTS = [
     Mutant(
         "a request is made that needs nobody",
         GUARDS,
-        "if not {schema}.demarc_as_strict(new.needed, (",
-        "if false and not {schema}.demarc_as_strict(new.needed, (",
+        "if not {schema}.demarc_as_strict(new.needed, required.needed) then",
+        "if false and not {schema}.demarc_as_strict(new.needed, required.needed) then",
         f"{SIGN_OFF}::test_a_request_that_needs_nobody_cannot_be_made",
     ),
     Mutant(
