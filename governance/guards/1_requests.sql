@@ -75,6 +75,8 @@ return not exists (select from jsonb_each_text(other) o where coalesce((one ->> 
 -- enough approvals. An impact preview it points at is a frozen one of the rules it names.
 create or replace function demarc_guard_request() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
+declare
+    required record;
 begin
     if tg_op = 'DELETE' then
         raise exception 'requests are withdrawn, not deleted' using errcode = 'restrict_violation';
@@ -132,21 +134,29 @@ begin
                  where s.id = new.simulation_id and s.frozen_at is not null and s.hash = new.content ->> 'hash') then
             raise exception 'a request points at a frozen impact preview of its rules' using errcode = 'restrict_violation';
         end if;
-        if not {schema}.demarc_as_strict(new.needed, (
-                select needed from {schema}.demarc_required(
-                    new.kind, new.accounts, new.arr, new.csm_changes, new.top_tier, new.other_currency,
-                    case tg_op when 'INSERT' then new.requester end))) then
+        select * into required from {schema}.demarc_required(
+            new.kind, new.accounts, new.arr, new.csm_changes, new.top_tier, new.other_currency,
+            case tg_op when 'INSERT' then new.requester end);
+        if not {schema}.demarc_as_strict(new.needed, required.needed) then
             raise exception 'this request needs what the policies say' using errcode = 'restrict_violation';
+        end if;
+        -- A day more, for clocks that differ.
+        if new.status = 'pending' and new.expires_at > transaction_timestamp() + (required.expire_days + 1) * interval '1 day' then
+            raise exception 'a request expires when the policies say' using errcode = 'restrict_violation';
         end if;
     end if;
     if tg_op = 'UPDATE' and new.status in ('approved', 'applied') and new.status <> old.status then
         if new.revision <> old.revision or not {schema}.demarc_enough(new.id, new.needed) then
             raise exception 'this request has not enough approvals' using errcode = 'restrict_violation';
         end if;
-        if old.status = 'pending' and new.expires_at <= transaction_timestamp() then
+        if old.status in ('pending', 'failed') and new.expires_at <= transaction_timestamp() then
             raise exception 'this request has expired' using errcode = 'restrict_violation';
         end if;
         if new.status = 'applied' then
+            -- Wherever on Earth it is that day.
+            if new.apply_on > (transaction_timestamp() at time zone 'UTC' + interval '14 hours')::date then
+                perform {schema}.demarc_refuse_unsigned('the day of this request has not come');
+            end if;
             select id into new.cause from only {schema}.segmentation_cause
              where xid = pg_current_xact_id() and at = transaction_timestamp();
         end if;
@@ -243,8 +253,8 @@ begin
     if person <> new."by" and not exists (
             select from only {schema}.governance_delegation d
              where d.absent_id = person and d.delegate_id = new."by"
-               and d.from_date <= (new.at at time zone 'UTC' + interval '14 hours')::date
-               and d.until_date >= (new.at at time zone 'UTC' - interval '12 hours')::date) then
+               and d.from_date <= (transaction_timestamp() at time zone 'UTC' + interval '14 hours')::date
+               and d.until_date >= (transaction_timestamp() at time zone 'UTC' - interval '12 hours')::date) then
         raise exception 'nobody stands in for somebody who is not away' using errcode = 'restrict_violation';
     end if;
     return new;

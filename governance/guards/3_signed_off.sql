@@ -98,7 +98,9 @@ begin
     if {schema}.demarc_in_use(new.id) and not {schema}.demarc_signed_off('policy',
             jsonb_build_object('what', 'layer', 'layer', new.id, 'values', jsonb_build_object('policy', new.policy,
                 'primary', new."primary", 'plan_provisional_downgrades', new.plan_provisional_downgrades)),
-            case when not new."primary" then jsonb_build_object('what', 'layer', 'was_primary', new.id) end) then
+            case when not new."primary" and (new.policy, new.plan_provisional_downgrades)
+                                           = (old.policy, old.plan_provisional_downgrades)
+                 then jsonb_build_object('what', 'layer', 'was_primary', new.id) end) then
         perform {schema}.demarc_refuse_unsigned('how a segmentation applies is changed by an approved request that names it');
     end if;
     return new;
@@ -180,16 +182,23 @@ create or replace function demarc_says(content jsonb, relation text, policy json
                and policy = to_jsonb(jsonb_populate_record(null::{schema}.governance_approvalpolicy, policy || (r - 'role')))) end
 $$;
 
--- Of a kind of request all lines that were approved are there in the end, and no other.
+-- Of a kind of request each line that was approved is there in the end, and no other, nor one of them twice.
 create or replace function demarc_policy_complete() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 declare
     changed text := coalesce(new.kind, old.kind);
-    lines bigint := (select count(*) from only {schema}.governance_approvalpolicy where kind = changed);
+    there bigint := (select count(*) from only {schema}.governance_approvalpolicy where kind = changed);
 begin
     if not coalesce((
-            select bool_or(jsonb_array_length(case c ->> 'what' when 'kind' then c -> 'rows' else c -> 'rows' -> changed end) = lines)
+            select bool_or(coalesce(jsonb_array_length(lines), -1) = there and not exists (
+                       select from jsonb_array_elements(lines) line where not exists (
+                           select from only {schema}.governance_approvalpolicy p
+                            where p.kind = changed and {schema}.demarc_says(
+                                jsonb_build_object('what', 'kind', 'kind', changed, 'rows', jsonb_build_array(line)),
+                                tg_table_name::text, to_jsonb(p)))))
               from {schema}.demarc_carried_out('policy') c
+             cross join lateral (
+                   select case c ->> 'what' when 'kind' then c -> 'rows' else c -> 'rows' -> changed end as lines) l
              where c @> jsonb_build_object('what', 'kind', 'kind', changed) or c @> '{"what": "profile"}'), true) then
         perform {schema}.demarc_refuse_unsigned('policies are changed by an approved request that names it');
     end if;
@@ -333,7 +342,9 @@ begin
        and (select needed from {schema}.demarc_required('import', coalesce(touched, 2147483647), 0, 0, false, false, null)) <> '{}'
        and not exists (
             select from only {schema}.governance_approvalrequest r
-             where r.kind = 'import' and r.status in ('pending', 'approved', 'failed', 'applied')
+             where r.kind = 'import'
+               and (r.status in ('approved', 'applied')
+                    or r.status in ('pending', 'failed') and r.expires_at > transaction_timestamp())
                and r.content @> jsonb_build_object('import', new.id, 'skip_rejected', new.skip_rejected,
                                                    'files', {schema}.demarc_import_fingerprint(new.id))
                and {schema}.demarc_enough(r.id, r.needed)) then

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from decimal import Decimal
 
 import pytest
+from databases import unsigned
 from django.contrib.auth.models import Group
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from governing import NOTED, approved, fresh, policy, request_of, someone
 from overriding import Portfolio
-from segmenting import account, answered, person, recompute
+from segmenting import RULES, account, answered, layer_with, person, recompute
 
 from core import guards
 from core.history import acting
@@ -20,11 +21,12 @@ from governance.changes import activations
 from governance.models import ApprovalPolicy
 from governance.signoff import approvals, circumstances, people, policies
 from governance.signoff.approvals import token
+from governance.signoff.impact import Impact
 from governance.signoff.kinds import KINDS
 from governance.signoff.profiles import Row
 from segmentation.authoring import versions
 from segmentation.evaluation import causes
-from segmentation.models import Cause, Segment
+from segmentation.models import Cause, Layer, Segment
 
 
 def sql(text, *parameters):
@@ -52,6 +54,10 @@ TRICKS = {
     "a segment's number": (MOVED.format("segmentation_segment"), "keep their numbers"),
     "an assignment's number": (MOVED.format("segmentation_assignment"), "keep their numbers"),
     "an account's number": (MOVED.format("accounts_account"), "keep their numbers"),
+    "an account's name in other systems": (
+        "update accounts_account set external_id = external_id || 'x'",
+        "keep their external ID",
+    ),
     "a person's number": (MOVED.format("auth_user"), "keep their numbers"),
     "a role's number": (MOVED.format("auth_group"), "keep their numbers"),
     "a role's name": ("update auth_group set name = 'x' where name = 'Auditor'", "keep their names"),
@@ -63,6 +69,10 @@ TRICKS = {
     "a recalculation by a draft": (
         "update segmentation_runlayer set definition_id = (select id from segmentation_definition where status = 'draft')",
         "by rules that are in force",
+    ),
+    "a recalculation that goes on": (
+        "update segmentation_run set status = 'running'",
+        "does not go on",
     ),
     "no end of overrides": (
         "insert into governance_chore (day, step, attempts, error) values (current_date + 30, 'expire', 0, '')",
@@ -86,6 +96,21 @@ def test_no_row_takes_the_place_of_another(here, what):
     trick, said = TRICKS[what]
     with pytest.raises(DatabaseError, match=said), a_cause():
         sql(trick)
+
+
+def test_rules_of_before_are_not_put_in_force_by_a_recalculation(here):
+    rules = "insert into segmentation_runlayer (run_id, layer_id, definition_id, running, left_out, counts, warnings) "
+    rules += f"select max(id), {here.layer.pk}, {{}}, false, '[]', '{{{{}}}}', '[]' from segmentation_run"
+    before = here.layer.definitions.get(status="active").pk
+    with a_cause():
+        sql("delete from segmentation_runlayer")
+        sql(rules.format(before))
+        sql("delete from segmentation_runlayer")
+    with unsigned(), transaction.atomic():
+        causes.take(Cause.Kind.DECISION, reason="Set up")
+        sql("update segmentation_definition set status = 'retired', retired_at = now() - interval '2 hours'")
+    with pytest.raises(DatabaseError, match="by rules that are in force"), a_cause():
+        sql(rules.format(before))
 
 
 def test_a_table_within_a_table_signs_nothing_off(here):
@@ -187,6 +212,59 @@ def test_other_lines_than_those_approved_are_not_put_into_force(here, monkeypatc
         policies.for_kind("override", [Row("override", approvals=3)]), by=here.olga, why="Six eyes"
     )
     assert approved(request, here.vera).status == "failed"
+
+
+@pytest.mark.parametrize("lines", [("Approver", "Finance"), ("Approver", "Approver"), ()])
+def test_each_approved_line_is_put_into_force_once(here, monkeypatch, lines):
+    """As many lines, one of them twice and Finance's not, are not those that were approved."""
+    policy("override", "RevOps")
+    content = policies.for_kind("override", [Row("override"), Row("override", "Finance")]).content
+
+    def put(_):
+        ApprovalPolicy.objects.filter(kind="override").delete()
+        for role in lines:
+            ApprovalPolicy.objects.create(kind="override", role=Group.objects.get(name=role))
+
+    monkeypatch.setitem(policies._PUT, "kind", put)
+    policy("policy", "Approver", only=True)
+    request = policies.ask(
+        policies.Proposal("policy:kind:override", "Overrides", content, ["Two decide"], Impact()),
+        by=here.olga, why="Four eyes",
+    )  # fmt: skip
+    done = "applied" if len(set(lines)) == 2 else "failed"
+    assert approved(request, here.vera).status == done
+
+
+def test_a_profile_without_lines_takes_none_away(here, monkeypatch):
+    monkeypatch.setitem(
+        policies._PUT, "profile", lambda content: ApprovalPolicy.objects.filter(kind="override").delete()
+    )
+    policy("policy", "Approver", only=True)
+    policy("override", "RevOps")
+    content = {"what": "profile", "name": "standard", "was": {}, "rows": {}}
+    request = policies.ask(
+        policies.Proposal("policy:profile", "Profile", content, ["As it is"], Impact()), by=here.olga, why="x"
+    )
+    assert approved(request, here.vera).status == "failed"
+
+
+@pytest.mark.parametrize("policy_too", [False, True])
+def test_what_stops_being_primary_keeps_needing_approval(here, monkeypatch, policy_too):
+    other = layer_with(RULES, key="other", policy="approval")
+    with transaction.atomic(), unsigned(), acting(label="tests"):
+        causes.take(Cause.Kind.DECISION, reason="Set up")
+        Layer.objects.filter(pk=here.layer.pk).update(primary=True)
+    proposal = policies.for_layer(other, {"primary": True})
+
+    def put(content):
+        more = {"policy": "automatic"} if policy_too else {}
+        Layer.objects.filter(pk=here.layer.pk).update(primary=False, **more)
+        Layer.objects.filter(pk=other.pk).update(primary=True)
+
+    monkeypatch.setitem(policies._PUT, "layer", put)
+    policy("policy", "Approver", only=True)
+    request = approved(policies.ask(proposal, by=here.olga, why="It drives coverage"), here.vera)
+    assert (request.status, fresh(here.layer).policy) == ("failed" if policy_too else "applied", "approval")
 
 
 def test_who_loses_a_say_by_another_policy_has_one_about_it(here):

@@ -4,6 +4,7 @@ too.
 
 import json
 from contextlib import contextmanager
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -17,13 +18,14 @@ from overriding import Portfolio
 from segmenting import account, answered, change, granted, layer_with, person, recompute
 
 from accounts import imports
-from accounts.models import Account, ImportBatch, Subscription
+from accounts.models import Account, ImportBatch, ImportPart, Subscription
 from core.history import acting
 from core.refusals import Refused
 from governance.changes import activations, import_gate, overrides
 from governance.models import Decision, Event, Profile
 from governance.signoff import carrying_out, people, policies, profiles
 from governance.signoff.approvals import token
+from governance.signoff.impact import Impact
 from segmentation.authoring import versions
 from segmentation.evaluation import causes
 from segmentation.models import Cause, Layer, Segment, ServiceModel, Treatment
@@ -330,6 +332,48 @@ def test_nobody_decides_a_request_that_has_expired(noted_request):
         decide(request, vera)
 
 
+@pytest.mark.parametrize("status", ["pending", "failed"])
+def test_nor_is_what_has_expired_carried_out(noted_request, status):
+    request, _, vera = noted_request
+    decide(request, vera)
+    with a_cause():
+        sql(
+            "update governance_approvalrequest set status = %s, due_at = now() - interval '2 days',"
+            " expires_at = now() - interval '1 day'",
+            status,
+        )
+    for later in ("approved", "applied"):
+        refused(f"update governance_approvalrequest set status = '{later}'", "has expired")
+
+
+def test_nor_does_whoever_asks_choose_when_it_expires(noted_request):
+    far = "expires_at = now() + interval '40 days'"
+    refused(f"update governance_approvalrequest set revision = 2, {far}", "expires when the policies say")
+    with a_cause():
+        sql(f"update governance_approvalrequest set revision = 2, {far.replace('40', '30')}")
+
+
+def test_what_is_approved_for_a_day_is_not_done_before(here):
+    """Whoever leaves until then takes their approval along."""
+    request = request_of(here.olga, kind="role", key="role:x", content={"user": here.carl.pk, "add": ["Approver"]},
+                         impact=Impact(owners=(here.carl.pk,)), apply_on=TODAY + timedelta(days=3))  # fmt: skip
+    policy("role", "Approver", only=True)
+    assert approved(request, here.vera).status == "approved"
+    refused(
+        "update governance_approvalrequest set status = 'applied'", "the day of this request has not come"
+    )
+
+
+def test_nobody_stands_in_on_a_day_of_their_choice(noted_request):
+    """The moment of a decision is a column like any other."""
+    request, _, vera = noted_request
+    eve = someone("eve")
+    away(vera, eve, since=-30)
+    for at in (timezone.now() - timedelta(days=28), timezone.now()):
+        with pytest.raises(DatabaseError, match="stands in for somebody who is not away"):
+            decide(request, eve, on_behalf_of=vera.pk, at=at)
+
+
 # -- how far a request reaches
 
 
@@ -459,6 +503,30 @@ def test_files_swapped_after_the_approval_are_not_imported(batch):
     assert (request.status, "not those that were asked about" in request.failure) == ("failed", True)
     with pytest.raises(DatabaseError, match="by an approved request"), transaction.atomic():
         ImportBatch.objects.filter(pk=batch.pk).update(status="committing")
+
+
+def test_nor_by_an_approval_that_has_expired(batch):
+    batch, ops = batch
+    request = import_gate.ask(batch, by=ops, why="The new quarter")
+    decide(request, someone("rob", "RevOps"), role="RevOps")
+    with a_cause():
+        sql(
+            "update governance_approvalrequest set due_at = now() - interval '2 days', expires_at = now() - interval '1 day'"
+        )
+    with pytest.raises(DatabaseError, match="by an approved request"), transaction.atomic():
+        ImportBatch.objects.filter(pk=batch.pk).update(status="committing")
+
+
+def test_nor_by_a_preview_that_was_made_to_say_less(batch):
+    """It begins, and ends without an account: what it did is counted once more before it is kept."""
+    batch, _ = batch
+    policy("import", "RevOps", min_accounts=1, only=True)
+    policy("import", "CS Ops", 0)
+    less = [{**ledger, "created": 0, "updated": 0} for ledger in batch.queries]
+    ImportBatch.objects.filter(pk=batch.pk).update(queries=less, status="committing")
+    ImportPart.objects.filter(job=batch).update(status="pending", attempts=0)
+    imports.work(batch.pk)
+    assert (fresh(batch).status, Account.objects.exists()) == ("failed", False)
 
 
 def test_nor_between_the_approval_and_the_worker(batch):

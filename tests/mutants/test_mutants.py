@@ -16,11 +16,13 @@ import databases
 import pytest
 from django.db import connection
 
+from core import guards
+
 ROOT = Path(__file__).resolve().parents[2]
 GOVERNANCE, FAULTS, SEGMENTATION = "tests/governance/test_", "tests/faults/test_", "tests/segmentation/test_"
 SIGN_OFF, PAST = f"{GOVERNANCE}sign_off_guards.py", f"{GOVERNANCE}past_the_triggers.py"
 ACCOUNTS_GUARDS, SEGMENTATION_GUARDS, GUARDS = (
-    f"{app}/migrations/0002_guards.sql" for app in ("accounts", "segmentation", "governance")
+    str(guards.copy(app).relative_to(ROOT)) for app in ("accounts", "segmentation", "governance")
 )
 
 
@@ -274,8 +276,8 @@ MUTANTS = [
     Mutant(
         "a request is made that needs nobody",
         GUARDS,
-        "if not {schema}.demarc_as_strict(new.needed, (",
-        "if false and not {schema}.demarc_as_strict(new.needed, (",
+        "if not {schema}.demarc_as_strict(new.needed, required.needed) then",
+        "if false and not {schema}.demarc_as_strict(new.needed, required.needed) then",
         f"{SIGN_OFF}::test_a_request_that_needs_nobody_cannot_be_made",
     ),
     Mutant(
@@ -425,6 +427,34 @@ MUTANTS = [
         'match[0] if match[0][0] in "-\'" else ""',
         'match[0].replace("public.", "")',
         f"{PAST}::test_the_hash_is_of_the_whole_text",
+    ),
+    Mutant(
+        "a line of a policy stands there twice",
+        GUARDS,
+        "coalesce(jsonb_array_length(lines), -1) = there and not exists (",
+        "coalesce(jsonb_array_length(lines), -1) = there and true or not exists (",
+        f"{PAST}::test_each_approved_line_is_put_into_force_once",
+    ),
+    Mutant(
+        "what had failed is carried out after it has expired",
+        GUARDS,
+        "old.status in ('pending', 'failed') and new.expires_at <= transaction_timestamp()",
+        "old.status = 'pending' and new.expires_at <= transaction_timestamp()",
+        f"{SIGN_OFF}::test_nor_is_what_has_expired_carried_out",
+    ),
+    Mutant(
+        "a stand-in chooses the day",
+        GUARDS,
+        "and d.until_date >= (transaction_timestamp() at",
+        "and d.until_date >= (new.at at",
+        f"{SIGN_OFF}::test_nobody_stands_in_on_a_day_of_their_choice",
+    ),
+    Mutant(
+        "a recalculation that has ended goes on",
+        SEGMENTATION_GUARDS,
+        "or old.status <> 'running' and new.status = 'running')",
+        "or false)",
+        f"{PAST}::test_no_row_takes_the_place_of_another",
     ),
 ]  # fmt: skip
 EACH = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name)
