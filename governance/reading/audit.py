@@ -457,7 +457,7 @@ def _spoken(changes, row, older):
 
 
 def _edited(row, older):
-    """What was edited of a request's content, by the sentences that came and went; of rules, that they were."""
+    """An edit, told by the sentences that came and went; of rules, that they were edited."""
     if older is None or getattr(row, "hash", None) == getattr(older, "hash", None):
         return []
     if not hasattr(row, "changes"):
