@@ -23,7 +23,7 @@ class _Echo:
 def lines(header, rows):
     """The lines of a CSV file, one by one, so that a million rows need no memory."""
     writer = csv.writer(_Echo(), lineterminator="\r\n")
-    yield writer.writerow(header)
+    yield writer.writerow([safe(name) for name in header])
     with in_its_time():  # the page has been answered by then
         for row in rows:
             yield writer.writerow([safe(value) for value in row])

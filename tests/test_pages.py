@@ -605,7 +605,7 @@ def test_an_export_is_the_list_as_shown_and_harmless_in_a_spreadsheet(web):
     account("a-2", name="Other", arr=5)
     recompute()
     answer = web.get(f"{A}account/export/?q=cmd&segment=high")
-    lines = b"".join(answer.streaming_content).decode().splitlines()
+    lines = b"".join(answer.streaming_content).decode("utf-8-sig").splitlines()
     assert len(lines) == 2
     assert lines[1].startswith("a-1,'=cmd(),")
     assert "search: cmd & segment=high" in lines[1]

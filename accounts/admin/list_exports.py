@@ -26,7 +26,7 @@ def address(changes, request):
 
 def answer(changes):
     """The whole list, all of its pages, a portion at a time."""
-    columns = changes.list_display
+    columns = [name for name in changes.list_display if name != "action_checkbox"]
     header = [label_for_field(name, changes.model, changes.model_admin) for name in columns]
     rows = (
         [_cell(name, shown, changes.model_admin) for name in columns]

@@ -32,7 +32,7 @@ def web(db):
 def exported(client, url, query=""):
     answer = client.get(f"{url}export/?{query}")
     assert answer.status_code == 200
-    text = b"".join(answer.streaming_content).decode()
+    text = b"".join(answer.streaming_content).decode("utf-8-sig")
     return answer, list(csv.reader(io.StringIO(text, newline="")))
 
 

@@ -104,8 +104,8 @@ def test_the_export_is_the_tab_as_shown(people, web):
     request_of(people["ops"], key="1", subject="=waits")
     approved(request_of(people["ops"], key="2", subject="done"), people["vera"])
     browser = web("vera")
-    mine = b"".join(browser.get(f"{LIST}export/").streaming_content).decode()
-    everything = b"".join(browser.get(f"{LIST}export/?tab=all").streaming_content).decode()
+    mine = b"".join(browser.get(f"{LIST}export/").streaming_content).decode("utf-8-sig")
+    everything = b"".join(browser.get(f"{LIST}export/?tab=all").streaming_content).decode("utf-8-sig")
     assert "'=waits" in mine
     assert "tab=mine" in mine
     assert "0 of 1 Approver" in mine

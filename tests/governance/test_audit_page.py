@@ -234,7 +234,9 @@ def test_the_page_and_the_file_say_the_same(web, people):
     assert "=1+1" in page
     assert "person=ops&amp;kind=change" in page  # the export's address
     lines = (
-        b"".join(web.get(f"{TRAIL}export/?person=ops&kind=change").streaming_content).decode().splitlines()
+        b"".join(web.get(f"{TRAIL}export/?person=ops&kind=change").streaming_content)
+        .decode("utf-8-sig")
+        .splitlines()
     )
     assert len(lines) == 2
     assert "'=1+1" in lines[1]
@@ -253,7 +255,7 @@ def test_the_page_leaves_causes_out_until_they_are_chosen_and_the_file_has_them(
         assert badge in page
         assert "Causes are left out here" not in page
     for kind in ("", "all"):
-        file = b"".join(web.get(f"{TRAIL}export/?kind={kind}").streaming_content).decode()
+        file = b"".join(web.get(f"{TRAIL}export/?kind={kind}").streaming_content).decode("utf-8-sig")
         assert ",Cause," in file
 
 
@@ -385,7 +387,7 @@ def test_a_name_that_was_anothers_is_told_apart_in_the_trail(two_veras):
 def test_the_file_has_the_name_of_the_time_and_the_number_beside_it(two_veras, web):
     first, second, _ = two_veras
     answer = web.get("/admin/audit/export/?kind=comment")
-    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode("utf-8-sig"))))
     found = [(row["Who"], row["Person"], row["Reason"]) for row in rows]
     assert found == [
         ("vera", str(second.pk), "The second one's."),

@@ -1,5 +1,7 @@
 """Rows about accounts leave Demarc by whoever may export accounts, from whichever list; others see no button."""
 
+import codecs
+
 import pytest
 from django.apps import apps
 from django.contrib import admin
@@ -38,7 +40,12 @@ def test_the_button_and_the_file_are_for_who_may(world, role):
     for model in about_accounts():
         listed = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         page = client.get(listed, SHOWS_ROWS.get(model._meta.model_name, {}))
-        assert client.get(f"{listed}export/").status_code == (200 if may else 403), listed
+        answer = client.get(f"{listed}export/")
+        assert answer.status_code == (200 if may else 403), listed
+        if may:
+            header = b"".join(answer.streaming_content).splitlines()[0]
+            assert header.startswith(codecs.BOM_UTF8)  # else Excel takes it for another encoding
+            assert b"<" not in header
         if page.status_code == 200:
             assert (f'href="{listed}export/' in page.content.decode()) is may, listed
         else:

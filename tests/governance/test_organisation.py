@@ -158,7 +158,9 @@ def test_a_page_and_a_task_are_in_its_time(page, monkeypatch):
 def test_times_in_a_file_are_in_its_time_too(page):
     """A file is written after the page has been answered."""
     already(time_zone="Asia/Kolkata")
-    written = b"".join(page.get(reverse("audit_export") + "?kind=change").streaming_content).decode()
+    written = b"".join(page.get(reverse("audit_export") + "?kind=change").streaming_content).decode(
+        "utf-8-sig"
+    )
     assert "+05:30" in written
 
 

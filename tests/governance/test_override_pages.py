@@ -264,7 +264,11 @@ def test_the_list_narrows_to_a_csm_and_is_exported_as_shown(here):
             web.get(url, {"csm": wanted}).context["cl"].result_list for url in (LIST, ACCOUNTS)
         )
         assert {str(one.account) for one in pinned} == {str(one) for one in accounts} == named, wanted
-    lines = b"".join(web.get(f"{LIST}export/", {"csm": here.csm.pk}).streaming_content).decode().splitlines()
+    lines = (
+        b"".join(web.get(f"{LIST}export/", {"csm": here.csm.pk}).streaming_content)
+        .decode("utf-8-sig")
+        .splitlines()
+    )
     assert lines[0].startswith("Account,Segmentation,Segment,Status,Reason,Ends,Rules disagree,CSM,Asked by")
     assert lines[1].startswith("Acme,Tier,High → Low,In force,Strategic importance,")
     assert len(lines) == 2

@@ -299,7 +299,7 @@ def test_an_export_is_the_list_as_shown(layer):
 
     def rows(query=""):
         answer = ops.get(f"{LIST}export/{query}")
-        return b"".join(answer.streaming_content).decode().splitlines()[1:]
+        return b"".join(answer.streaming_content).decode("utf-8-sig").splitlines()[1:]
 
     assert [row.split(",")[:5] for row in rows()] == [
         ["acme", "'=cmd()", "Importance", "Strategic", "Proposed"],

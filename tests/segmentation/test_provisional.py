@@ -202,7 +202,7 @@ def test_the_list_is_narrowed_and_exported_as_shown(web, listed, query, names):
     everybody = {"Young", "Newest", "Silent", "Old", "Gone"}
     page = web.get(PAGE + query).content.decode()
     assert {name for name in everybody if f">{name}<" in page} == names
-    lines = b"".join(web.get(EXPORT + query).streaming_content).decode().splitlines()
+    lines = b"".join(web.get(EXPORT + query).streaming_content).decode("utf-8-sig").splitlines()
     assert {line.split(",")[1] for line in lines[1:]} == names
 
 
