@@ -70,16 +70,17 @@ def granted(user, *permissions):
     return User.objects.get(pk=user.pk)  # permissions are cached on the object
 
 
-def layer_with(
-    document=RULES,
-    *,
-    key="tier",
-    policy=None,
-    segments=SEGMENTS,
-    scope="account",
-    decides=("touch_frequency",),
+def layer_with(document=RULES, **columns):
+    """A layer with these rules active (see `layer_without_rules`)."""
+    layer = layer_without_rules(**columns)
+    activate(layer, document)
+    return layer
+
+
+def layer_without_rules(
+    *, key="tier", policy=None, segments=SEGMENTS, scope="account", decides=("touch_frequency",)
 ):
-    """A layer with these rules active, which needs approval if it can; only the primary one decides something."""
+    """A layer with its segments, which needs approval if it can; only the primary one decides something."""
     policy = policy or ("approval" if scope == "account" else "automatic")
     primary = scope == "account" and not Layer.objects.filter(primary=True).exists()
     layer = Layer.objects.create(
@@ -104,7 +105,6 @@ def layer_with(
             treatment=treatment,
             owner_role="CS Ops",
         )
-    activate(layer, document)
     return layer
 
 

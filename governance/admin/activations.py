@@ -19,6 +19,8 @@ from segmentation.authoring import versions
 from segmentation.models import Definition, Simulation
 from segmentation.previews import impact, simulation
 
+from . import sections
+
 REQUEST = "admin:governance_approvalrequest_change"
 RULES = "admin:segmentation_definition_change"
 
@@ -152,3 +154,18 @@ def on_rules_page(definition, *, user):
     how_far = f"{request.get_status_display()} since {wording.day(request.requested_at)}: {parts}. Asked for by {history.who(request, 'requester')}."
     text = "Decide" if permissions.may(permissions.decide(request, by=user)) else "See the request"
     return {"send": send, "said": how_far, "link": (text, link)}
+
+
+# -- on the page of its request
+
+
+def _on_request_page(request):
+    """The warnings that were acknowledged with these rules, each with its reason, for whoever decides."""
+    definition = Definition.objects.filter(pk=request.content["definition"]).select_related("layer").first()
+    return {
+        "definition": definition,
+        "acknowledged": definition.acknowledgements.order_by("pk") if definition else [],
+    }
+
+
+sections.SECTIONS[activations.KIND] = sections.Section("governance/approvals/rules.html", _on_request_page)

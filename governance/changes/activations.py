@@ -66,12 +66,12 @@ def ask(definition, *, by, why, simulation=None, seen=None):
 
 
 def changes(definition):
-    """Say what becomes different with these rules."""
+    """Say what becomes different with these rules; of first rules all that they say."""
     active = definition.layer.definitions.filter(status=Definition.Status.ACTIVE).first()
-    if active is None:
-        return [f"{definition.layer} gets its first rules."]
     names = versions.labels(definition.layer)
-    difference = comparison.compare(active.document, definition.document, names=names)
+    difference = comparison.compare(active.document if active else {}, definition.document, names=names)
+    if active is None:
+        return [f"{definition.layer} gets its first rules.", *difference.sentences]
     return list(difference.sentences) or ["These rules say the same as the active ones."]
 
 

@@ -97,7 +97,8 @@ class _Comparer:
             if old != new:
                 name = self.words(key).group(key)
                 self.row(f"weights.{key}", f"Weight of {name}", old, new)
-                self.say(f"Weight of {name} {old or 'none'} -> {new or 'none'}")
+                was = f" {old} ->" if old else ":"
+                self.say(f"Weight of {name}{was} {new or 'none'}")
 
     def requires(self):
         before, after = set(self.old.requires), set(self.new.requires)

@@ -3,8 +3,9 @@
 from decimal import Decimal
 
 import pytest
+from django.utils.html import escape
 from governing import nobody_approves, policy, someone
-from segmenting import BY_ARR, account, answered, change, layer_with, recompute
+from segmenting import BY_ARR, account, answered, change, draft_of, layer_with, layer_without_rules, recompute
 
 from accounts.models import Account
 from governance.models import ApprovalRequest
@@ -197,3 +198,20 @@ def test_unfinished_rules_are_not_sent(web, people, layer):
     assert "to be mended first" in page
     assert ">Send for approval</button>" not in page
     assert ask(browser, made).status_code == 409
+
+
+def test_whoever_decides_reads_first_rules_whole_and_what_was_acknowledged(web, people):
+    made = answered(draft_of(layer_without_rules(), NEXT))
+    [warning, *_] = made.acknowledgements.all()
+    ask(web("ops"), made)
+    request = ApprovalRequest.objects.get()
+    page = web("vera").get(f"/admin/governance/approvalrequest/{request.pk}/change/").content.decode()
+    for said in (
+        "gets its first rules",
+        "New rule 1: High when ARR",
+        "New rule 2: Tech when ARR",
+        escape(warning.sentence),
+        "“Small on purpose”, olga",
+        "Without one it expires on",
+    ):
+        assert said in page, said
