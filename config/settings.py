@@ -54,10 +54,10 @@ def flag(name, default):
     return value == "1"
 
 
-def number(name, default="1"):
+def number(name, default="1", least=1):
     value = text(name, default)
-    if not re.fullmatch("[1-9][0-9]{0,5}", value):
-        problems.append(f"{name} is {value!r}, not a whole number from 1")
+    if not re.fullmatch("0|[1-9][0-9]{0,5}", value) or int(value) < least:
+        problems.append(f"{name} is {value!r}, not a whole number from {least}")
         return int(default)
     return int(value)
 
@@ -122,6 +122,7 @@ def currency(name):
 FIXABLE = {
     "name": text,
     "currency": currency,
+    "renewal_grace_days": lambda name: number(name, least=0),
     "time_zone": time_zone,
     "check_accounts_per_segment": number,
     "check_completeness": number,

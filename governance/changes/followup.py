@@ -5,7 +5,7 @@ import logging
 from django.db import connection, transaction
 from django.db.models import Q
 
-from accounts import catalogue
+from accounts import catalogue, revenue
 from core.locking import locked
 from core.refusals import Refused
 from core.wording import day
@@ -148,7 +148,7 @@ _VOID = f"""
     select t.id, e.status, coalesce(e.reason, case when m.moved then 'The renewal has moved.' end), m.moved
       from governance_transition t
       join accounts_account a on a.id = t.account_id
-      left join lateral ({catalogue.SUBSCRIPTION_SUMMARY} where b.account_id = a.id group by b.account_id) s
+      left join lateral ({catalogue.SUBSCRIPTIONS_OF_ACCOUNT}) s
         on t.applies_on > %(at)s
      cross join lateral (select coalesce(t.applies_on > %(at)s
                                 and t.applies_on is distinct from coalesce(a.renewal_date, s.next_end), false) as moved) m
@@ -165,7 +165,12 @@ _VOID = f"""
 
 def _void(layer, at):
     """Take what is not what the rules say any more out of its request; returns how many tier changes were closed."""
-    parameters = {"layer": layer.pk, "at": at, "first": 0, "last": 2**63 - 1, "statuses": [Status.AWAITING]}
+    parameters = revenue.parameters(at) | {
+        "layer": layer.pk,
+        "first": 0,
+        "last": 2**63 - 1,
+        "statuses": [Status.AWAITING],
+    }
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(_VOID, parameters)

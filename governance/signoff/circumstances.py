@@ -72,7 +72,7 @@ def _people_renamed(request, since):
 
 
 def _worth_more(request, accounts):
-    highest = of_late(accounts) if accounts and request.is_open else 0
+    highest = of_late(accounts)[0] if accounts and request.is_open else 0
     if highest <= request.arr:
         return []
     return [

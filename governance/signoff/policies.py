@@ -394,7 +394,7 @@ def for_settings(values):
     if after["currency"] not in currency.CODES:
         raise Refused("currency_unknown", currency=after["currency"])
     changes = [
-        f"{_label(name)}: {now or '–'}. (Until now: {before[name] or '–'}.)"
+        f"{_label(name)}: {_told(now)}. (Until now: {_told(before[name])}.)"
         for name, now in after.items()
         if now != before[name]
     ]
@@ -410,6 +410,10 @@ def for_settings(values):
         changes=changes,
         impact=_impact_of_settings(content),
     )
+
+
+def _told(value):
+    return "–" if value == "" else value
 
 
 def _impact_of_settings(content):

@@ -225,9 +225,9 @@ class AccountAdmin(GovernedAdmin):
             parts.append(("", "Provisional"))
         return format_html_join(" ", "{}", ([badges.badge(text, colour)] for colour, text in parts))
 
-    @admin.display(description="ARR", ordering="arr_now")
+    @admin.display(description="ARR", ordering="arr_order")
     def arr_shown(self, account):
-        return wording.money(account.arr_now, account.currency)
+        return wording.money(account.arr_now)
 
     @admin.display(description="CSM", ordering="csm__name")
     def manager(self, account):
@@ -357,6 +357,14 @@ def _further_filters():
     return [import_string(path) for path in settings.ACCOUNT_LIST_FILTERS]
 
 
+def _amount(account):
+    """(ARR, currency) for a file: a number, or where there are several amounts all of them with their currency."""
+    arr = account.arr_now
+    if arr.mixed:
+        return [" + ".join(f"{amount} {code}" for code, amount in arr.in_order), "mixed"]
+    return [arr.only, arr.currency or account.currency]
+
+
 def _export_row(account):
     state = account.primary_state[0] if account.primary_state else None
     return [
@@ -366,8 +374,7 @@ def _export_row(account):
         state.computed.key if state and state.computed else "",
         state.reason if state else "",
         bool(state and state.provisional),
-        account.arr_now,
-        account.currency,
+        *_amount(account),
         account.csm.email if account.csm else "",
         account.kind,
         account.status,
