@@ -13,6 +13,7 @@ from django.db.models import BooleanField, DecimalField, JSONField
 from django.db.models.expressions import RawSQL
 
 from accounts import catalogue
+from accounts.models import Subscription
 from core.money import Money
 from core.organisation import organisation
 
@@ -50,13 +51,13 @@ class _MoneyField(JSONField):
         return Money.of((json.loads(value) if isinstance(value, str) else value or {}).items())
 
 
-def contracts(account, at):
-    """The account's subscriptions, each with `counts` (towards its ARR at the date) and `had` (so that it has the product)."""
+def contracts(at):
+    """Subscriptions, each with `counts` (towards its account's ARR at the date) and `had` (so that it has the product)."""
     sql = {"counts": catalogue.ACTIVE_NOW, "had": catalogue.HAD}
     fields = {
         name: _raw(text, at, BooleanField(), "b", "accounts_subscription") for name, text in sql.items()
     }
-    return account.subscriptions.select_related("product").annotate(**fields)
+    return Subscription.objects.select_related("product").annotate(**fields)
 
 
 _RENEWAL = f"""

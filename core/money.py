@@ -42,6 +42,13 @@ class Money:
         return self.amounts.get(self.currency)
 
     @property
+    def cells(self):
+        """[amount, currency] for a file; of several currencies each amount with its own, and "mixed"."""
+        if self.mixed:
+            return [" + ".join(f"{amount} {code}" for code, amount in self.in_order), "mixed"]
+        return [self.only, self.currency]
+
+    @property
     def ours(self):
         """The amount in the organisation's currency."""
         return self.amounts.get(_ours(), Decimal(0))

@@ -131,7 +131,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
 
     def get_queryset(self, request):
         """With today's ARR of the accounts."""
-        transitions = super().get_queryset(request).select_related("account")
+        transitions = super().get_queryset(request).select_related(*self.list_select_related)
         return with_arr(transitions, timezone.localdate())
 
     def allowed_lookups(self):

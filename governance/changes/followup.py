@@ -4,6 +4,7 @@ import logging
 
 from django.db import connection, transaction
 from django.db.models import Q
+from django.utils import timezone
 
 from accounts import catalogue, revenue
 from core.locking import locked
@@ -26,6 +27,7 @@ from governance.changes.transition_steps import (
 from governance.changes.transitions import unfinished
 from governance.models import ApprovalRequest, Event, FollowedRun, Transition
 from governance.signoff.deciders import Desk
+from governance.signoff.requirements import needed_now, outgrown
 from segmentation.evaluation import causes
 from segmentation.models import Cause, Layer, Run, RunLayer
 
@@ -115,8 +117,7 @@ def _start_late(awaiting, at):
             ):
                 return False
             causes.take(Cause.Kind.DECISION, reason=transition.request.why)
-            if not Desk([transition.request]).enough(transition.request):
-                raise Refused("approvals_do_not_count")
+            _check_approvals(transition.request)
             if transition.held_for:
                 raise held_refusal(transition)
             start(transition, at, bases_of([transition], at)[transition.layer_id])
@@ -128,6 +129,17 @@ def _start_late(awaiting, at):
                 causes.take(Cause.Kind.DECISION, reason=str(refusal))
                 back_to_plan(transition, str(refusal))
         return False
+
+
+def _check_approvals(request):
+    """Enough approvals still count, and they are enough for what the request reaches by now."""
+    desk = Desk([request])
+    if not desk.enough(request):
+        raise Refused("approvals_do_not_count")
+    now, _, needed = needed_now(request)
+    grown = outgrown(request, now.measured("now", timezone.now()), needed)
+    if grown and any(number > len(desk.given(request)[role]) for role, number in needed.items()):
+        raise Refused("approved_for_less", grown=grown)
 
 
 def remind(at):

@@ -9,6 +9,7 @@ from django.utils import timezone
 from accounts import revenue
 from accounts.models import Account
 from core.money import Money
+from core.wording import day, money, plural
 from segmentation.models import Segment
 
 LATELY = timedelta(days=30)
@@ -60,6 +61,17 @@ class Impact:
             top_tier=self.top_tier or other.top_tier,
             foreign=self.foreign or other.foreign,
         )
+
+
+def money_of(entry):
+    """The Money of an entry of a request's `measured`."""
+    return Money.of([("", entry["arr"]), *entry.get("others", {}).items()])
+
+
+def in_words(entry):
+    """An entry of a request's `measured` as a sentence without its dot, with its day."""
+    beside = " and money in another currency" if entry["other_currency"] and not entry.get("others") else ""
+    return f"{day(entry['at'])}: {plural(entry['accounts'], 'account,accounts')}, {money(money_of(entry))} ARR{beside}"
 
 
 def stored(request):

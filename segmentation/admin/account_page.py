@@ -5,7 +5,7 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, prefetch_related_objects
+from django.db.models import Exists, OuterRef, Prefetch, prefetch_related_objects
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.utils import timezone
 from django.utils.http import urlencode
@@ -82,11 +82,12 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
     account = with_arr(accounts.select_related("csm", "parent"), at).filter(pk=account_id).first()
     if account is None:
         return None
-    prefetch_related_objects([account], "usage__product")
+    sold = Prefetch("subscriptions", queryset=revenue.contracts(at))
+    prefetch_related_objects([account], "usage__product", sold)
     states = _states(account) if then is None else _states_on(account, then)
     layers = _layers({state.layer_id for state in states})
     layer = next((layer for layer in layers if layer.key == layer_key), layers[0] if layers else None)
-    subscriptions = list(revenue.contracts(account, at))
+    subscriptions = list(account.subscriptions.all())
     products = _products(account, states, subscriptions)
     product = _product(layer, products, product_key)
     moves = _moves(account)

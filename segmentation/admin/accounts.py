@@ -357,14 +357,6 @@ def _further_filters():
     return [import_string(path) for path in settings.ACCOUNT_LIST_FILTERS]
 
 
-def _amount(account):
-    """(ARR, currency) for a file: a number, or where there are several amounts all of them with their currency."""
-    arr = account.arr_now
-    if arr.mixed:
-        return [" + ".join(f"{amount} {code}" for code, amount in arr.in_order), "mixed"]
-    return [arr.only, arr.currency or account.currency]
-
-
 def _export_row(account):
     state = account.primary_state[0] if account.primary_state else None
     return [
@@ -374,7 +366,7 @@ def _export_row(account):
         state.computed.key if state and state.computed else "",
         state.reason if state else "",
         bool(state and state.provisional),
-        *_amount(account),
+        *account.arr_now.cells,
         account.csm.email if account.csm else "",
         account.kind,
         account.status,
