@@ -1,6 +1,6 @@
 """Money of accounts: their ARR, as the catalogue defines it, as Money.
 
-What is in the account itself counts, else its subscriptions, each in its currency. Nothing of two currencies is added up.
+An imported ARR counts, else the subscriptions, each in its currency. Nothing of two currencies is added up.
 """
 
 import json

@@ -302,7 +302,7 @@ def _narrowed(preview, parameters):
         if parameters.get(name) in keys
     }
     words = {"source": "from", "target": "to"}
-    which = parameters.get("which") if parameters.get("which") in QUESTIONS else "changed"
+    which = parameters.get("which") if parameters.get("which") in QUESTIONS else "moved"
     return narrowed | {"which": which}, " ".join(
         f"{words[side]} {names[id]}" for side, id in narrowed.items()
     )
@@ -317,8 +317,8 @@ def _read(preview, report):
     link = reverse("admin:segmentation_simulation_movers", args=[preview.pk])
     coverage, largest = report["coverage"], report["concentration"]
     return {
-        "matrix": _matrix(report["in_force"], names, f"{link}?which=moved&"),
-        "by_rules": _matrix(report["by_rules"], names, f"{link}?which=changed&"),
+        "matrix": _matrix(report["in_force"], names, link, "moved"),
+        "by_rules": _matrix(report["by_rules"], names, link, "changed"),
         "picture": flow.draw(cells, names),
         "coverage_verdict": portfolio.coverage_verdict(coverage["after"]),
         "concentration_verdict": portfolio.concentration_verdict(largest["after"]),
@@ -338,14 +338,14 @@ def _read(preview, report):
     }
 
 
-def _matrix(rows, names, link):
+def _matrix(rows, names, link, which):
     """Rows and columns of a table; those that nobody is in are left out."""
     by_way = {(row["from"], row["to"]): row for row in rows}
     sources = [key for key in names if any(source == key for source, _ in by_way)]
     targets = [key for key in names if any(target == key for _, target in by_way)]
     lines = []
     for source in sources:
-        cells = [_cell(by_way.get((source, target)), source, target, link) for target in targets]
+        cells = [_cell(by_way.get((source, target)), source, target, link, which) for target in targets]
         lines.append(
             {"name": names[source], "cells": cells, **_sum(row for row in rows if row["from"] == source)}
         )
@@ -357,10 +357,11 @@ def _matrix(rows, names, link):
     }
 
 
-def _cell(row, source, target, link):
+def _cell(row, source, target, link, which):
     if row is None:
         return None
-    address = f"{link}from={source or NOBODY}&to={target or NOBODY}" if link and source != target else ""
+    query = f"from={source or NOBODY}&to={target or NOBODY}&which={which}"
+    address = f"{link}?{query}" if source != target else ""
     return row | {"stays": source == target, "link": address}
 
 

@@ -382,7 +382,7 @@ def test_the_load_counts_what_home_counts(db):
     assert load.cost == by_model["Named"].cost == of_home["high"] * Decimal("1000.50")
     assert load.uncosted == load.accounts - of_home["high"]
     loads = {one.csm: one for one in load.csms}
-    assert loads[cleo].accounts == 10
+    assert loads[cleo].accounts == 11
     assert loads[pool].accounts == 30
     assert sum(one.accounts for one in load.csms) == load.accounts
     assert sum(one.arr for one in load.csms) == load.arr
