@@ -37,11 +37,10 @@ _AMOUNTS = f"""case when a.arr is not null then jsonb_build_object({OF_ACCOUNT},
     select jsonb_object_agg(x.currency, x.arr::text) from (
         select {catalogue.CURRENCY} as currency, coalesce(sum(b.arr) filter (where {catalogue.ACTIVE_NOW}), 0) as arr
           from accounts_subscription b where b.account_id = a.id group by 1) x) end"""
-# The largest of these amounts, to put accounts in order.
-_LARGEST = f"""coalesce(a.arr, (
-    select max(x.arr) from (
-        select coalesce(sum(b.arr) filter (where {catalogue.ACTIVE_NOW}), 0) as arr
-          from accounts_subscription b where b.account_id = a.id group by {catalogue.CURRENCY}) x))"""
+# A number to put accounts in order: the ARR, of one in several currencies its largest contract, 0 where none is known.
+_ORDER = f"""coalesce(a.arr, (
+    select case when min({catalogue.CURRENCY}) = max({catalogue.CURRENCY}) then sum(b.arr) else max(b.arr) end
+      from accounts_subscription b where b.account_id = a.id and {catalogue.ACTIVE_NOW}), 0)"""
 
 
 class _MoneyField(JSONField):
@@ -60,25 +59,27 @@ def contracts(at):
     return Subscription.objects.select_related("product").annotate(**fields)
 
 
-_RENEWAL = f"""
-    select {catalogue.sql("renewal_date")}, {catalogue.sql("renewal_status")}
-      from accounts_account a left join lateral ({catalogue.SUBSCRIPTIONS_OF_ACCOUNT}) s on true where a.id = %(id)s
+_RENEWALS = f"""
+    select a.id, {catalogue.sql("renewal_date")}, {catalogue.sql("renewal_status")} from accounts_account a
+      left join lateral ({catalogue.SUBSCRIPTIONS_OF_ACCOUNT}) s on true where a.id = any(%(ids)s)
 """
 
 
-def renewal(account, at):
-    """(the day of its renewal, or None; what there is to say of it, as the fact `renewal_status`) at the date."""
+def renewals(ids, at):
+    """{id: (the day of its renewal, or None; what there is to say of it, as the fact `renewal_status`)} at the date."""
     with connection.cursor() as cursor:
-        cursor.execute(_RENEWAL, parameters(at) | {"id": account.pk})
-        return cursor.fetchone()
+        cursor.execute(_RENEWALS, parameters(at) | {"ids": list(ids)})
+        return {id: tuple(said) for id, *said in cursor.fetchall()}
 
 
 def with_arr(accounts, at):
-    """The queryset with `arr_now`, the ARR of each account at the date as Money, and `arr_order` to put them in order."""
-    return accounts.annotate(
-        arr_now=_raw(_AMOUNTS, at, _MoneyField()),
-        arr_order=_raw(_LARGEST, at, DecimalField(max_digits=20, decimal_places=2)),
-    )
+    """The queryset with `arr_now`: the ARR of each account at the date, as Money."""
+    return accounts.annotate(arr_now=_raw(_AMOUNTS, at, _MoneyField()))
+
+
+def with_arr_order(accounts, at):
+    """The queryset with `arr_order`: a number to put accounts in the order of their ARR."""
+    return accounts.annotate(arr_order=_raw(_ORDER, at, DecimalField(max_digits=20, decimal_places=2)))
 
 
 def _raw(sql, at, field, alias="a", table="accounts_account"):
@@ -88,17 +89,25 @@ def _raw(sql, at, field, alias="a", table="accounts_account"):
     return RawSQL(re.sub(r"%\(\w+\)s", "%s", sql), values, output_field=field)
 
 
-_OF = f"select a.id, {_AMOUNTS} from accounts_account a where a.id = any(%(ids)s)"
+_OF = f"""
+    select a.id, {OF_ACCOUNT}, a.arr from accounts_account a where a.id = any(%(ids)s) and a.arr is not null
+     union all
+    select b.account_id, {catalogue.CURRENCY}, coalesce(sum(b.arr) filter (where b.counts), 0)
+      from (select b.*, {catalogue.ACTIVE_NOW} as counts
+              from accounts_subscription b where b.account_id = any(%(ids)s) offset 0) b
+      join accounts_account a on a.id = b.account_id and a.arr is null
+     group by 1, 2
+"""
 
 
 def of(ids, at):
     """{id: Money} of the ARR of some accounts at the date; empty Money where it is not known."""
+    rows = {id: [] for id in ids}
     with connection.cursor() as cursor:
-        cursor.execute(_OF, parameters(at) | {"ids": list(ids)})
-        return {
-            id: Money.of((json.loads(amounts) if amounts else {}).items())
-            for id, amounts in cursor.fetchall()
-        }
+        cursor.execute(_OF, parameters(at) | {"ids": list(rows)})
+        for id, currency, amount in cursor.fetchall():
+            rows[id].append((currency, amount))
+    return {id: Money.of(amounts) for id, amounts in rows.items()}
 
 
 _TOTAL = f"""

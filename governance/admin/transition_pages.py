@@ -432,7 +432,7 @@ def about(transition, user):
 
 
 def _renewal(account, today):
-    return revenue.renewal(account, today)[0]
+    return revenue.renewals([account.pk], today)[account.pk][0]
 
 
 def model_of(transition):

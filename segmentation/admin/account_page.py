@@ -100,7 +100,7 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
         tagged = [layer for layer in layers if layer.scoped.several and row["product"]]
         row["labels"] = [lookup.of(layer, row["product"]) for layer in tagged]
         chips += [label for label in row["labels"] if (label.layer, label.product) == (layer, product)]
-    renewal, renewal_status = revenue.renewal(account, at)
+    renewal, renewal_status = revenue.renewals([account.pk], at)[account.pk]
     parts = _parts(request, account)
     deciding = _deciding(layers)
     lines = coverage.serve(

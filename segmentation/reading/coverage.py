@@ -494,8 +494,8 @@ _COUNT = f"""
 # ARR of accounts for which none was imported; see portfolio.
 _SUBSCRIPTIONS = f"""
     select z.effective_id, a.csm_id, {catalogue.CURRENCY}, 0, sum(b.arr)
-      from accounts_subscription b join accounts_account a on a.id = b.account_id {_OF_PRIMARY}
-     where {catalogue.ACTIVE_NOW} and a.arr is null and {figures.ACTIVE}
+      from {catalogue.COUNTING} join accounts_account a on a.id = b.account_id {_OF_PRIMARY}
+     where a.arr is null and {figures.ACTIVE}
      group by 1, 2, 3
 """
 

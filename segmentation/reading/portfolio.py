@@ -40,10 +40,10 @@ _NONE = dict.fromkeys(_COUNTS, 0) | {"money": Money()}
 # ARR of accounts for which none was imported: as the catalogue's, but summed at once and not account by account.
 _SUBSCRIPTIONS = f"""
     select z.effective_id, {catalogue.CURRENCY}, sum(b.arr)
-      from accounts_subscription b
+      from {catalogue.COUNTING}
       join accounts_account a on a.id = b.account_id
       left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s and z.product_id is null
-     where {catalogue.ACTIVE_NOW} and a.arr is null and {figures.ACTIVE}
+     where a.arr is null and {figures.ACTIVE}
      group by 1, 2
 """
 

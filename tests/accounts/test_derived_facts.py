@@ -116,7 +116,7 @@ def test_what_a_contract_counts_and_what_becomes_of_its_renewal(subscriptions, f
     assert (facts["renewal_status"], facts["days_to_renewal"]) == (renewal, days)
     assert facts["arr"] == arr.only  # of several currencies nobody knows one number
     assert (facts["foreign"] is None) == (not arr.others)
-    assert revenue.renewal(account, AT)[1] == renewal
+    assert revenue.renewals([account.pk], AT)[account.pk][1] == renewal
 
 
 def test_the_days_of_grace_are_a_setting(settings):
