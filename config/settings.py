@@ -122,8 +122,8 @@ def currency(name):
 FIXABLE = {
     "name": text,
     "currency": currency,
-    "renewal_grace_days": lambda name: number(name, least=0),
     "time_zone": time_zone,
+    "renewal_grace_days": lambda name: number(name, least=0),
     "check_accounts_per_segment": number,
     "check_completeness": number,
     "check_fresh": number,

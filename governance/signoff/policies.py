@@ -76,7 +76,7 @@ def sentence(row):
 def _where(row):
     reached = [
         row.min_accounts and f"{plural(row.min_accounts, 'account,accounts')} or more are touched",
-        row.min_arr and f"the ARR is {money(row.min_arr)} or more",
+        row.min_arr and f"the ARR is {money(row.min_arr)} or more or in another currency",
         row.min_csm_changes
         and f"{plural(row.min_csm_changes, 'account gets,accounts get')} another CSM, or more",
         row.top_tier and "the top segment is touched",

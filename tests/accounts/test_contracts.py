@@ -1,4 +1,4 @@
-"""What an import asks and tells of contracts: their last day, and their currencies."""
+"""Contracts of an import: whether their end is their last day is asked, and their currencies are told of."""
 
 import datetime
 
