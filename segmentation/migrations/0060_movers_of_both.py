@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('segmentation', '0002_guards'),
+        ('segmentation', '0020_guards'),
     ]
 
     operations = [
