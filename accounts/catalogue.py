@@ -97,6 +97,15 @@ def _since(signal):
     )  # fmt: skip
 
 
+# The one sentence there is to say about the renewal; the days of grace are a setting.
+_RENEWAL = """case when s.overdue then 'overdue'
+                      when s.lost then 'lost'
+                      when coalesce({renewal_date}, s.next_end) > %(at)s::date then 'due'
+                      when coalesce({renewal_date}, s.next_end) > %(at)s::date - %(grace)s::int then 'overdue'
+                      when s.ended is not null or s.first_start is null and {renewal_date} is not null
+                      then 'not renewed' end"""
+
+
 def _facts():
     text = {"type": "text"}
     contract = {"family": "contract", "refresh_days": 1}
@@ -132,6 +141,10 @@ def _facts():
         Fact("csm", "CSM", **text, sql="m.email", completeness=0.95),
         Fact("contract_start", "Customer since", "date", **contract),
         Fact("renewal_date", "Renewal date", "date", **contract, sql="coalesce({renewal_date}, s.next_end)"),
+        Fact(
+            "renewal_status", "Renewal", home="derived", **text, **contract, completeness=0.0, sql=_RENEWAL,
+            help="due, overdue (in the days of grace), not renewed (after them), lost (cancelled)",
+        ),
         Fact("currency", "Currency", **text, **contract, completeness=1.0),
         Fact("contract_type", "Contract type", **text, **contract, sql="coalesce({contract_type}, s.contract_type)"),
         Fact("arr", "ARR", "money", unit="a year", **contract, minimum=0, completeness=0.95, sql=arr),
@@ -231,23 +244,59 @@ USAGE_FACTS = [fact.name for fact in FACTS.values() if fact.home == "usage"]
 WHOLE = ("arr", "acv", "seats_licensed", "renewal_date", "contract_type", "contract_start")
 MONEY_FACTS = frozenset(fact.name for fact in FACTS.values() if fact.type == "money") | {"arr_growth_12m"}
 
-# The worth of a subscription at the clock: started, not ended (the end date itself is exclusive) and neither
-# cancelled nor a trial. An account without any subscription has no summary row, so its ARR is unknown, not 0.
-_ACTIVE = "b.status in ('active', 'past due') and b.start_date <= {at} and (b.end_date is null or b.end_date > {at})"
-_NOW = _ACTIVE.format(at="%(at)s::date")
-ACTIVE_NOW = _NOW  # for sums over subscriptions b
-_YEAR_AGO = _ACTIVE.format(at="(%(at)s::date - interval '12 months')::date")
+# A contract counts from its start until its end (the day from which it no longer runs). One that was cancelled does too;
+# one whose end nobody knows then does not. One that was not cancelled goes on for the days of grace, unless a contract of
+# the same product has begun by then that may be its renewal. Trials, paused and expired ones never count.
+_RUNS = """(b.start_date <= {at} and (b.status in ('active', 'past due') and (b.end_date is null or b.end_date > {at})
+                                     or b.status = 'cancelled' and b.end_date > {at}))"""
+_ENDED_LATELY = """(b.start_date <= {at} and b.status in ('active', 'past due')
+                    and b.end_date <= {at} and b.end_date > {at} - %(grace)s::int)"""
+_NOT_RENEWED = """not exists (
+                 select from accounts_subscription n
+                  where n.account_id = b.account_id and n.product_id is not distinct from b.product_id
+                    and n.status <> 'trial' and n.start_date > b.start_date and n.start_date <= {at}
+                    and n.start_date >= b.end_date - %(grace)s::int
+                    and n.start_date > {at} - 2 * %(grace)s::int)"""  # which follows, and is known beforehand
+_COUNTS = f"(case when {_RUNS} then true when {_ENDED_LATELY} then {_NOT_RENEWED} else false end)"
+_TODAY, _A_YEAR_AGO = "%(at)s::date", "(%(at)s::date - interval '12 months')::date"
+# SQL over a subscription b at the clock: true where it counts. Its parameters, and those of all SQL here: revenue.parameters.
+ACTIVE_NOW, _ACTIVE_A_YEAR_AGO = _COUNTS.format(at=_TODAY), _COUNTS.format(at=_A_YEAR_AGO)
+# SQL of those b that count, of all there are: in two parts, each of which PostgreSQL reads fast.
+COUNTING = f"""(select b.* from accounts_subscription b where {_RUNS}
+                 union all
+                select b.* from accounts_subscription b where {_ENDED_LATELY} and {_NOT_RENEWED}) b""".format(
+    at=_TODAY
+)
+# The same of having its product, which trials, paused and expired contracts give too while they run.
+HAD = f"""({ACTIVE_NOW} or b.status <> 'cancelled' and b.start_date <= %(at)s::date
+           and (b.end_date is null or b.end_date > %(at)s::date))"""
+_NOW, _YEAR_AGO = "b.runs", "b.ran"
+CURRENCY = "coalesce(nullif(b.currency, ''), %(currency)s)"
 
 
-def subscription_summary(by):
-    """SQL of what subscriptions (b) come to at the clock, by some of their columns; without its `group by`."""
+def _in_one_currency(which, then):
+    """SQL: `then` where the amounts of the subscriptions (b) for which `which` holds are in one currency, else NULL."""
+    which = f"filter (where {which})"
+    return f"case when min(b.code) {which} is not distinct from max(b.code) {which} then {then} end"
+
+
+def subscription_summary(by, where="true"):
+    """SQL of what subscriptions (b) come to at the clock, by some of their columns; where: which of them.
+
+    Amounts in several currencies are not added up: their sum is not known, and `currency` is not `other_currency`.
+    """
+    now, ago = f"sum(b.arr) filter (where {_NOW})", f"sum(b.arr) filter (where {_YEAR_AGO})"
     return f"""
     select {by},
-           coalesce(sum(b.arr) filter (where {_NOW}), 0) as arr,
-           coalesce(sum(b.arr) filter (where {_YEAR_AGO}), 0) as arr_12m_ago,
+           {_in_one_currency(_NOW, f"coalesce({now}, 0)")} as arr,
+           {_in_one_currency(f"{_NOW} or {_YEAR_AGO}", f"coalesce({ago}, 0)")} as arr_12m_ago,
+           min(b.code) filter (where {_NOW}) as currency,
+           max(b.code) filter (where {_NOW}) as other_currency,
            sum(b.seats_licensed) filter (where {_NOW}) as seats,
            min(b.start_date) as first_start,
-           min(b.end_date) filter (where {_NOW}) as next_end,
+           min(b.end_date) filter (where {_NOW} and b.status <> 'cancelled') as next_end,
+           bool_or({_NOW} and b.end_date <= %(at)s::date) as overdue,
+           bool_or(b.status = 'cancelled') and not bool_or({_NOW} and b.status <> 'cancelled') as lost,
            case when not bool_or({_NOW}) then max(b.end_date) filter (where b.end_date <= %(at)s::date and b.status <> 'trial') end as ended,
            case when bool_or({_NOW} and b.status = 'past due') then 'past due'
                 when bool_or({_NOW} and b.contract_type <> '') then
@@ -258,11 +307,17 @@ def subscription_summary(by):
                 when bool_or({_NOW}) and bool_or(b.start_date < %(at)s::date - 366 and b.status <> 'trial') then 'annual renewing'
                 when bool_or({_NOW}) then 'annual new'
            end as contract_type
-      from accounts_subscription b
+      from (select b.*, {ACTIVE_NOW} as runs, {_ACTIVE_A_YEAR_AGO} as ran,
+                   case when b.arr > 0 then {CURRENCY} end collate "C" as code
+              from accounts_subscription b where {where} offset 0) b
+     group by {by}
 """
 
 
 SUBSCRIPTION_SUMMARY = subscription_summary("b.account_id")
+SUBSCRIPTIONS_OF_ACCOUNT = subscription_summary(
+    "b.account_id", "b.account_id = a.id"
+)  # of a, for a lateral join
 # The last occurrence of each kind of event up to the clock; what a query does not ask for, PostgreSQL leaves out.
 _LAST = ",\n           ".join(f"max(e.at) filter (where e.signal = '{key}') as {key}" for key in SIGNALS)
 SIGNAL_SUMMARY = f"""

@@ -39,13 +39,13 @@ def entries_of(pairs):
             "changes": [
                 {
                     "field": NAMES.get(field.name, field.verbose_name.removesuffix(" label")),
-                    "old": _shown(field, old, names),
-                    "new": _shown(field, new, names),
+                    "old": _shown(field, old, names, older),
+                    "new": _shown(field, new, names, row),
                 }
                 for field, old, new in fields
             ],
         }
-        for row, _, fields in changes
+        for row, older, fields in changes
     ]
 
 
@@ -91,7 +91,7 @@ def _names(changes):
     }
 
 
-def _shown(field, value, names):
+def _shown(field, value, names, row):
     if value in (None, "", {}, []):
         return "–"
     if field.name == "hash":
@@ -113,7 +113,7 @@ def _shown(field, value, names):
     if kind == "DateTimeField":
         return wording.moment(value)
     if field.name in MONEY:
-        return wording.money(value)
+        return wording.money(value, getattr(row, "currency", ""))
     if kind == "DecimalField":
         return f"{value:,f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:,}"
     return value

@@ -2,6 +2,8 @@
 
 from core.organisation import organisation
 
+from . import revenue
+from .catalogue import CURRENCY, SUBSCRIPTIONS_OF_ACCOUNT
 from .models import Subscription
 
 EXAMPLES = 5
@@ -35,10 +37,32 @@ def of_accounts(cursor, given, origin):
     warnings += _later_dates(cursor, [name for name in given if name in HAPPENED], origin)
     if "currency" in given:
         warnings += warning(
-            cursor, f"money in another currency than {organisation().currency}: no segment by money until it is converted",
+            cursor, _foreign(),
             "select external_id from staged where currency <> %(ours)s", ours=organisation().currency,
         )  # fmt: skip
     return warnings
+
+
+def _foreign():
+    return (
+        f"money in another currency than {organisation().currency}: no segment by money until it is converted"
+    )
+
+
+def of_contracts(cursor, origin):
+    """Contracts in another currency than the organisation's, and accounts whose contracts that run are in several."""
+    warnings = warning(
+        cursor, _foreign(),
+        f"select distinct b.external_id from planned b where {CURRENCY} <> %(currency)s and b.arr > 0",
+        **revenue.parameters(origin.observed),
+    )  # fmt: skip
+    return warnings + warning(
+        cursor, "contracts in several currencies: their amounts are not added up, and there is no segment by ARR",
+        f"""select a.external_id from (select distinct account_id as id from planned) p join accounts_account a using (id)
+             cross join lateral ({SUBSCRIPTIONS_OF_ACCOUNT}) s
+             where a.arr is null and s.currency <> s.other_currency""",
+        **revenue.parameters(origin.observed),
+    )  # fmt: skip
 
 
 def of_overlaps(cursor, origin):
@@ -47,7 +71,14 @@ def of_overlaps(cursor, origin):
     Looked for among all that the accounts of this import hold, imported before or now, and that has not ended.
     A subscription counts once, beside those of its account and product that began before it (or that day, with a smaller ID).
     """
-    paid = [Subscription.Status.ACTIVE.value, Subscription.Status.PAST_DUE.value]
+    paid = [
+        status.value
+        for status in (
+            Subscription.Status.ACTIVE,
+            Subscription.Status.PAST_DUE,
+            Subscription.Status.CANCELLED,
+        )
+    ]
     run_sql(cursor,
         """create temp table beside on commit drop as
            select account_id, subscription_id, start_date, product_id,
@@ -58,6 +89,7 @@ def of_overlaps(cursor, origin):
                       rows between unbounded preceding and 1 preceding) > start_date as overlaps
              from accounts_subscription b
             where account_id in (select account_id from planned) and status = any(%(paid)s) and arr > 0
+              and (status <> 'cancelled' or end_date is not null)
               and coalesce(end_date, 'infinity') > greatest(start_date, %(observed)s::date)""",
         paid=paid, observed=origin.observed,
     )  # fmt: skip

@@ -164,6 +164,7 @@ def upsert_subscriptions(frame, types, origin):
         late = "select external_id from planned where late"
         warnings = warning(cursor, "older than what is known already: left alone", late)
         warnings += record_warnings.of_overlaps(cursor, origin)
+        warnings += record_warnings.of_contracts(cursor, origin)
         _write_history(cursor, Subscription, "touched", origin)
         run_sql(cursor, "drop table planned, touched")
         return _finish(cursor, len(frame) - len(orphans), warnings, orphans)

@@ -54,10 +54,10 @@ def flag(name, default):
     return value == "1"
 
 
-def number(name, default="1"):
+def number(name, default="1", least=1):
     value = text(name, default)
-    if not re.fullmatch("[1-9][0-9]{0,5}", value):
-        problems.append(f"{name} is {value!r}, not a whole number from 1")
+    if not re.fullmatch("0|[1-9][0-9]{0,5}", value) or int(value) < least:
+        problems.append(f"{name} is {value!r}, not a whole number from {least}")
         return int(default)
     return int(value)
 
@@ -123,6 +123,7 @@ FIXABLE = {
     "name": text,
     "currency": currency,
     "time_zone": time_zone,
+    "renewal_grace_days": lambda name: number(name, least=0),
     "check_accounts_per_segment": number,
     "check_completeness": number,
     "check_fresh": number,

@@ -16,9 +16,9 @@ def check_time_zone(name):
         raise ValidationError("This is not a time zone such as Europe/Berlin.")
 
 
-def number(label, default, help_text, *, most=100_000):
-    """A column for a whole number from 1."""
-    limits = [MinValueValidator(1), MaxValueValidator(most)]
+def number(label, default, help_text, *, least=1, most=100_000):
+    """A column for a whole number from 1, or from `least`."""
+    limits = [MinValueValidator(least), MaxValueValidator(most)]
     return models.PositiveIntegerField(label, default=default, validators=limits, help_text=help_text)
 
 
@@ -44,6 +44,13 @@ class Settings(models.Model):
         default="UTC",
         validators=[check_time_zone],
         help_text="Days are counted and times shown in it.",
+    )
+    renewal_grace_days = number(
+        "days of grace for a renewal",
+        14,
+        "A contract that has ended and was not cancelled counts for so long; its renewal is overdue.",
+        least=0,
+        most=366,
     )
     check_accounts_per_segment = number("accounts in a segment", 10, "A segment with fewer is told of.")
     check_completeness = number(

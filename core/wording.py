@@ -19,6 +19,8 @@ from babel.numbers import (
 )
 from django.utils import timezone
 
+from core.money import Money
+
 LOCALE = "en"  # as the texts are
 DAY = "d MMM y"
 
@@ -59,7 +61,12 @@ def since(value):
 
 
 def money(value, currency=""):
-    """$130,000; $99.50; 1,200 CHF. Decimals only where there are some, as many as the currency has."""
+    """$130,000; $99.50; 1,200 CHF. Decimals only where there are some, as many as the currency has.
+
+    Money of several currencies is told in each: $60,000 + €60,000 (mixed).
+    """
+    if isinstance(value, Money):
+        return _each(value, money)
     if value in (None, ""):
         return "–"
     value, currency = Decimal(value), currency or _currency()
@@ -69,6 +76,12 @@ def money(value, currency=""):
     if _by_letters(currency):
         return f"{format_decimal(value, pattern, LOCALE)} {currency}"
     return format_currency(value, currency, f"¤{pattern}", LOCALE, currency_digits=False)
+
+
+def _each(value, told):
+    """Money, each amount told by one of the functions here."""
+    amounts = " + ".join(told(amount, code) for code, amount in value.in_order)
+    return f"{amounts} (mixed)" if value.mixed else amounts or "–"
 
 
 def _by_letters(currency):
@@ -119,6 +132,8 @@ def localday(value):
 
 def shortmoney(value, currency=""):
     """$4.44M; $12.3K; for tables where the exact amount is one click away."""
+    if isinstance(value, Money):
+        return _each(value, shortmoney)
     value, currency = Decimal(value or 0), currency or _currency()
     if value < 1000:
         return money(value, currency)

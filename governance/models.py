@@ -1,5 +1,7 @@
 """Tables of sign-off: who may change what, who decided, and who was told."""
 
+from decimal import Decimal
+
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.contrib.postgres.fields import ArrayField
@@ -11,6 +13,7 @@ from django.utils import timezone
 
 from accounts.models import Account, Csm
 from core.history import actor_channel, actor_id, actor_label, tracked
+from core.money import Money
 from core.work import Part
 from governance.signoff import kinds
 from segmentation.models import Layer, Segment, Simulation
@@ -267,6 +270,16 @@ class ApprovalRequest(models.Model):
 
     def __str__(self):
         return self.subject
+
+    @property
+    def money(self):
+        """The ARR it reaches, as Money: the highest that was counted of each currency since it was asked for or edited."""
+        highest = {}
+        for entry in self.measured:
+            highest = {} if entry["when"] in ("asked", "edited") else highest
+            for code, amount in entry.get("others", {}).items():
+                highest[code] = max(highest.get(code, Decimal(0)), Decimal(amount))
+        return Money.of([("", self.arr), *highest.items()])
 
     @property
     def is_open(self):

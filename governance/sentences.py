@@ -111,6 +111,7 @@ register({
     # what is asked for, and who decides
     "absent_has_decided": "Whoever you stand in for has decided this already.",
     "absent_has_part_in_request": "You stand in for somebody who has requested or edited this or looks after an account of it: somebody else in {roles:listed} has to decide.",
+    "approved_for_less": "It reaches further than what was approved. {grown}",
     "approvals_do_not_count": "Not all who approved it may still decide.",
     "asked_changes_missing": "Say what has to change.",
     "comment_missing": "Write something first.",

@@ -493,7 +493,8 @@ class Simulation(Job):
 class SimulationPart(RangePart):
     """A range of accounts of an impact preview; its result is as impact.Figures.
 
-    Accounts whose segment would change are kept as arrays side by side: a million of them are forty rows.
+    Accounts whose segment would change are kept as arrays side by side: a million of them are forty rows. `rules_from` and
+    `rules_to` are the segments by the rules in use and by these, where these change it; else both are nothing.
     """
 
     job = models.ForeignKey(Simulation, on_delete=models.CASCADE, related_name="parts")
@@ -501,6 +502,8 @@ class SimulationPart(RangePart):
     products = ArrayField(models.BigIntegerField(null=True), default=list)
     from_segments = ArrayField(models.BigIntegerField(null=True), default=list)
     to_segments = ArrayField(models.BigIntegerField(null=True), default=list)
+    rules_from = ArrayField(models.BigIntegerField(null=True), default=list)
+    rules_to = ArrayField(models.BigIntegerField(null=True), default=list)
     arr = ArrayField(models.DecimalField(max_digits=20, decimal_places=2, null=True), default=list)
 
     class Meta:

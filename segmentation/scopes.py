@@ -6,6 +6,8 @@ entry: docs/adding.md says what it takes.
 
 from dataclasses import dataclass
 
+from accounts import catalogue
+
 GONE = "gone"  # the reason why a product that an account does not have any more has no label
 
 
@@ -80,9 +82,8 @@ _PRODUCTS = f"""join (select account_id, product_id, coalesce(bool_or(running), 
                     from (select account_id, product_id, null::boolean as running, true as used
                             from accounts_usage where {_WITHIN_RANGE}
                           union all
-                          select account_id, product_id, status <> 'cancelled' and start_date <= %(at)s::date
-                                 and (end_date is null or end_date > %(at)s::date), null
-                            from accounts_subscription where {_WITHIN_RANGE}
+                          select account_id, product_id, {catalogue.HAD}, null
+                            from accounts_subscription b where {_WITHIN_RANGE}
                           union all
                           select account_id, product_id, null, false
                             from segmentation_assignment where {_WITHIN_RANGE} and reason <> '{GONE}') y

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 import polars as pl
 
-from . import columns, facts, queries, structure
+from . import columns, contracts, facts, queries, structure
 from . import recipe as recipes
 from .errors import ImportFault
 
@@ -107,6 +107,9 @@ def _results(recipe, frames, notes, tell, computed):
     for name, sql in prepared.items():
         frame, rejected = facts.typed(facts.QUERIES[name], run.rows(name, sql), recipe)
         computed.rejected += rejected
+        if name == "subscriptions":
+            frame, asked = contracts.ended(frame, recipe.contract_end)
+            computed.warnings += asked
         results.append(Result(name, frame, len(rejected)))
         if name == "accounts" and frame.is_empty() and not computed.rejected:
             raise ImportFault("The accounts query gives no row.")

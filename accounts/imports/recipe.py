@@ -10,11 +10,11 @@ import yaml
 
 from accounts import currency, plain_yaml
 
-from . import notation
+from . import contracts, notation
 from .errors import ImportFault
 
 QUERIES = ("accounts", "subscriptions", "usage", "signals")  # in the order in which they are stored
-KEYS = ("as_of", "currency", "source_system", "sources", *QUERIES, "warnings")
+KEYS = ("as_of", "currency", "source_system", "contract_end", "sources", *QUERIES, "warnings")
 SOURCE_KEYS = ("file", "encoding", "delimiter", "decimal", "dates", "columns")
 COLUMN_KEYS = ("type", "decimal", "dates")
 COLUMN_TYPES = ("text", "integer", "number", "date", "time", "boolean")
@@ -52,6 +52,7 @@ class Recipe:
     source_system: str
     sources: dict[str, Source]
     queries: dict[str, str]
+    contract_end: str = ""  # one of contracts.ENDS, where it says
     warnings: dict[str, str] = field(default_factory=dict)  # sentence -> SELECT of what it is true of
     lines: dict[str, int] = field(default_factory=dict)  # query or sentence -> line in which its SQL begins
 
@@ -60,7 +61,7 @@ def parse(text, *, as_of=None):
     """The recipe in a YAML text; `as_of` overrides its own. ImportFault says what is wrong and what was meant."""
     data = _load(text)
     _check_keys(data, KEYS, "the recipe")
-    _check_single(data, ("as_of", "currency", "source_system"), "the recipe")
+    _check_single(data, ("as_of", "currency", "source_system", "contract_end"), "the recipe")
     for key in ("sources", "accounts"):
         if not data.get(key):
             raise ImportFault(f"The recipe has no {key}.")
@@ -68,6 +69,7 @@ def parse(text, *, as_of=None):
         as_of=as_of or _as_of(data.get("as_of")),
         currency=_currency(data.get("currency")),
         source_system=_source_system(data.get("source_system") or "import"),
+        contract_end=_contract_end(data.get("contract_end") or ""),
         sources=_sources(data["sources"]),
         queries={name: _text(data[name], name) for name in QUERIES if data.get(name) is not None},
         warnings=_warnings(data.get("warnings") or {}),
@@ -183,6 +185,15 @@ def _currency(value):
 def _source_system(value):
     if not isinstance(value, str) or not re.fullmatch(r"[-a-zA-Z0-9_]{1,50}", value):
         raise ImportFault(f"source_system is {value!r}; use letters, digits, - and _, such as crm.")
+    return value
+
+
+def _contract_end(value):
+    if value and value not in contracts.ENDS:
+        hint = (
+            f"write {contracts.LAST_DAY!r} where it runs on that day, {contracts.DAY_AFTER!r} where no longer"
+        )
+        raise ImportFault(f"contract_end is {value!r}; {hint}.")
     return value
 
 

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 from django.db import connection
 
+from accounts import revenue
 from accounts.catalogue import FACTS, SIGNAL_SUMMARY, SIGNALS, SUBSCRIPTION_SUMMARY, sql
 
 ACTIVE = "a.kind = 'customer' and a.status = 'active' and not a.excluded"
@@ -13,7 +14,7 @@ def completeness(names, *, at):
     """(active customers, {fact: how many of them have it}) for these facts at the date, in one query."""
     counts = ", ".join(f"count({_filled(name)})" for name in names)
     joins = {
-        " s.": f"left join ({SUBSCRIPTION_SUMMARY} group by b.account_id) s on s.account_id = a.id",
+        " s.": f"left join ({SUBSCRIPTION_SUMMARY}) s on s.account_id = a.id",
         " g.": f"left join ({SIGNAL_SUMMARY} group by e.account_id) g on g.account_id = a.id",
         " u.": "left join accounts_usage u on u.account_id = a.id and u.product_id is null",
     }
@@ -23,7 +24,7 @@ def completeness(names, *, at):
         f"select count(*) {',' if counts else ''} {counts} from accounts_account a {wanted} where {ACTIVE}"
     )
     with connection.cursor() as cursor:
-        cursor.execute(query, {"at": at})
+        cursor.execute(query, revenue.parameters(at))
         total, *numbers = cursor.fetchone()
     return total, dict(zip(names, numbers, strict=True))
 

@@ -1,7 +1,5 @@
 """Approvals: what waits for me, what I asked for, and the page on which one request is decided."""
 
-from decimal import Decimal
-
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
@@ -19,7 +17,8 @@ from core.refusals import Refused
 from governance.models import ApprovalRequest
 from governance.signoff import approvals, circumstances, deciders, inbox, kinds, permissions
 from governance.signoff.carrying_out import apply
-from governance.signoff.requirements import count
+from governance.signoff.impact import money_of
+from governance.signoff.requirements import needed_now, outgrown
 from segmentation.previews import impact
 
 from . import sections, triage
@@ -162,7 +161,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="ARR", ordering="arr")
     def arr_shown(self, approval_request):
-        return wording.shortmoney(approval_request.arr)
+        return wording.shortmoney(approval_request.money)
 
     @admin.display(description="CSM changes", ordering="csm_changes")
     def csm_shown(self, approval_request):
@@ -195,6 +194,7 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
     def _page(self, request, approval_request, refusal):
         desk = deciders.Desk([approval_request])
         refusals, section = _refusals(approval_request, request.user, desk), sections.of(approval_request)
+        measured, grown = _measured(approval_request)
         return page(
             request,
             "governance/approvals/request.html",
@@ -213,14 +213,15 @@ class ApprovalRequestAdmin(ByVerbs, GovernedAdmin):
             ],
             revisions=_revisions(approval_request),
             comments=approval_request.comments.all(),
-            measured=_measured(approval_request),
+            measured=measured,
+            grown=grown,
             about_accounts=kinds.of(approval_request).about_accounts,
             circumstances=circumstances.sentences(approval_request, at=timezone.now())
             if approval_request.is_open
             else [],
             section=section.template if section else None,
             **(section.context(approval_request) if section else {}),
-            moved=_moved(approval_request),
+            told=_told(approval_request),
             address=kinds.of(approval_request).verbs().address(approval_request),
             may={name for name, refusal in refusals.items() if permissions.may(refusal)},
             why_not=refusals["approve"],
@@ -283,22 +284,28 @@ COUNTED = {
     "asked": "When it was asked for",
     "edited": "When it was changed",
     "decided": "When somebody decided",
+    "waiting": "While it waited for its day",
     "carried out": "Before it was carried out",
     "now": "Now",
 }
 
 
 def _measured(approval_request):
-    """Each count of its reach, and when it was made; also now, where that takes no look at everybody."""
-    counts = list(approval_request.measured)
+    """(each count of its reach and when it was made, why it needs more approvals by the last one, or "").
+
+    Also counted now, where that takes no look at everybody.
+    """
+    counts, grown = list(approval_request.measured), ""
     if approval_request.is_open and not kinds.of(approval_request).whole_portfolio:
-        now = count(approval_request)
-        counts += [now] if now != counts[-1] | {"when": "now", "at": now["at"]} else []
-    return [
-        count
-        | {"said": COUNTED[count["when"]], "at": parse_datetime(count["at"]), "arr": Decimal(count["arr"])}
+        now, _, needed = needed_now(approval_request)
+        entry = now.measured("now", timezone.now())
+        counts += [entry] if entry != counts[-1] | {"when": "now", "at": entry["at"]} else []
+        grown = outgrown(approval_request, entry, needed)
+    told = [
+        count | {"said": COUNTED[count["when"]], "at": parse_datetime(count["at"]), "money": money_of(count)}
         for count in counts
     ]
+    return told, grown
 
 
 def _following(user, approval_request):
@@ -428,13 +435,10 @@ def _refusals(approval_request, user, desk):
     }
 
 
-def _moved(approval_request):
-    """The figures of the attached preview for the segment in force (see `impact.numbers`); None without a preview.
-
-    The request counts those for which the rules say another segment than the rules before; see activations.impact_of.
-    """
+def _told(approval_request):
+    """The numbers of the attached preview, whose `changed` are what the request counts; None without a preview."""
     preview = approval_request.simulation
-    return impact.numbers(preview.result)["moved"] if preview and preview.result else None
+    return impact.numbers(preview.result) if preview and preview.result else None
 
 
 def _revisions(approval_request):

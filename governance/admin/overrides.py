@@ -9,10 +9,9 @@ from django.urls import path, reverse
 from django.utils import timezone
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
+from accounts import revenue
 from accounts.admin.governed import ByVerbs, GovernedAdmin
 from accounts.admin.people import CsmFilter
-from accounts.models import Account
-from accounts.revenue import with_arr
 from core import badges, history
 from core.organisation import organisation
 from core.wording import day
@@ -233,8 +232,7 @@ def _on_request_page(request):
     """The overrides that wait for a request, or waited, each with the ARR of its account."""
     related = ("account", "layer", "segment")
     pins = list(request.overrides.select_related(*related).order_by("pk")[: sections.NAMED])
-    accounts = Account.objects.filter(pk__in=[pin.account_id for pin in pins])
-    worth = {account.pk: account.arr_now for account in with_arr(accounts, timezone.localdate())}
+    worth = revenue.of([pin.account_id for pin in pins], timezone.localdate())
     for pin in pins:
         pin.arr = worth[pin.account_id]
     return {"overrides": pins, "named": sections.NAMED}

@@ -19,6 +19,7 @@ PAGE, KEY = "admin:core_settings_changelist", "policy:settings"
 GROUPS = {
     "The organisation": ("name", "currency", "time_zone"),
     "Hours, and signing in": ("night_hour", "morning_hour", "lockout_minutes"),
+    "Contracts": ("renewal_grace_days",),
     "Overrides and stand-ins": tuple(name for name in FIELDS if name.startswith(("override", "stand_in"))),
     "What checks of rules measure against": tuple(name for name in FIELDS if name.startswith("check")),
     "What an import may take": tuple(name for name in FIELDS if name.startswith("import")),

@@ -5,12 +5,12 @@ from datetime import timedelta
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Min
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
 
+from accounts import revenue
 from accounts.admin.fields import Day, Line, Row, Text, Whole, number
 from accounts.admin.governed import page
 from accounts.admin.verbs import VerbForm, VerbPage, row
@@ -432,12 +432,7 @@ def about(transition, user):
 
 
 def _renewal(account, today):
-    if account.renewal_date:
-        return account.renewal_date
-    running = account.subscriptions.filter(end_date__gt=today, start_date__lte=today).exclude(
-        status="cancelled"
-    )
-    return running.aggregate(end=Min("end_date"))["end"]
+    return revenue.renewals([account.pk], today)[account.pk][0]
 
 
 def model_of(transition):

@@ -11,6 +11,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, 
 from accounts.admin.fields import number
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Csm
+from accounts.revenue import with_arr
 from core import badges, history, wording
 from core.refusals import Refused
 from governance.admin import sections
@@ -128,6 +129,11 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
         "force, on the segmentations that need approval."
     )
 
+    def get_queryset(self, request):
+        """With today's ARR of the accounts."""
+        transitions = super().get_queryset(request).select_related(*self.list_select_related)
+        return with_arr(transitions, timezone.localdate())
+
     def allowed_lookups(self):
         return super().allowed_lookups() | {"open", "held", "request__id__exact"}
 
@@ -160,7 +166,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
 
     @admin.display(description="ARR", ordering="arr")
     def arr_shown(self, transition):
-        return wording.money(transition.arr, transition.account.currency)
+        return wording.money(transition.arr_now)
 
     @admin.display(description="CSM", ordering="account__csm__name")
     def manager(self, transition):
@@ -369,7 +375,7 @@ def _lists(filters):
 def _on_request_page(request):
     """The tier changes that wait for a request, or waited."""
     related = ("account", "layer", "from_segment", "to_segment", "giver", "receiver")
-    rows = request.transitions.select_related(*related).order_by("pk")
+    rows = with_arr(request.transitions.select_related(*related).order_by("pk"), timezone.localdate())
     return {"transitions": rows[: sections.NAMED], "named": sections.NAMED}
 
 

@@ -5,13 +5,14 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
 
-from django.db.models import Count, F, Max, Q, Sum
+from django.db.models import Count, F, Max, Q
 from django.utils import timezone
 
 from accounts import revenue
 from accounts.catalogue import FACTS
 from accounts.models import Account, Usage
-from accounts.revenue import with_arr
+from core import wording
+from core.money import Money
 from governance.changes import loads
 from governance.models import ApprovalRequest, Transition
 from governance.signoff.deciders import Desk
@@ -81,14 +82,10 @@ class Card:
 
     transition: Transition
     today: date
-    arr: Decimal | None
+    arr: Money
     changed: list = field(default_factory=list)
     gives: loads.Load | None = None
     takes: loads.Load | None = None
-
-    @property
-    def currency(self):
-        return revenue.currency_of(self.transition.account)
 
     @property
     def up(self):
@@ -163,14 +160,14 @@ def cards_of(rows, *, today):
         csm.pk: csm for transition in rows for csm in (transition.account.csm, transition.receiver) if csm
     }
     loaded = loads.loads(people.values())
-    arr = dict(with_arr(Account.objects.filter(pk__in=ids), today).order_by().values_list("pk", "arr_now"))
+    arr = revenue.of(ids, today)
     usage = {row.account_id: row for row in Usage.objects.filter(account__in=ids, product=None)}
     return [
         Card(
             transition,
             today,
-            arr.get(transition.account_id),
-            changed(transition, arr.get(transition.account_id), usage.get(transition.account_id)),
+            arr[transition.account_id],
+            changed(transition, arr[transition.account_id], usage.get(transition.account_id)),
             loaded.get(transition.account.csm_id),
             _beside_band(loaded.get(transition.receiver_id), transition.to_segment),
         )
@@ -193,7 +190,7 @@ def changed(transition, arr, usage):
         if name not in FACTS or (FACTS[name].sql and name != "arr"):  # derived: not held as such
             continue
         if name == "arr":
-            now = arr
+            now = arr.only
         elif hasattr(Account, name):
             now = getattr(transition.account, name)
         elif hasattr(Usage, name):
@@ -201,8 +198,9 @@ def changed(transition, arr, usage):
         else:
             continue
         if _text(now) != then and not _equal(now, then):
-            currency = transition.account.currency
+            currency = arr.currency if name == "arr" and arr else transition.account.currency
             now = spelling.spelt(name, now, currency) if now is not None else "not known"
+            now = wording.money(arr) if name == "arr" and arr else now
             changes.append((name, FACTS[name].label, spelling.spelt(name, _read(name, then), currency), now))
     changes.sort(key=lambda row: row[0] != "arr")
     return [tuple(change) for _, *change in changes]
@@ -276,8 +274,7 @@ class Board:
     lanes: list
     flagged: int
     to_decide: int
-    arr: Decimal
-    foreign: int  # of those to decide, accounts in another currency, whose ARR is not in the sum
+    arr: Money  # of those to decide
     held: list  # [(what they wait for, how many)]
     group: Group | None
     done: dict  # up, down, median (days, None where there is none)
@@ -303,8 +300,6 @@ def board(filters, *, at):
     counts = open_transitions.values("status", "held_for").order_by().annotate(n=Count("pk"))
     counts = {(row["status"], row["held_for"]): row["n"] for row in counts}
     waiting = to_decide(filters)
-    ours = revenue.ours("account__")
-    sums = waiting.order_by().aggregate(arr=Sum("arr", filter=ours), foreign=Count("pk", filter=~ours))
 
     def count(status):
         return sum(n for (row_status, _), n in counts.items() if row_status == status)
@@ -325,8 +320,7 @@ def board(filters, *, at):
         lanes=lanes,
         flagged=count(Status.FLAGGED),
         to_decide=decide,
-        arr=sums["arr"] or Decimal(0),
-        foreign=sums["foreign"],
+        arr=revenue.total(Account.objects.filter(pk__in=waiting.values("account")), today),
         held=sorted(_held(counts, labels), key=lambda row: (-row[1], row[0])),
         group=_group(waiting),
         done=done(filters, today),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
-from accounts import catalogue
+from accounts import catalogue, revenue
 from core.history import actor
 from core.organisation import organisation
 from governance.models import Event, Transition
@@ -75,7 +75,10 @@ def quiet(transitions, at):
         }
         if any(days.values()):
             with connection.cursor() as cursor:
-                cursor.execute(_STILL_QUIET, {"ids": ids, "at": at, "zone": organisation().time_zone, **days})
+                cursor.execute(
+                    _STILL_QUIET,
+                    revenue.parameters(at) | {"ids": ids, "zone": organisation().time_zone, **days},
+                )
                 holds |= {id: (Transition.Hold(why), until) for id, why, until in cursor.fetchall()}
     return holds
 
@@ -140,10 +143,9 @@ def _count(cursor, statement, parameters):
 
 def _parameters(layer, at, first, last, run, origin, override):
     who = actor()
-    parameters = {
+    parameters = revenue.parameters(at) | {
         "layer": layer.pk,
         "layer_name": layer.name,
-        "at": at,
         "first": first,
         "last": last,
         "zone": organisation().time_zone,
@@ -235,7 +237,7 @@ crossing as (
                                      then 'up' else 'down' end as direction) d
       join policy p on p.direction = d.direction
       left join segmentation_assignmentscore c on c.assignment_id = z.id
-      left join lateral ({catalogue.SUBSCRIPTION_SUMMARY} where b.account_id = a.id group by b.account_id) s on true
+      left join lateral ({catalogue.SUBSCRIPTIONS_OF_ACCOUNT}) s on true
       left join lateral (select h.definition_id, h.provisional from segmentation_historicalassignment h
                           where h.id = z.id and h.computed_id is distinct from z.computed_id
                           order by h.history_id + 0 desc limit 1) before on true
@@ -291,7 +293,7 @@ select c.id, h.held_for, h.held_until
                case t.direction when 'up' then %(up_quiet_days)s else %(down_quiet_days)s end as quiet_days
           from governance_transition t
           join accounts_account a on a.id = t.account_id
-          left join lateral ({catalogue.SUBSCRIPTION_SUMMARY} where b.account_id = a.id group by b.account_id) s on true
+          left join lateral ({catalogue.SUBSCRIPTIONS_OF_ACCOUNT}) s on true
          where t.id = any(%(ids)s)) c
   {_HANDED_OVER}
  cross join lateral ({_QUIET} order by n limit 1) h

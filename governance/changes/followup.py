@@ -4,8 +4,9 @@ import logging
 
 from django.db import connection, transaction
 from django.db.models import Q
+from django.utils import timezone
 
-from accounts import catalogue
+from accounts import catalogue, revenue
 from core.locking import locked
 from core.refusals import Refused
 from core.wording import day
@@ -26,6 +27,7 @@ from governance.changes.transition_steps import (
 from governance.changes.transitions import unfinished
 from governance.models import ApprovalRequest, Event, FollowedRun, Transition
 from governance.signoff.deciders import Desk
+from governance.signoff.requirements import needed_now, outgrown
 from segmentation.evaluation import causes
 from segmentation.models import Cause, Layer, Run, RunLayer
 
@@ -115,8 +117,7 @@ def _start_late(awaiting, at):
             ):
                 return False
             causes.take(Cause.Kind.DECISION, reason=transition.request.why)
-            if not Desk([transition.request]).enough(transition.request):
-                raise Refused("approvals_do_not_count")
+            _check_approvals(transition.request)
             if transition.held_for:
                 raise held_refusal(transition)
             start(transition, at, bases_of([transition], at)[transition.layer_id])
@@ -128,6 +129,17 @@ def _start_late(awaiting, at):
                 causes.take(Cause.Kind.DECISION, reason=str(refusal))
                 back_to_plan(transition, str(refusal))
         return False
+
+
+def _check_approvals(request):
+    """Enough approvals still count, and they are enough for what the request reaches by now."""
+    desk = Desk([request])
+    if not desk.enough(request):
+        raise Refused("approvals_do_not_count")
+    now, _, needed = needed_now(request)
+    grown = outgrown(request, now.measured("now", timezone.now()), needed)
+    if grown and any(number > len(desk.given(request)[role]) for role, number in needed.items()):
+        raise Refused("approved_for_less", grown=grown)
 
 
 def remind(at):
@@ -148,7 +160,7 @@ _VOID = f"""
     select t.id, e.status, coalesce(e.reason, case when m.moved then 'The renewal has moved.' end), m.moved
       from governance_transition t
       join accounts_account a on a.id = t.account_id
-      left join lateral ({catalogue.SUBSCRIPTION_SUMMARY} where b.account_id = a.id group by b.account_id) s
+      left join lateral ({catalogue.SUBSCRIPTIONS_OF_ACCOUNT}) s
         on t.applies_on > %(at)s
      cross join lateral (select coalesce(t.applies_on > %(at)s
                                 and t.applies_on is distinct from coalesce(a.renewal_date, s.next_end), false) as moved) m
@@ -165,7 +177,12 @@ _VOID = f"""
 
 def _void(layer, at):
     """Take what is not what the rules say any more out of its request; returns how many tier changes were closed."""
-    parameters = {"layer": layer.pk, "at": at, "first": 0, "last": 2**63 - 1, "statuses": [Status.AWAITING]}
+    parameters = revenue.parameters(at) | {
+        "layer": layer.pk,
+        "first": 0,
+        "last": 2**63 - 1,
+        "statuses": [Status.AWAITING],
+    }
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(_VOID, parameters)

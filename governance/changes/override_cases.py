@@ -3,10 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import date
 
-from django.utils import timezone
-
 from accounts.models import Account, Csm
-from accounts.revenue import with_arr
 from core import history
 from core.refusals import Refused
 from core.wording import day
@@ -53,7 +50,7 @@ class Wanted:
 class Case:
     """An account beside the segment that is asked for it: what it is now, and what stands in the way."""
 
-    account: Account  # with its csm, and `arr_now`
+    account: Account  # with its csm
     segment: Segment
     state: Assignment | None = None
     requested: Override | None = None  # waits for approval
@@ -121,7 +118,7 @@ def look(accounts, segment):
 
 
 def cases_of(ids, segment):
-    accounts = with_arr(Account.objects.filter(pk__in=ids), timezone.localdate())
+    accounts = Account.objects.filter(pk__in=ids)
     cases = {account.pk: Case(account, segment) for account in accounts.select_related("csm").order_by("pk")}
     states = Assignment.objects.filter(layer=segment.layer_id, product=None, account__in=cases)
     for state in states.select_related("effective", "computed"):

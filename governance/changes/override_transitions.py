@@ -2,7 +2,7 @@
 
 from django.utils import timezone
 
-from accounts.revenue import with_arr
+from accounts import revenue
 from core.locking import locked
 from core.refusals import Refused
 from core.wording import day
@@ -75,7 +75,6 @@ def from_override(override, *, plan, by, at):
             joint_until=open_.joint_until,
         )
     causes.take(Cause.Kind.DECISION, reason=override.text)
-    worth = with_arr(type(account).objects.filter(pk=account.pk), on).values_list("arr_now", flat=True).get()
     direction = crossings.direction(override.from_segment, override.segment)
     transition = Transition(
         account=account,
@@ -87,7 +86,7 @@ def from_override(override, *, plan, by, at):
         origin=Origin.OVERRIDE,
         override=override,
         crossed_on=on,
-        arr=worth,
+        arr=revenue.of([account.pk], on)[account.pk].only,
         giver=account.csm,
         receiver=plan.receiver,
         success_plan=plan.success_plan,

@@ -4,6 +4,9 @@ The content of a request is {"layer": id, "accounts": [ids], "transitions": [wha
 texts. Ticks and notes made meanwhile are no part of it.
 """
 
+from django.utils import timezone
+
+from accounts import revenue
 from core.wording import day, money, plural
 from governance.models import CrossingPolicy
 from governance.signoff.impact import of_accounts
@@ -105,14 +108,13 @@ def subject(transitions):
 
 def changes(transitions):
     """Say what changes, a sentence or two for each."""
-    return [_sentence(transition) for transition in transitions]
+    arr = revenue.of([transition.account_id for transition in transitions], timezone.localdate())
+    return [_sentence(transition, arr[transition.account_id]) for transition in transitions]
 
 
-def _sentence(transition):
+def _sentence(transition, arr):
     when = f"at the renewal on {day(transition.applies_on)}" if transition.applies_on else "on approval"
-    worth = (
-        f" ({money(transition.arr, transition.account.currency)} ARR)" if transition.arr is not None else ""
-    )
+    worth = f" ({money(arr)} ARR)" if arr else ""
     sentence = (
         f"{transition.account}{worth} moves from {transition.from_segment} to {transition.to_segment} {when}."
     )

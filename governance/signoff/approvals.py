@@ -298,13 +298,13 @@ def _said_before(request, verdict, by, seen):
 
 def _after_approval(request, decision, *, by, at):
     causes.take(Cause.Kind.DECISION, reason=request.why)
-    measure(request, "decided", at)
+    grown = measure(request, "decided", at)
     desk = Desk([request], at=at)
     parts = desk.parts(request)
     given, needed = sum(min(part.given, part.needed) for part in parts), sum(part.needed for part in parts)
     text = f"{_decider(decision)} approved ({given} of {needed}): {request.subject}"
     tell(request, "request_approved", text, decision.reason, given=given, needed=needed)
-    go_on(request, by=by, at=at, desk=desk)
+    go_on(request, by=by, at=at, desk=desk, grown=grown)
 
 
 def _after_ask(request, decision, *, by, at):

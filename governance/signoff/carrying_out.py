@@ -28,17 +28,22 @@ def apply(request, *, by=None, at=None):
         request = locked(request)
         permissions.check(permissions.apply(request, by=by, at=at))
         causes.take(Cause.Kind.DECISION, reason=request.why)
-        measure(request, "carried out", at)
-        go_on(request, by=by, at=at)
+        grown = measure(request, "carried out", at)
+        go_on(request, by=by, at=at, grown=grown)
     return request
 
 
-def go_on(request, *, by, at, desk=None):
-    """From where it is as far as its approvals go: back to waiting, to waiting for its date, or done."""
+def go_on(request, *, by, at, desk=None, grown=""):
+    """From where it is as far as its approvals go: back to waiting, to waiting for its date, or done.
+
+    grown: why it needs more approvals than before, as `measure` gives it.
+    """
     desk = desk or Desk([request], at=at)
     if not desk.enough(request):
         if request.status != _STATUS.PENDING:
-            back(request)
+            back(request, grown)
+        elif grown:
+            tell(request, "request_recounted", f"It needs more approvals: {request.subject}", grown)
         say_who_is_missing(request, desk)
     elif request.apply_on and request.apply_on > timezone.localdate(at):
         _wait(request)
@@ -93,12 +98,12 @@ def _sentence(error, request):
     return "Something went wrong in Demarc itself; it is in the log. Try again, or tell whoever runs it."
 
 
-def back(request):
-    """Approvals were given that do not count any more: it waits again."""
+def back(request, grown=""):
+    """The approvals given are not enough any more, or (`grown`) it needs more of them: it waits again."""
     request.status, request.failure = _STATUS.PENDING, ""
     request.save()
-    text = f"Waits for approval again, for not all who approved it may still decide: {request.subject}"
-    tell(request, "request_recounted", text, "")
+    why = "it reaches further than before" if grown else "not all who approved it may still decide"
+    tell(request, "request_recounted", f"Waits for approval again, for {why}: {request.subject}", grown)
 
 
 def say_who_is_missing(request, desk):
@@ -129,16 +134,19 @@ def _recount(request, *, by, at):
     """The request if it waits for approval again, else None."""
     with acting_for(by, request.why):
         request = locked(request)
-        desk = Desk([request], at=at)
-        enough = desk.enough(request)
-        if request.status in (_STATUS.APPROVED, _STATUS.FAILED) and not enough:
+        waits = request.status in (_STATUS.APPROVED, _STATUS.FAILED)
+        # Whoever has to approve it besides is asked when that is known, and not on its day.
+        counts = waits and not kinds.of(request).whole_portfolio
+        grown = measure(request, "waiting", at) if counts else ""
+        enough = Desk([request], at=at).enough(request)
+        if waits and not enough:
             causes.take(Cause.Kind.DECISION, reason=request.why)
-            back(request)
+            back(request, grown)
             return request
         if request.status == _STATUS.PENDING and enough and request.expires_at > at:
             causes.take(Cause.Kind.DECISION, reason=request.why)
-            measure(request, "carried out", at)
-            go_on(request, by=by, at=at)
+            grown = measure(request, "carried out", at)
+            go_on(request, by=by, at=at, grown=grown)
     return None
 
 

@@ -7,7 +7,7 @@ account was called otherwise, an ARR was higher, a request was rejected, or one 
 from datetime import timedelta
 from itertools import groupby, pairwise
 
-from django.db.models import Q, Sum
+from django.db.models import Count, Q, Sum
 
 from accounts.models import Account
 from core import history
@@ -72,7 +72,7 @@ def _people_renamed(request, since):
 
 
 def _worth_more(request, accounts):
-    highest = of_late(accounts) if accounts and request.is_open else 0
+    highest = of_late(accounts)[0] if accounts and request.is_open else 0
     if highest <= request.arr:
         return []
     return [
@@ -106,14 +106,18 @@ def _asked_beside(request, at):
         kind=request.kind, requester=request.requester, requested_at__gte=at - TOGETHER
     ).exclude(Q(pk=request.pk) | Q(status__in=_ENDED))
     more = others.aggregate(
-        accounts=Sum("accounts", default=0), arr=Sum("arr", default=0), changes=Sum("csm_changes", default=0)
+        accounts=Sum("accounts", default=0),
+        arr=Sum("arr", default=0),
+        changes=Sum("csm_changes", default=0),
+        top=Count("pk", filter=Q(top_tier=True)),
+        foreign=Count("pk", filter=Q(other_currency=True)),
     )
     together = Impact(
         accounts=request.accounts + more["accounts"],
         arr=request.arr + more["arr"],
         csm_changes=request.csm_changes + more["changes"],
-        top_tier=request.top_tier,
-        foreign=request.other_currency,
+        top_tier=request.top_tier or more["top"] > 0,
+        foreign=request.other_currency or more["foreign"] > 0,
     )
     needed, *_ = requirement(request.kind, together)
     roles = [role for role, number in needed.items() if number > request.needed.get(role, 0)]

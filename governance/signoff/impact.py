@@ -1,14 +1,15 @@
 """How far a request reaches, counted one way for all kinds: accounts, their ARR, who changes hands, whom it is about."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 
-from django.db.models import Count, Sum
 from django.utils import timezone
 
 from accounts import revenue
 from accounts.models import Account
+from core.money import Money
+from core.wording import day, money, plural
 from segmentation.models import Segment
 
 LATELY = timedelta(days=30)
@@ -18,7 +19,8 @@ LATELY = timedelta(days=30)
 class Impact:
     """How far a request reaches. owners: ids of the users who look after an account of it as CSM.
 
-    foreign: money in another currency is part of it, which `arr` does not count: every threshold of ARR counts as reached.
+    arr: what is in the organisation's currency. others: Money in other currencies; with any (`foreign`), also of the last
+    LATELY days, every threshold of ARR counts as reached.
     of_late: the highest ARR these accounts had in the last LATELY days; thresholds count it, whoever changed it before asking.
     roles: whose own say it changes; each of them approves it too.
     """
@@ -29,6 +31,7 @@ class Impact:
     top_tier: bool = False
     owners: tuple = ()
     foreign: bool = False
+    others: Money = field(default_factory=Money)
     of_late: Decimal = Decimal(0)
     roles: tuple = ()
 
@@ -44,7 +47,9 @@ class Impact:
 
     def measured(self, when, at):
         """An entry of a request's `measured`: what was counted, when, and at which step (asked, edited, decided)."""
-        return {"when": when, "at": at.isoformat(), **self.figures() | {"arr": f"{self.arr:.2f}"}}
+        others = {code: f"{amount:.2f}" for code, amount in self.others.amounts.items()}
+        told = self.figures() | {"arr": f"{self.arr:.2f}"} | ({"others": others} if others else {})
+        return {"when": when, "at": at.isoformat(), **told}
 
     def at_least(self, other):
         """This one, no figure of it lower than the other's."""
@@ -56,6 +61,17 @@ class Impact:
             top_tier=self.top_tier or other.top_tier,
             foreign=self.foreign or other.foreign,
         )
+
+
+def money_of(entry):
+    """The Money of an entry of a request's `measured`."""
+    return Money.of([("", entry["arr"]), *entry.get("others", {}).items()])
+
+
+def in_words(entry):
+    """An entry of a request's `measured` as a sentence without its dot, with its day."""
+    beside = " and money in another currency" if entry["other_currency"] and not entry.get("others") else ""
+    return f"{day(entry['at'])}: {plural(entry['accounts'], 'account,accounts')}, {money(money_of(entry))} ARR{beside}"
 
 
 def stored(request):
@@ -72,12 +88,8 @@ def stored(request):
 
 def of_everybody(accounts):
     """The Impact on a queryset of accounts, however many: nobody's in particular, so nobody is left out as their CSM."""
-    counted = revenue.with_arr(accounts, timezone.localdate()).aggregate(
-        accounts=Count("pk"),
-        arr=Sum("arr_now", filter=revenue.ours(), default=Decimal(0)),
-        foreign=Count("pk", filter=~revenue.ours()),
-    )
-    return Impact(counted["accounts"], counted["arr"], foreign=counted["foreign"] > 0)
+    arr = revenue.total(accounts, timezone.localdate(), besides=True)
+    return Impact(accounts.count(), arr.ours, foreign=bool(arr.others), others=arr.others)
 
 
 def of_accounts(ids, *, receivers=None, segments=()):
@@ -89,20 +101,20 @@ def of_accounts(ids, *, receivers=None, segments=()):
     named = Account.objects.filter(pk__in=list(ids))
     people = list(named.values_list("pk", "csm", "csm__user"))
     receivers = receivers or {}
+    now, (highest, others) = of_everybody(named), of_late(ids)
     return replace(
-        of_everybody(named),
+        now,
         csm_changes=sum(receivers.get(account) not in (None, csm) for account, csm, _ in people),
         top_tier=not tops(segments).isdisjoint(segments),
         owners=tuple(sorted({user for *_, user in people} - {None})),
-        of_late=of_late(ids),
+        foreign=now.foreign or others,
+        of_late=highest,
     )
 
 
 def of_late(ids):
-    """The highest ARR these accounts had together in the last days; money in other currencies apart, as in `arr`."""
-    ours = Account.objects.filter(revenue.ours(), pk__in=list(ids)).values_list("pk", flat=True)
-    highest = revenue.highest(ours, timezone.localdate(), since=timezone.now() - LATELY)
-    return sum((arr or Decimal(0) for arr in highest.values()), Decimal(0))
+    """The highest ARR these accounts had together in the last days, and whether there was money in another currency."""
+    return revenue.highest(ids, timezone.localdate(), since=timezone.now() - LATELY)
 
 
 def tops(segments):

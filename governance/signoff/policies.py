@@ -76,7 +76,7 @@ def sentence(row):
 def _where(row):
     reached = [
         row.min_accounts and f"{plural(row.min_accounts, 'account,accounts')} or more are touched",
-        row.min_arr and f"the ARR is {money(row.min_arr)} or more",
+        row.min_arr and f"the ARR is {money(row.min_arr)} or more or in another currency",
         row.min_csm_changes
         and f"{plural(row.min_csm_changes, 'account gets,accounts get')} another CSM, or more",
         row.top_tier and "the top segment is touched",
@@ -394,7 +394,7 @@ def for_settings(values):
     if after["currency"] not in currency.CODES:
         raise Refused("currency_unknown", currency=after["currency"])
     changes = [
-        f"{_label(name)}: {now or '–'}. (Until now: {before[name] or '–'}.)"
+        f"{_label(name)}: {_told(now)}. (Until now: {_told(before[name])}.)"
         for name, now in after.items()
         if now != before[name]
     ]
@@ -410,6 +410,10 @@ def for_settings(values):
         changes=changes,
         impact=_impact_of_settings(content),
     )
+
+
+def _told(value):
+    return "–" if value == "" else value
 
 
 def _impact_of_settings(content):

@@ -3,11 +3,13 @@
 import json
 
 from django.db import connection
-from django.utils import timezone
 
 from core.refusals import Refused
+from core.wording import listed
 from governance.signoff import kinds
-from governance.signoff.impact import stored
+from governance.signoff.impact import in_words, stored
+from segmentation.evaluation import causes
+from segmentation.models import Cause
 
 # Advisory lock: held shared by who asks, alone by who changes a policy; the guards take it too.
 POLICIES = 18116683
@@ -42,28 +44,45 @@ def hold_policies(kind):
         cursor.execute(f"select pg_advisory_xact_lock{shared}(%s)", [POLICIES])
 
 
-def count(request):
-    """Count what it reaches now, as an entry of `measured`."""
-    return kinds.of(request).verbs().impact(request).measured("now", timezone.now())
-
-
 def measure(request, when, at):
     """Count what it reaches as of today. Where that is more than was counted before, it needs what that needs.
 
-    A request that cannot be counted cannot be carried out either, which will say why.
+    Returns why it needs more from now on, as a sentence; "" where it does not. A request that cannot be counted cannot be
+    carried out either, which will say why.
     """
     try:
-        now = kinds.of(request).verbs().impact(request)
+        now, highest, needed = needed_now(request)
     except Refused:
-        return
+        return ""
     entry = now.measured(when, at)
     before = (request.measured, request.owners, request.needed)
     if {**request.measured[-1], "when": when, "at": entry["at"]} != entry:
         request.measured = [*request.measured, entry]
-    highest = now.at_least(stored(request))
     for name, value in highest.figures().items():
         setattr(request, name, value)
     request.owners = sorted({*request.owners, *now.owners})
-    request.needed = stricter(request.needed, requirement(request.kind, highest)[0])
+    grown = outgrown(request, entry, needed)
+    request.needed = needed
     if before != (request.measured, request.owners, request.needed):
+        causes.take(Cause.Kind.DECISION, reason=request.why)
         request.save()
+    return grown
+
+
+def needed_now(request):
+    """(the Impact counted now, the highest of all that was counted, {role: approvals} it needs by that)."""
+    now = kinds.of(request).verbs().impact(request)
+    highest = now.at_least(stored(request))
+    return now, highest, stricter(request.needed, requirement(request.kind, highest)[0])
+
+
+def outgrown(request, entry, needed):
+    """Both counts, and who has to approve it besides by the later one, as a sentence; "" where nobody has to.
+
+    entry: of `measured`, what is counted now. needed: {role: approvals} by that.
+    """
+    roles = [role for role, number in needed.items() if number > request.needed.get(role, 0)]
+    if not roles:
+        return ""
+    counts = [count for count in request.measured if count["at"] != entry["at"]]
+    return f"{'; '.join(in_words(count) for count in [*counts[-1:], entry])}. By that {listed(roles)} has a say too."

@@ -5,7 +5,7 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, prefetch_related_objects
+from django.db.models import Exists, OuterRef, Prefetch, prefetch_related_objects
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.utils import timezone
 from django.utils.http import urlencode
@@ -82,12 +82,13 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
     account = with_arr(accounts.select_related("csm", "parent"), at).filter(pk=account_id).first()
     if account is None:
         return None
-    prefetch_related_objects([account], "usage__product", "subscriptions__product")
+    sold = Prefetch("subscriptions", queryset=revenue.contracts(at))
+    prefetch_related_objects([account], "usage__product", sold)
     states = _states(account) if then is None else _states_on(account, then)
     layers = _layers({state.layer_id for state in states})
     layer = next((layer for layer in layers if layer.key == layer_key), layers[0] if layers else None)
     subscriptions = list(account.subscriptions.all())
-    products = _products(account, states, subscriptions, at)
+    products = _products(account, states, subscriptions)
     product = _product(layer, products, product_key)
     moves = _moves(account)
     standing = _standing(layer, product, states, moves) if then is None and layer else None
@@ -99,7 +100,7 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
         tagged = [layer for layer in layers if layer.scoped.several and row["product"]]
         row["labels"] = [lookup.of(layer, row["product"]) for layer in tagged]
         chips += [label for label in row["labels"] if (label.layer, label.product) == (layer, product)]
-    renewal = account.renewal_date or _next_end(subscriptions, at)
+    renewal, renewal_status = revenue.renewals([account.pk], at)[account.pk]
     parts = _parts(request, account)
     deciding = _deciding(layers)
     lines = coverage.serve(
@@ -107,7 +108,6 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
     )
     return {
         "account": account,
-        "currency": revenue.currency_of(account),
         "today": today,
         "at": at,
         "past": then is not None,
@@ -131,6 +131,8 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
         "scale": _scale(why, layer) if why else None,
         "stale": _stale(why) if why else [],
         "renewal": renewal,
+        "renewal_status": renewal_status,
+        "ends": max((one.end_date for one in subscriptions if one.counts and one.end_date), default=None),
         "renewal_days": (renewal - at).days if renewal else None,
         "products": products,
         "signals": _signals(account, at),
@@ -243,10 +245,10 @@ def _product(layer, products, key):
     return next((product for product in sold if product.key == key), sold[0] if sold else None)
 
 
-def _products(account, states, subscriptions, at):
+def _products(account, states, subscriptions):
     """The products of the account, one by one: those it has now first, what belongs to no product last.
 
-    Each: product (or None), there (it has it), facts and their age, subscriptions [(one, whether it counts)].
+    Each: product (or None), there (it has it), facts and their age, subscriptions as revenue.contracts gives them.
     """
     usage = {row.product_id: row for row in account.usage.all()}
     products = {row.product_id: row.product for row in [*usage.values(), *subscriptions]}
@@ -259,25 +261,15 @@ def _products(account, states, subscriptions, at):
             rows.append(
                 {
                     "product": product,
-                    "there": any(_had(subscription, at) for subscription in bought)
-                    if bought
-                    else used is not None,
+                    "there": any(subscription.had for subscription in bought) if bought else used is not None,
                     "facts": _usage_facts(used) if used else [],
                     "observed": _observed(used) if used else None,
-                    "subscriptions": [
-                        {"one": subscription, "runs": _runs(subscription, at)} for subscription in bought
-                    ],
+                    "subscriptions": bought,
                 }
             )
     return sorted(
         rows, key=lambda row: (row["product"] is None, not row["there"], str(row["product"]).casefold())
     )
-
-
-def _had(subscription, at):
-    """It makes the account have the product, as for the rules (frames): a trial too."""
-    ended = subscription.end_date is not None and subscription.end_date <= at
-    return subscription.status != "cancelled" and subscription.start_date <= at and not ended
 
 
 def _usage_facts(usage):
@@ -331,23 +323,6 @@ def _stale(why):
         and row["fact"] in FACTS
         and row["age_days"] > FACTS[row["fact"]].refresh_days
     ]
-
-
-def _runs(subscription, at):
-    return (
-        subscription.status in ("active", "past due")
-        and subscription.start_date <= at
-        and (subscription.end_date is None or subscription.end_date > at)
-    )
-
-
-def _next_end(subscriptions, at):
-    ends = [
-        subscription.end_date
-        for subscription in subscriptions
-        if subscription.end_date and _runs(subscription, at)
-    ]
-    return min(ends, default=None)
 
 
 def _scale(why, layer):

@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from accounts import catalogue, corrections
+from accounts import catalogue, corrections, revenue
 from accounts.admin import downloads
 from accounts.admin.fields import number
 from accounts.admin.governed import Changes, GovernedAdmin, page
@@ -29,6 +29,7 @@ from segmentation.models import Assignment, Layer, Segment, ServiceModel
 from . import account_page
 from .declarations import of_account, propose_page
 
+RENEWALS = {"overdue": "warn", "lost": "bad"}  # what is told of a renewal in the list: its colour
 FEW_FOUND = 500  # accounts found by a search that are put in order by themselves
 _FIRST = ["name", "domain", "parent", "kind", "status", "excluded", "exclusion_reason", "csm"]
 CORRECTABLE = _FIRST + [name for name in ACCOUNT_FACTS if name not in (*_FIRST, "external_id")]
@@ -129,10 +130,12 @@ class AccountChanges(Changes):
         accounts = self.model_admin.get_queryset(request).select_related(
             *self.model_admin.list_select_related
         )
-        if "o" not in request.GET:
-            accounts = with_arr(accounts, timezone.localdate())
         by_id = accounts.in_bulk(ids)
         self.result_list = [by_id[pk] for pk in ids if pk in by_id]
+        today = timezone.localdate()
+        arr, renewals = revenue.of(ids, today), revenue.renewals(ids, today)
+        for account in self.result_list:
+            account.arr_now, account.renewal_status = arr[account.pk], renewals[account.pk][1]
 
 
 @admin.register(Account)
@@ -190,7 +193,7 @@ class AccountAdmin(GovernedAdmin):
         )
         accounts = super().get_queryset(request)
         if "o" in request.GET:  # only an order by ARR needs it of all accounts
-            accounts = with_arr(accounts, timezone.localdate())
+            accounts = revenue.with_arr_order(accounts, timezone.localdate())
         return accounts.prefetch_related(Prefetch("assignments", queryset=state, to_attr="primary_state"))
 
     def get_changelist(self, request, **kwargs):
@@ -214,9 +217,12 @@ class AccountAdmin(GovernedAdmin):
     @admin.display(description="Segment")
     def segment(self, account):
         state = account.primary_state[0] if account.primary_state else None
+        renewal = getattr(account, "renewal_status", "")  # known of what is on the page
+        late = [(RENEWALS[renewal], f"renewal {renewal}")] if renewal in RENEWALS else []
         if state is None:
             return badges.badge("not evaluated")
         parts = [("brand", state.effective.name)] if state.effective else []
+        parts += late
         if state.computed is None:
             parts.append(("bad", "Needs data"))
         elif state.effective and state.computed_id != state.effective_id:
@@ -225,9 +231,9 @@ class AccountAdmin(GovernedAdmin):
             parts.append(("", "Provisional"))
         return format_html_join(" ", "{}", ([badges.badge(text, colour)] for colour, text in parts))
 
-    @admin.display(description="ARR", ordering="arr_now")
+    @admin.display(description="ARR", ordering="arr_order")
     def arr_shown(self, account):
-        return wording.money(account.arr_now, account.currency)
+        return wording.money(account.arr_now)
 
     @admin.display(description="CSM", ordering="csm__name")
     def manager(self, account):
@@ -366,8 +372,7 @@ def _export_row(account):
         state.computed.key if state and state.computed else "",
         state.reason if state else "",
         bool(state and state.provisional),
-        account.arr_now,
-        account.currency,
+        *account.arr_now.cells,
         account.csm.email if account.csm else "",
         account.kind,
         account.status,

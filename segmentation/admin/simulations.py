@@ -15,7 +15,7 @@ from accounts.admin.governed import PlainAdmin, page
 from accounts.admin.verbs import VerbForm, VerbPage, row
 from core import badges, history, wording
 from segmentation.models import Definition, Simulation
-from segmentation.previews import simulation
+from segmentation.previews import impact, simulation
 from segmentation.reading import portfolio
 from segmentation.rules import reasons
 
@@ -102,7 +102,9 @@ class SimulationAdmin(PlainAdmin):
 
     @admin.display(description="Segment changes")
     def moved(self, preview):
-        return wording.count(preview.result.get("counts", {}).get("moves"))
+        return wording.count(
+            impact.numbers(preview.result)["changed"]["accounts"] if preview.result else None
+        )
 
     @admin.display(description="Frozen", ordering="frozen_at")
     def kept(self, preview):
@@ -128,9 +130,10 @@ class SimulationAdmin(PlainAdmin):
         )
 
     def movers_view(self, request, pk):
-        """Everybody who would change the segment, or those of one cell of the matrix; the most ARR first."""
+        """Everybody of one of the two questions, or those of one cell of its matrix; the most ARR first."""
         preview = self._get(request, pk)
         narrowed, in_words = _narrowed(preview, request.GET)
+        which = narrowed["which"]
         place = number(request.GET.get("p"), most=999_999) or 1
         movers = simulation.movers(preview, **narrowed, offset=(place - 1) * PAGED, limit=PAGED + 1)
         kept = request.GET.copy()
@@ -143,6 +146,9 @@ class SimulationAdmin(PlainAdmin):
             original=preview,
             one=preview,
             of=_of(preview),
+            asked=QUESTIONS[which],
+            other=next((key, text) for key, text in QUESTIONS.items() if key != which),
+            kept=_kept(preview, which),
             said=in_words,
             query=kept.urlencode(),
             movers=_named(preview, movers[:PAGED]),
@@ -241,7 +247,10 @@ class PreviewPage(VerbPage):
             "may_export": user.has_perm("accounts.export_accounts"),
             "report": report,
             "active": preview.layer.scoped.active,
-            "movers": _named(preview, simulation.movers(preview, limit=FIRST)) if preview.result else [],
+            "movers": _named(preview, simulation.movers(preview, which="changed", limit=FIRST))
+            if preview.result
+            else [],
+            "kept": _kept(preview, "changed"),
             **(_read(preview, report) if preview.result else {}),
         }
 
@@ -254,6 +263,19 @@ def _of(preview):
     )
 
 
+# The two questions, each with the words for its accounts.
+QUESTIONS = {
+    "changed": "Another segment by these rules",
+    "moved": "In another segment than now",
+}
+
+
+def _kept(preview, which):
+    """False for a preview of before the accounts of both questions were kept."""
+    changed = preview.result and impact.numbers(preview.result)["changed"]["accounts"]
+    return which == "moved" or not changed or preview.parts.exclude(rules_to=[]).exists()
+
+
 def _names(preview):
     """{segment's id, None for none: its name when the preview was made}."""
     return {row["id"]: row["name"] for row in preview.result.get("segments", [])} | {None: "No segment"}
@@ -261,7 +283,13 @@ def _names(preview):
 
 def _named(preview, movers):
     names = _names(preview)
-    return [row | {"source": names.get(row["source"]), "target": names.get(row["target"])} for row in movers]
+    others = simulation.others([(row["account"], row["arr"]) for row in movers], preview.as_of)
+    return [
+        row
+        | {"source": names.get(row["source"]), "target": names.get(row["target"])}
+        | {"arr": others.get(row["account"], row["arr"])}
+        for row in movers
+    ]
 
 
 def _narrowed(preview, parameters):
@@ -274,7 +302,10 @@ def _narrowed(preview, parameters):
         if parameters.get(name) in keys
     }
     words = {"source": "from", "target": "to"}
-    return narrowed, " ".join(f"{words[side]} {names[id]}" for side, id in narrowed.items())
+    which = parameters.get("which") if parameters.get("which") in QUESTIONS else "moved"
+    return narrowed | {"which": which}, " ".join(
+        f"{words[side]} {names[id]}" for side, id in narrowed.items()
+    )
 
 
 # -- the numbers as the page shows them
@@ -286,8 +317,8 @@ def _read(preview, report):
     link = reverse("admin:segmentation_simulation_movers", args=[preview.pk])
     coverage, largest = report["coverage"], report["concentration"]
     return {
-        "matrix": _matrix(report["in_force"], names, link),
-        "by_rules": _matrix(report["by_rules"], names, ""),
+        "matrix": _matrix(report["in_force"], names, link, "moved"),
+        "by_rules": _matrix(report["by_rules"], names, link, "changed"),
         "picture": flow.draw(cells, names),
         "coverage_verdict": portfolio.coverage_verdict(coverage["after"]),
         "concentration_verdict": portfolio.concentration_verdict(largest["after"]),
@@ -307,14 +338,14 @@ def _read(preview, report):
     }
 
 
-def _matrix(rows, names, link):
+def _matrix(rows, names, link, which):
     """Rows and columns of a table; those that nobody is in are left out."""
     by_way = {(row["from"], row["to"]): row for row in rows}
     sources = [key for key in names if any(source == key for source, _ in by_way)]
     targets = [key for key in names if any(target == key for _, target in by_way)]
     lines = []
     for source in sources:
-        cells = [_cell(by_way.get((source, target)), source, target, link) for target in targets]
+        cells = [_cell(by_way.get((source, target)), source, target, link, which) for target in targets]
         lines.append(
             {"name": names[source], "cells": cells, **_sum(row for row in rows if row["from"] == source)}
         )
@@ -326,10 +357,11 @@ def _matrix(rows, names, link):
     }
 
 
-def _cell(row, source, target, link):
+def _cell(row, source, target, link, which):
     if row is None:
         return None
-    address = f"{link}?from={source or NOBODY}&to={target or NOBODY}" if link and source != target else ""
+    query = f"from={source or NOBODY}&to={target or NOBODY}&which={which}"
+    address = f"{link}?{query}" if source != target else ""
     return row | {"stays": source == target, "link": address}
 
 

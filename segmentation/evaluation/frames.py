@@ -18,15 +18,6 @@ _CUSTOMER = "a.kind = 'customer' and not a.excluded and a.status in ({statuses})
 SCORED = _CUSTOMER.format(statuses="'active', 'paused'")  # Account.objects.scored()
 SCORED_OR_CHURNED = _CUSTOMER.format(statuses="'active', 'paused', 'churned'")
 
-# The currency of an account's money where it is not the organisation's: its own, or a running subscription's.
-_FOREIGN = f"case when {revenue.OURS} then f.currency else a.currency end"
-_FOREIGN_SUBSCRIPTIONS = """
-    left join (select f.account_id, min(f.currency) as currency from accounts_subscription f
-                where f.account_id between %(first)s and %(last)s and f.currency not in ('', %(currency)s)
-                  and f.status <> 'cancelled' and f.start_date <= %(at)s::date
-                  and (f.end_date is null or f.end_date > %(at)s::date)
-                group by f.account_id) f on f.account_id = a.id
-"""
 # A join does not pass the range on: without it here each chunk would read the whole table.
 _WITHIN = " and {column} between %(first)s and %(last)s"
 _CORRELATED = {
@@ -38,24 +29,24 @@ _CORRELATED = {
 def facts(names, *, at, first, last, which=SCORED, scope=scopes.ACCOUNT):
     """The facts `names` of the accounts with ids from `first` to `last` at the clock `at` (a date), by id.
 
-    Columns: `id`, `churned`, each fact in its catalogue type, and `foreign` (a currency, or null) where money is among
-    them. which: SCORED, SCORED_OR_CHURNED, or "true" for everybody. scope: a row for each unit an account has, with the
+    Columns: `id`, `churned`, each fact in its catalogue type, and `foreign` (currencies, or null; see revenue.FOREIGN) where
+    money is among them. which: SCORED, SCORED_OR_CHURNED, or "true" for everybody. scope: a row for each unit an account has, with the
     columns that tell them apart (ids) and `gone` (it had it, and an assignment does not say so yet); usage and contract
     facts are then those of the unit.
     """
     keys = {"id": ("a.id", pl.Int64)} | _parts("x", scope.parts)
     columns = {"id": keys["id"], "churned": ("(a.status = 'churned')::int", pl.Boolean)}
     columns |= {name: (_column(name, scope), catalogue.dtype(name)) for name in names} | keys
-    joins = _joins(names, scope)
     if scope.there:
         columns["gone"] = (f"(not {scope.there})::int", pl.Boolean)
-    if catalogue.MONEY_FACTS & set(names):
-        columns["foreign"] = (_FOREIGN, pl.String)
-        joins += _FOREIGN_SUBSCRIPTIONS
+    money = bool(catalogue.MONEY_FACTS & set(names))
+    if money:
+        columns["foreign"] = (revenue.FOREIGN, pl.String)
+    joins = _joins(names, scope, also="s" if money else "")
     where = f"a.id between %(first)s and %(last)s and {which}"
     order = ", ".join(column for column, _ in keys.values())
     tables = f"accounts_account a {joins} where {where} order by {order}"
-    return _select(columns, tables, _parameters(at) | {"first": first, "last": last})
+    return _select(columns, tables, revenue.parameters(at) | {"first": first, "last": last})
 
 
 def _parts(row, parts):
@@ -132,7 +123,7 @@ def _any_known(names, at, scope):
     joins = _joins(names, scope, correlated=True)
     query = f"select exists (select from accounts_account a {joins} where {SCORED} and ({present}))"
     with connection.cursor() as cursor:
-        cursor.execute(query, _parameters(at))
+        cursor.execute(query, revenue.parameters(at))
         return cursor.fetchone()[0]
 
 
@@ -148,7 +139,7 @@ def completeness(names, *, at, scope):
     columns, joins = ", ".join(["count(*)", *counts]), _joins(names, scope)
     query = f"select {columns} from accounts_account a {joins} where {scope.there} and {SCORED}"
     with connection.cursor() as cursor:
-        cursor.execute(query, _parameters(at) | {"first": 0, "last": 2**62})
+        cursor.execute(query, revenue.parameters(at) | {"first": 0, "last": 2**62})
         total, *numbers = cursor.fetchone()
     return total, dict(zip(names, numbers, strict=True))
 
@@ -169,9 +160,9 @@ def _aliases(name):
     return set(re.findall(r"\b([agmpsu])\.", catalogue.sql(name)))
 
 
-def _joins(names, scope, *, correlated=False):
-    """Only the joins these facts need, beside x; `correlated` lets an EXISTS stop at the first account."""
-    needed = {"x"}.union(*(_aliases(name) for name in names))
+def _joins(names, scope, *, also="", correlated=False):
+    """Only the joins these facts need, beside x and `also`; `correlated` lets an EXISTS stop at the first account."""
+    needed = {"x", also}.union(*(_aliases(name) for name in names))
     if correlated:
         joins, within = scope.joins | _CORRELATED, ""
         of_subscriptions, of_events = "b.account_id = a.id", " and e.account_id = a.id"
@@ -180,14 +171,10 @@ def _joins(names, scope, *, correlated=False):
         of_subscriptions = "b.account_id between %(first)s and %(last)s"
         of_events = _WITHIN.format(column="e.account_id")
     by = scope.subscriptions
-    summary = f"{catalogue.subscription_summary(by)} where {of_subscriptions} group by {by}"
+    summary = catalogue.subscription_summary(by, of_subscriptions)
     events = f"{catalogue.SIGNAL_SUMMARY}{of_events} group by e.account_id"
     texts = [text for alias, text in joins.items() if alias in needed]
     return " ".join(text.format(summary=summary, events=events, within=within) for text in texts)
-
-
-def _parameters(at):
-    return {"at": at, **revenue.parameters()}
 
 
 def settled(row):

@@ -35,7 +35,8 @@ class Seen:
     leaves out whom an override pins; `pinned` is the same of those. `counts` and `reasons`: {name: accounts}. `nearest`:
     a list per boundary of [distance, account, product, value, segment by the rules then, ARR], distance and value in
     10^-12.
-    movers: a frame with `id`, `product`, `source`, `target`, `arr`.
+    movers: a frame with `id`, `product`, `source`, `target` (in force now, and then), `rules_source`, `rules_target` (by the
+    rules in use and by these, where these change it), `arr`.
     """
 
     figures: dict
@@ -160,10 +161,13 @@ def _text(amount):
 
 
 def _movers(rows, layer):
-    return rows.filter("moves").select(
+    changed = ~in_force.PINNED & pl.col("computed").ne_missing(pl.col("old_computed"))
+    return rows.filter(pl.col("moves") | changed).select(
         *layer.keys,
         source="old_effective",
         target="then",
+        rules_source=pl.when(changed).then("old_computed"),
+        rules_target=pl.when(changed).then("computed"),
         arr="arr",
     )
 
@@ -333,7 +337,9 @@ def numbers(result):
     """Tell what was kept (see `result`) in numbers for people and programs: plain data, segments by their keys.
 
     `distribution`, `coverage` and `concentration` are of active customers, everything else of all evaluated accounts.
-    Shares are Fractions. `moved.pinned`: those that would move, were they not pinned by an override.
+    Shares are Fractions. Two questions, each with its accounts: `changed` are those for which these rules say another segment
+    than those in use, and no override pins them: the number of a request. `moved` are those that would be in another segment
+    than they are in now, whatever rules said so first. `moved.pinned`: those that would move, were they not pinned.
     """
     keys = _keys(result)
     counts, force = Counter(result["counts"]), result["force"]
@@ -342,14 +348,8 @@ def numbers(result):
     return {
         "unit": result["unit"],
         "accounts": counts["scanned"],
-        "moved": {
-            "accounts": sum(row[2] for row in moved),
-            "arr": str(sum((Decimal(row[3]) for row in moved), Decimal(0))),
-            "other_currency": sum(row[4] for row in moved),
-            "wait_for_approval": counts["waits"],
-            "by_rules": sum(row["accounts"] for row in reach(result)),
-            "pinned": counts["pinned"],
-        },
+        "changed": _together(row for row in result["rules"] if row[0] != row[1]),
+        "moved": _together(moved) | {"wait_for_approval": counts["waits"], "pinned": counts["pinned"]},
         "in_force": _matrix(in_force, keys),
         "by_rules": _matrix(_summed([result["rules"], result.get("pinned", [])]), keys),
         **_shares(result),
@@ -362,6 +362,16 @@ def numbers(result):
         "not_covered": counts["not_covered"],
         "nearest": [_by_key(boundary, keys) for boundary in result["boundaries"]],
         "set_aside": result["set_aside"],
+    }
+
+
+def _together(rows):
+    """The accounts and ARR of rows [from, to, accounts, ARR, accounts in another currency]."""
+    rows = list(rows)
+    return {
+        "accounts": sum(row[2] for row in rows),
+        "arr": str(sum((Decimal(row[3]) for row in rows), Decimal(0))),
+        "other_currency": sum(row[4] for row in rows),
     }
 
 

@@ -15,9 +15,9 @@ import polars as pl
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts import catalogue, exports
+from accounts import catalogue, exports, revenue
 from core.history import actor
-from core.organisation import organisation
+from core.money import Money
 from core.refusals import Refused
 from core.work import Fenced, JobKind, divided, error_text
 from segmentation.authoring import versions
@@ -196,7 +196,7 @@ def _look(parts, opened):
 _KEEP = """
     update segmentation_simulationpart
        set movers = %s::bigint[], products = %s::bigint[], from_segments = %s::bigint[], to_segments = %s::bigint[],
-           arr = %s::numeric[]
+           rules_from = %s::bigint[], rules_to = %s::bigint[], arr = %s::numeric[]
      where id = %s
 """
 
@@ -205,7 +205,7 @@ def _keep(part, frames):
     movers = pl.concat(frames) if frames else pl.DataFrame()
     columns = [
         _array(movers[name]) if name in movers.columns else "{}"
-        for name in ("id", "product", "source", "target", "arr")
+        for name in ("id", "product", "source", "target", "rules_source", "rules_target", "arr")
     ]
     with connection.cursor() as cursor:
         cursor.execute(_KEEP, [*columns, part.pk])
@@ -371,26 +371,33 @@ def report(simulation):
 
 _MOVERS = """
       from segmentation_simulationpart p
-     cross join lateral unnest(p.movers, p.products, p.from_segments, p.to_segments, p.arr)
-                     as m (account, product, source, target, arr)
+     cross join lateral unnest(p.movers, p.products, {sides}, p.arr) as m (account, product, source, target, arr)
       left join accounts_account a on a.id = m.account
       left join accounts_product x on x.id = m.product
       left join accounts_csm c on c.id = a.csm_id
-     where p.job_id = %(simulation)s
+     where p.job_id = %(simulation)s and m.source is distinct from m.target
        and (%(any_source)s or m.source is not distinct from %(source)s)
        and (%(any_target)s or m.target is not distinct from %(target)s)
 """
 
 
-def movers(simulation, *, source=ANY, target=ANY, offset=0, limit=50):
-    """The accounts that would change the segment, the most ARR first.
+# The two questions of impact.numbers: {which accounts: (columns with the segment before, and then)}.
+SIDES = {"moved": ("p.from_segments", "p.to_segments"), "changed": ("p.rules_from", "p.rules_to")}
+
+
+def _movers_sql(which):
+    return _MOVERS.format(sides=", ".join(SIDES[which]))
+
+
+def movers(simulation, *, which="moved", source=ANY, target=ANY, offset=0, limit=50):
+    """The accounts that would change the segment (which: of SIDES), the most ARR first.
 
     Rows are {account, external_id, name, product, source, target, arr}.
 
     source, target: the id of a segment, None for no segment, ANY. Segments are ids. One query.
     """
     query = f"""select m.account, a.external_id, coalesce(nullif(a.name, ''), a.external_id), coalesce(nullif(x.name, ''), x.key),
-                       m.source, m.target, m.arr {_MOVERS}
+                       m.source, m.target, m.arr {_movers_sql(which)}
                  order by m.arr desc nulls last, m.account, m.product offset %(offset)s limit %(limit)s"""
     names = ["account", "external_id", "name", "product", "source", "target", "arr"]
     with connection.cursor() as cursor:
@@ -408,34 +415,40 @@ def _movers_of(simulation, source, target):
     }
 
 
-def movers_csv(simulation, *, source=ANY, target=ANY):
+def movers_csv(simulation, *, which="moved", source=ANY, target=ANY):
     """The same as lines of a CSV file, all of them, a portion at a time; each row tells what it is a preview of."""
     segments = {segment["id"]: segment["key"] for segment in simulation.result.get("segments", [])}
     header = ["external_id", "name", "product", "from_segment", "to_segment", "arr", "currency", "csm"]
     header += ["segmentation", "rules", "as_of"]
     of = [simulation.layer.key, rules(simulation), simulation.as_of.isoformat()]
-    query = f"""select a.external_id, a.name, x.key, m.source, m.target, m.arr, c.email {_MOVERS}
+    query = f"""select a.external_id, a.name, x.key, m.source, m.target, m.arr, c.email, m.account
+                      {_movers_sql(which)}
                  order by p.first, m.account, m.product"""
 
     def rows():
         with connection.chunked_cursor() as cursor:
             cursor.execute(query, _movers_of(simulation, source, target))
             while batch := cursor.fetchmany(CSV_ROWS):
-                for account, name, product, before, then, arr, csm in batch:
-                    currency = "" if arr is None else organisation().currency
+                amounts = others([(id, arr) for *_, arr, _, id in batch], simulation.as_of)
+                for account, name, product, before, then, arr, csm, id in batch:
+                    worth = amounts.get(id, Money.of([("", arr)] if arr is not None else []))
                     yield [
                         account,
                         name,
                         product,
                         segments.get(before),
                         segments.get(then),
-                        arr,
-                        currency,
+                        *worth.cells,
                         csm,
                         *of,
                     ]
 
     return exports.lines(header, rows())
+
+
+def others(rows, at):
+    """{account: Money} of (account, ARR) rows for which no ARR was counted: it is in other currencies, or not known."""
+    return revenue.of([account for account, arr in rows if arr is None], at)
 
 
 def rules(simulation):

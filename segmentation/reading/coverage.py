@@ -6,6 +6,7 @@ looks after how many accounts. A segmentation of products says what is done for 
 beside the answer for the account and contests nothing.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +19,7 @@ from django.db.models import Exists, OuterRef
 from accounts import catalogue, revenue
 from accounts.models import Csm
 from accounts.quality import figures
+from core.money import Money
 from segmentation import scopes, treatments
 from segmentation.models import Assignment, Definition, Layer, Move, Segment, ServiceModel
 from segmentation.reading import portfolio
@@ -415,11 +417,11 @@ class _Models:
 
 @dataclass(frozen=True)
 class Load:
-    """Active customers by service model and by CSM, at a date; `foreign`: accounts whose money is not in the ARR."""
+    """Active customers by service model and by CSM, at a date; `foreign`: Money in other currencies, which is not in the ARR."""
 
     weights: list
     csms: list
-    foreign: int
+    foreign: Money
     counted_at: datetime
 
     @property
@@ -468,7 +470,7 @@ def load(*, at, after=0):
     return Load(
         weights=models.weigh(by_segment),
         csms=sorted(csms, key=_urgency),
-        foreign=sum(foreign for _, _, foreign in counts.values()),
+        foreign=sum((foreign for _, _, foreign in counts.values()), Money()),
         counted_at=counted_at,
     )
 
@@ -484,29 +486,29 @@ def _urgency(load):
 _OF_PRIMARY = """left join segmentation_assignment z
                    on z.account_id = a.id and z.layer_id = %(layer)s and z.product_id is null"""
 _COUNT = f"""
-    select z.effective_id, a.csm_id, count(*), coalesce(sum(a.arr) filter (where {revenue.OURS}), 0),
-           count(*) filter (where not {revenue.OURS})
+    select z.effective_id, a.csm_id, {revenue.OF_ACCOUNT}, count(*), coalesce(sum(a.arr), 0)
       from accounts_account a {_OF_PRIMARY}
      where {figures.ACTIVE}
-     group by 1, 2
+     group by 1, 2, 3
 """
 # ARR of accounts for which none was imported; see portfolio.
 _SUBSCRIPTIONS = f"""
-    select z.effective_id, a.csm_id, sum(b.arr)
-      from accounts_subscription b join accounts_account a on a.id = b.account_id {_OF_PRIMARY}
-     where {catalogue.ACTIVE_NOW} and a.arr is null and {revenue.OURS} and {figures.ACTIVE}
-     group by 1, 2
+    select z.effective_id, a.csm_id, {catalogue.CURRENCY}, 0, sum(b.arr)
+      from {catalogue.COUNTING} join accounts_account a on a.id = b.account_id {_OF_PRIMARY}
+     where a.arr is null and {figures.ACTIVE}
+     group by 1, 2, 3
 """
 
 
 def _count(layer, at):
-    """{(segment, csm): (accounts, ARR, accounts in another currency)}; reads every account."""
-    parameters = {"at": at, "layer": layer and layer.pk, **revenue.parameters()}
+    """{(segment, csm): (accounts, ARR, Money in other currencies)}; reads every account."""
+    parameters = revenue.parameters(at) | {"layer": layer and layer.pk}
+    counts, amounts = Counter(), {}
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT, parameters)
-        counts = {(segment, csm): tuple(numbers) for segment, csm, *numbers in cursor.fetchall()}
-        cursor.execute(_SUBSCRIPTIONS, parameters)
-        for segment, csm, arr in cursor.fetchall():
-            accounts, imported, foreign = counts.get((segment, csm), (0, Decimal(0), 0))
-            counts[segment, csm] = (accounts, imported + arr, foreign)
-    return counts
+        for query in (_COUNT, _SUBSCRIPTIONS):
+            cursor.execute(query, parameters)
+            for segment, csm, currency, accounts, arr in cursor.fetchall():
+                counts[segment, csm] += accounts
+                amounts.setdefault((segment, csm), []).append((currency, arr))
+    money = {key: Money.of(rows) for key, rows in amounts.items()}
+    return {key: (accounts, money[key].ours, money[key].others) for key, accounts in counts.items()}

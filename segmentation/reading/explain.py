@@ -9,13 +9,14 @@ import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_FLOOR, Decimal
+from functools import cached_property
 
 import polars as pl
 from django.db import DataError, transaction
 from django.db.models import prefetch_related_objects
 from django.utils import timezone
 
-from accounts import catalogue
+from accounts import catalogue, revenue
 from core import wording
 from core.refusals import Refused
 from segmentation import scopes
@@ -426,6 +427,8 @@ class _Case:
 
     def shown(self, name, value, rounding=ROUND_FLOOR):
         """A value as people write it; a segment of this layer by its name."""
+        if name == "arr" and (self.facts.get("blocked") or "").startswith("currency:"):
+            return wording.money(self.arr)
         if value is None:
             return None
         if name in ("previous", "declared"):
@@ -435,6 +438,11 @@ class _Case:
         if name.startswith("label."):
             return self.label_shown(name, value)
         return hundredths(value) if isinstance(value, Decimal) else f"{value:,}"
+
+    @cached_property
+    def arr(self):
+        """Its ARR in the currencies it is in, where that is not the organisation's."""
+        return revenue.of([self.account.pk], self.clock)[self.account.pk]
 
     def of_other(self, name):
         """True where a name is of another layer that is there."""

@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts import catalogue, revenue
 from accounts.models import ImportBatch
 from accounts.quality import figures
+from core.money import Money
 from segmentation.models import Move, RunLayer, Segment
 from segmentation.rules import definitions
 
@@ -23,9 +24,7 @@ BANDS = [
 ]
 
 _ACCOUNTS = f"""
-    select z.effective_id, count(*),
-           coalesce(sum(a.arr) filter (where {revenue.OURS}), 0),
-           count(*) filter (where not {revenue.OURS}),
+    select z.effective_id, {revenue.OF_ACCOUNT}, sum(a.arr), count(*),
            count(*) filter (where z.provisional),
            count(*) filter (where z.computed_id <> z.effective_id),
            count(*) filter (where z.id is not null and z.computed_id is null),
@@ -33,18 +32,19 @@ _ACCOUNTS = f"""
       from accounts_account a
       left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s and z.product_id is null
      where {figures.ACTIVE}
-     group by z.effective_id
+     group by 1, 2
 """
-_COUNTS = ["accounts", "arr", "other_currency", "provisional", "differs", "needs_data", "untouched"]
+_COUNTS = ["accounts", "provisional", "differs", "needs_data", "untouched"]
+_NONE = dict.fromkeys(_COUNTS, 0) | {"money": Money()}
 
 # ARR of accounts for which none was imported: as the catalogue's, but summed at once and not account by account.
 _SUBSCRIPTIONS = f"""
-    select z.effective_id, sum(b.arr)
-      from accounts_subscription b
+    select z.effective_id, {catalogue.CURRENCY}, sum(b.arr)
+      from {catalogue.COUNTING}
       join accounts_account a on a.id = b.account_id
       left join segmentation_assignment z on z.account_id = a.id and z.layer_id = %(layer)s and z.product_id is null
-     where {catalogue.ACTIVE_NOW} and a.arr is null and {revenue.OURS} and {figures.ACTIVE}
-     group by z.effective_id
+     where a.arr is null and {figures.ACTIVE}
+     group by 1, 2
 """
 
 
@@ -54,16 +54,19 @@ KEPT = 60  # seconds
 def overview(layer, *, at, after=0):
     """Active customers on a layer at the date: totals, and accounts and ARR per segment; at most five queries.
 
+    `money` is the ARR; `arr` what of it is in the organisation's currency, and `other_currency` the rest.
+
     The accounts are counted anew where what was counted is from before `after`; see `kept`. `counted_at` says when.
     """
-    none = dict.fromkeys(_COUNTS, 0)
     last = last_run(layer)
     rows, counted_at = kept(
         "segments", lambda: _per_segment(layer, at), layer=layer, at=at, last=last, after=after
     )
-    total = {name: sum(row[name] for row in rows.values()) for name in _COUNTS}
+    total = _with_money(
+        {name: sum((row[name] for row in rows.values()), zero) for name, zero in _NONE.items()}
+    )
     segments = [
-        {"segment": segment, **rows.get(segment.pk, none)}
+        {"segment": segment, **_with_money(rows.get(segment.pk, _NONE))}
         for segment in Segment.objects.filter(layer=layer).order_by("position", "key")
     ]
     most = max([segment["accounts"] for segment in segments], default=0)
@@ -72,7 +75,7 @@ def overview(layer, *, at, after=0):
         segment["share"] = figures.share(segment["accounts"], total["accounts"])
         segment["bar"] = figures.share(segment["accounts"], most)
         segment["arr_bar"] = segment["arr"] / most_arr if most_arr else None
-    without = rows.get(None, none)["accounts"]
+    without = rows.get(None, _NONE)["accounts"]
     return total | {
         "segments": segments,
         "without": without,
@@ -84,14 +87,22 @@ def overview(layer, *, at, after=0):
 
 def _per_segment(layer, at):
     """{id of the segment, None for those without one: its counts}; reads every account."""
-    parameters = {"at": at, "layer": layer.pk if layer else None, **revenue.parameters()}
+    parameters = revenue.parameters(at) | {"layer": layer.pk if layer else None}
+    rows, amounts = {}, {}
     with connection.cursor() as cursor:
         cursor.execute(_ACCOUNTS, parameters)
-        rows = {row[0]: dict(zip(_COUNTS, row[1:], strict=True)) for row in cursor.fetchall()}
+        for segment, currency, arr, *counts in cursor.fetchall():
+            before = rows.get(segment, _NONE)
+            rows[segment] = {name: before[name] + count for name, count in zip(_COUNTS, counts, strict=True)}
+            amounts.setdefault(segment, []).append((currency, arr or 0))
         cursor.execute(_SUBSCRIPTIONS, parameters)
-        for segment, arr in cursor.fetchall():
-            rows.setdefault(segment, dict.fromkeys(_COUNTS, 0))["arr"] += arr
-    return rows
+        for segment, currency, arr in cursor.fetchall():
+            amounts[segment].append((currency, arr))
+    return {segment: row | {"money": Money.of(amounts[segment])} for segment, row in rows.items()}
+
+
+def _with_money(row):
+    return row | {"arr": row["money"].ours, "other_currency": row["money"].others}
 
 
 def completeness(rules, *, at, after=0):

@@ -15,6 +15,11 @@ def text(code, document=None):
             else []
         )
         return f"Nothing is known for the score group {named[0] if named else terms.words(what)}."
+    if kind == "currency" and "," in what:
+        return (
+            f"Its contracts are in {' and '.join(what.split(', '))} (mixed): amounts of several currencies are not added up, "
+            "and not converted yet."
+        )
     if kind == "currency":
         return f"Its money is in {what}, not in the organisation's currency; amounts are not converted yet."
     if kind == "overflow":

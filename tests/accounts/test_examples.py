@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
-from accounts import catalogue
+from accounts import catalogue, revenue
 from accounts.models import Account, ImportBatch, RejectedRow, Signal, Usage
 from segmentation.evaluation import frames
 
@@ -40,8 +40,8 @@ def arr_of_all(as_of):
     with connection.cursor() as cursor:
         cursor.execute(
             f"select coalesce({catalogue.sql('arr')}, 0) from accounts_account a left join "
-            f"({catalogue.SUBSCRIPTION_SUMMARY} group by b.account_id) s on s.account_id = a.id",
-            {"at": as_of},
+            f"({catalogue.SUBSCRIPTION_SUMMARY}) s on s.account_id = a.id",
+            revenue.parameters(as_of),
         )
         return [arr for (arr,) in cursor.fetchall()]
 

@@ -12,6 +12,7 @@ from governing import approved, someone
 from segmenting import activate, layer_with, recompute
 
 from accounts.models import Account
+from core.money import Money
 from governance.changes import board, followup, transition_requests, transitions
 from governance.changes.board import Filters
 from governance.models import Transition
@@ -62,7 +63,7 @@ def test_each_stands_in_its_lane(team):
     assert (found.flagged, found.to_decide, found.arr, found.as_of) == (
         2,
         2,
-        125_000,
+        Money({"USD": 125_000}),
         TODAY - timedelta(days=9),
     )
 
@@ -90,9 +91,10 @@ def test_what_is_held_is_counted_with_its_reason_and_not_put_to_a_decision(team)
 def test_revenue_in_another_currency_is_not_in_the_sum(team):
     crossed(team, a=(50_000, 120_000), b=(50_000, 130_000))
     Account.objects.filter(external_id="b").update(currency="EUR")
-    found = now()
-    assert (found.arr, found.foreign) == (120_000, 1)
-    assert "($120K ARR, without 1 account in another currency)" in text(web(team.ops).get(BOARD))
+    page = text(web(team.ops).get(BOARD))
+    assert now().arr == Money({"USD": 120_000, "EUR": 130_000})
+    assert "($120K + €130K (mixed) ARR)" in page
+    assert "B €130K" in page.replace("\n", " ")
 
 
 def test_narrowed_by_direction_csm_segmentation_and_to_my_accounts(team):

@@ -60,7 +60,7 @@ def test_every_profile_is_one_that_can_be_stored(name):
         (Row("role", approvals=0), "Nobody has to approve: it is done at once, and logged."),
         (
             Row("override", "Finance", 2, min_arr=Decimal(250000), top_tier=True, due_days=1, expire_days=7),
-            "Two approvals by Finance where the ARR is $250,000 or more and the top segment is touched, "
+            "Two approvals by Finance where the ARR is $250,000 or more or in another currency and the top segment is touched, "
             "within 1 day; it expires after 7.",
         ),
         (
@@ -284,7 +284,7 @@ def web(user):
 def test_the_page_says_who_decides_and_its_forms_ask(ops, vera):
     client, layer = web(ops), layer_with()
     page = client.get("/admin/governance/approvalpolicy/").content.decode()
-    assert "One approval by Finance where the ARR is $1,000,000 or more" in page
+    assert "One approval by Finance where the ARR is $1,000,000 or more or in another currency" in page
     assert "Tier: when a change is put before people" in page
     form = {
         "line-TOTAL_FORMS": "3",

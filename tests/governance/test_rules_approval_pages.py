@@ -103,7 +103,7 @@ def test_the_preview_is_shown_attached_and_frozen(web, people, draft):
         browser.get(f"/admin/segmentation/simulation/{made.pk}/change/")
     )
     page = text(browser.get(f"/admin/rules/{draft.pk}/ask/?simulation={made.pk}"))
-    assert "<b>2 accounts</b> would change the segment ($175K ARR)" in page
+    assert "<b>2 accounts</b> of 4 get another segment by these rules ($175K ARR)" in page
     ask(browser, draft, simulation=made.pk)
     request = ApprovalRequest.objects.get()
     assert (request.simulation_id, request.accounts, request.arr) == (made.pk, 2, Decimal(175_000))
@@ -111,11 +111,12 @@ def test_the_preview_is_shown_attached_and_frozen(web, people, draft):
     assert made.frozen_at
     shown = text(browser.get(f"/admin/governance/approvalrequest/{request.pk}/change/"))
     assert f"/admin/segmentation/simulation/{made.pk}/change/" in shown
-    assert "It counts" not in shown, "both count the same"
+    assert "Who gets another segment by these rules: 2" in shown
+    assert "Who would be in another segment than now" not in shown, "they are the same"
 
 
-def test_where_request_and_preview_count_differently_it_says_what_each_counts(web, people, draft):
-    """One account waits for a change since before: the preview counts it, the request does not."""
+def test_request_and_preview_agree_on_one_number_and_the_other_question_has_its_own(web, people, draft):
+    """One account waits for a change since before: these rules do not change it, and it is in another segment now."""
     change(Account.objects.get(external_id="a3"), arr=Decimal(120_000))
     recompute()
     made = previewed(draft, people["ops"])
@@ -123,12 +124,20 @@ def test_where_request_and_preview_count_differently_it_says_what_each_counts(we
     ask(browser, draft, simulation=made.pk)
     request = ApprovalRequest.objects.get()
     assert request.accounts == 2
-    assert 'Would change the segment</span><span class="big">3</span>' in text(
-        browser.get(f"/admin/segmentation/simulation/{made.pk}/change/")
-    )
+    preview = text(browser.get(f"/admin/segmentation/simulation/{made.pk}/change/"))
+    assert 'Another segment by these rules</span><span class="big">2</span>' in preview
+    assert 'In another segment than now</span><span class="big">3</span>' in preview
     shown = text(browser.get(f"/admin/governance/approvalrequest/{request.pk}/change/"))
-    assert "It counts 3 that would change the segment" in shown
-    assert "the 2 above are those for which these rules say another segment than the rules before" in shown
+    assert "It counts" not in shown
+    for which, words, number in (
+        ("changed", "Who gets another segment by these rules", 2),
+        ("moved", "Who would be in another segment than now", 3),
+    ):
+        movers = f"/admin/segmentation/simulation/{made.pk}/movers/?which={which}"
+        assert f'href="{movers}">{words}: {number}</a>' in shown
+        listed = text(browser.get(movers))
+        assert listed.count('scope="row" data-label="Account"') == number
+        assert ("A3" in listed or "a3" in listed) == (which == "moved")
 
 
 def test_a_preview_of_what_the_draft_said_before_is_not_attached(web, people, draft):

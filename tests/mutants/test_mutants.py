@@ -206,7 +206,7 @@ MUTANTS = [
     Mutant(
         "who leaves still counts",
         "governance/signoff/carrying_out.py",
-        "if request.status in (_STATUS.APPROVED, _STATUS.FAILED) and not enough:",
+        "if waits and not enough:",
         "if False:",
         f"{GOVERNANCE}people.py::test_who_leaves_no_longer_counts",
     ),
@@ -399,6 +399,20 @@ MUTANTS = [
         "arr = max(counted.arr, counted.of_late)",
         "arr = counted.arr",
         f"{PAST}::test_an_arr_that_was_made_small_for_the_asking_counts_as_it_was",
+    ),
+    Mutant(
+        "what has grown since is started on its later day",
+        "governance/changes/followup.py",
+        "if grown and any(",
+        "if False and any(",
+        f"{GOVERNANCE}counted_again.py::test_so_is_one_of_several_whose_day_comes_after_the_others",
+    ),
+    Mutant(
+        "money in another currency that was taken away for the asking is none",
+        "governance/signoff/impact.py",
+        "foreign=now.foreign or others,",
+        "foreign=now.foreign,",
+        f"{GOVERNANCE}counted_again.py::test_also_when_it_was_taken_away_just_before_asking",
     ),
     Mutant(
         "who loses a say is not asked",

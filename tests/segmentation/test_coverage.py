@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from segmenting import BY_ARR, DAY, account, change, layer_with, portfolio, recompute
 
 from accounts.models import Account, Csm, Subscription
+from core.money import Money
 from segmentation import treatments
 from segmentation.authoring import versions
 from segmentation.models import Layer, Move, ServiceModel, Treatment
@@ -363,10 +364,17 @@ def test_the_load_counts_what_home_counts(db):
         Subscription.objects.create(
             account=one, subscription_id="s", start_date=DAY, arr=150_000, currency="USD"
         )
+    mixed = account("mixed", csm=cleo)  # both amounts, and never their sum
+    for currency in ("USD", "EUR"):
+        Subscription.objects.create(
+            account=mixed, subscription_id=currency, start_date=DAY, arr=60_000, currency=currency
+        )
     recompute()
     load = coverage.load(at=DAY)
     home = whole.overview(Layer.objects.get(), at=DAY)
-    assert (load.accounts, load.arr, load.foreign) == (home["accounts"], home["arr"], 1)
+    assert (load.accounts, load.arr, load.foreign) == (home["accounts"], home["arr"], Money({"EUR": 960_000}))
+    assert home["other_currency"] == load.foreign
+    assert next(one for one in load.csms if one.csm == cleo).arr >= 60_000
     of_home = {one["segment"].key: one["accounts"] for one in home["segments"]}
     by_model = {str(one.model): one for one in load.weights}
     assert (by_model["Named"].accounts, by_model["Open"].accounts) == (of_home["high"], of_home["tech"])
@@ -374,7 +382,7 @@ def test_the_load_counts_what_home_counts(db):
     assert load.cost == by_model["Named"].cost == of_home["high"] * Decimal("1000.50")
     assert load.uncosted == load.accounts - of_home["high"]
     loads = {one.csm: one for one in load.csms}
-    assert loads[cleo].accounts == 10
+    assert loads[cleo].accounts == 11
     assert loads[pool].accounts == 30
     assert sum(one.accounts for one in load.csms) == load.accounts
     assert sum(one.arr for one in load.csms) == load.arr

@@ -89,10 +89,15 @@ def test_whoever_an_override_pins_is_no_mover_of_a_preview_nor_of_the_request(db
     draft = draft_of(layer, NOBODY_HIGH)
     made = preview(draft)
     report = simulation.report(made)
-    assert (report["moved"]["accounts"], report["moved"]["by_rules"], report["moved"]["pinned"]) == (3, 3, 1)
+    assert (report["moved"]["accounts"], report["changed"]["accounts"], report["moved"]["pinned"]) == (
+        3,
+        3,
+        1,
+    )
     assert matrix(report) == {("high", "high"): 1, ("high", "low"): 3}
     assert matrix(report, "by_rules") == {("high", "low"): 4}  # what they say of it is told all the same
-    assert held.pk not in [row["account"] for row in simulation.movers(made)]
+    for which in simulation.SIDES:
+        assert held.pk not in [row["account"] for row in simulation.movers(made, which=which)]
     assert activations.impact_of(draft).accounts == 3
     assert [row["accounts"] for row in impact.reach(made.result)] == [3]
 

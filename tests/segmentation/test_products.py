@@ -149,7 +149,7 @@ def test_a_product_moves_alone_and_is_explained_then_and_now(adoption, acme):
 @pytest.mark.parametrize(
     ("leaves", "returns"),
     [
-        (lambda sold: sold.update(end_date=date(2026, 6, 20)), lambda sold: sold.update(end_date=None)),
+        (lambda sold: sold.update(end_date=date(2026, 6, 15)), lambda sold: sold.update(end_date=None)),
         (lambda sold: sold.update(status="cancelled"), lambda sold: sold.update(status="active")),
     ],
 )

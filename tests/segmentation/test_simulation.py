@@ -158,7 +158,22 @@ def test_where_changes_need_approval_it_says_what_comes_once_they_are_given(db):
     assert matrix(report) == Counter((before[key], says[key] or before[key]) for key in before)
     waiting = [key for key, one in rows.items() if says[key] and one.effective.key != says[key]]
     assert report["moved"]["wait_for_approval"] == len(waiting) > 5
-    assert report["moved"]["by_rules"] == sum(ruled[key] != says[key] for key in before)
+    # Two questions, each with its accounts; a request counts the first.
+    made = Simulation.objects.get()
+    keys = {row["id"]: row["key"] for row in made.result["segments"]} | {None: None}
+    for which, then in (("changed", says), ("moved", {key: says[key] or before[key] for key in before})):
+        was = ruled if which == "changed" else before
+        pairs = {(key, was[key], then[key]) for key in before if was[key] != then[key]}
+        rows = simulation.movers(made, which=which, limit=1_000)
+        assert {(row["external_id"], keys[row["source"]], keys[row["target"]]) for row in rows} == pairs
+        assert (
+            report[which]["accounts"] == len(rows) == len(list(simulation.movers_csv(made, which=which))) - 1
+        )
+    assert (
+        report["changed"]["accounts"]
+        == sum(row["accounts"] for row in impact.reach(made.result))
+        != report["moved"]["accounts"]
+    )
 
 
 def test_the_same_whatever_the_ranges(layer, monkeypatch):
@@ -592,9 +607,9 @@ def test_the_command_previews_a_draft_a_version_or_a_file(layer, tmp_path):
     assert by_file["hash"] == by_draft["hash"]
     assert by_file["in_force"] == by_draft["in_force"]
     assert Definition.objects.count() == 2
-    assert f"{by_draft['moved']['accounts']:,} of 80 accounts change the segment" in simulate(
-        "tier", "--draft"
-    )
+    said = simulate("tier", "--draft")
+    assert f"{by_draft['changed']['accounts']:,} of 80 accounts get another segment by these rules" in said
+    assert f"{by_draft['moved']['accounts']:,} would be in another segment than they are in now" in said
 
 
 # -- pages
@@ -647,6 +662,9 @@ def test_a_preview_is_started_carried_on_by_its_page_read_and_frozen(layer, web)
     listed = text(web.get(f"{url}movers/?from=low&to=high"))
     movers = simulation.movers(made, source=low.pk, target=layer.segments.get(key="high").pk)
     assert all(row["name"] in listed for row in movers)
+    by_rules = text(web.get(f"{url}movers/?which=changed"))
+    assert all(row["name"] in by_rules for row in simulation.movers(made, which="changed", limit=50))
+    assert "Another segment by these rules" in by_rules
     file = web.get(f"{url}movers.csv?from=low&to=high")
     assert file["Content-Disposition"] == 'attachment; filename="impact-tier-version-2-2026-06-01.csv"'
     assert len(b"".join(file).splitlines()) == len(movers) + 1

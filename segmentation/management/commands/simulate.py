@@ -77,8 +77,9 @@ def _number(value):
 
 
 def _lines(report):
-    moved, unit = report["moved"], report["unit"]
-    yield f"{moved['accounts']:,} of {wording.plural(report['accounts'], unit)} change the segment ({wording.money(moved['arr'])} ARR)"
+    changed, moved, unit = report["changed"], report["moved"], report["unit"]
+    yield f"{changed['accounts']:,} of {wording.plural(report['accounts'], unit)} get another segment by these rules ({wording.money(changed['arr'])} ARR)"
+    yield f"{moved['accounts']:,} would be in another segment than they are in now ({wording.money(moved['arr'])} ARR)"
     if moved["pinned"]:
         yield f"{moved['pinned']:,} pinned by overrides stay"
     for row in report["in_force"]:
