@@ -9,18 +9,21 @@ from django.utils.html import format_html
 
 from accounts.admin.fields import Text, number
 from accounts.admin.verbs import VerbForm, VerbPage, row
+from accounts.revenue import renewals
 from core import history, wording
 from governance.changes import activations
 from governance.models import ApprovalRequest
 from governance.signoff import inbox, permissions
 from governance.signoff.impact import Impact
 from governance.signoff.requirements import requirement
+from segmentation.admin.simulations import named
 from segmentation.authoring import versions
 from segmentation.models import Definition, Simulation
 from segmentation.previews import impact, simulation
 
 from . import sections
 
+LARGEST = 20  # accounts named that get another segment
 REQUEST = "admin:governance_approvalrequest_change"
 RULES = "admin:segmentation_definition_change"
 
@@ -160,12 +163,20 @@ def on_rules_page(definition, *, user):
 
 
 def _on_request_page(request):
-    """The warnings that were acknowledged with these rules, each with its reason, for whoever decides."""
+    """The warnings acknowledged with these rules, and the largest accounts that get another segment, for whoever decides."""
     definition = Definition.objects.filter(pk=request.content["definition"]).select_related("layer").first()
     return {
         "definition": definition,
         "acknowledged": definition.acknowledgements.order_by("pk") if definition else [],
+        "movers": _largest(request.simulation) if request.simulation and request.simulation.result else [],
     }
+
+
+def _largest(preview):
+    """The accounts that get another segment by these rules, the most ARR first, with their renewal."""
+    movers = named(preview, simulation.movers(preview, which="changed", limit=LARGEST))
+    due = renewals([row["account"] for row in movers], preview.as_of)
+    return [row | {"renewal": due.get(row["account"], (None,))[0]} for row in movers]
 
 
 sections.SECTIONS[activations.KIND] = sections.Section("governance/approvals/rules.html", _on_request_page)

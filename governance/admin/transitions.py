@@ -11,7 +11,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, 
 from accounts.admin.fields import number
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Csm
-from accounts.revenue import with_arr
+from accounts.revenue import renewals, with_arr
 from core import badges, history, wording
 from core.refusals import Refused
 from governance.admin import sections
@@ -375,8 +375,14 @@ def _lists(filters):
 def _on_request_page(request):
     """The tier changes that wait for a request, or waited."""
     related = ("account", "layer", "from_segment", "to_segment", "giver", "receiver")
-    rows = with_arr(request.transitions.select_related(*related).order_by("pk"), timezone.localdate())
-    return {"transitions": rows[: sections.NAMED], "named": sections.NAMED}
+    today = timezone.localdate()
+    rows = list(
+        with_arr(request.transitions.select_related(*related).order_by("pk"), today)[: sections.NAMED]
+    )
+    due = renewals([row.account_id for row in rows], today)
+    for row in rows:
+        row.renewal = due[row.account_id][0]
+    return {"transitions": rows, "named": sections.NAMED}
 
 
 def _take_out(request, approval_request, seen, reason):

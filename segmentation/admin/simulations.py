@@ -151,7 +151,7 @@ class SimulationAdmin(PlainAdmin):
             kept=_kept(preview, which),
             said=in_words,
             query=kept.urlencode(),
-            movers=_named(preview, movers[:PAGED]),
+            movers=named(preview, movers[:PAGED]),
             number=place,
             more=len(movers) > PAGED,
             may_export=request.user.has_perm("accounts.export_accounts"),
@@ -247,7 +247,7 @@ class PreviewPage(VerbPage):
             "may_export": user.has_perm("accounts.export_accounts"),
             "report": report,
             "active": preview.layer.scoped.active,
-            "movers": _named(preview, simulation.movers(preview, which="changed", limit=FIRST))
+            "movers": named(preview, simulation.movers(preview, which="changed", limit=FIRST))
             if preview.result
             else [],
             "kept": _kept(preview, "changed"),
@@ -281,7 +281,8 @@ def _names(preview):
     return {row["id"]: row["name"] for row in preview.result.get("segments", [])} | {None: "No segment"}
 
 
-def _named(preview, movers):
+def named(preview, movers):
+    """Movers (rows of `simulation.movers`) with the names of their segments and their ARR as Money."""
     names = _names(preview)
     others = simulation.others([(row["account"], row["arr"]) for row in movers], preview.as_of)
     return [
