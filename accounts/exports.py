@@ -9,8 +9,11 @@ DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
 
 
 def safe(value):
-    """The value as it may stand in a CSV cell: dangerous text gets a leading quote, numbers stay numbers."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(DANGEROUS) else value
+    """The value as it may stand in a CSV cell: dangerous text gets a leading quote, numbers stay numbers.
+
+    What begins with such quotes already gets one more, so that the import, which takes one off, gives back what was there.
+    """
+    return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(DANGEROUS) else value
 
 
 class _Echo:
@@ -20,9 +23,9 @@ class _Echo:
         return line
 
 
-def lines(header, rows):
+def lines(header, rows, delimiter=","):
     """The lines of a CSV file, one by one, so that a million rows need no memory."""
-    writer = csv.writer(_Echo(), lineterminator="\r\n")
+    writer = csv.writer(_Echo(), lineterminator="\r\n", delimiter=delimiter)
     yield writer.writerow([safe(name) for name in header])
     with in_its_time():  # the page has been answered by then
         for row in rows:

@@ -1,12 +1,13 @@
 """From a recipe and its files to typed rows, and what there is to say about them. No database: see `confinement`."""
 
+import contextlib
 import datetime
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import polars as pl
 
-from . import columns, contracts, facts, queries, structure
+from . import columns, contracts, facts, lineage, places, queries, structure
 from . import recipe as recipes
 from .errors import ImportFault
 
@@ -27,6 +28,7 @@ class Computed:
     """The outcome of a recipe, as far as it went: with a `fault` there are no results."""
 
     fault: str = ""
+    sources: list = field(default_factory=list)  # their names
     as_of: datetime.date | None = None
     currency: str = ""
     source_system: str = ""
@@ -48,15 +50,26 @@ def compute(text, *, as_of, zone, open_file, tell):
         recipe = recipes.parse(text, as_of=as_of)
         computed.as_of, computed.currency = recipe.as_of, recipe.currency
         computed.source_system = recipe.source_system
+        computed.sources = list(recipe.sources)
         computed.steps = len(recipe.sources) + 2 * len(recipe.queries)
-        frames, notes = _read_files(recipe, zone, open_file, tell, computed)
-        computed.results = _results(recipe, frames, notes, tell, computed)
+        used = lineage.trace(recipe, _headers(recipe, open_file))
+        frames, notes = _read_files(recipe, zone, open_file, tell, computed, used)
+        computed.results = _results(recipe, frames, notes, tell, computed, used)
     except ImportFault as fault:
         computed.fault = str(fault)
     return computed
 
 
-def _read_files(recipe, zone, open_file, tell, computed):
+def _headers(recipe, open_file):
+    """{source: names of its columns}, as far as there are any: what is wrong with a file is told when it is read."""
+    headers = {}
+    for name, source in recipe.sources.items():
+        with contextlib.suppress(ImportFault), open_file(source) as stream:
+            headers[name] = structure.header(source, stream)
+    return headers
+
+
+def _read_files(recipe, zone, open_file, tell, computed, used):
     """(typed frames by source, notes on their columns); all files at fault are told at once."""
     frames, notes, faults = {}, {}, []
     for number, source in enumerate(recipe.sources.values()):
@@ -64,19 +77,21 @@ def _read_files(recipe, zone, open_file, tell, computed):
         try:
             with open_file(source) as stream:
                 texts, ragged, merged = structure.read(source, stream)
-            frame, bad, column_notes = columns.typed(source, texts, zone)
+            frame, bad, column_notes, warnings = columns.typed(source, number, texts, zone, used)
         except ImportFault as fault:
             faults.append(str(fault))
             continue
         frames[source.name] = frame
         notes |= column_notes
         computed.rejected += [*ragged, *bad]
-        computed.warnings += _merged_warning(source.file, merged)
+        computed.warnings += [*_merged_warning(source.file, merged), *warnings]
         read, left_out = len(frame), len(ragged) + len(bad)
         computed.files.append(
             {
                 "source": source.name,
                 "file": source.file,
+                "delimiter": source.delimiter,
+                "encoding": source.encoding,
                 "lines": read + left_out,
                 "read": read,
                 "rejected": left_out,
@@ -99,17 +114,19 @@ def _merged_warning(file, lines):
     return [{"query": "files", "warning": sentence, "count": len(lines), "examples": examples}]
 
 
-def _results(recipe, frames, notes, tell, computed):
+def _results(recipe, frames, notes, tell, computed, used):
     """The Results in the order of storing; the recipe's own warnings are counted here too."""
     run = _Runs(recipe, frames, notes, tell, computed)
     prepared = {name: run.prepare(name, sql) for name, sql in recipe.queries.items()}
     results = []
     for name, sql in prepared.items():
-        frame, rejected = facts.typed(facts.QUERIES[name], run.rows(name, sql), recipe)
+        context = facts.Context(recipe, used, places.relations(queries.parse(name, recipe.queries[name], {})))
+        frame, rejected, warnings = facts.typed(facts.QUERIES[name], run.rows(name, sql), context)
         computed.rejected += rejected
         if name == "subscriptions":
             frame, asked = contracts.ended(frame, recipe.contract_end)
             computed.warnings += asked
+        computed.warnings += warnings
         results.append(Result(name, frame, len(rejected)))
         if name == "accounts" and frame.is_empty() and not computed.rejected:
             raise ImportFault("The accounts query gives no row.")

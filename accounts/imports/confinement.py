@@ -44,9 +44,8 @@ KEPT = (
     "PYTHONPATH",
     "POLARS_MAX_THREADS",
 )
-_REJECTION = dict.fromkeys(("origin", "column", "value", "reason", "external_id"), pl.String) | {
-    "line": pl.Int64
-}
+_TEXTS = ("origin", "column", "value", "reason", "external_id", "hint", "source", "subscription_id")
+_REJECTION = dict.fromkeys(_TEXTS, pl.String) | {"line": pl.Int64}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sqlglot import exp
 from accounts import sql_text
 from accounts.sql_text import DIALECT, where
 
-from . import sizes
+from . import places, sizes
 from .errors import ImportFault
 
 LONGEST, DEEPEST = 50_000, 200  # characters of a query, levels of its tree
@@ -42,7 +42,7 @@ _DECIMAL = exp.DataType.build("DECIMAL(38, 12)", dialect=DIALECT)
 
 def prepare(name, sql, frames, as_of):
     """The query as it may be run, in SQL for Polars. ImportFault says what is refused, and where."""
-    tree = _parse(name, sql, frames)
+    tree = parse(name, sql, frames)
     _check_depth(name, tree)
     _check_nodes(name, tree)
     _check_names(name, tree)
@@ -66,21 +66,21 @@ def _steady(rows, sql):
 
 def run(name, sql, frames, notes):
     """The result of a prepared query. notes: {column: why it is text}, told where a query fails on its types."""
-    empty = {column for frame in frames.values() for column, kind in frame.schema.items() if kind == pl.Null}
-    faults = []
-    # A column without any value has no type; what the query does with it shows which one is meant.
-    for kind in [pl.Null, *(GUESSES if empty else ())]:
-        lazy = {
-            source: frame.lazy().with_columns(cs.by_dtype(pl.Null).cast(kind))
-            for source, frame in frames.items()
-        }
+    with_places = places.carried(sql, frames)
+    if with_places:
         try:
-            return _steady(pl.SQLContext(lazy).execute(sql, eager=False).collect(), sql)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as fault:
-            faults.append(fault)
-    complaint = re.sub(r"\s+", " ", str(faults[0]).split("\n")[0])
+            return _tried(with_places, frames)
+        except pl.exceptions.PolarsError:
+            pass  # what is wrong is told of the query as it was written
+    frames = {source: places.without(frame) for source, frame in frames.items()}
+    empty = {column for frame in frames.values() for column, kind in frame.schema.items() if kind == pl.Null}
+    try:
+        return _tried(sql, frames)
+    except pl.exceptions.PolarsError as error:
+        fault = error
+    complaint = re.sub(r"\s+", " ", str(fault).split("\n")[0])
     if unknown := _unknown(sql, complaint, frames):
-        raise ImportFault(f"The {name} query: {unknown}") from faults[0]
+        raise ImportFault(f"The {name} query: {unknown}") from fault
     hints = [note for column, note in notes.items() if _mentions(sql, column)]
     hints += [
         f"{column} is empty: declare its type under columns"
@@ -91,7 +91,26 @@ def run(name, sql, frames, notes):
         hints.append("an ID that is a number in one file and text in the other is declared as text in both")
     raise ImportFault(
         f"The {name} query fails: {complaint}" + "".join(f" - {hint}." for hint in hints)
-    ) from faults[0]
+    ) from fault
+
+
+def _tried(sql, frames):
+    """The result; Polars' first complaint where there is none."""
+    empty = any(kind == pl.Null for frame in frames.values() for kind in frame.dtypes)
+    faults = []
+    # A column without any value has no type; what the query does with it shows which one is meant.
+    for kind in [pl.Null, *(GUESSES if empty else ())]:
+        lazy = {
+            source: frame.lazy().with_columns(cs.by_dtype(pl.Null).cast(kind))
+            for source, frame in frames.items()
+        }
+        try:
+            return _steady(pl.SQLContext(lazy).execute(sql, eager=False).collect(), sql)
+        except pl.exceptions.PolarsError as fault:
+            faults.append(fault)
+        except pl.exceptions.PanicException as fault:
+            faults.append(pl.exceptions.ComputeError(str(fault)))
+    raise faults[0]
 
 
 def _unknown(sql, complaint, frames):
@@ -105,7 +124,7 @@ def _unknown(sql, complaint, frames):
         what, word, there = "source or alias", match[1], [table.alias_or_name for table in tables]
     else:
         return None
-    there = list(dict.fromkeys(there))
+    there = [each for each in dict.fromkeys(there) if each != places.PLACE]
     near = next((f'; did you mean "{each}"?' for each in _nearest(word, there)), ".")
     more = ", ..." if len(there) > MOST_NAMES else ""
     listed = f" There are: {', '.join(there[:MOST_NAMES])}{more}." if there else ""
@@ -131,7 +150,8 @@ def _nearest(word, words):
     return [lower[near] for near in difflib.get_close_matches(word.lower(), lower, n=1)]
 
 
-def _parse(name, sql, frames):
+def parse(name, sql, frames):
+    """The tree of a query. ImportFault where it is none; the columns of the frames are for the hint."""
     if len(sql) > LONGEST:
         raise ImportFault(f"The {name} query is longer than {LONGEST:,} characters.")
     try:
@@ -145,18 +165,37 @@ def _parse(name, sql, frames):
         place = f", line {at['line']}, column {at['col']}, at {at['highlight']!r}" if at.get("line") else ""
         complaint = at.get("description") or str(error)
         raise ImportFault(
-            f"The {name} query is not readable SQL{place}: {complaint}{_unquoted(sql, frames)}"
+            f"The {name} query is not readable SQL{place}: {complaint}{_unquoted(sql, frames, at.get('highlight', ''))}"
         ) from error
     except sqlglot.errors.SqlglotError as error:
         raise ImportFault(f"The {name} query is not readable SQL: {error}") from error
+    if len(trees) == 1 and isinstance(trees[0], exp.SetOperation):
+        return _selected(name, trees[0])
     if len(trees) != 1 or not isinstance(trees[0], exp.Select):
         raise ImportFault(f"The {name} query must be one SELECT.")
     return trees[0]
 
 
-def _unquoted(sql, frames):
-    """A hint at the first column that SQL can only say in quotes and the query says without."""
-    for frame in frames.values():
+def _selected(name, union):
+    """A UNION as one SELECT from it; its columns are those of its first part."""
+    columns = union.named_selects
+    if not all(re.fullmatch(r"[^*\d].*", column) for column in columns):
+        raise ImportFault(
+            f"The {name} query must be one SELECT, or the first SELECT of its UNION names each column: SELECT id AS external_id, .."
+        )
+    ctes = union.args.pop("with_", None)
+    select = exp.select(*(exp.column(column, quoted=True) for column in columns)).from_(
+        union.subquery("every")
+    )
+    select.set("with_", ctes)
+    return select
+
+
+def _unquoted(sql, frames, word):
+    """A hint at a source or a column that SQL can only say in quotes and the query says without."""
+    for source, frame in frames.items():
+        if word and word in (source, *frame.columns):  # such as on, a word of SQL's own
+            return f' - a name that SQL uses itself is written in double quotes: "{word}".'
         for column in frame.columns:
             if not re.fullmatch(r"\w+", column) and re.search(rf'(?<!"){re.escape(column)}(?!")', sql):
                 return f' - a column with such a name is written in double quotes: "{column}".'

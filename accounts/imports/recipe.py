@@ -3,19 +3,21 @@
 import datetime
 import difflib
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import yaml
 
 from accounts import currency, plain_yaml
+from core import texts
 
 from . import contracts, notation
 from .errors import ImportFault
 
 QUERIES = ("accounts", "subscriptions", "usage", "signals")  # in the order in which they are stored
-KEYS = ("as_of", "currency", "source_system", "contract_end", "sources", *QUERIES, "warnings")
-SOURCE_KEYS = ("file", "encoding", "delimiter", "decimal", "dates", "columns")
+KEYS = ("as_of", "currency", "source_system", "contract_end", "sources", *QUERIES, "twins", "warnings")
+SOURCE_KEYS = ("file", "header", "encoding", "delimiter", "decimal", "dates", "columns")
 COLUMN_KEYS = ("type", "decimal", "dates")
 COLUMN_TYPES = ("text", "integer", "number", "date", "time", "boolean")
 SAME_TYPE = {"decimal": "number", "money": "number", "ratio": "number", "string": "text", "bool": "boolean"}
@@ -38,11 +40,20 @@ class Column:
 class Source:
     name: str
     file: str
+    header: int = 1  # the line that names the columns
     encoding: str = "utf-8"
     delimiter: str = ","
     decimals: notation.Decimals = notation.PLAIN_NUMBERS
     dates: notation.Dates = notation.ISO
     columns: dict[str, Column] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Which of several rows with one key wins: the last one, or the one with the most in a column of the query."""
+
+    which: str  # last, newest or largest
+    column: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Recipe:
     sources: dict[str, Source]
     queries: dict[str, str]
     contract_end: str = ""  # one of contracts.ENDS, where it says
+    twins: dict[str, Twins] = field(default_factory=dict)  # by query; without one both are refused
     warnings: dict[str, str] = field(default_factory=dict)  # sentence -> SELECT of what it is true of
     lines: dict[str, int] = field(default_factory=dict)  # query or sentence -> line in which its SQL begins
 
@@ -72,6 +84,7 @@ def parse(text, *, as_of=None):
         contract_end=_contract_end(data.get("contract_end") or ""),
         sources=_sources(data["sources"]),
         queries={name: _text(data[name], name) for name in QUERIES if data.get(name) is not None},
+        twins=_twins(data.get("twins") or {}, data),
         warnings=_warnings(data.get("warnings") or {}),
         lines=_lines(text),
     )
@@ -86,12 +99,22 @@ def file_names(text):
 
 
 class _Loader(plain_yaml.Loader):
-    """Dates are dates, and nothing is a number: a column may be called 007, and `1:1:1` is no sum of sixties."""
+    """Dates are dates, and nothing is a number or a yes: a column may be called 007, on or no, and `1:1:1` is no sum of sixties.
+
+    A name is as it is written, whatever else YAML takes it for.
+    """
+
+    def construct_mapping(self, node, deep=False):
+        if isinstance(node, yaml.MappingNode):
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep=deep)
 
 
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OTHERS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "merge", "value"))
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, shape) for tag, shape in resolvers if tag not in _NUMBERS]
+    first: [(tag, shape) for tag, shape in resolvers if tag not in _OTHERS]
     for first, resolvers in plain_yaml.Loader.yaml_implicit_resolvers.items()
 }
 
@@ -122,6 +145,8 @@ def read(file):
 
 def _load(text):
     check_size(text)
+    text = unicodedata.normalize("NFC", text).removeprefix("\ufeff")
+    _check_seen(text)
     try:
         data = plain_yaml.load(text, _Loader)
     except plain_yaml.Unreadable as error:
@@ -130,6 +155,16 @@ def _load(text):
     if not isinstance(data, dict):
         raise ImportFault("The recipe is not a YAML mapping of as_of, currency, sources and accounts.")
     return data
+
+
+def _check_seen(text):
+    """ImportFault at a character nobody sees: in a name or in SQL it is another name. Spaces may be part of a notation."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        plain = re.sub(f"[{texts.SPACES}]", "", line) if "decimal" in line else line
+        if not plain.isascii() and (found := texts.invisible(plain)):
+            raise ImportFault(
+                f"The recipe has a character nobody sees in line {number}: {found}. Write that place again."
+            )
 
 
 def _lines(text):
@@ -178,7 +213,10 @@ def _as_of(value):
 def _currency(value):
     if value not in currency.CODES:
         problem = f"The currency is {value!r}" if value else "The recipe has no currency"
-        raise ImportFault(f"{problem}; write an ISO code such as USD or EUR.")
+        raise ImportFault(
+            f"{problem}; write the ISO code of the amounts in its files, such as USD or EUR. "
+            "Segments by money need the one of the organisation (Settings: currency)."
+        )
     return value
 
 
@@ -211,6 +249,24 @@ def _warnings(data):
     return {str(sentence): _text(sql, f"warnings, {sentence}") for sentence, sql in data.items()}
 
 
+def _twins(data, recipe):
+    """`twins: {accounts: last, subscriptions: {newest: changed_on}, usage: {largest: active_users}}`."""
+    if not isinstance(data, dict):
+        raise ImportFault("twins is not a mapping such as {accounts: last}.")
+    twins = {}
+    for query, which in data.items():
+        if query not in QUERIES or recipe.get(query) is None:
+            raise ImportFault(f"twins: the recipe has no query {query!r}.")
+        if which == "last":
+            twins[query] = Twins("last")
+            continue
+        [(how, column)] = which.items() if isinstance(which, dict) and len(which) == 1 else [(None, None)]
+        if how not in ("newest", "largest") or not isinstance(column, str):
+            raise ImportFault(f"twins, {query}: write last, {{newest: a column}} or {{largest: a column}}.")
+        twins[query] = Twins(how, column)
+    return twins
+
+
 def _sources(data):
     if not isinstance(data, dict) or not data:
         raise ImportFault("sources is not a mapping of names to files.")
@@ -229,12 +285,13 @@ def _source(name, data):
         raise ImportFault(f"{where} is not a mapping such as {{file: accounts.csv}}.")
     _check_keys(data, SOURCE_KEYS, where)
     data = {key: value for key, value in data.items() if value is not None}
-    _check_single(data, ("encoding", "delimiter", "decimal", "dates"), where)
+    _check_single(data, ("header", "encoding", "delimiter", "decimal", "dates"), where)
     decimals = notation.decimals(data.get("decimal", "."), where)
     dates = notation.dates(data.get("dates", "ISO"), where)
     return Source(
         name=name,
         file=_file(data.get("file"), where),
+        header=_line(data.get("header", "1"), where),
         encoding=_encoding(data.get("encoding", "utf-8"), where),
         delimiter=_delimiter(data.get("delimiter", ","), where),
         decimals=decimals,
@@ -247,6 +304,12 @@ def _file(value, where):
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ImportFault(f"{where} has no file.")
     return str(PurePath(value))
+
+
+def _line(value, where):
+    if not re.fullmatch(r"[1-9]\d{0,3}", str(value)):
+        raise ImportFault(f"{where}: header is {value!r}, not the number of the line that names the columns.")
+    return int(value)
 
 
 def _encoding(value, where):

@@ -60,7 +60,7 @@ class _Counter:
         size = self.source(start.this, sizes) if start else _Size(1, 0)
         size = self.joined(size, node.args.get("joins"), node, sizes)
         inner = [self.query(query, sizes) for query in _inner_queries(node)]
-        rows = 1 if _is_one_row(node) else size.rows
+        rows = 1 if is_one_row(node) else size.rows
         return _Size(rows, size.reads + sum(part.reads for part in inner))
 
     def source(self, node, sizes):
@@ -108,7 +108,7 @@ def _inner_queries(node):
                 yield below
 
 
-def _is_one_row(select):
+def is_one_row(select):
     """Whether it adds everything up: SELECT MAX(day) FROM .., without GROUP BY."""
     if select.args.get("group"):
         return False
