@@ -8,6 +8,8 @@ from django.db import connection
 LEVELS = 100  # parents above an account; the database's guard walks no further either
 SHOWN = 6  # names of a circle that are told
 LOCK = 0x1147048  # advisory lock: who changes parents; the guard takes it, so whoever locks rows first takes it before
+PARENT_REJECTED = "its parent is rejected"
+PARENT_MISSING = "its parent is not among the accounts, and may be in a line that is rejected"
 TOO_DEEP = f"there are more than {LEVELS} levels of parents above it"
 
 
@@ -76,6 +78,30 @@ def refuse(staged):
             above = dict(changed.select("child", "parent").iter_rows())
             refused += [(nr, above[child], TOO_DEEP) for nr, child in deep]
         changed = changed.filter(~pl.col("nr").is_in([nr for nr, _ in wrong]))
+
+
+def refuse_parts(cursor, rejected, some_unnamed=False):
+    """Remove the rows from `staged` whose parent is rejected and not there yet, and those below them; (row number, column, value, reason).
+
+    some_unnamed: a parent that is nowhere may be in a line that is rejected.
+    """
+    refused = []
+    while rejected or some_unnamed:
+        cursor.execute(
+            """delete from staged s
+                where s.parent <> s.external_id and (%(any)s or s.parent = any(%(rejected)s))
+                  and not exists (select from accounts_account a where a.external_id = s.parent)
+                  and not exists (select from staged b where b.external_id = s.parent)
+               returning nr, parent, external_id""",
+            {"any": some_unnamed, "rejected": rejected},
+        )  # fmt: skip
+        found = cursor.fetchall()
+        refused += [
+            (nr, "parent", parent, PARENT_MISSING if some_unnamed else PARENT_REJECTED)
+            for nr, parent, _ in found
+        ]
+        rejected, some_unnamed = [external_id for *_, external_id in found], False
+    return refused
 
 
 def _read(cursor, query, schema):

@@ -8,7 +8,6 @@ is new, what differs and what does not. Rules, for every fact on its own:
 To be called inside a transaction, under `acting(...)`; returns an `Outcome`.
 """
 
-import re
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -18,8 +17,8 @@ from accounts import record_warnings
 from accounts.record_warnings import EXAMPLES, run_sql, warning
 from core.history import actor
 
-from . import catalogue, parents
-from .models import Account, Csm, Subscription
+from . import catalogue, names, parents
+from .models import Account, Subscription
 from .quality import disputes
 
 NR = "nr"
@@ -41,6 +40,7 @@ class Outcome:
 
     refused: (row number, column, value, reason) of rows that what is stored does not allow.
     queued: values that were held back and wait for a decision (accounts.quality.disputes).
+    made: {"CSM" or "product": those there were not before, as people read them}.
     """
 
     created: int = 0
@@ -50,6 +50,7 @@ class Outcome:
     warnings: list[dict] = field(default_factory=list)
     refused: list[tuple] = field(default_factory=list)
     queued: int = 0
+    made: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,11 @@ def analyze(written):
     return sorted(grown)
 
 
-def upsert_accounts(frame, types, origin):
-    """Accounts by external_id, with any account and usage facts. types: {column: catalogue type}."""
+def upsert_accounts(frame, types, origin, rejected=(), some_unnamed=False):
+    """Accounts by external_id, with any account and usage facts. types: {column: catalogue type}.
+
+    rejected: IDs of accounts whose rows are rejected already; some_unnamed: of further ones nobody knows the ID.
+    """
     given = [name for name in frame.columns if name in types and name != "external_id"]
     own = [name for name in given if name not in catalogue.USAGE_FACTS]
     behaviour = [name for name in given if name in catalogue.USAGE_FACTS]
@@ -96,12 +100,16 @@ def upsert_accounts(frame, types, origin):
         _stage(
             cursor, frame, {"external_id": "text", **{name: types.get(name, "text") for name in given + own}}
         )
+        refused = names.name_csms(cursor, frame["csm"]) if "csm" in own else []
+        if "parent" in own:
+            refused += parents.refuse_parts(cursor, [*rejected, *_ids(frame, refused)], some_unnamed)
         held = disputes.sift(cursor, own, origin)
-        refused = _refuse_circles(cursor, origin) if "parent" in own else []
+        if "parent" in own:
+            circles = _refuse_circles(cursor, origin)
+            refused += circles + (parents.refuse_parts(cursor, _ids(frame, circles)) if circles else [])
         held = held.without(nr for nr, *_ in refused)
         _fill_defaults(cursor, own, origin)
-        if "csm" in own:
-            _make_csms(cursor)
+        made = {"CSM": names.make_csms(cursor)} if "csm" in own else {}
         run_sql(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
         _write_accounts(cursor, own, origin, held.rows)
         if len(frame) >= SEVERAL:  # else the planner takes them for the few that there were before
@@ -116,7 +124,7 @@ def upsert_accounts(frame, types, origin):
         if behaviour:
             _write_usage(cursor, behaviour, origin, "%(observed)s::date", per_product=False, made="updated")
         outcome = _finish(cursor, len(frame) - len(refused), warnings + held.warnings)
-        outcome.refused, outcome.queued = refused, len(queued)
+        outcome.refused, outcome.queued, outcome.made = refused, len(queued), made
         return outcome
 
 
@@ -137,7 +145,7 @@ def upsert_usage(frame, types, origin):
         _stage(cursor, frame, columns | {"turn": "integer"} | {name: types[name] for name in behaviour})
         run_sql(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
         orphans = _take_orphans(cursor)
-        _make_products(cursor)
+        made = {"product": names.make_products(cursor)}
         warnings = record_warnings.of_usage(cursor, behaviour, origin)
         run_sql(cursor, "alter table staged rename to every_turn")
         for number in range(int(frame["turn"].max() or 0) + 1 if len(frame) else 0):
@@ -147,7 +155,7 @@ def upsert_usage(frame, types, origin):
                 _write_usage(cursor, behaviour, origin, "s.observed_at", per_product=per_product)
             run_sql(cursor, "drop table staged")
         run_sql(cursor, "alter table every_turn rename to staged")
-        return _finish(cursor, len(frame) - len(orphans), warnings, orphans)
+        return _finish(cursor, len(frame) - len(orphans), warnings, orphans, made)
 
 
 def upsert_subscriptions(frame, types, origin):
@@ -158,8 +166,7 @@ def upsert_subscriptions(frame, types, origin):
         _stage(cursor, frame, columns)
         run_sql(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
         orphans = _take_orphans(cursor)
-        if "product" in given:
-            _make_products(cursor)
+        made = {"product": names.make_products(cursor)} if "product" in given else {}
         _write_subscriptions(cursor, given, origin)
         late = "select external_id from planned where late"
         warnings = warning(cursor, "older than what is known already: left alone", late)
@@ -167,7 +174,7 @@ def upsert_subscriptions(frame, types, origin):
         warnings += record_warnings.of_contracts(cursor, origin)
         _write_history(cursor, Subscription, "touched", origin)
         run_sql(cursor, "drop table planned, touched")
-        return _finish(cursor, len(frame) - len(orphans), warnings, orphans)
+        return _finish(cursor, len(frame) - len(orphans), warnings, orphans, made)
 
 
 def upsert_signals(frame, types, origin):
@@ -245,14 +252,14 @@ def _names(names, prefix=""):
     return ", ".join(f'{prefix}"{name}"' for name in names)
 
 
-def _finish(cursor, rows, warnings, orphans=()):
+def _finish(cursor, rows, warnings, orphans=(), made=None):
     run_sql(
         cursor,
         """select count(distinct nr) filter (where what = 'created'), count(distinct nr) from outcome""",
     )
     created, touched = cursor.fetchone()
     run_sql(cursor, "drop table staged, outcome")
-    return Outcome(created, touched - created, rows - touched, list(orphans), warnings)
+    return Outcome(created, touched - created, rows - touched, list(orphans), warnings, made=made or {})
 
 
 def _take_orphans(cursor):
@@ -304,29 +311,9 @@ def _fill_defaults(cursor, own, origin):
         )
 
 
-def _make_csms(cursor):
-    """A CSM for every e-mail not known yet (each with its history), named after it."""
-    run_sql(
-        cursor,
-        """select distinct csm from staged where csm is not null
-           and not exists (select from accounts_csm c where lower(c.email) = csm) order by csm""",
-    )
-    for (email,) in cursor.fetchall():
-        Csm.objects.create(email=email, name=_name_of(email))
-
-
-def _name_of(email):
-    """`jane.doe@example.com` -> Jane Doe, `csm01@example.com` -> CSM 01."""
-    words = re.findall(r"[^\W\d_]+|\d+", email.partition("@")[0])
-    return " ".join("CSM" if word == "csm" else word.capitalize() for word in words)[:200]
-
-
-def _make_products(cursor):
-    run_sql(
-        cursor,
-        """insert into accounts_product (key, name)
-           select distinct product, '' from staged where product is not null on conflict do nothing""",
-    )
+def _ids(frame, refused):
+    """The IDs of refused rows."""
+    return frame.filter(frame[NR].is_in([nr for nr, *_ in refused]))["external_id"].to_list()
 
 
 # -- facts with provenance ------------------------------------------------------------------------------------
