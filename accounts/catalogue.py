@@ -239,6 +239,8 @@ TYPES = {fact.name: fact.type for fact in FACTS.values()}
 ACCOUNT_FACTS = [fact.name for fact in FACTS.values() if fact.home == "account"]
 # Facts that segments stand on and several systems claim to know: not overwritten by just anyone (accounts.quality.disputes).
 PROTECTED = ("industry", "parent", "employees", "country")
+# And who looks after an account, where people have decided that: with a hand-over, or on its page.
+DISPUTED = (*PROTECTED, "csm")
 USAGE_FACTS = [fact.name for fact in FACTS.values() if fact.home == "usage"]
 # Columns imported for the whole account: of a part of it, such as one product, they say nothing.
 WHOLE = ("arr", "acv", "seats_licensed", "renewal_date", "contract_type", "contract_start")

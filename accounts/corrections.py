@@ -9,13 +9,12 @@ from django.utils import timezone
 
 from accounts import catalogue, gates, parents
 from accounts.catalogue import ACCOUNT_FACTS
-from accounts.models import Account
+from accounts.models import Account, Csm
 from accounts.quality import disputes
+from accounts.quality.disputes import MANUAL
 from accounts.records import Origin
 from core.history import acting
 from core.refusals import Refused
-
-MANUAL = "manual"
 
 
 def correct(account, changes, *, by, reason):
@@ -30,7 +29,7 @@ def correct(account, changes, *, by, reason):
         held = Account.objects.select_for_update(of=["self"]).get(pk=account.pk)
         today = timezone.localdate()
         origin = Origin(source=MANUAL, observed=today, currency=held.currency)
-        given = {name: _text(changes[name]) for name in catalogue.PROTECTED if name in changes}
+        given = {name: _text(changes[name]) for name in catalogue.DISPUTED if name in changes}
         if not given:
             _write(held, changes, [MANUAL, today.isoformat()])
             return []
@@ -94,6 +93,8 @@ def _write(account, values, stamp):
 
 def _text(value):
     """A value as conflicts write it."""
+    if isinstance(value, Csm):
+        return value.email.lower()
     return getattr(value, "external_id", value) and str(getattr(value, "external_id", value))
 
 
@@ -103,6 +104,8 @@ def _value(account, fact, text):
         return _parent(account, text)
     if text is None:
         return None
+    if fact == "csm":
+        return Csm.objects.get(email__iexact=text)
     readers = {
         "integer": int,
         "date": date.fromisoformat,

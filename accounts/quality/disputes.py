@@ -1,8 +1,10 @@
 """Values that would change how an account is segmented and do not come from where they should: held back, until people decide.
 
-Each protected fact may name its system of record. A value from another source changes nothing by itself, nor does any
-value for an account whose segment people have pinned. Where it matters it becomes a Conflict, with both values, and the
-fact stays as it is; elsewhere it is applied. The gate "facts" says where: accounts knows nothing of segments.
+Each protected fact may name its system of record; without one it is the source of the value we have. A value from another
+source changes nothing by itself, nor does any value for an account whose segment people have pinned. Where it matters it
+becomes a Conflict, with both values, and the fact stays as it is; elsewhere it is applied. The gate "facts" says where:
+accounts knows nothing of segments. A CSM that people entered, such as by a hand-over, matters always: a file that still
+names the one before proposes that one.
 
 A decision is remembered: the same value from the same source is not news until it changes. All of this goes by the rows
 in the temporary table `staged` (nr, external_id, a column a fact), for an import of a million as for a single correction.
@@ -15,13 +17,15 @@ import polars as pl
 from django.utils import timezone
 
 from accounts import gates, parents
-from accounts.catalogue import PROTECTED
+from accounts.catalogue import DISPUTED, PROTECTED
 from accounts.models import Account, Conflict, SystemOfRecord
 from core.history import actor
 from core.locking import locked
 from core.refusals import Refused
 
 Status = Conflict.Status
+MANUAL = "manual"  # the source of what people enter
+ENTERED = "entered"  # the effect of a value: what people entered is overwritten
 BATCH = 2_000  # rows of an INSERT
 LATE = "older than a value that waits for a decision: left alone"
 
@@ -40,6 +44,26 @@ class Candidate:
     proposed: str | None
     effects: list = field(default_factory=list)
     open: Conflict | None = None  # what waits already
+
+
+@dataclass(frozen=True)
+class _Foreign:
+    """Facts on which this source has not the last word: another has it, or whoever gave the value we have."""
+
+    always: list
+    by_value: list
+    source: str
+
+    @property
+    def facts(self):
+        return [*self.always, *self.by_value]
+
+    def __contains__(self, candidate):
+        if candidate.fact in self.always:
+            return True
+        if candidate.fact not in self.by_value or candidate.held_source in ("", self.source):
+            return False
+        return candidate.fact in PROTECTED or candidate.held_source == MANUAL
 
 
 @dataclass
@@ -82,12 +106,17 @@ def sift(cursor, given, origin, *, clears=False):
     given: the facts `staged` has. clears: a missing value takes away what another source said (people do that).
     The accounts concerned are locked, in the order of their ids.
     """
-    watched = [fact for fact in PROTECTED if fact in given]
-    foreign = _foreign(watched, origin.source)
+    watched = [fact for fact in DISPUTED if fact in given]
+    named = _records([fact for fact in watched if fact in PROTECTED])
+    foreign = _Foreign(
+        [fact for fact, record in named.items() if record != origin.source],
+        [fact for fact in watched if fact not in named] if origin.source != MANUAL else [],
+        origin.source,
+    )
     pinned = set(gates.consult("facts", "pinned") or []) if watched else set()
     decided = Conflict.objects.filter(fact__in=watched, status__in=[Status.KEPT, Status.TAKEN])
     some = pinned | set(decided.values_list("account", flat=True)) if watched else set()
-    if not foreign and not some:
+    if not foreign.facts and not some:
         return Sifted()
     options = {"foreign": foreign, "some": sorted(some), "clears": clears}
     candidates = _candidates(cursor, watched, origin, **options)
@@ -100,7 +129,7 @@ def sift(cursor, given, origin, *, clears=False):
     candidates = _candidates(
         cursor, watched, origin, **options, only=ids
     )  # as they are now that nobody changes them
-    sifted = _decide(candidates, origin, foreign=set(foreign), pinned=pinned)
+    sifted = _decide(candidates, origin, foreign=foreign, pinned=pinned)
     _keep_parents(cursor, sifted)
     return sifted
 
@@ -166,7 +195,7 @@ def settle(cursor, given, origin, sifted=None):
     Settled: the fact has the proposed value now, or its system of record (or who proposed another one) says what we have.
     Where the fact has got a third value, that is what the proposal stands against from now on.
     """
-    watched = [fact for fact in PROTECTED if fact in given]
+    watched = [fact for fact in DISPUTED if fact in given]
     waiting = Conflict.objects.open().filter(fact__in=watched)
     if not watched or not waiting.exists():
         return
@@ -177,7 +206,7 @@ def settle(cursor, given, origin, sifted=None):
               from accounts_conflict c
               join accounts_account a on a.id = c.account_id
               join staged s on s.external_id = a.external_id
-              {_PARENT}
+              {_joins(watched)}
              cross join lateral (values {_facts(watched)}) v (fact, now, said)
              cross join lateral (select v.now, v.said, a.provenance -> v.fact ->> 0 as source,
                                         (a.provenance -> v.fact ->> 1)::date as observed) w
@@ -223,46 +252,51 @@ def _records(facts):
     return dict(named.values_list("fact", "source__key"))
 
 
-def _foreign(facts, source):
-    """Facts, out of these, whose system of record is another source than this one."""
-    return [fact for fact, record in _records(facts).items() if record != source] if facts else []
-
-
 # -- finding
 
 
-_PARENT = "left join accounts_account p on p.id = a.parent_id"
+_HELD = {"parent": "p.external_id", "csm": "lower(m.email)"}  # what we have as text, where that is no column
+_JOINED = {
+    "parent": "left join accounts_account p on p.id = a.parent_id",
+    "csm": "left join accounts_csm m on m.id = a.csm_id",
+}
+
+
+def _held(fact):
+    return _HELD.get(fact, f"a.{fact}::text")
+
+
+def _joins(watched):
+    return " ".join(join for fact, join in _JOINED.items() if fact in watched)
 
 
 def _facts(watched):
     """SQL rows (fact, what we have, what the row says), as text."""
-    held = {fact: "p.external_id" if fact == "parent" else f"a.{fact}::text" for fact in watched}
-    return ", ".join(f"('{fact}', {held[fact]}, s.{fact}::text)" for fact in watched)
+    return ", ".join(f"('{fact}', {_held(fact)}, s.{fact}::text)" for fact in watched)
 
 
 def _candidates(cursor, watched, origin, *, foreign, some, clears, only=None):
     """The protected facts that would change, in the order of the accounts. NULL to a value is no change: nothing is lost."""
-    wanted = watched if some else foreign
-    differs = " or ".join(
-        f"{'p.external_id' if fact == 'parent' else f'a.{fact}::text'} is distinct from s.{fact}::text"
-        for fact in wanted
-    )
+    wanted = watched if some else [fact for fact in watched if fact in foreign.facts]
+    differs = " or ".join(f"{_held(fact)} is distinct from s.{fact}::text" for fact in wanted)
     cursor.execute(
         f"""select s.nr, a.id, a.external_id, w.fact, w.held, w.source, w.observed, w.proposed
-              from staged s join accounts_account a using (external_id) {_PARENT if "parent" in wanted else ""}
+              from staged s join accounts_account a using (external_id) {_joins(wanted)}
              cross join lateral (select v.*, a.provenance -> v.fact ->> 0 as source, a.provenance -> v.fact ->> 1 as observed
                                    from (values {_facts(wanted)}) v (fact, held, proposed)) w
              where ({differs}) and w.held <> '' and w.proposed is distinct from w.held
                and (w.proposed is not null or %(clears)s or w.source = %(source)s)
                and coalesce(w.observed, '') <= %(observed)s::date::text
-               and (w.fact = any(%(foreign)s) or a.id = any(%(some)s))
+               and (w.fact = any(%(always)s) or a.id = any(%(some)s)
+                    or w.fact = any(%(by_value)s) and w.source <> %(source)s)
                and (%(all)s or a.id = any(%(only)s))
              order by a.id, w.fact""",
         {
             "source": origin.source,
             "observed": origin.observed,
             "clears": clears,
-            "foreign": foreign,
+            "always": foreign.always,
+            "by_value": foreign.by_value,
             "some": some,
             "all": only is None,
             "only": only or [],
@@ -285,7 +319,7 @@ def _decide(candidates, origin, *, foreign, pinned):
         waits = candidate.open is not None and candidate.open.proposed_value == candidate.proposed
         if _remembers(decided.get(key), candidate, origin.source):
             sifted.others.append(candidate)
-        elif candidate.fact not in foreign and candidate.account not in pinned:
+        elif candidate not in foreign and candidate.account not in pinned:
             continue  # who has the last word ends what waits
         elif waits:
             sifted.others.append(candidate)
@@ -296,6 +330,9 @@ def _decide(candidates, origin, *, foreign, pinned):
             undecided.append(candidate)
     matters = _weigh(undecided)
     for row, candidate in enumerate(undecided):
+        if candidate.fact not in PROTECTED and candidate in foreign:
+            entered = {"what": ENTERED, "was": candidate.held, "then": candidate.proposed}
+            matters[row] = [entered, *matters.get(row, [])]
         if row in matters:
             candidate.effects = matters[row]
             sifted.queued.append(candidate)

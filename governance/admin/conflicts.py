@@ -14,8 +14,9 @@ from accounts import corrections
 from accounts.admin.fields import Choice, Line, Text, ids, number
 from accounts.admin.governed import ByVerbs, GovernedAdmin
 from accounts.admin.verbs import VerbForm, VerbPage, row
-from accounts.catalogue import label
+from accounts.catalogue import DISPUTED, label
 from accounts.models import Account, Conflict
+from accounts.quality.disputes import ENTERED
 from core import badges, history
 from core.wording import ago, count, plural
 from governance.changes import conflicts
@@ -37,11 +38,10 @@ class FactFilter(DropdownFilter):
     parameter_name = "fact"
 
     def lookups(self, request, model_admin):
-        return [(fact, label(fact)) for fact in conflicts.REPORTABLE]
+        return [(fact, label(fact)) for fact in DISPUTED]
 
     def queryset(self, request, queryset):
-        reportable = self.value() in conflicts.REPORTABLE
-        return queryset.filter(fact=self.value()) if reportable else queryset
+        return queryset.filter(fact=self.value()) if self.value() in DISPUTED else queryset
 
 
 class SourceFilter(DropdownFilter):
@@ -291,6 +291,8 @@ def _row(conflict):
 def _effect(effect):
     """`Fit by the rules: High → Low`, `Fit: Industry 5 → 1 points`."""
     was, then = effect["was"], effect["then"]
+    if effect["what"] == ENTERED:
+        return f"what people entered would be overwritten: {was} → {then or 'not known'}"
     if effect["what"] == conflicts.SEGMENT:
         return f"{effect['layer']} by the rules: {was or 'needs data'} → {then or 'needs data'}"
     was, then = ("no" if points is None else points for points in (was, then))
@@ -328,9 +330,7 @@ def source(key):
 def part(request, account):
     """The conflicts of an account for its page; see settings.ACCOUNT_PAGE_PARTS. One query."""
     rows = list(
-        account.conflicts.exclude(status__in=[Status.SUPERSEDED, Status.CLOSED])[
-            : LAST + len(conflicts.REPORTABLE)
-        ]
+        account.conflicts.exclude(status__in=[Status.SUPERSEDED, Status.CLOSED])[: LAST + len(DISPUTED)]
     )
     report = {"label": "Report wrong data", "url": f"{reverse(REPORT)}?account={account.pk}", "icon": "flag"}
     may = permissions.may(permissions.report_conflict(by=request.user))

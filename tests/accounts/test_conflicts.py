@@ -52,7 +52,12 @@ def test_where_nobody_stands_at_the_gate_nothing_waits(acme, settings):
         ("warehouse", {"industry": "Technology"}, JULY, []),  # says the same
         ("warehouse", {"industry": None}, JULY, []),  # does not know
         ("warehouse", {"industry": "Healthcare"}, JUNE.replace(month=5), []),  # older than what we have
-        ("warehouse", {"country": "DE"}, JULY, []),  # no system of record
+        (
+            "warehouse",
+            {"country": "DE"},
+            JULY,
+            [("country", "US", "DE")],
+        ),  # without one: that of the value we have
         ("crm", {"industry": "Healthcare", "parent": "core"}, JULY, []),
         ("crm", {"industry": None}, JULY, []),
     ],
