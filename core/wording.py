@@ -3,6 +3,7 @@
 Symbols, decimals and names of months are Babel's. Files, JSON and typed cells are not written by this.
 """
 
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -144,8 +145,16 @@ def shortmoney(value, currency=""):
 
 
 def anything(cell):
-    """A scoring table's cell; `*` in words."""
-    return "anything else" if cell == "*" else cell
+    """A scoring table's cell; `*` in words, and money in the organisation's currency, whatever sign was typed."""
+    if cell == "*":
+        return "anything else"
+    return re.sub(r"[$€£₹](?=\s*-?[\d.])", _sign(), cell) if re.search("[$€£₹]", cell) else cell
+
+
+def _sign():
+    """The sign of the organisation's currency, as it stands before a number."""
+    currency = _currency()
+    return f"{currency} " if _by_letters(currency) else get_currency_symbol(currency, LOCALE)
 
 
 # The name of a model in the menu, where that is not its plural.

@@ -8,6 +8,7 @@ from django.views.decorators.http import require_POST
 
 from accounts.admin.fields import Text, Tick
 from accounts.admin.verbs import VerbForm, VerbPage, row
+from accounts.catalogue import label
 from core.refusals import Refused
 from segmentation.authoring import checks, versions
 from segmentation.authoring.checks import accounts, acknowledgements, segments
@@ -16,6 +17,7 @@ from segmentation.reading import portfolio
 
 PAGE = "admin:segmentation_definition_change"
 SHOWN = ("draft", "in_review", "active")  # those decided against, or over, only tell what was acknowledged
+VALUES_SHOWN = 20  # of a measure
 DATA = ("incomplete-field", "stale-field", "dimension-without-data")
 
 
@@ -140,8 +142,24 @@ def _context(request, definition):
         "errors": [row(error) for error in report.errors],
         "open": open_ones,
         "answered": [row(warning) for warning in report.warnings if warning.key in report.acknowledged],
+        "uncelled": _uncelled(report.subject),
         "tests": list(segments.tests(report.subject)) if report.subject.document else [],
     }
+
+
+def _uncelled(subject):
+    """[(measure, where its values fall, [(value, accounts)], how many more)] of texts that no cell names."""
+    listed = []
+    for criterion in subject.document.criteria if subject.document else ():
+        found = subject.portfolio.uncelled.get(criterion.key)
+        if not found:
+            continue
+        rest = any(cell is not None and cell.rest for cell in criterion.rubric.cells)
+        values = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
+        where = "anything else (*)" if rest else "no cell"
+        name = criterion.name or label(criterion.fact)
+        listed.append((name, where, values[:VALUES_SHOWN], len(values[VALUES_SHOWN:])))
+    return listed
 
 
 def _links(finding, definition, by_key):

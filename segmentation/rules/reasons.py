@@ -21,7 +21,7 @@ def text(code, document=None):
             "and not converted yet."
         )
     if kind == "currency":
-        return f"Its money is in {what}, not in the organisation's currency; amounts are not converted yet."
+        return f"Its money is in {what}, not in the organisation's currency (Settings: currency); amounts are not converted yet."
     if kind == "overflow":
         return f"A number in rule {int(what) + 1} is too large to be compared."
     sentences = {

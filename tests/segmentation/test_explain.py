@@ -290,7 +290,7 @@ def test_who_is_not_scored_and_what_cannot_be_read(layer):
         ("no facts:worth", "Nothing is known for the score group Worth."),
         (
             "currency:EUR",
-            "Its money is in EUR, not in the organisation's currency; amounts are not converted yet.",
+            "Its money is in EUR, not in the organisation's currency (Settings: currency); amounts are not converted yet.",
         ),
         ("overflow:1", "A number in rule 2 is too large to be compared."),
         ("no rule", "No rule applies."),

@@ -33,6 +33,7 @@ class Portfolio:
     field. aged: {stored data field: (how many observations, how many of them too old)}. left_out: keys of score groups
     without any data. counts, contacts: accounts by the segment the rules give (None: none), and those with a CSM.
     falls: {(what happened to usage, segment, segment after it): accounts}.
+    uncelled: {key of a measure of text: {value that stands in no cell of its scoring table: accounts}}.
     """
 
     at: date
@@ -44,7 +45,8 @@ class Portfolio:
     counts: Counter = field(default_factory=Counter)
     contacts: Counter = field(default_factory=Counter)
     falls: Counter = field(default_factory=Counter)
-    counted: bool = True  # False: some account's values cannot be computed, so nobody knows the last three
+    uncelled: dict = field(default_factory=dict)
+    counted: bool = True  # False: some account's values cannot be computed, so nobody knows the last four
 
 
 def measure(document, *, layer, at):
@@ -139,10 +141,24 @@ def _count(portfolio, pinned, part, *, lost):
     csm = frames.facts([CONTACT], at=part.at, first=part.first, last=part.last, which=part.which)
     met = inputs.select("id").join(csm, on="id", how="left", maintain_order="left")[CONTACT].is_not_null()
     portfolio.counts.update(now)
+    for criterion in pinned.document.criteria:
+        if criterion.rubric is not None and criterion.rubric.type == "text":
+            found = portfolio.uncelled.setdefault(criterion.key, Counter())
+            found.update(_uncelled(criterion, inputs[criterion.fact]))
     portfolio.contacts.update(now.filter(met))
     for what, columns in _losses(pinned.document).items() if lost else ():
         after = _segments(portfolio, pinned.document, inputs.with_columns(columns))
         portfolio.falls.update((what, *pair) for pair in zip(now, after, strict=True) if pair[0] != pair[1])
+
+
+def _uncelled(criterion, values):
+    """Which texts no cell names, `*` or not: most are spelt otherwise than somebody thought."""
+    cells = tuple(None if cell is not None and cell.rest else cell for cell in criterion.rubric.cells)
+    if not any(cells):
+        return {}
+    counted = values.drop_nulls().rename("value").value_counts(name="accounts")
+    named = replace(criterion.rubric, cells=cells).points(pl.col("value"))
+    return dict(counted.filter(named.is_null()).select("value", "accounts").rows())
 
 
 def _segments(portfolio, document, inputs):
