@@ -404,10 +404,12 @@ class ImportBatch(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
     error = models.TextField(blank=True)
     progress = models.JSONField(default=dict, blank=True)  # {"step": sentence, "done": n, "of": n}
-    files = models.JSONField(default=list, blank=True)  # [{"source", "file", "lines", "read", "rejected"}]
+    files = models.JSONField(
+        default=list, blank=True
+    )  # [{"source", "file", "header", "lines", "read", "rejected"}]
     queries = models.JSONField(
         default=list, blank=True
-    )  # [{"query", "rows", "created", "updated", "unchanged", "rejected", "queued"}]
+    )  # [{"query", "rows", "created", "updated", "unchanged", "rejected", "queued", "made"}]
     warnings = models.JSONField(default=list, blank=True)  # [{"query", "warning", "count", "examples"}]
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.IntegerField(null=True)
@@ -467,7 +469,12 @@ class RejectedRow(models.Model):
     external_id = models.TextField(blank=True)
     column = models.CharField(max_length=200, blank=True)
     value = models.TextField(blank=True)
-    reason = models.TextField()
+    reason = models.TextField()  # the same for all that are wrong in the same way
+    hint = models.TextField(blank=True)  # what to do about this one
+    source = models.CharField(max_length=200, blank=True)  # whose line it is
+    file = models.CharField(max_length=400, blank=True)
+    subscription_id = models.TextField(blank=True)
+    record = models.JSONField(null=True)  # the cells of the line, to be mended and imported again
 
     class Meta:
         ordering = ["id"]

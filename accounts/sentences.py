@@ -3,6 +3,7 @@
 from core.refusals import register
 
 register({
+    "every_row_rejected": "Nothing was imported: every row of {what} is rejected ({rows:plural:row,rows}).",
     "import_busy": "This import is being worked on already.",
     "import_fault": "{fault}",
     "import_files_gone": "Its files are not kept here: import them again with the command.",
@@ -17,6 +18,7 @@ register({
     "saved_view_of_another": "Only {owner}, who saved it, changes this view.",
     "saved_view_too_long": "This search is too long to be saved.",
     "search_too_long": "A search has at most {words} words and {length} characters. Search for less.",
+    "too_many_rejected": "Nothing was imported: {rejected} of {rows:plural:row,rows} of {what} are rejected, and at most {most} % may be left out (Settings: rejected rows of an import).",
     "value_held_already": "That is what we have already.",
     "value_proposed_already": "That waits for a decision already: {source} says so too.",
     "value_unreadable": "“{typed}” is no value for {fact:lower}.",

@@ -135,6 +135,7 @@ FIXABLE = {
     "import_mb": number,
     "import_memory_mb": number,
     "import_seconds": number,
+    "import_rejected": number,
     "override_days": number,
     "override_days_at_most": number,
     "override_reminder_days": number,

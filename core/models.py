@@ -80,6 +80,12 @@ class Settings(models.Model):
     import_seconds = number(
         "time of an import, seconds", 900, "What its computation may take before it is stopped."
     )
+    import_rejected = number(
+        "rejected rows of an import, %",
+        20,
+        "With more of a file or of its records left out, nothing is imported.",
+        most=100,
+    )
     override_days = number("days of an override", 90, "Until it ends, where nobody says otherwise.", most=366)
     override_days_at_most = number(
         "days of an override, at most", 365, "Nobody asks for more at a time.", most=3_660

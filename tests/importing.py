@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from django.conf import settings
+from django.test import override_settings
 
 from accounts import imports
 from accounts.models import ImportBatch
@@ -14,7 +16,7 @@ SQL = {"accounts": "SELECT id AS external_id, name, arr FROM crm"}
 
 @dataclass
 class Attempt:
-    """Everything a person is told: the refusal, and the rejected rows as (origin, place, column, value, reason)."""
+    """Everything a person is told: the refusal, and the rejected rows as (origin, account or line, column, value, reason)."""
 
     batch: ImportBatch
     said: str
@@ -22,13 +24,20 @@ class Attempt:
     @property
     def rejected(self):
         return [
-            (row.origin, row.line or row.external_id, row.column, row.value, row.reason)
+            (row.origin, row.external_id or row.line, row.column, row.value, row.reason)
             for row in self.batch.rejected.all()
         ]
 
     @property
     def everything(self):
-        return "\n".join([self.said, *(" ".join(map(str, row)) for row in self.rejected)])
+        hints = [f"; {row.hint}" if row.hint else "" for row in self.batch.rejected.all()]
+        rows = [" ".join(map(str, row)) + hint for row, hint in zip(self.rejected, hints, strict=True)]
+        return "\n".join([self.said, *rows])
+
+    @property
+    def places(self):
+        """(file, line, account, subscription) of the rejected rows."""
+        return list(self.batch.rejected.values_list("file", "line", "external_id", "subscription_id"))
 
     def ledger(self, query="accounts"):
         found = next(each for each in self.batch.queries if each["query"] == query)
@@ -41,18 +50,22 @@ def recipe(files, **more):
     return yaml.safe_dump({"as_of": "2026-06-30", "currency": "USD", "sources": sources} | SQL | more)
 
 
-def attempt(folder, files=GOOD, *, commit=True, skip_rejected=False, at=None, text=None, **more):
-    """Import `files` (the text of crm.csv, or {name: text or bytes}) by a recipe of these keys."""
+def attempt(folder, files=GOOD, *, commit=True, skip_rejected=False, at=None, text=None, most=100, **more):
+    """Import `files` (the text of crm.csv, or {name: text or bytes}) by a recipe of these keys.
+
+    most: the share of rejected rows that may be left out, in %.
+    """
     files = files if isinstance(files, dict) else {"crm.csv": files}
     for name, content in files.items():
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     text = text or recipe(files, **more)
     batch = imports.create(text, {name: folder / name for name in files}, label="ops", name="test", as_of=at)
     try:
-        if commit:
-            imports.commit(batch, skip_rejected=skip_rejected)
-        else:
-            imports.preview(batch)
+        with override_settings(FIXED=settings.FIXED | {"import_rejected": most}):
+            if commit:
+                imports.commit(batch, skip_rejected=skip_rejected)
+            else:
+                imports.preview(batch)
     except imports.Refused as refusal:
         return Attempt(batch, str(refusal))
     return Attempt(batch, batch.error)

@@ -1,5 +1,6 @@
 """Files that are taken away from a page: their headers once, and for lists the day and the filter in every row."""
 
+import codecs
 from itertools import chain
 
 from django.http import HttpResponse, StreamingHttpResponse
@@ -11,14 +12,14 @@ ROWS = 2_000  # read at a time
 BYTE_ORDER_MARK = "\ufeff"
 
 
-def csv(name, lines):
+def csv(name, lines, encoding="utf-8"):
     """A CSV file, a line at a time (see `exports.lines`, which makes it safe for spreadsheets).
 
     It begins with a byte order mark: without one Excel takes `Müller` for another encoding.
     """
-    return _named(
-        StreamingHttpResponse(chain([BYTE_ORDER_MARK], lines), content_type="text/csv; charset=utf-8"), name
-    )
+    marked = chain([BYTE_ORDER_MARK], lines) if encoding == "utf-8" else lines
+    encoded = codecs.iterencode(marked, encoding)
+    return _named(StreamingHttpResponse(encoded, content_type=f"text/csv; charset={encoding}"), name)
 
 
 def csv_list(name, header, rows, *, filters, ends=("As of", "Filter")):

@@ -1,6 +1,7 @@
 """Imports: upload a recipe and its files, look at the preview, commit or give up; history."""
 
 from functools import partial
+from pathlib import PurePath
 
 from django import forms
 from django.contrib import admin
@@ -9,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models.functions import Left, Length
-from django.http import JsonResponse
+from django.http import Http404, JsonResponse
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
 
@@ -30,6 +31,7 @@ PAGE = "admin:accounts_importbatch_change"
 WORKING = ("waiting", "checking", "committing")
 MOST_FILES = 50
 REJECTED_SHOWN = 20
+MADE_SHOWN = 30
 RECIPE_SHOWN = 10_000  # characters
 
 
@@ -57,6 +59,8 @@ class UploadForm(VerbForm):
     )
     name = Line("Name (optional)", help="For the list of imports; else the names of the files.")
 
+    like = None  # an import whose files are taken over where they do not come anew
+
     def clean_recipe(self):
         try:
             return recipes.read(self.cleaned_data["recipe"])
@@ -83,10 +87,59 @@ class UploadForm(VerbForm):
 
     def carry_out(self):
         given = self.cleaned_data
-        name = given["name"] or ", ".join(given["files"])[:400]
-        batch = imports.create(given["recipe"], given["files"], by=self.by, name=name, as_of=given["as_of"])
+        name = given["name"] or (self.like.name if self.like else ", ".join(given["files"])[:400])
+        batch = imports.create(
+            given["recipe"], given["files"], by=self.by, name=name, as_of=given["as_of"], like=self.like
+        )
         transaction.on_commit(partial(workers.wake, "accounts.tasks.work", batch.pk))
         return reverse(PAGE, args=[batch.pk])
+
+
+class AgainForm(UploadForm):
+    """The same recipe and files, with what has been mended."""
+
+    recipe = forms.CharField(
+        label="Recipe",
+        widget=forms.Textarea(attrs={"rows": 18, "class": "code", "spellcheck": "false"}),
+        help_text="As it was. Mend it here.",
+    )
+    files = SeveralFiles(
+        label="Mended files (optional)",
+        required=False,
+        help_text="Files of the same name take the place of those that are kept.",
+    )
+
+    def prepare(self):
+        self.like = self.thing
+
+    def start(self):
+        return {"recipe": self.thing.recipe, "as_of": self.thing.as_of}
+
+    def clean_recipe(self):
+        return self.cleaned_data["recipe"].replace("\r\n", "\n")
+
+    def clean_files(self):
+        self.cleaned_data["files"] = [file for file in self.cleaned_data["files"] if file]
+        return super().clean_files()
+
+
+class AgainPage(VerbPage):
+    """An import that did not go as it should, once more: its files are still there."""
+
+    title = "Mend an import"
+    template = "accounts/imports/upload.html"
+    verbs = {"upload": AgainForm}
+
+    def load(self, pk):
+        self.admin._may_import(self.request)
+        batch = row(ImportBatch.objects, pk, "import")
+        if not batch.uploads.exists():
+            raise Http404
+        return batch
+
+    def context(self):
+        kept = self.thing.uploads.order_by("name").values_list("name", flat=True)
+        return {"facts": FACTS.values(), "kept": list(kept), "like": self.thing}
 
 
 class UploadPage(VerbPage):
@@ -122,6 +175,8 @@ class ImportAdmin(ByVerbs, PlainAdmin):
         name = "accounts_importbatch_{}".format
         return [
             path("upload/", wrap(UploadPage.as_view(admin=self)), name=name("upload")),
+            path("<int:pk>/again/", wrap(AgainPage.as_view(admin=self)), name=name("again")),
+            path("<int:pk>/rejected/lines/", wrap(self.lines_view), name=name("lines")),
             path("<int:pk>/progress/", wrap(self.progress_view), name=name("progress")),
             path("<int:pk>/recipe/", wrap(self.recipe_view), name=name("recipe")),
             path("<int:pk>/rejected/", wrap(self.rejected_view), name=name("rejected")),
@@ -169,6 +224,12 @@ class ImportAdmin(ByVerbs, PlainAdmin):
         return page(
             request,
             "accounts/imports/import.html",
+            summary=imports.summary(batch),
+            to_mend=imports.files_to_mend(batch),
+            too_many=_too_many(batch),
+            kept=batch.uploads.exists(),
+            has_subscriptions=batch.rejected.exclude(subscription_id="").exists(),
+            made=_made(batch),
             title=str(batch),
             model_admin=self,
             original=batch,
@@ -211,6 +272,16 @@ class ImportAdmin(ByVerbs, PlainAdmin):
         batch = self._get(pk)
         return downloads.csv(f"rejected-{batch.pk}.csv", imports.rejected_csv(batch))
 
+    def lines_view(self, request, pk):
+        """The rejected lines of a file, to be mended and imported again."""
+        if not (_may_take_out(request.user) and self.has_view_permission(request)):
+            raise PermissionDenied
+        batch, file = self._get(pk), request.GET.get("file", "")
+        if file not in dict(imports.files_to_mend(batch)):
+            raise Http404
+        lines, encoding = imports.lines_to_mend(batch, file), imports.encoding_of(batch, file)
+        return downloads.csv(PurePath(file).name, lines, encoding)
+
     def commit_view(self, request, pk):
         self._may_import(request)
         batch, skip = self._get(pk), "skip_rejected" in request.POST
@@ -236,3 +307,25 @@ class ImportAdmin(ByVerbs, PlainAdmin):
 def rejected(batch):
     """Rejected lines and rows of both ledgers."""
     return sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
+
+
+def _too_many(batch):
+    """Why the good rows cannot be imported without the others, or ""."""
+    try:
+        imports.check_rejected(batch, skip_rejected=True)
+    except Refused as refusal:
+        return str(refusal)
+    return ""
+
+
+def _made(batch):
+    """[(`3 new CSMs`, the first of them, how many more)] of what an import makes beside its records."""
+    made = {}
+    for ledger in batch.queries:
+        for kind, names in ledger.get("made", {}).items():
+            made.setdefault(kind, []).extend(names)
+    return [
+        (wording.plural(len(names), f"new {kind},new {kind}s"), names[:MADE_SHOWN], len(names[MADE_SHOWN:]))
+        for kind, names in made.items()
+        if names
+    ]

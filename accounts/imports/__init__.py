@@ -7,10 +7,24 @@ from importlib import import_module
 
 from core.refusals import Refused as Refused
 
-VERBS = ("ask_commit", "commit", "create", "give_up", "preview", "rejected_csv", "sweep", "wake", "work")
+VERBS = {
+    "batches": (
+        "ask_commit",
+        "check_rejected",
+        "commit",
+        "create",
+        "give_up",
+        "preview",
+        "sweep",
+        "wake",
+        "work",
+    ),
+    "rejects": ("encoding_of", "files_to_mend", "lines_to_mend", "rejected_csv", "summary"),
+}
 
 
 def __getattr__(name):
-    if name in VERBS:
-        return getattr(import_module(".batches", __name__), name)
+    for module, verbs in VERBS.items():
+        if name in verbs:
+            return getattr(import_module(f".{module}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """An import's life: created, previewed, committed or given up. A preview is the commit, rolled back."""
 
 import contextlib
+import io
 import json
 import time
 from dataclasses import dataclass, field
@@ -12,23 +13,25 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from accounts import exports, gates, records
+from accounts import gates, records
 from accounts.models import ImportBatch, ImportFile, ImportPart, RejectedRow, SourceSystem
 from core.history import acting
 from core.organisation import organisation
-from core.refusals import Refused
+from core.refusals import Refused, check
 from core.work import JobKind
 
-from . import confinement, facts
+from . import confinement, facts, structure
 from . import recipe as recipes
 from .errors import ImportFault
-from .structure import LONGEST_VALUE, Rejection, shortened
+from .places import PLACE
+from .structure import LONGEST_VALUE, shortened
 
 log = structlog.get_logger(__name__)
 Status = ImportBatch.Status
 
 LOCK = 0x1147047  # advisory lock while facts are written
 ACCOUNT_REJECTED = "its account is rejected"
+LONGEST_RECORD = 1_000_000  # characters of a line that are kept to be mended
 UPSERTS = {
     "accounts": records.upsert_accounts,
     "subscriptions": records.upsert_subscriptions,
@@ -41,10 +44,10 @@ CHECK = {Status.WAITING, Status.CHECKING, Status.PREVIEWED, Status.FAILED}
 COMMIT = {*CHECK, Status.COMMITTING}
 
 
-def create(recipe, files, *, by=None, label="", name="", as_of=None):
+def create(recipe, files, *, by=None, label="", name="", as_of=None, like=None):
     """A waiting import of this recipe (YAML text); ImportFault where that is too long to be one.
 
-    files: {name as in the recipe: bytes (kept) or Path (read when needed)}.
+    files: {name as in the recipe: bytes (kept) or Path (read when needed)}. like: an import whose other files it takes over.
     """
     recipes.check_size(recipe)
     batch = ImportBatch(
@@ -59,10 +62,23 @@ def create(recipe, files, *, by=None, label="", name="", as_of=None):
         for file, content in files.items():
             if not isinstance(content, Path):
                 ImportFile.objects.create(batch=batch, name=PurePath(file).name, content=content)
+        if like:
+            _copy_files(like, batch)
         if batch.uploads.exists():  # else the command that makes it works it
             ImportPart.objects.create(job=batch)
     batch.paths = {file: content for file, content in files.items() if isinstance(content, Path)}
     return batch
+
+
+def _copy_files(batch, to):
+    """The files of an import for another one, within the database, but for those it has."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """insert into accounts_importfile (batch_id, name, content)
+               select %(to)s, name, content from accounts_importfile where batch_id = %(batch)s
+               on conflict do nothing""",
+            {"to": to.pk, "batch": batch.pk},
+        )
 
 
 def preview(batch):
@@ -89,9 +105,7 @@ def ask_commit(batch, *, by, skip_rejected=False, again=False):
     """Let a worker commit a previewed import; of two clicks one is refused. again: also one that failed when it was committed."""
     if not batch.uploads.exists():
         raise Refused("import_files_gone")
-    rejected = sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
-    if rejected and not skip_rejected:
-        raise Refused("rejected_rows_unanswered", rejected=rejected)
+    check_rejected(batch, skip_rejected=skip_rejected)
     gates.consult("import", batch, by=by)
     with transaction.atomic():
         _move(
@@ -114,10 +128,25 @@ def give_up(batch, *, by=None):
         batch.uploads.all().delete()
 
 
-def rejected_csv(batch):
-    """The lines of a CSV file of all rejected rows, safe to open in a spreadsheet."""
-    names = ["origin", "line", "external_id", "column", "value", "reason"]
-    return exports.lines(names, batch.rejected.values_list(*names).iterator())
+def check_rejected(batch, *, skip_rejected):
+    """Refuse to go on with an import of which rows are rejected: all of them, too many, or without a word about them."""
+    rejected = sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
+    if rejected and not skip_rejected:
+        raise Refused("rejected_rows_unanswered", rejected=rejected)
+    check(_too_many([*batch.files, *batch.queries]))
+
+
+def _too_many(ledgers):
+    """The refusal of an import of which not enough is left, of a file or of a kind of records; None where there is enough."""
+    most = organisation().import_rejected
+    for ledger in ledgers:
+        rows, rejected = ledger.get("lines", ledger.get("rows")), ledger["rejected"]
+        what = ledger.get("file") or ledger["query"]
+        if rows and rows == rejected:
+            return Refused("every_row_rejected", what=what, rows=rows)
+        if rejected * 100 > rows * most:
+            return Refused("too_many_rejected", what=what, rows=rows, rejected=rejected, most=most)
+    return None
 
 
 def wake(batch_id):
@@ -316,7 +345,8 @@ def _process(batch, commit, progress, findings):
                 f"Saving {result.query}", computed.steps - len(computed.results) + number, computed.steps
             )
             _upsert(result, computed, batch, findings)
-        stop = not commit or (findings.rejected and not batch.skip_rejected)
+        refusal = _too_many([*findings.files, *findings.ledgers]) if commit and batch.skip_rejected else None
+        stop = not commit or refusal or (findings.rejected and not batch.skip_rejected)
         if stop:
             transaction.set_rollback(True)
         else:
@@ -324,7 +354,9 @@ def _process(batch, commit, progress, findings):
             batch.uploads.all().delete()
     if stop:
         with transaction.atomic():
-            _conclude(batch, Status.PREVIEWED, findings)
+            _conclude(batch, Status.FAILED if refusal else Status.PREVIEWED, findings)
+            if refusal:
+                _fail(batch, str(refusal))
 
 
 def _computation(batch):
@@ -356,26 +388,18 @@ def _upsert(result, computed, batch, findings):
     types = {column: query.fields[column].type for column in frame.columns if column in query.fields}
     origin = records.Origin(computed.source_system, computed.as_of, computed.currency, batch.pk)
     SourceSystem.objects.get_or_create(key=origin.source, defaults={"name": origin.source})
-    outcome = UPSERTS[name](frame.rename({facts.ROW: records.NR}), types, origin)
-    ids = dict(
-        frame.filter(frame[facts.ROW].is_in([nr for nr, *_ in outcome.refused]))
-        .select(facts.ROW, "external_id")
-        .iter_rows()
-    )
-    findings.rejected += [
-        Rejection(name, None, column, shortened(value), reason, external_id=ids[nr])
-        for nr, column, value, reason in sorted(outcome.refused)
-    ]
-    orphans = frame.filter(frame[facts.ROW].is_in(outcome.orphans))
+    missing = _missing(findings, frame) if name == "accounts" else {}
+    outcome = UPSERTS[name](frame.rename({facts.ROW: records.NR}), types, origin, **missing)
+    refused = {nr: rest for nr, *rest in outcome.refused}
     refused_accounts = {each.external_id for each in findings.rejected if each.origin == "accounts"}
-    findings.rejected += [
-        Rejection(
-            name, None, "external_id", shortened(external_id),
-            ACCOUNT_REJECTED if external_id in refused_accounts else records.UNKNOWN_ACCOUNT,
-            external_id=external_id,
+    gone = frame.filter(frame[facts.ROW].is_in([*refused, *outcome.orphans]))
+    for row in gone.iter_rows(named=True):
+        external_id = row["external_id"]
+        orphan = ACCOUNT_REJECTED if external_id in refused_accounts else records.UNKNOWN_ACCOUNT
+        column, value, reason = refused.get(row[facts.ROW]) or ("external_id", external_id, orphan)
+        findings.rejected.append(
+            facts.rejection(name, computed.sources, row, column, shortened(value), reason, row.get(PLACE))
         )
-        for external_id in orphans["external_id"]
-    ]  # fmt: skip
     findings.ledgers.append(
         {
             "query": name,
@@ -383,16 +407,26 @@ def _upsert(result, computed, batch, findings):
             "created": outcome.created,
             "updated": outcome.updated,
             "unchanged": outcome.unchanged,
-            "rejected": result.rejected + len(outcome.refused) + len(orphans),
+            "rejected": result.rejected + len(gone),
             "queued": outcome.queued,
+            "made": outcome.made,
         }
     )
     findings.warnings += [{"query": name, **warning} for warning in outcome.warnings]
 
 
+def _missing(findings, frame):
+    """What records has to know of accounts that are rejected: their parts wait for them, rather than lose their parent."""
+    lines = [each for each in findings.rejected if each.origin not in facts.QUERIES]
+    named = {each.external_id for each in findings.rejected if each.external_id}
+    unnamed = any(not each.external_id for each in lines)
+    return {"rejected": sorted(named), "some_unnamed": unnamed} if "parent" in frame.columns else {}
+
+
 def _conclude(batch, status, findings):
     """Both ledgers, the warnings and every rejected row, beside the status."""
     batch.rejected.all().delete()
+    lines = _rejected_lines(batch, findings)
     RejectedRow.objects.bulk_create(
         (
             RejectedRow(
@@ -403,6 +437,11 @@ def _conclude(batch, status, findings):
                 column=rejection.column[:LONGEST_VALUE],
                 value=rejection.value,
                 reason=rejection.reason,
+                hint=rejection.hint,
+                source=rejection.source,
+                file=lines.files.get(rejection.source, ""),
+                subscription_id=rejection.subscription_id[:LONGEST_VALUE],
+                record=lines.cells.get((rejection.source, rejection.line)),
             )
             for rejection in findings.rejected
         ),
@@ -411,3 +450,41 @@ def _conclude(batch, status, findings):
     done = {"finished_at": timezone.now()} if status == Status.COMMITTED else {}
     ledgers = {"files": findings.files, "queries": findings.ledgers, "warnings": findings.warnings}
     _save(batch, status=status, progress={}, **ledgers, **done)
+
+
+@dataclass
+class _Lines:
+    """The rejected lines as their files have them."""
+
+    files: dict = field(default_factory=dict)  # {source: its file}
+    cells: dict = field(default_factory=dict)  # {(source, line): cells}
+
+
+def _rejected_lines(batch, findings):
+    """Look up the rejected lines once more in the files that have some, and note the header for whoever mends them."""
+    lines = _Lines({ledger["source"]: ledger["file"] for ledger in findings.files})
+    wanted = {}
+    for rejection in findings.rejected:
+        if rejection.source in lines.files:
+            wanted.setdefault(rejection.source, set()).add(rejection.line)
+    sources = recipes.parse(batch.recipe, as_of=batch.as_of).sources if wanted else {}
+    for ledger in findings.files:
+        name = ledger["source"]
+        if name in wanted and (stream := _opened(batch, sources[name])):
+            with stream:
+                ledger["header"], found = structure.records(sources[name], stream, wanted[name])
+            lines.cells |= {(name, line): _storable(cells) for line, cells in found.items()}
+    return lines
+
+
+def _storable(cells):
+    return cells if sum(map(len, cells)) <= LONGEST_RECORD else None
+
+
+def _opened(batch, source):
+    """The binary stream of a source's file, or None where it is gone by now."""
+    if path := getattr(batch, "paths", {}).get(source.file):
+        return path.open("rb") if path.exists() else None
+    name = PurePath(source.file).name
+    content = batch.uploads.filter(name=name).order_by("pk").values_list("content", flat=True).first()
+    return None if content is None else io.BytesIO(content)

@@ -24,12 +24,14 @@ def command(real_db, tmp_path):
     return run
 
 
+MANY = "id,name,arr\n" + "".join(f"M-{n},Many,{n}\n" for n in range(9))
 CALLS = [  # file, options, exit code, status, accounts there afterwards
     (GOOD, [], 0, "previewed", 0),
     (GOOD, ["--commit"], 0, "committed", 2),
     (GOOD + "A-3,Three,x\n", [], 0, "previewed", 0),
     (GOOD + "A-3,Three,x\n", ["--commit"], 1, "previewed", 0),
-    (GOOD + "A-3,Three,x\n", ["--commit", "--skip-rejected"], 0, "committed", 2),
+    (GOOD + "A-3,Three,x\n", ["--commit", "--skip-rejected"], 1, "failed", 0),  # a third of it
+    (MANY + "A-3,Three,x\n", ["--commit", "--skip-rejected"], 0, "committed", 9),
     ("", ["--commit"], 1, "failed", 0),
 ]
 
@@ -50,7 +52,8 @@ def test_what_a_person_reads(command):
     assert done.stdout.splitlines()[1:] == [
         "  crm.csv: 3 lines = 3 read + 0 rejected",
         "  accounts: 3 rows = 2 created + 0 updated + 0 unchanged + 1 rejected",
-        "  rejected, accounts, A-3: arr = 'x': not a number; "
+        "  1 row of accounts rejected: arr: not a number (such as: NULLIF(column, 'x') in the query takes it as empty)",
+        "  rejected, crm.csv line 4, account A-3: arr = 'x': not a number; "
         "NULLIF(column, 'x') in the query takes it as empty",
     ]
     assert "as of 2026-07-01" in done.stdout

@@ -173,7 +173,7 @@ def test_a_preview_counts_the_same_and_writes_nothing(tmp_path):
 
 
 def test_good_rows_may_be_imported_without_the_rejected_ones(tmp_path):
-    bad = GOOD + "A-3,Three,x\nA-4,Four\nA-2,Again,1\n"
+    bad = GOOD + "A-3,Three,x\nA-4,Four\nA-2,Two,2000.50\n"
     refused = attempt(tmp_path, bad)
     assert refused.batch.status == Status.PREVIEWED
     assert not Account.objects.exists()
@@ -193,8 +193,8 @@ def test_rejected_rows_are_a_file_that_a_spreadsheet_may_open(tmp_path):
     refused = attempt(tmp_path, "id,name,arr\nA-1,One,=1+1\n")
     lines = list(imports.rejected_csv(refused.batch))
     assert lines == [
-        "origin,line,external_id,column,value,reason\r\n",
-        "accounts,,A-1,arr,'=1+1,not a number\r\n",
+        "origin,file,line,external_id,subscription_id,column,value,reason,hint\r\n",
+        "accounts,crm.csv,2,A-1,,arr,'=1+1,not a number,\r\n",
     ]
 
 
@@ -215,7 +215,7 @@ NOTATIONS = [  # options of the source, a cell, the fact, the value
     ({"columns": {"x": "date"}}, "2025-04-03 10:00", "contract_start", datetime.date(2025, 4, 3)),
     ({}, "00123", "region", "00123"),
     ({}, "12345678901234567890", "region", "12345678901234567890"),
-    ({}, "12.50", "region", "12.5"),
+    ({}, "12.50", "region", "12.50"),
     ({"columns": {"x": "text"}}, "12.50", "region", "12.50"),
     ({}, "eur", "currency", "EUR"),
     ({}, "Paused", "status", "paused"),

@@ -39,7 +39,7 @@ CIRCLES = [  # accounts held (each the parent of the next), the file, rejected r
     ("AB", "A,B\n", [("A", "B", BACK + "A → B → A")], {"A": None, "B": "A"}),
     ("ABC", "A,C\nD,C\n", [("A", "C", BACK + "A → C → B → A")], {"A": None, "B": "A", "C": "B", "D": "C"}),
     ("", "A,B\nB,A\nC,B\n",
-     [("A", "B", BACK + "A → B → A"), ("B", "A", BACK + "B → A → B")], {"C": None}),  # below a circle, not in it
+     [("A", "B", BACK + "A → B → A"), ("B", "A", BACK + "B → A → B"), ("C", "B", parents.PARENT_REJECTED)], {}),  # below it
     # A keeps its old parent C, as its row closes a circle with B's; then C's row closes one with the old parent.
     ("CA", "A,B\nB,A\nC,A\n",
      [("A", "B", BACK + "A → B → A"), ("B", "A", BACK + "B → A → B"), ("C", "A", BACK + "C → A → C")],
