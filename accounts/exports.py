@@ -11,7 +11,7 @@ DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
 def safe(value):
     """The value as it may stand in a CSV cell: dangerous text gets a leading quote, numbers stay numbers.
 
-    What begins with such quotes already gets one more, so that the import, which takes one off, gives back what was there.
+    Text that begins with such quotes already gets one more, so that the import, which takes one off, gives back what was there.
     """
     return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(DANGEROUS) else value
 

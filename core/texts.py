@@ -31,6 +31,7 @@ def needed(typed, otherwise="reason_missing"):
 # Spaces that are no space to a computer, and what has no width at all: two texts that look the same are two.
 SPACES = "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _NOTHING = "\u0001-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\U000e0001-\U000e007f"
+CONTROLS = "[\u0001-\u0008\u000b\u000c\u000e-\u001f\u007f]"
 INVISIBLE = f"[{SPACES}{_NOTHING}]"
 
 

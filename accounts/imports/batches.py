@@ -416,7 +416,7 @@ def _upsert(result, computed, batch, findings):
 
 
 def _missing(findings, frame):
-    """What records has to know of accounts that are rejected: their parts wait for them, rather than lose their parent."""
+    """Tell records of accounts that are rejected: their parts wait for them, rather than lose their parent."""
     lines = [each for each in findings.rejected if each.origin not in facts.QUERIES]
     named = {each.external_id for each in findings.rejected if each.external_id}
     unnamed = any(not each.external_id for each in lines)

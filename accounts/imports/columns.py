@@ -36,7 +36,7 @@ class _Column:
         if self.texts.str.starts_with("'").any():
             self.texts = self.texts.str.replace(GUARDED, "$1")
         self.kind = self._kind()
-        if self.kind == "text" and self.texts.str.len_bytes().sum() != self.texts.str.len_chars().sum():
+        if self.kind == "text" and _may_hide(self.texts):
             self._see()
             self.kind = self._kind()
         values = _convert(self.texts, self.kind, self.decimals, self.dates, zone)
@@ -80,7 +80,7 @@ class _Column:
         return hints.for_date(value, self.key) if self.kind in DATES else ""
 
     def warning(self, lines):
-        """What the preview says of characters that were taken out."""
+        """The preview's warning of characters that were taken out."""
         if self.changed is None:
             return []
         found = [f"line {line}" for line in lines.filter(self.changed)[:EXAMPLES]]
@@ -126,6 +126,14 @@ def typed(source, number, texts, zone, used):
         left_out = left_out | first
     rejected.sort(key=lambda rejection: rejection.line)
     return result.filter(~left_out), rejected, notes, warnings
+
+
+def _may_hide(texts):
+    """Whether there is more than plain letters, digits and signs."""
+    return (
+        texts.str.len_bytes().sum() != texts.str.len_chars().sum()
+        or texts.str.contains(characters.CONTROLS).any()
+    )
 
 
 def _ids(source, used):

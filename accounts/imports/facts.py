@@ -175,7 +175,7 @@ def _nearest(query, name):
 
 @dataclass(frozen=True)
 class Context:
-    """What is known of a query's result besides its values: the recipe, the Lineage, and the relation of each column."""
+    """All that is known of a query's result besides its values: the recipe, the Lineage, and the relation of each column."""
 
     recipe: object
     lineage: object
@@ -240,7 +240,7 @@ def rejection(query, sources, row, column, value, reason, place, hint=""):
 def _settle_twins(query, frame, twins, context):
     """(frame without rows that have another's key, rejections, warnings).
 
-    Rows that say the same are one. Of others the recipe says which wins; without that all of them are refused.
+    Rows that say the same are one. For others the recipe says which wins; without that all of them are refused.
     """
     key = [part for part in query.key if part in frame.columns]
     doubled = frame.select(pl.struct(key).is_duplicated()).to_series()
@@ -373,7 +373,7 @@ def _to_text(column, values):
 
 
 def _number_as_text(values):
-    """What a query computed, as text: 1000 is 1000 and 12.000000 is 12, whatever number Polars holds it in."""
+    """The text of something a query computed: 1000 is 1000 and 12.000000 is 12, whatever number Polars holds it in."""
     if values.dtype.is_float():
         exact = values.cast(notation.LONG_NUMBER, strict=False)
         return _number_as_text(exact).fill_null(values.cast(pl.String))

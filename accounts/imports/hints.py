@@ -1,4 +1,4 @@
-"""What to write in a recipe so that a value is understood: advice that has been tried on the value itself."""
+"""Lines for a recipe by which a value is understood: advice that has been tried on the value itself."""
 
 import json
 import re

@@ -25,7 +25,7 @@ _COMPARING = (exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.GT, exp.GTE, exp.LT, exp.LTE,
 
 @dataclass
 class Lineage:
-    """What the queries do with the columns of files, each named (source, column).
+    """The uses that queries make of the columns of files, each named (source, column).
 
     texts: read as text; ids: those of them that tell one record from another; mixed: text, and computed with as well.
     outputs: {(query, its column): the one column of a file that it is}.
@@ -54,7 +54,7 @@ def trace(recipe, headers):
 
 
 class _Known:
-    """What has been read so far: columns used as text, as IDs or as numbers, and those that are compared with each other."""
+    """All that has been read so far: columns used as text, as IDs or as numbers, and those that are compared with each other."""
 
     def __init__(self, headers):
         self.headers = {source: set(names) for source, names in headers.items()}

@@ -1,6 +1,6 @@
 """The line of a file from which a row of a query comes: a column that nobody asked for travels with the others.
 
-It is of the source that stands after FROM, and of each joined one for the columns that are taken from there. Of rows that
+It is of the source that stands after FROM, and of each joined one for the columns that are taken from there. Where rows
 are added up it is the first line. Where it could change what a query says, the query goes without.
 """
 

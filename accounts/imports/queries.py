@@ -35,6 +35,7 @@ UNSTEADY = (
     exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp, exp.CurrentDatetime, exp.Localtime, exp.Localtimestamp,
     exp.Rand, exp.Uuid,
 )  # fmt: skip
+TURN = " turn"  # no header begins with a blank
 MOST_NAMES = 40  # columns listed where one is not found
 LONGEST_PADDING = 1_000  # characters that LPAD and RPAD may make of one
 _DECIMAL = exp.DataType.build("DECIMAL(38, 12)", dialect=DIALECT)
@@ -173,7 +174,8 @@ def parse(name, sql, frames):
         return _selected(name, trees[0])
     if len(trees) != 1 or not isinstance(trees[0], exp.Select):
         raise ImportFault(f"The {name} query must be one SELECT.")
-    return trees[0]
+    distinct = trees[0].args.get("distinct")
+    return _first_of_each(name, trees[0]) if distinct and distinct.args.get("on") else trees[0]
 
 
 def _selected(name, union):
@@ -183,12 +185,39 @@ def _selected(name, union):
         raise ImportFault(
             f"The {name} query must be one SELECT, or the first SELECT of its UNION names each column: SELECT id AS external_id, .."
         )
-    ctes = union.args.pop("with_", None)
+    return _around(union, columns)
+
+
+def _around(query, columns):
+    """SELECT these columns FROM the query, whose common tables come first."""
+    ctes = query.args.pop("with_", None)
     select = exp.select(*(exp.column(column, quoted=True) for column in columns)).from_(
-        union.subquery("every")
+        query.subquery("every")
     )
     select.set("with_", ctes)
     return select
+
+
+def _first_of_each(name, select):
+    """DISTINCT ON (id) .. ORDER BY day DESC as rows counted in that order, of which the first is taken: Polars takes any."""
+    columns, order = select.named_selects, select.args.pop("order", None)
+    if select.args.get("limit") or not all(re.fullmatch(r"[^*\d].*", column) for column in columns):
+        raise ImportFault(
+            f"The {name} query: DISTINCT ON needs the name of each column and no LIMIT. Or count the rows: "
+            "ROW_NUMBER() OVER (PARTITION BY id ORDER BY day DESC) AS n in a WITH table, of which n = 1 is taken."
+        )
+    given = {each.alias: each.this for each in select.selects if isinstance(each, exp.Alias)}
+    on = select.args["distinct"].args["on"].expressions
+    select.set("distinct", None)
+    turn = exp.Window(this=exp.RowNumber(), partition_by=[each.copy() for each in on], order=order or exp.Order(
+        expressions=[exp.Ordered(this=each.copy()) for each in on]
+    ))  # fmt: skip
+    for column in list(turn.find_all(exp.Column)):
+        if not column.table and column.name in given:  # the name of what is selected
+            column.replace(given[column.name].copy())
+    select.select(exp.alias_(turn, TURN, quoted=True), copy=False)
+    first = exp.EQ(this=exp.column(TURN, quoted=True), expression=exp.Literal.number(1))
+    return _around(select, columns).where(first, copy=False)
 
 
 def _unquoted(sql, frames, word):

@@ -1,4 +1,4 @@
-"""What an import reads, computed here and now: files as text, a recipe as keywords; no database and no child process."""
+"""An import's reading, computed here and now: files as text, a recipe as keywords; no database and no child process."""
 
 import io
 

@@ -40,7 +40,7 @@ FILES = [  # the file at fault, what is said about it
     (HEAD + "A-1,One,-0.01\n", "A-1 arr -0.010000 ARR below 0"),
     (HEAD + "A-1,One,1000000000000000000\n", "the number is too large"),
     (HEAD + f"A-1,{'x' * 200_000},1\n", "the cell has more than 100,000 characters; it has 200,000"),
-    (HEAD + f'A-1,"{"x" * 200_000}",1\n', "crm A-1 name x"),
+    (HEAD + f'A-1,"{"x" * 200_000}",1\n', "crm 2 name x"),
     (HEAD + f"A-1,{'x' * 401},1\n", "longer than 400 characters"),
     (HEAD + "A-1,One,1\nA-1,Again,2\n", "accounts A-1 external_id A-1 duplicate key; line 3 of crm says something else"),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is read from a file: each kind of fault that people met, told or taken for what it is, with its siblings."""
+"""Readings of files: each kind of fault that people met, told or taken for what it is, with its siblings."""
 
 import gzip
 from datetime import date
@@ -364,12 +364,22 @@ TWO = {"crm.csv": "id,name\nA-1,One\n", "more.csv": "id,name\nA-2,Two\nA-1,One\n
             2,
         ),
         ("SELECT DISTINCT ON (id) id AS external_id, name FROM more ORDER BY id", 2),
+        ("SELECT DISTINCT ON (external_id) id AS external_id, name FROM more", 2),
         ("SELECT DISTINCT id AS external_id, name FROM more", 2),
     ],
 )
 def test_queries_people_write_are_taken(sql, rows):
     read = Reading(TWO, accounts=sql)
     assert (read.fault, len(read.rows("external_id"))) == ("", rows)
+
+
+def test_the_first_of_each_is_the_one_that_was_asked_for():
+    text = "id,name,day\nA-1,Old,2026-01-01\nA-2,Two,2026-01-01\nA-1,New,2026-02-01\n"
+    sql = "SELECT DISTINCT ON (id) id AS external_id, name FROM crm ORDER BY id, day DESC"
+    assert set(Reading(text, accounts=sql).rows()) == {("A-1", "New"), ("A-2", "Two")}
+    assert (
+        "needs the name of each column" in Reading(text, accounts="SELECT DISTINCT ON (id) * FROM crm").fault
+    )
 
 
 # -- what is no table

@@ -197,7 +197,7 @@ LINES = st.lists(
 
 
 def portfolio():
-    """What is known afterwards, however it came."""
+    """All that is known afterwards, however it came."""
     accounts = Account.objects.order_by("external_id").values_list(
         "external_id", "name", "arr", "parent__external_id"
     )
