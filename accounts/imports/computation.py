@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import polars as pl
+from sqlglot import exp
 
-from . import columns, contracts, facts, lineage, places, queries, structure
+from . import columns, contracts, facts, lineage, queries, structure
 from . import recipe as recipes
 from .errors import ImportFault
 
@@ -120,13 +121,13 @@ def _results(recipe, frames, notes, tell, computed, used):
     prepared = {name: run.prepare(name, sql) for name, sql in recipe.queries.items()}
     results = []
     for name, sql in prepared.items():
-        context = facts.Context(recipe, used, places.relations(queries.parse(name, recipe.queries[name], {})))
+        context = facts.Context(recipe, used, queries.parse(name, recipe.queries[name], {}))
         frame, rejected, warnings = facts.typed(facts.QUERIES[name], run.rows(name, sql), context)
+        computed.warnings += [*warnings, *_lacking(name, context.tree, computed)]
         computed.rejected += rejected
         if name == "subscriptions":
             frame, asked = contracts.ended(frame, recipe.contract_end)
             computed.warnings += asked
-        computed.warnings += warnings
         results.append(Result(name, frame, len(rejected)))
         if name == "accounts" and frame.is_empty() and not computed.rejected:
             raise ImportFault("The accounts query gives no row.")
@@ -138,6 +139,23 @@ def _results(recipe, frames, notes, tell, computed, used):
                 {"query": "files", "warning": sentence, "count": len(rows), "examples": examples}
             )
     return results
+
+
+def _lacking(query, tree, computed):
+    """A warning of a query that adds up lines of which some are rejected: mended by themselves, they make a sum of their own."""
+    left_out = {ledger["source"]: ledger for ledger in computed.files if ledger["rejected"]}
+    if not left_out or not queries.adds_up(tree):
+        return []
+    read = sorted({table.name for table in tree.find_all(exp.Table)} & left_out.keys())
+    return [
+        {
+            "query": query,
+            "warning": f"adds up lines of {left_out[name]['file']}, of which some are rejected: what they say is missing in it",
+            "count": left_out[name]["rejected"],
+            "examples": [],
+        }
+        for name in read
+    ]
 
 
 class _Runs:

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import polars as pl
 
@@ -173,13 +173,17 @@ def _nearest(query, name):
     return near[0] if near else None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Context:
-    """All that is known of a query's result besides its values: the recipe, the Lineage, and the relation of each column."""
+    """All that is known of a query's result besides its values: the recipe, the Lineage, and the query's tree."""
 
     recipe: object
     lineage: object
-    relations: dict
+    tree: object
+
+    @cached_property
+    def relations(self):
+        return places.relations(self.tree)
 
     def origin(self, query, name):
         """(source, column) that a column of the result is made of, where it is one."""

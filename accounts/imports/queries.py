@@ -231,6 +231,11 @@ def _unquoted(sql, frames, word):
     return ""
 
 
+def adds_up(tree):
+    """Whether a query makes one row of several."""
+    return any(select.args.get("group") or sizes.is_one_row(select) for select in tree.find_all(exp.Select))
+
+
 def _check_depth(name, tree):
     level, nodes = 0, [tree]
     while nodes:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from importing import attempt
 
 from accounts import corrections
-from accounts.models import Account, Conflict, SourceSystem
+from accounts.models import Account, Conflict, Csm, SourceSystem
 from core.refusals import Refused
 
 LATER = date(2026, 7, 9)
@@ -228,3 +228,87 @@ def test_systems_of_record_are_named_on_a_page_and_kept_in_history(db, admin_cli
     assert "propose only" in shown
     dictionary = admin_client.get("/admin/data-dictionary/").content.decode()
     assert dictionary.count("record: crm") == 1
+
+
+# -- who looks after an account
+
+
+@pytest.fixture
+def handed(acme, django_user_model):
+    """By the CRM Ann looks after Acme; people have handed it over to Ben."""
+    bring("crm", {"external_id": "acme", "csm": "ann@x.example"})
+    ben = Csm.objects.create(email="Ben@x.example", name="Ben")
+    hand(ben, django_user_model.objects.create(username="ops"))
+    return ben
+
+
+def hand(csm, by):
+    corrections.correct(Account.objects.get(external_id="acme"), {"csm": csm}, by=by, reason="Handed over")
+
+
+def looks_after():
+    return str(Account.objects.get(external_id="acme").csm)
+
+
+@pytest.mark.parametrize("source", ["crm", "warehouse"])
+@pytest.mark.parametrize(
+    ("email", "waits"),
+    [("ann@x.example", True), ("cy@x.example", True), ("ben@x.example", False), (None, False)],
+)
+def test_a_file_does_not_undo_a_hand_over(handed, source, email, waits):
+    """Whatever file it is, and whoever it names instead; one that knows nobody changes nothing."""
+    today = timezone.localdate()
+    for _ in range(2):
+        outcome = bring(source, {"external_id": "acme", "csm": email, "region": "West"}, at=today)
+        assert looks_after() == "Ben"
+        assert known("acme", "region")[0] == "West"
+    assert outcome.queued == 0, "it waits already"
+    assert conflicts() == ([("acme", "csm", "ben@x.example", email, source, "open")] if waits else [])
+
+
+def test_once_the_file_says_so_too_it_has_the_word_again(handed):
+    today = timezone.localdate()
+    bring("crm", {"external_id": "acme", "csm": "ann@x.example"}, at=today)
+    bring("crm", {"external_id": "acme", "csm": "ben@x.example"}, at=today)
+    assert conflicts("status") == [("closed",)]
+    bring("crm", {"external_id": "acme", "csm": "cy@x.example"}, at=today)
+    assert (looks_after(), len(conflicts())) == ("Cy", 1)
+
+
+def test_the_csm_a_file_names_may_be_taken_and_people_may_change_it_again(handed, django_user_model):
+    ops = django_user_model.objects.get(username="ops")
+    bring("crm", {"external_id": "acme", "csm": "cy@x.example"}, at=timezone.localdate())
+    account = Account.objects.get(external_id="acme")
+    with transaction.atomic():
+        corrections.accept(
+            account, "csm", "cy@x.example", source="crm", observed=timezone.localdate(), by=ops, reason="Yes"
+        )
+    assert looks_after() == "Cy"
+    hand(handed, ops)
+    assert looks_after() == "Ben"
+
+
+@pytest.mark.parametrize(
+    ("fact", "ours", "theirs"),
+    [
+        ("industry", "Technology", "Retail"),
+        ("employees", "10", "99"),
+        ("country", "US", "FR"),
+        ("parent", "bell", "core"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("first", "second", "waits"),
+    [("crm", "warehouse", True), ("crm", "crm", False), ("warehouse", "crm", True)],
+)
+def test_without_a_system_of_record_it_is_the_source_of_what_we_have(
+    db, matters, fact, ours, theirs, first, second, waits
+):
+    row = {"industry": "Technology", "employees": 10, "country": "US", "parent": "bell"}
+    whole = {"external_id": None, "parent": None} | {"industry": "x", "employees": 1, "country": "x"}
+    bring("crm", whole | {"external_id": "bell"}, whole | {"external_id": "core"})
+    bring(first, {"external_id": "acme"} | row)
+    other = row | {fact: int(theirs) if fact == "employees" else theirs}
+    bring(second, {"external_id": "acme"} | other, at=JULY)
+    assert conflicts() == ([("acme", fact, ours, theirs, second, "open")] if waits else [])
+    assert str(known("acme", fact)[0]) == (ours if waits else theirs)

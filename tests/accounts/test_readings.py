@@ -454,6 +454,14 @@ def test_a_row_that_a_query_rejects_is_told_with_its_line(sql, place):
     assert read.rejected == [(*place, "A-2", "csat", "CSAT above 5")]
 
 
+def test_a_sum_that_lacks_rejected_lines_is_told():
+    text = "id,name,arr\nA-1,One,1\nA-1,One\nA-2,Two,2\n"
+    added = Reading(text, accounts="SELECT id AS external_id, SUM(arr) AS arr FROM crm GROUP BY id")
+    [warning] = added.warnings
+    assert (warning["count"], warning["warning"].partition(",")[0]) == (1, "adds up lines of crm.csv")
+    assert Reading(text).warnings == []
+
+
 def test_the_line_travels_through_no_query_that_it_would_change():
     sql = "SELECT id AS external_id FROM crm NATURAL JOIN (SELECT account AS id FROM health WHERE csat = 3) AS h"
     for query, rows in (

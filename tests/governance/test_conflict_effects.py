@@ -110,7 +110,8 @@ def test_a_value_from_elsewhere_that_changes_a_segment_waits_and_the_rest_of_the
         ("warehouse", "industry", "Healthcare", True),
         ("warehouse", "industry", "Finance", True),  # other points, the same segment
         ("warehouse", "industry", "Software", False),  # the same cell
-        ("warehouse", "employees", 10, False),  # no system of record is named
+        ("warehouse", "employees", 10, True),  # no system of record is named: the CRM gave what we have
+        ("crm", "employees", 10, False),
         ("warehouse", "region", "West", False),  # not protected
         ("crm", "industry", "Healthcare", False),  # the system of record itself
     ],

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from conflicting import bring
 from databases import unsigned
 from django.db import DatabaseError, DataError, transaction
 from django.test import Client
@@ -12,7 +13,7 @@ from django.utils import timezone
 from governing import approved, fresh, kinds_of_events, nobody_approves, policy, someone
 from segmenting import account, by_now, change, layer_with, recompute
 
-from accounts.models import Account, Csm
+from accounts.models import Account, Conflict, Csm
 from core.refusals import Refused
 from governance.changes import (
     followup,
@@ -144,6 +145,12 @@ def test_the_whole_way(team):
     done = transitions.complete(fresh(one), by=team.dana.user, at=late)
     assert (done.status, fresh(one.account).csm) == ("done", team.pool)
     assert fresh(one.account).provenance["csm"][0] == "manual"
+    before, key = team.dana.email, one.account.external_id
+    bring("crm", {"external_id": key, "csm": before, "region": "West"}, at=TODAY)  # the file of that evening
+    assert (fresh(one.account).csm, fresh(one.account).region) == (team.pool, "West")
+    waiting = Conflict.objects.get()
+    assert (waiting.fact, waiting.held_value, waiting.proposed_value) == ("csm", team.pool.email, before)
+    assert waiting.effects == [{"what": "entered", "was": team.pool.email, "then": before}]
     assert kinds_of_events(one) == ["transition_flagged", "transition_joint", "transition_done"]
     statuses = [row.status for row in one.history.order_by("history_id")]
     assert list(dict.fromkeys(statuses)) == ["flagged", "planned", "awaiting", "joint", "done"]
