@@ -113,7 +113,10 @@ class AgainForm(UploadForm):
         self.like = self.thing
 
     def start(self):
-        return {"recipe": self.thing.recipe, "as_of": self.thing.as_of}
+        return {
+            "recipe": self.thing.recipe,
+            "as_of": recipes.as_of_instead(self.thing.recipe, self.thing.as_of),
+        }
 
     def clean_recipe(self):
         return self.cleaned_data["recipe"].replace("\r\n", "\n")

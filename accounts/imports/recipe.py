@@ -98,6 +98,14 @@ def file_names(text):
         return []
 
 
+def as_of_instead(text, as_of):
+    """The date an import was given instead of its recipe's; None where it is the recipe's."""
+    try:
+        return None if parse(text).as_of == as_of else as_of
+    except ImportFault:
+        return None
+
+
 class _Loader(plain_yaml.Loader):
     """Dates are dates, and nothing is a number or a yes: a column may be called 007, on or no, and `1:1:1` is no sum of sixties.
 
