@@ -9,6 +9,9 @@ from django.urls import reverse
 from segmenting import DAY, RULES, account, layer_with, person, portfolio, recompute
 
 from accounts.catalogue import TYPES
+from core import wording
+from core.kept import keeping
+from core.models import Settings
 from segmentation.authoring import rule_counts, versions
 from segmentation.models import Assignment, Definition, Layer
 from segmentation.rules import definitions
@@ -229,3 +232,35 @@ def test_only_who_may_change_rules_counts_with_them(client, db):
     client.force_login(viewer)
     assert client.post(address("counts", draft), {}).status_code == 403
     assert client.get(address("counts", draft)).status_code == 405
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("rest", "where"), [("*", "anything else (*)"), ("", "no cell")])
+def test_texts_that_no_cell_names_are_listed_with_their_accounts(chief, rest, where):
+    cells = ["SaaS", "FinTech, Banking", "", "", rest]
+    document = {
+        "dimensions": [
+            {
+                "key": "fit",
+                "name": "Fit",
+                "criteria": [{"key": "industry", "cells": cells, "missing": "skip"}],
+            }
+        ],
+        "rules": [{"segment": "high", "when": "score.fit >= 4"}, {"segment": "low"}],
+    }
+    for number, industry in enumerate(["SaaS / Technology"] * 3 + [" saas", "BANKING", "Retail", None]):
+        account(f"acme-{number}", industry=industry)
+    shown = chief.get(address("checks", draft_of(document))).content.decode()
+    assert "Values that no cell names" in shown
+    assert f'<td data-label="They fall into">{where}</td>' in shown
+    assert "&#x27;SaaS / Technology&#x27;, 3 accounts; &#x27;Retail&#x27;, 1 account</td>" in shown.replace(
+        "'", "&#x27;"
+    )
+
+
+def test_cells_of_money_wear_the_sign_of_the_organisation():
+    for currency, shown in (("USD", "$50K-$99K"), ("EUR", "€50K-€99K"), ("CHF", "CHF 50K-CHF 99K")):
+        with keeping(organisation=Settings(currency=currency)):
+            assert wording.anything("$50K-$99K") == shown
+            assert wording.anything("US$ and €, SaaS") == "US$ and €, SaaS"
+            assert wording.matched("*", "x") == "anything else"
