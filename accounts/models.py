@@ -406,7 +406,7 @@ class ImportBatch(models.Model):
     progress = models.JSONField(default=dict, blank=True)  # {"step": sentence, "done": n, "of": n}
     files = models.JSONField(
         default=list, blank=True
-    )  # [{"source", "file", "header", "lines", "read", "rejected"}]
+    )  # [{"source", "file", "delimiter", "encoding", "above", "header", "lines", "read", "rejected"}]
     queries = models.JSONField(
         default=list, blank=True
     )  # [{"query", "rows", "created", "updated", "unchanged", "rejected", "queued", "made"}]

@@ -93,6 +93,7 @@ def _read_files(recipe, zone, open_file, tell, computed, used):
                 "file": source.file,
                 "delimiter": source.delimiter,
                 "encoding": source.encoding,
+                "above": source.header - 1,
                 "lines": read + left_out,
                 "read": read,
                 "rejected": left_out,

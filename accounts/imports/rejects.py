@@ -48,4 +48,5 @@ def lines_to_mend(batch, file):
     ledger = _ledger(batch, file)
     rows = batch.rejected.filter(file=file).exclude(record=None).order_by("line", "pk").distinct("line")
     cells = rows.values_list("record", flat=True).iterator()
-    return exports.lines(ledger["header"], cells, delimiter=ledger["delimiter"])
+    yield from ["\r\n"] * ledger["above"]  # for the recipe the header stands where it stood
+    yield from exports.lines(ledger["header"], cells, delimiter=ledger["delimiter"])

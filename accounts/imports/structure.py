@@ -75,6 +75,8 @@ def records(source, stream, wanted):
     """(the header, {line: cells}) of the records that begin in these lines of a file that has been read."""
     with _opened(source, stream) as (reader, lines):
         names, found = next(reader, []), {}
+        if _separator(source, names):
+            names = next(reader, [])
         lines.next_record()
         for record in reader:
             if lines.started in wanted:
@@ -181,9 +183,7 @@ def _perhaps_merged(source, cells, record):
 def _header(source, reader, lines):
     """(names, cells a record must have): a spreadsheet's empty columns at the right end have no name."""
     header = [texts.seen(name) for name in next(reader, [])]
-    if header and (
-        separator := re.fullmatch(r"(?i)sep=(.?)", source.delimiter.join(header))
-    ):  # Excel's first line
+    if separator := _separator(source, header):
         if separator[1] != source.delimiter:
             raise ImportFault(f'{_at(source, 1)}: {separator[0]!r}; declare delimiter: "{separator[1]}"')
         header = [texts.seen(name) for name in next(reader, [])]
@@ -213,6 +213,11 @@ def _header(source, reader, lines):
         if name not in header:
             raise ImportFault(f"{source.file} has no column {name!r}; it has {', '.join(header)}.")
     return header, cells
+
+
+def _separator(source, record):
+    """Excel's first line, which says the delimiter, as a match."""
+    return re.fullmatch(r"(?i)sep=(.?)", source.delimiter.join(record))
 
 
 def _problem(source, header, cells, record, lines):

@@ -54,8 +54,7 @@ def ask(batch, *, by=None, why, skip_rejected=False):
     if batch.status != Status.PREVIEWED or not batch.uploads.exists():
         raise Refused("import_not_previewed", status=batch.get_status_display())
     rejected = sum(ledger["rejected"] for ledger in [*batch.files, *batch.queries])
-    if rejected and not skip_rejected:
-        raise Refused("rejected_rows_unanswered", rejected=rejected)
+    imports.check_rejected(batch, skip_rejected=skip_rejected)
     return approvals.submit(
         KIND,
         key=f"import:{batch.pk}",

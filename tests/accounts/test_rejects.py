@@ -319,6 +319,15 @@ def test_the_reject_file_is_of_the_file_s_own_kind_and_safe(tmp_path, here, admi
     assert admin_client.get(url, {"file": "other.csv"}).status_code == 404
 
 
+def test_below_titles_the_header_stays_where_it_was(tmp_path, here):
+    text = "Accounts\n\nby ops\nid,name,arr\nA-1,One,x\nA-2,Two,2\n"
+    first = attempt(tmp_path, text, crm={"header": "4"}, skip_rejected=True)
+    mended = "".join(imports.lines_to_mend(first.batch, "crm.csv")).replace("x", "1")
+    assert attempt(tmp_path, mended, crm={"header": "4"}).ledger() == (1, 1, 0, 0, 0)
+    sep = attempt(tmp_path, "sep=,\nid,name,arr\nA-3,One,x\nA-4,Two,2\n", skip_rejected=True)
+    assert list(imports.lines_to_mend(sep.batch, "crm.csv")) == ["id,name,arr\r\n", "A-3,One,x\r\n"]
+
+
 def test_mend_it_and_try_again_keeps_the_files(here, admin_client, admin_user):
     files = {"crm.csv": GOOD.encode(), "more.csv": b"id\nA-1\n"}
     bad = recipe(files).replace("name, arr", "naem, arr")
