@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0003_search'),
+        ('accounts', '0020_guards'),
     ]
 
     operations = [
