@@ -179,9 +179,7 @@ def test_good_rows_may_be_imported_without_the_rejected_ones(tmp_path):
     assert not Account.objects.exists()
     done = attempt(tmp_path, bad, skip_rejected=True)
     assert done.batch.status == Status.COMMITTED
-    assert done.batch.files[0] | {"source": "", "file": ""} == {
-        "source": "", "file": "", "lines": 5, "read": 4, "rejected": 1,
-    }  # fmt: skip
+    assert [done.batch.files[0][name] for name in ("lines", "read", "rejected")] == [5, 4, 1]
     assert done.ledger() == (4, 2, 0, 0, 2)
     assert [row[:3] for row in done.rejected] == [
         ("crm", 5, ""), ("accounts", "A-3", "arr"), ("accounts", "A-2", "external_id"),
