@@ -58,6 +58,14 @@ class Label:
         )
 
     @property
+    def waits(self):
+        """What keeps the segment in force, as a sentence."""
+        state = self.state
+        state.layer = self.layer
+        waits = explain.waits_for(state, state.computed_id, provisional=state.provisional)
+        return f"{explain.WAITS[waits].format(state.effective.name)}."
+
+    @property
     def serves(self):
         """[(what, text)] of what the segmentation decides for its segment."""
         effective = self.state and self.state.effective
@@ -512,7 +520,7 @@ def _declaration_entries(declaration):
 
 def _activations(moves):
     """Rules that became active since the account's first segment; those of one day together."""
-    by_rules = (Move.Why.DEFINITION, Move.Why.INITIAL)
+    by_rules = (Move.Why.DEFINITION, Move.Why.BOTH, Move.Why.INITIAL)
     moved = {move.definition_id for move in moves if move.why in by_rules}
     first = min((move.at for move in moves), default=timezone.localdate())
     definitions = (

@@ -5,6 +5,7 @@ force with its evidence: the engine on the facts of that move, under its rules a
 page show the same dictionary; numbers in it are text, so that nothing is lost on the way.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import date
@@ -13,21 +14,27 @@ from decimal import ROUND_FLOOR, Decimal
 import polars as pl
 from django.db import DataError, transaction
 from django.db.models import prefetch_related_objects
-from django.utils import timezone
 
 from accounts import catalogue
 from core import wording
 from core.refusals import Refused
-from segmentation import scopes
 from segmentation.evaluation import engine, run_rules
+from segmentation.evaluation.evidence import facts_from_text
+from segmentation.evaluation.in_force import APPROVAL, PINS, RUN, waits_for
 from segmentation.evaluation.ranges import Range
-from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
-from segmentation.reading import provisional
+from segmentation.models import Assignment, Cause, Definition, Layer, Move
+from segmentation.reading import causes, provisional
 from segmentation.reading.contributions import Contributions
+from segmentation.reading.current_rules import in_use
 from segmentation.reading.next_step import next_step
 from segmentation.reading.spelling import as_text, hundredths, spelt
 from segmentation.rules import reasons, terms
-from segmentation.runs import recalculation
+
+WAITS = {
+    PINS: "an override keeps {}",
+    APPROVAL: "it changes when somebody approves it",
+    RUN: "it changes with the next recalculation",
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,8 @@ def _now(account, layer, product, standing):
     if definition is None:
         raise Refused("layer_without_rules", layer=layer)
     rules, clock = in_use(definition, layer)
-    inputs = _inputs(rules, account, clock)
+    part = Range([rules], at=clock, first=account.pk, last=account.pk, which="true")
+    inputs = _inputs(part, rules, account)
     if product is not None:
         inputs = inputs.filter(pl.col("product") == product.pk)
     assignment = standing.assignment
@@ -109,25 +117,9 @@ def _now(account, layer, product, standing):
         effective_since=assignment.effective_since if assignment else None,
         assignment=assignment,
         move=standing.move,
+        rules=rules,
+        part=part,
     )
-
-
-def in_use(definition, layer):
-    """(LayerRules, date): the layer's active rules as they decide now, at the clock and by the cut-offs of its last run."""
-    run_layer = recalculation.latest_of(layer)
-    pinned = run_layer or RunLayer()
-    pinned.layer = layer
-    if run_layer and pinned.definition_id != definition.pk:  # activated since
-        pinned.cutoffs = _still(pinned.cutoffs, pinned.definition_id, definition.pk)
-    pinned.definition = definition
-    rules = run_rules.of_layer(pinned, document=run_rules.document_in(definition))
-    return rules, run_layer.run.as_of if run_layer else timezone.localdate()
-
-
-def _still(cutoffs, former, definition):
-    """The cut-offs of former rules that newer ones take from the same thing: the rest waits for the next run."""
-    before, now = (run_rules.document_of(pk).population for pk in (former, definition))
-    return {key: cutoff for key, cutoff in (cutoffs or {}).items() if before[key] == now.get(key)}
 
 
 def _not_there(account, product, assignment):
@@ -154,8 +146,7 @@ def _subscriptions(account, product):
     return {"subscriptions": [newest.source, newest.observed.isoformat() if newest.observed else None]}
 
 
-def _inputs(rules, account, clock):
-    part = Range([rules], at=clock, first=account.pk, last=account.pk, which="true")
+def _inputs(part, rules, account):
     try:
         with transaction.atomic():
             return part.inputs(rules)
@@ -176,7 +167,7 @@ def _then(account, layer, product, at):
         product=product,
         definition=move.definition,
         document=document,
-        frame=_evidence_frame(document, move.evidence.get("facts", {})),
+        frame=facts_from_text(pl.Series([json.dumps(move.evidence.get("facts", {}))]), document),
         sources=move.evidence.get("sources", {}),
         left_out=move.evidence.get("left_out", []),
         clock=move.at,
@@ -191,25 +182,6 @@ def _then(account, layer, product, at):
 def _first_day(account, layer, product):
     moves = Move.objects.filter(account_id=account.pk, layer=layer, product=product)
     return moves.order_by("at", "id").values_list("at", flat=True).first()
-
-
-def _evidence_frame(document, texts):
-    """The engine's frame out of a move's evidence."""
-    columns = {"id": pl.Series([0], dtype=pl.Int64)}
-    for fact, dtype in document.schema.items():
-        columns[fact] = pl.Series([_read(texts.get(fact), document.types[fact])], dtype=dtype)
-    foreign, gone = texts.get("foreign"), texts.get(scopes.GONE)
-    blocked = scopes.GONE if gone else f"currency:{foreign}" if foreign else None
-    columns["blocked"] = pl.Series([blocked], dtype=pl.String)
-    return pl.DataFrame(columns)
-
-
-def _read(text, kind):
-    """A fact's value out of its text, as the catalogue types it."""
-    if text is None or kind == "text":
-        return text
-    readers = {"integer": int, "date": date.fromisoformat, "boolean": lambda text: text == "true"}
-    return readers.get(kind, Decimal)(text)
 
 
 # -- telling
@@ -267,6 +239,7 @@ class _Case:
             "down": as_text(row["down"]),
             "distance": as_text(row["distance"]),
             "next_step": next_step(self),
+            "cause": self.cause(),
             "move": _move(self.move),
         }
 
@@ -289,16 +262,30 @@ class _Case:
         segment = self.row["segment"]
         if not segment or not self.effective or segment == self.effective.key:
             return None
-        wait = (
-            "it changes when somebody approves it"
-            if self.layer.policy == Layer.Policy.APPROVAL
-            else ("it changes with the next recalculation")
-        )
-        return {
-            "since": as_text(self.computed_since()),
-            "text": f"The rules give {self.names.get(segment, segment)}; "
-            f"the current segment is {self.effective.name}, and {wait}.",
-        }
+        by_rules = self.names.get(segment, segment)
+        text = f"The rules gave {by_rules}; the segment in force was {self.effective.name}."
+        if self.assignment:
+            waits = WAITS[self.waits_for()].format(self.effective.name)
+            text = f"The rules give {by_rules}; the current segment is {self.effective.name}, and {waits}."
+        return {"since": as_text(self.computed_since()), "text": text}
+
+    def waits_for(self):
+        computed = next(one.pk for one in self.layer.segments.all() if one.key == self.row["segment"])
+        self.assignment.layer = self.layer
+        return waits_for(self.assignment, computed, provisional=self.row["provisional"])
+
+    def cause(self):
+        """What moved the account, or would once the rules are followed; None for a first segment and for decisions."""
+        if self.assignment and self.product is None and self.differs():
+            told = dict(
+                causes.of_range(
+                    self.layer, self.rules, self.part, [self.account.pk], {self.account.pk: self.account}
+                )
+            )
+            told = told.get(self.account.pk)
+        else:
+            told = self.move and causes.of_move(self.move, causes.before(self.move))
+        return told.as_json() if told else None
 
     def provisional_text(self):
         """The meaning of being provisional for the current segment, or None."""
