@@ -446,8 +446,7 @@ def model_of(transition):
 
 
 def _template(transition):
-    treatment = transition.to_segment.treatment
-    return treatment.success_plan_template if treatment else ""
+    return plans.decided(transition).get("success_plan_template", "")
 
 
 def _offered(model, chosen, *, counted=None):

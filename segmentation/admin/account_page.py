@@ -15,6 +15,7 @@ from accounts import revenue
 from accounts.catalogue import FACTS, SIGNALS, USAGE_FACTS
 from accounts.changes import entries
 from accounts.models import Product
+from accounts.quality import contradictions
 from accounts.revenue import with_arr
 from core import history, wording
 from core.refusals import Refused
@@ -136,6 +137,7 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
         "why": why,
         "beside": [row for row in why["requires"] if not row["decides"]] if why else [],
         "refusal": refusal,
+        "contradictions": contradictions.of_account(account, at),
         "scale": _scale(why, layer) if why else None,
         "stale": _stale(why) if why else [],
         "renewal": renewal,

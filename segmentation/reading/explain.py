@@ -23,7 +23,7 @@ from segmentation.evaluation.evidence import facts_from_text
 from segmentation.evaluation.in_force import APPROVAL, PINS, RUN, waits_for
 from segmentation.evaluation.ranges import Range
 from segmentation.models import Assignment, Cause, Definition, Layer, Move
-from segmentation.reading import causes, provisional
+from segmentation.reading import causes, provisional, stays
 from segmentation.reading.contributions import Contributions
 from segmentation.reading.current_rules import in_use
 from segmentation.reading.next_step import next_step
@@ -238,6 +238,7 @@ class _Case:
             "up": as_text(row["up"]),
             "down": as_text(row["down"]),
             "distance": as_text(row["distance"]),
+            "stay": stays.stay(self.document, self.effective, self.effective_since, self.as_of),
             "next_step": next_step(self),
             "cause": self.cause(),
             "move": _move(self.move),
