@@ -25,6 +25,12 @@ STATUSES = ("active", "paused", "churned")
 SUBSCRIPTION_STATUSES = ("active", "past due", "trial", "paused", "cancelled", "expired")
 
 
+# A date from then on says that there is no end: 9999-12-31 is no renewal in 2.9 million days.
+NO_END = "2200-01-01"
+# A plain `annual`: whether it is renewing is told by whether an earlier term ended.
+ANNUAL = "case when {} then 'annual renewing' else 'annual new' end"
+
+
 @dataclass(frozen=True)
 class Fact:
     """One entry of the catalogue.
@@ -34,7 +40,7 @@ class Fact:
     summary, m = its manager (CSM), p = its parent, and the clock `%(at)s`; `{arr}` is a column of WHOLE). A stored fact
     with `sql` is completed by it where nothing was imported.
     `refresh_days`: older than this is stale. `completeness`: the share of active customers that should have it.
-    `minimum` / `maximum`: what a stored value must lie within.
+    `minimum` / `maximum`: what a stored value must lie within. `unknown`: what a missing value is called.
     """
 
     name: str
@@ -48,6 +54,7 @@ class Fact:
     minimum: int | None = None
     maximum: int | None = None
     sql: str = ""
+    unknown: str = ""
     help: str = ""
 
 
@@ -109,6 +116,9 @@ def _facts():
     active_users = "u.active_users"
     seats = "coalesce({seats_licensed}, s.seats)"
     arr = "coalesce({arr}, s.arr)"
+    renewal = f"coalesce(case when {{renewal_date}} < '{NO_END}' then {{renewal_date}} end, s.next_end)"
+    contract_type = f"""case when lower(btrim({{contract_type}})) = 'annual' then {ANNUAL.format("s.earlier_term")}
+                            else coalesce({{contract_type}}, s.contract_type) end"""
     return [
         Fact("external_id", "Account ID", **text, completeness=1.0),
         Fact("name", "Name", **text, completeness=1.0),
@@ -116,7 +126,7 @@ def _facts():
         Fact("parent", "Parent account", **text, completeness=0.0, sql="p.external_id"),
         Fact("kind", "Kind", **text, completeness=1.0),
         Fact("status", "Status", **text, completeness=1.0),
-        Fact("industry", "Industry", **text, completeness=0.80),
+        Fact("industry", "Industry", **text, completeness=0.80, unknown="Unknown"),
         Fact("employees", "Employees", **count, unit="people", completeness=0.80),
         Fact("annual_revenue", "Annual revenue", "money", minimum=0),
         Fact("country", "Country", **text, completeness=0.80),
@@ -131,9 +141,9 @@ def _facts():
         Fact("fit_score", "Fit score", "number", unit="of 100", minimum=0, maximum=100),
         Fact("csm", "CSM", **text, sql="m.email", completeness=0.95),
         Fact("contract_start", "Customer since", "date", **contract),
-        Fact("renewal_date", "Renewal date", "date", **contract, sql="coalesce({renewal_date}, s.next_end)"),
+        Fact("renewal_date", "Renewal date", "date", **contract, sql=renewal),
         Fact("currency", "Currency", **text, **contract, completeness=1.0),
-        Fact("contract_type", "Contract type", **text, **contract, sql="coalesce({contract_type}, s.contract_type)"),
+        Fact("contract_type", "Contract type", **text, **contract, sql=contract_type),
         Fact("arr", "ARR", "money", unit="a year", **contract, minimum=0, completeness=0.95, sql=arr),
         Fact("acv", "ACV", "money", unit="a year", **contract, minimum=0),
         Fact(
@@ -193,7 +203,7 @@ def _facts():
         ),
         Fact(
             "days_to_renewal", "Days to renewal", "integer", home="derived", unit="days", family="contract",
-            sql="coalesce({renewal_date}, s.next_end) - %(at)s::date",
+            sql=f"({renewal}) - %(at)s::date",
         ),
         Fact(
             "days_since_csm_contact", "Days since CSM contact", "integer", home="derived", unit="days",
@@ -236,6 +246,9 @@ MONEY_FACTS = frozenset(fact.name for fact in FACTS.values() if fact.type == "mo
 _ACTIVE = "b.status in ('active', 'past due') and b.start_date <= {at} and (b.end_date is null or b.end_date > {at})"
 _NOW = _ACTIVE.format(at="%(at)s::date")
 ACTIVE_NOW = _NOW  # for sums over subscriptions b
+_EARLIER = "coalesce(bool_or(b.end_date <= %(at)s::date and b.status <> 'trial'), false)"
+_STATED = f"""(array_agg(btrim(b.contract_type) order by b.arr desc nulls last, b.id)
+                     filter (where {_NOW} and b.contract_type <> ''))[1]"""
 _YEAR_AGO = _ACTIVE.format(at="(%(at)s::date - interval '12 months')::date")
 
 
@@ -247,14 +260,16 @@ def subscription_summary(by):
            coalesce(sum(b.arr) filter (where {_YEAR_AGO}), 0) as arr_12m_ago,
            sum(b.seats_licensed) filter (where {_NOW}) as seats,
            min(b.start_date) as first_start,
-           min(b.end_date) filter (where {_NOW}) as next_end,
+           min(b.end_date) filter (where {_NOW} and b.end_date < '{NO_END}') as next_end,
+           {_EARLIER} as earlier_term,
            case when not bool_or({_NOW}) then max(b.end_date) filter (where b.end_date <= %(at)s::date and b.status <> 'trial') end as ended,
            case when bool_or({_NOW} and b.status = 'past due') then 'past due'
-                when bool_or({_NOW} and b.contract_type <> '') then
-                    (array_agg(b.contract_type order by b.arr desc nulls last, b.id) filter (where {_NOW} and b.contract_type <> ''))[1]
-                when bool_or({_NOW} and b.end_date - b.start_date > 366) then 'multi-year'
+                when lower({_STATED}) = 'annual' then {ANNUAL.format(_EARLIER)}
+                when {_STATED} is not null then {_STATED}
+                when bool_or({_NOW} and b.end_date < '{NO_END}' and b.end_date >= b.start_date + interval '23 months')
+                then 'multi-year'
                 when bool_and(coalesce(b.end_date - b.start_date <= 62, false)) filter (where {_NOW}) then 'month-to-month'
-                when bool_or({_NOW}) and bool_or(b.end_date <= %(at)s::date and b.status <> 'trial') then 'annual renewing'
+                when bool_or({_NOW}) and {_EARLIER} then 'annual renewing'
                 when bool_or({_NOW}) and bool_or(b.start_date < %(at)s::date - 366 and b.status <> 'trial') then 'annual renewing'
                 when bool_or({_NOW}) then 'annual new'
            end as contract_type

@@ -82,7 +82,13 @@ MODEL = [
 # Fields of the job to be done of a segment.
 JOB = [
     Field("statement", "Job", "What the customer hires the product for.", STORY),
-    Field("success_criteria", "Success criteria", "How the customer tells that the job is done.", STORY, long=True),
+    Field(
+        "success_criteria",
+        "Success criteria",
+        "How the customer tells that the job is done.",
+        STORY,
+        long=True,
+    ),
     Field("proof_points", "Proof points", "What shows that we do it.", STORY, long=True),
     Field("expansion_path", "Expansion path", "What such a customer needs next.", STORY, long=True),
 ]

@@ -23,7 +23,9 @@ def of_account(account, at):
         return []
     status, said = account.get_status_display().lower(), []
     if account.status == Status.CHURNED and runs:
-        said.append(f"The status is {status}, and a contract runs since {day(min(row.start_date for row in runs))}.")
+        said.append(
+            f"The status is {status}, and a contract runs since {day(min(row.start_date for row in runs))}."
+        )
     if account.status != Status.CHURNED and not runs:
         ended = max([*ends, *filter(None, [account.renewal_date])], default=None)
         if ended and ended < at and (ends or not subscriptions):

@@ -8,6 +8,7 @@ A rule's condition is one of segmentation.rules.conditions over facts, `label.<l
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 
 import polars as pl
 from django.db import transaction
@@ -24,7 +25,7 @@ from governance.signoff import permissions
 from segmentation import scopes
 from segmentation.evaluation import engine, frames, run_rules
 from segmentation.models import Definition, Layer
-from segmentation.reading import coverage, stays
+from segmentation.reading import coverage, spelling, stays
 from segmentation.rules import definitions
 from segmentation.rules.document import Document, DocumentErrors
 from segmentation.rules.terms import label as term_label
@@ -89,7 +90,9 @@ def names():
     stored = {name: catalogue.TYPES[name] for name in catalogue.ACCOUNT_FACTS if name in _COLUMNS}
     labels = {f"label.{run_rules.spoken(key)}": "text" for key in Layer.objects.values_list("key", flat=True)}
     before = {f"{BEFORE}{name}": type for name, type in (stored | labels).items()}
-    over = {f"{OVER}{run_rules.spoken(key)}": "integer" for key in Layer.objects.values_list("key", flat=True)}
+    over = {
+        f"{OVER}{run_rules.spoken(key)}": "integer" for key in Layer.objects.values_list("key", flat=True)
+    }
     return catalogue.TYPES | {LEAD: "integer"} | over | before
 
 
@@ -273,7 +276,9 @@ def _inputs(compiled_rule, at, first, last):
         blocked = pl.format("currency:{}", facts["foreign"])
     frame = facts.select(pl.exclude("churned", "foreign")).with_columns(blocked=blocked)
     if LEAD in compiled_rule.used:
-        frame = frame.join(coverage.decided_of_many(LEAD, **id_range), on="id", how="left", maintain_order="left")
+        frame = frame.join(
+            coverage.decided_of_many(LEAD, **id_range), on="id", how="left", maintain_order="left"
+        )
     for key, active in _layers().items():
         mine = {name for name in compiled_rule.used if _layer_of(name) == key}
         if mine - {f"{OVER}{key}"}:
@@ -384,9 +389,21 @@ def _resolve_strays(compiled, at):
         _resolve(strays, at)
 
 
-def in_words(evidence):
-    """The evidence of an alert in words: [(term, value)]."""
-    return [(_term(name), value if value is not None else "–") for name, value in sorted(evidence.items())]
+def in_words(alert):
+    """The evidence of an alert in words: [(term, value)]; scores with as many decimals as tell them from what they passed."""
+    try:
+        edges = spelling.edges(_document(alert.rule.condition))
+    except DocumentErrors:  # the rule cannot be used any more
+        edges = {}
+    return [
+        (_term(name), "–" if value is None else _in_words(name, value, edges.get(name, ())))
+        for name, value in sorted(alert.evidence.items())
+    ]
+
+
+def _in_words(name, value, edges):
+    is_score = name.removeprefix(BEFORE).startswith(("score.", "composite."))
+    return spelling.score(Decimal(value), edges) if is_score else value
 
 
 def _term(name):

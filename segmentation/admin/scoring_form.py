@@ -227,7 +227,9 @@ def rows(document, post=None):
         ],
         "requires": ", ".join(document.get("requires") or []),
         "includes": ", ".join(document.get("includes") or []),
-        "expected_days": ", ".join(f"{key} {days}" for key, days in (document.get("expected_days") or {}).items()),
+        "expected_days": ", ".join(
+            f"{key} {days}" for key, days in (document.get("expected_days") or {}).items()
+        ),
         "blank_row": _row({}, ""),
         "blank_rule": _shown_rule({}, "", types, {}),
     }

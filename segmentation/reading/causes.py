@@ -17,7 +17,7 @@ from segmentation.evaluation.evidence import facts_from_text
 from segmentation.evaluation.ranges import Range, together
 from segmentation.models import Definition, Layer, Move
 from segmentation.reading.current_rules import in_use
-from segmentation.reading.spelling import as_text, hundredths, spelt
+from segmentation.reading.spelling import as_text, edges, score, spelt
 from segmentation.rules import comparison, terms
 
 SENTENCES = 3  # changes of the rules that are told
@@ -229,7 +229,7 @@ class _Telling:
             return names.get(value, terms.words(value))
         if isinstance(value, (int, str, date)):
             return self.names.get(value, str(value))
-        return hundredths(value)
+        return score(value, edges(self.old.document).get(name, ()))
 
     def segment(self, result):
         return self.names.get(result["segment"], result["segment"]) or "Needs data"

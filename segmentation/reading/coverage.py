@@ -130,7 +130,9 @@ def decided_of_many(name, *, first, last):
     """
     layers = [layer for layer in deciding_layers() if name in layer.decides]
     values = Segment.objects.filter(layer__in=layers).exclude(treatment=None)
-    values = {pk: value for pk, value in values.values_list("pk", f"treatment__{name}") if value not in (None, "")}
+    values = {
+        pk: value for pk, value in values.values_list("pk", f"treatment__{name}") if value not in (None, "")
+    }
     dtype = pl.Int64 if name == "renewal_lead_days" else pl.String
     told = pl.DataFrame(schema={"id": pl.Int64, name: dtype})
     for layer in layers:
@@ -159,7 +161,20 @@ def _states(account, layers):
 def _labels_now(layers, states):
     """{layer: (segment in force, segment by the rules)}, in the order of the layers."""
     labels = {state.layer_id: (state.effective, state.computed) for state in states}
+    if nowhere := [
+        state.layer_id for state in states if not state.effective_id and state.reason == NO_INDUSTRY
+    ]:
+        labels |= dict.fromkeys(nowhere, (_smb(),) * 2)
     return {layer: labels[layer.pk] for layer in layers if layer.pk in labels}
+
+
+NO_INDUSTRY = "missing:industry"
+
+
+def _smb():
+    """The segment whose playbook serves an account of an unknown industry, where the playbooks go by industry."""
+    smb = Segment.objects.filter(key="smb").exclude(treatment=None).select_related(_SERVED, "layer")
+    return smb.order_by("layer__position", "layer__key").first()
 
 
 def _labels_on(account, layers, at):
@@ -185,7 +200,9 @@ def _lines(labels):
             if name in layer.decides and (text := _text(field, segment))
         ]
         if field.each:
-            lines |= {(name, layer.pk): Line(field, text, layer, segment) for layer, segment, text in candidates}
+            lines |= {
+                (name, layer.pk): Line(field, text, layer, segment) for layer, segment, text in candidates
+            }
         elif candidates:
             layer, segment, text = candidates[0]
             others = tuple(other for other in candidates[1:] if other[2] != text)
@@ -212,7 +229,9 @@ def _from_the_model(lines):
     texts = {field: _of_the_model(model, field.name) for field in treatments.MODEL}
     texts |= {field: _of_the_model(model, column) for field, column in left.items()}
     return {
-        (field.name, None): Line(field, text, line.layer, line.segment) for field, text in texts.items() if text
+        (field.name, None): Line(field, text, line.layer, line.segment)
+        for field, text in texts.items()
+        if text
     }
 
 

@@ -24,10 +24,10 @@ from segmentation.evaluation.in_force import APPROVAL, PINS, RUN, waits_for
 from segmentation.evaluation.ranges import Range
 from segmentation.models import Assignment, Cause, Definition, Layer, Move
 from segmentation.reading import causes, provisional, stays
-from segmentation.reading.contributions import Contributions
+from segmentation.reading.contributions import Contributions, places_apart
 from segmentation.reading.current_rules import in_use
 from segmentation.reading.next_step import next_step
-from segmentation.reading.spelling import as_text, hundredths, spelt
+from segmentation.reading.spelling import as_text, edges, score, spelt
 from segmentation.rules import reasons, terms
 
 WAITS = {
@@ -109,7 +109,10 @@ def _now(account, layer, product, standing):
         definition=definition,
         document=rules.document,
         frame=inputs,
-        sources=account.provenance | (usage.provenance if usage else {}) | _subscriptions(account, product),
+        sources=account.provenance
+        | (usage.provenance if usage else {})
+        | _subscriptions(account, product)
+        | _derived(account, product, clock),
         left_out=rules.left_out,
         clock=clock,
         as_of=clock,
@@ -144,6 +147,22 @@ def _subscriptions(account, product):
         key=lambda subscription: (subscription.observed is not None, subscription.observed, subscription.pk),
     )
     return {"subscriptions": [newest.source, newest.observed.isoformat() if newest.observed else None]}
+
+
+DERIVED = "derived from the dates"
+
+
+def _derived(account, product, at):
+    """The source of a contract type that nobody told, or told without saying whether it is new or renewing."""
+    stated = account.contract_type if product is None else ""
+    own = [row for row in account.subscriptions.all() if product is None or row.product_id == product.pk]
+    running = [row for row in own if row.start_date <= at and (row.end_date is None or row.end_date > at)]
+    if not stated and any(row.status == "past due" for row in running):
+        return {}
+    said = [stated] if stated else [row.contract_type for row in running if row.contract_type]
+    if any(text.strip().lower() != "annual" for text in said) or not (said or running):
+        return {}
+    return {"contract_type": [f"{said[0]}, new or renewing {DERIVED}" if said else DERIVED, None]}
 
 
 def _inputs(part, rules, account):
@@ -197,12 +216,15 @@ class _Case:
             named=True
         )
         self.names = {segment.key: segment.name for segment in self.layer.segments.all()}
+        self.edges = edges(self.document)
         others = Layer.objects.prefetch_related("segments") if self.document.layers else ()
         self.others = {run_rules.spoken(layer.key): layer for layer in others}
 
     def explanation(self):
         row = self.row
-        contributions = Contributions(self.document, row)
+        composite = row["composite"]
+        places = 2 if composite is None else places_apart(composite, self.edges.get("composite", ()))
+        contributions = Contributions(self.document, row, places)
         reason = row["reason"]
         return {
             "account": {"external_id": self.account.external_id, "name": self.account.name},
@@ -222,10 +244,10 @@ class _Case:
             "provisional_until": as_text(row["provisional_until"]),
             "provisional_text": self.provisional_text(),
             "unsegmented_reason": reason,
-            "reason_text": reasons.text(reason, self.document) if reason else None,
+            "reason_text": self.reason_text(reason),
             "thin_data": row["thin"],
-            "composite": as_text(row["composite"]),
-            "composite_shown": hundredths(row["composite"]),
+            "composite": as_text(composite),
+            "composite_shown": score(composite, self.edges.get("composite", ())),
             "dimensions": [
                 self.dimension(dimension, contributions) for dimension in self.document.dimensions
             ],
@@ -243,6 +265,16 @@ class _Case:
             "cause": self.cause(),
             "move": _move(self.move),
         }
+
+    def reason_text(self, reason):
+        kind, _, fact = (reason or "").partition(":")
+        if kind == "no cell":
+            value = self.quoted(fact, self.shown(fact, self.facts[fact]))
+            return f"{value} is in no cell of {self.term_name(fact)}, and the rules need one."
+        return reasons.text(reason, self.document) if reason else None
+
+    def quoted(self, fact, shown):
+        return f"'{shown}'" if self.document.types[fact] == "text" else shown
 
     def scope(self):
         """Why the rules are not applied to this account, or None."""
@@ -301,7 +333,7 @@ class _Case:
 
     def dimension(self, dimension, contributions):
         key = dimension.key
-        score = self.row[f"score.{key}"]
+        value = self.row[f"score.{key}"]
         weights = self.document.weights
         return {
             "key": key,
@@ -309,8 +341,8 @@ class _Case:
             "scale": dimension.scale,
             "weight": as_text(weights[key]) if weights else None,
             "weight_used": contributions.weight_used(key, weights),
-            "score": as_text(score),
-            "score_shown": hundredths(score),
+            "score": as_text(value),
+            "score_shown": score(value, self.edges.get(f"score.{key}", ())),
             **contributions.of(key),
             "left_out": self.left_out_text(dimension),
             "criteria": [self.criterion(criterion, contributions) for criterion in dimension.criteria],
@@ -354,7 +386,8 @@ class _Case:
             text = "The score group is left out."
             return {"text": text, "brief": text}
         instead = self.instead(criterion, kind, points)
-        what = "Not known" if row["value"] is None else f"{row['value_shown']} is in no cell"
+        quoted = self.quoted(row["fact"], row["value_shown"])
+        what = "Not known" if row["value"] is None else f"{quoted} is in no cell"
         text = f"{what}{', and' if kind == 'needs data' else ':'} {instead}."
         return {"text": text, "brief": instead if row["value"] is None else text}
 
@@ -406,11 +439,15 @@ class _Case:
             "fact": fact,
             "layer": self.others[self.document.others[fact]].key if self.of_other(fact) else None,
             "value": None if value is None else as_text(value),
-            "value_shown": self.shown(fact, value),
+            "value_shown": self.shown(fact, value) or self.unknown(fact),
             "source": source,
             "observed": observed,
             "age_days": (self.clock - date.fromisoformat(observed)).days if observed else None,
         }
+
+    def unknown(self, fact):
+        """What a missing value is called, where that is a category of its own."""
+        return catalogue.FACTS[fact].unknown or None if fact in catalogue.FACTS else None
 
     def shown(self, name, value, rounding=ROUND_FLOOR):
         """A value as people write it; a segment of this layer by its name."""
@@ -422,7 +459,7 @@ class _Case:
             return spelt(name, value, self.account.currency, rounding)
         if name.startswith("label."):
             return self.label_shown(name, value)
-        return hundredths(value) if isinstance(value, Decimal) else f"{value:,}"
+        return score(value, self.edges.get(name, ())) if isinstance(value, Decimal) else f"{value:,}"
 
     def of_other(self, name):
         """True where a name is of another layer that is there."""
@@ -507,10 +544,7 @@ class _Case:
         value = self.row[term]
         if value is None:
             return "none"
-        return hundredths(value) if isinstance(value, Decimal) else as_text(value)
-
-
-# -- the next step
+        return score(value, self.edges.get(term, ())) if isinstance(value, Decimal) else as_text(value)
 
 
 # -- texts

@@ -16,7 +16,10 @@ from segmentation.models import Assignment, Definition
 def expected():
     """[(Layer, {segment key: days})] of the segmentations in use that expect anything."""
     active = Definition.objects.filter(status=Definition.Status.ACTIVE).select_related("layer")
-    known = [(row.layer, document_in(row).expected_days) for row in active.order_by("layer__position", "layer__key")]
+    known = [
+        (row.layer, document_in(row).expected_days)
+        for row in active.order_by("layer__position", "layer__key")
+    ]
     return [(layer, days) for layer, days in known if days]
 
 

@@ -26,7 +26,9 @@ def test_each_is_told_by_what_moved_it_and_by_nothing_else():
     layer = layer_with()
     facts = {"arr": 60_000, "employees": 500}
     usage = {"nps": 10, "tickets_90d": 3}  # worth 4, behaviour 3.5: 3.75
-    ruled, grown, mixed, either = (account(name, usage=usage, **facts) for name in ("ruled", "grown", "mixed", "either"))
+    ruled, grown, mixed, either = (
+        account(name, usage=usage, **facts) for name in ("ruled", "grown", "mixed", "either")
+    )
     change(mixed, nps=-20)  # 3.5: 3.25... below both boundaries
     change(mixed, employees=100)
     recompute()
@@ -40,7 +42,9 @@ def test_each_is_told_by_what_moved_it_and_by_nothing_else():
     before_rules = causes.of_accounts(layer, [grown])[grown.pk]
     assert (before_rules.kind, [value[0] for value in before_rules.values]) == ("data", ["ARR", "NPS"])
     assert before_rules.values[0] == ("ARR", "$60,000", "$120,000", "4 → 5 points")
-    assert before_rules.text.startswith("The customer changed: ARR $60,000 → $120,000 (4 → 5 points); NPS 10 → 25")
+    assert before_rules.text.startswith(
+        "The customer changed: ARR $60,000 → $120,000 (4 → 5 points); NPS 10 → 25"
+    )
 
     activate(layer, LOWER, reason="Lower")
     recompute()
@@ -107,7 +111,9 @@ def test_another_segmentation_the_cut_offs_and_a_policy_are_no_change_of_the_cus
     gated = layer_with(BY_ARR, key="gated", policy="approval")
     acme, rest = account("acme", arr=90_000), [account(f"a{number}", arr=number) for number in range(4)]
     recompute()
-    activate(tier, {"rules": [{"segment": "high", "when": "arr >= 80000"}, {"segment": "tech"}]}, reason="Lower")
+    activate(
+        tier, {"rules": [{"segment": "high", "when": "arr >= 80000"}, {"segment": "tech"}]}, reason="Lower"
+    )
     for one in rest:
         change(one, arr=95_000)
     change(acme, arr=90_001)

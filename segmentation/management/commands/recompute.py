@@ -36,7 +36,9 @@ class Command(commands.Command):
             raise CommandError(f"{refusal} {preview(wanted, as_of)}") from None
         except Refused as refusal:
             old = refusal.code == "facts_are_old"
-            hint = f" For example: --as-of {refusal.about['newest']}, or --as-of {date.today()}." if old else ""
+            hint = (
+                f" For example: --as-of {refusal.about['newest']}, or --as-of {date.today()}." if old else ""
+            )
             raise CommandError(f"{refusal}{hint}") from None
         except KeyboardInterrupt:
             raise CommandError(
