@@ -134,7 +134,7 @@ class Card:
 
     @property
     def why(self):
-        """What brought it about, where it is not the rules: an override that ended, the end of the provisional period."""
+        """Its origin, where that is not the rules: an override that ended, the end of the provisional period."""
         return (
             "" if self.transition.origin == Transition.Origin.RULES else self.transition.get_origin_display()
         )

@@ -60,7 +60,7 @@ class Label:
 
     @property
     def waits(self):
-        """What keeps the segment in force, as a sentence."""
+        """Say what keeps the segment in force."""
         state = self.state
         state.layer = self.layer
         waits = explain.waits_for(state, state.computed_id, provisional=state.provisional)

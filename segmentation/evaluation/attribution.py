@@ -1,8 +1,8 @@
 """Attribution: was it the customer's data, the rules, or both, that moved an account to another segment?
 
 Two evaluations tell. The old rules on the new data say what the data alone would have done; the new rules on the old data
-say what the rules alone would have done. What is measured over all accounts (cut-offs, score groups left out) and what
-other segmentations say come with the data, and are told apart from the customer's own afterwards.
+say what the rules alone would have done. Cut-offs and other measures of all accounts come with the data, and so do labels
+of other segmentations; they are told apart from the customer's own data afterwards.
 """
 
 from dataclasses import dataclass, field

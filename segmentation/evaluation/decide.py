@@ -140,17 +140,27 @@ def kinds_since_last_move(keys, layer, part, *, everyone=False):
     moves = frames.last_moves(layer.id, accounts, unless=None if whole else layer.definition)
     moves = moves.select(pl.exclude("product"), *(moves[part] for part in layer.scope.parts))
     moves = keys.join(moves, on=layer.keys, how="inner", maintain_order="left")
-    now, told = attribution.ruler_of_layer(layer), []
+    if moves.is_empty():
+        return moves.select(layer.keys).with_columns(kind=pl.lit(None, pl.String))
+    now, inputs, told = attribution.ruler_of_layer(layer), {}, []
     for (definition, cutoffs, left_out), some in moves.group_by("definition", "cutoffs", "left_out"):
         evidence = {"cutoffs": json.loads(cutoffs or "{}"), "left_out": json.loads(left_out or "[]")}
         then = attribution.ruler_of_move(definition, evidence)
-        inputs = part.inputs(layer)
-        former = part.inputs(layer, document=then.document)
-        inputs = inputs.join(
-            former.select(*layer.keys, *set(former.columns) - set(inputs.columns)), on=layer.keys
+        if definition not in inputs:
+            inputs[definition] = inputs_of_both(layer, part, then.document, moves)
+        after = some.select(layer.keys).join(
+            inputs[definition], on=layer.keys, how="left", maintain_order="left"
         )
-        after = some.select(layer.keys).join(inputs, on=layer.keys, how="left", maintain_order="left")
         before = facts_from_text(some["facts"], then.document)
         judged = attribution.judge(*attribution.alike(before, after, then, now), then, now)
         told.append(some.select(layer.keys).with_columns(kind=judged.kinds))
-    return pl.concat(told) if told else keys.with_columns(kind=pl.lit(None, pl.String)).clear()
+    return pl.concat(told)
+
+
+def inputs_of_both(layer, part, document, accounts):
+    """The inputs of a layer's rules and of another document, of some accounts (a frame with the layer's keys)."""
+    own, other = (
+        part.inputs(layer, document=rules).join(accounts, on=layer.keys, how="semi")
+        for rules in (None, document)
+    )
+    return own.join(other.select(*layer.keys, *set(other.columns) - set(own.columns)), on=layer.keys)

@@ -54,7 +54,7 @@ PINS, APPROVAL, RUN = "pins", "approval", "run"
 
 
 def waits_for(state, computed, *, provisional):
-    """What keeps the segment in force of an assignment (with `settled`) where the rules say `computed` (an id).
+    """Tell what keeps the segment in force of an assignment (with `settled`) where the rules say `computed` (an id).
 
     PINS: an override. APPROVAL: somebody's approval. RUN: the next recalculation only.
     """

@@ -1,4 +1,4 @@
-"""What moved an account is told more exactly: both, the cut-offs, another segmentation, or that it applies by itself now."""
+"""Moves tell more exactly why: both, the cut-offs, another segmentation, or that it applies by itself now."""
 
 from django.db import migrations, models
 

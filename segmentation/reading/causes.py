@@ -13,6 +13,7 @@ import polars as pl
 from accounts import catalogue
 from segmentation.authoring import versions
 from segmentation.evaluation import attribution, frames, run_rules
+from segmentation.evaluation.decide import inputs_of_both
 from segmentation.evaluation.evidence import facts_from_text
 from segmentation.evaluation.ranges import Range, together
 from segmentation.models import Definition, Layer, Move
@@ -26,7 +27,7 @@ VALUES = 4  # values in a sentence; a table has all
 
 @dataclass(frozen=True)
 class Attribution:
-    """What moved an account.
+    """The answer to what moved an account.
 
     kind: one of attribution.KINDS, or "" where neither data nor rules say another thing than before. text: the answer in
     a sentence or two. values: [(name, then, now, points)] of what moved the score or the segment, and nothing else;
@@ -58,7 +59,7 @@ class Attribution:
 
 
 def label(kind):
-    """What moved it, in a few words."""
+    """A kind in a few words."""
     return Move.Why(kind).label
 
 
@@ -115,13 +116,13 @@ def of_accounts(layer, accounts):
 
 def of_range(layer, rules, part, ids, accounts):
     """[(account id, Attribution)] of some accounts of a Range."""
-    inputs, new = part.inputs(rules).filter(pl.col("id").is_in(ids)), attribution.ruler_of_layer(rules)
-    moves = frames.last_moves(layer.pk, inputs["id"].to_list())
+    new = attribution.ruler_of_layer(rules)
+    moves = frames.last_moves(layer.pk, ids)
     for (definition, cutoffs, left_out), some in moves.group_by("definition", "cutoffs", "left_out"):
         evidence = {"cutoffs": json.loads(cutoffs or "{}"), "left_out": json.loads(left_out or "[]")}
         old = attribution.ruler_of_move(definition, evidence)
-        former = part.inputs(rules, document=old.document)
-        both = inputs.join(former.select("id", *set(former.columns) - set(inputs.columns)), on="id")
+        both = inputs_of_both(rules, part, old.document, some)
+        some = some.join(both, on="id", how="semi")  # who is evaluated at all
         after = some.select("id").join(both, on="id", how="left", maintain_order="left")
         before = facts_from_text(some["facts"], old.document)
         tellings = _Telling(layer, old, new).tell(before, after, [accounts[id] for id in some["id"]])
@@ -184,7 +185,7 @@ class _Telling:
                     yield (self.label(criterion.fact), value, value, points)
 
     def worth(self, name, results):
-        """What the measures that read a value gave for it by the old rules, then and now; "" where that is the same."""
+        """The points that a value earned by the old rules, then and now; "" where they are the same."""
         for criterion in self.old.document.criteria:
             column = f"points.{criterion.key}"
             then, now = results["before"][column], results["data"].get(column)

@@ -308,7 +308,7 @@ class _Case:
         return waits_for(self.assignment, computed, provisional=self.row["provisional"])
 
     def cause(self):
-        """What moved the account, or would once the rules are followed; None for a first segment and for decisions."""
+        """The cause of the last move, or of the one to come (see causes); None for a first segment and for decisions."""
         if self.assignment and self.product is None and self.differs():
             told = dict(
                 causes.of_range(
@@ -446,7 +446,7 @@ class _Case:
         }
 
     def unknown(self, fact):
-        """What a missing value is called, where that is a category of its own."""
+        """The name of a missing value, where that is a category of its own."""
         return catalogue.FACTS[fact].unknown or None if fact in catalogue.FACTS else None
 
     def shown(self, name, value, rounding=ROUND_FLOOR):
