@@ -30,13 +30,14 @@ class Attribution:
     """The answer to what moved an account.
 
     kind: one of attribution.KINDS, or "" where neither data nor rules say another thing than before. text: the answer in
-    a sentence or two. values: [(name, then, now, points)] of what moved the score or the segment, and nothing else;
+    a sentence or two; head: the same without the values, above a table of them. values: [(name, then, now, points)] of what moved the score or the segment, and nothing else;
     points: `4 → 2 points`, or "". rules: sentences about the rules. evaluations: {which: {"segment", "score"}}, keys and
     texts: `before` and `after`, `data` (old rules, new data), `rules` (new rules, old data).
     """
 
     kind: str
     text: str
+    head: str
     values: tuple
     rules: tuple
     evaluations: dict
@@ -83,7 +84,7 @@ def of_move(move, previous):
     if move.why == Move.Why.POLICY:
         text = told.text if told.kind else "The rules said so already."
         return replace(told, kind=str(move.why), text=f"{label(move.why)}. {text}")
-    return told if told.kind else replace(told, kind=str(Move.Why.DATA), text=STAGES)
+    return told if told.kind else replace(told, kind=str(Move.Why.DATA), text=STAGES, head=STAGES)
 
 
 STAGES = "What was known already brought it on: it goes one stage at a recalculation."
@@ -100,7 +101,7 @@ def before(move):
 def of_accounts(layer, accounts):
     """{account id: Attribution} of what the rules say now, against the move that brought each into the segment in force.
 
-    Those without a move are left out. A few queries for accounts whose ids lie together.
+    Accounts without a move are left out. A few queries for accounts whose ids lie together.
     """
     definition = Definition.objects.filter(layer=layer, status=Definition.Status.ACTIVE).first()
     if definition is None:
@@ -166,7 +167,8 @@ class _Telling:
             name: {"segment": result["segment"], "score": as_text(result["composite"])}
             for name, result in results.items()
         }
-        return Attribution(kind, self.text(kind, values, sentences, results), values, sentences, evaluations)
+        text, head = (self.text(kind, some, sentences, results) for some in (values, ()))
+        return Attribution(kind, text, head, values, sentences, evaluations)
 
     def values(self, before, after, results, account):
         for name in attribution.movers(before, after, self.old, self.new):
@@ -237,7 +239,7 @@ class _Telling:
 
     def text(self, kind, values, sentences, results):
         if not kind:
-            return f"The rules have said {self.segment(results['after'])} since before."
+            return f"By what is known now the rules say {self.segment(results['after'])}, as they did before."
         said = "; ".join(line(value) for value in values[:VALUES])
         said += f" and {len(values) - VALUES} more" if len(values) > VALUES else ""
         if kind == attribution.RULES:

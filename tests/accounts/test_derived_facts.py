@@ -1,9 +1,12 @@
 """Facts that follow from subscriptions: what counts on which day."""
 
 import datetime
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.db import connection
+from importing import attempt
 
 from accounts import catalogue
 from accounts.models import Account, Subscription
@@ -68,3 +71,28 @@ def test_from_subscriptions(fields, subscriptions, expected):
             {"at": AT},
         )
         assert cursor.fetchone() == expected
+
+
+def test_a_date_that_stands_for_no_end_is_left_open_on_the_way_in_and_where_it_is_already(tmp_path):
+    files = {
+        "crm.csv": "id,name,renews\nA,One,2199-12-31\nB,Two,9999-12-31\n",
+        "subs.csv": "id,s,a,e\nA,1,2026-01-01,2999-01-01\n",
+    }
+    queries = {
+        "accounts": "SELECT id AS external_id, name, renews AS renewal_date FROM crm",
+        "subscriptions": "SELECT id AS external_id, s AS subscription_id, a AS start_date, e AS end_date, 5 AS arr FROM subs",
+    }
+    made = attempt(tmp_path, files, **queries)
+    assert dict(Account.objects.values_list("external_id", "renewal_date")) == {
+        "A": datetime.date(2199, 12, 31),
+        "B": None,
+    }
+    assert Subscription.objects.get().end_date is None
+    said = [entry for entry in made.batch.warnings if "no end" in entry["warning"]]
+    assert sorted((entry["count"], *entry["examples"]) for entry in said) == [(1, "A"), (1, "B")]
+
+    Account.objects.filter(external_id="B").update(renewal_date="9999-12-31")
+    import_module("accounts.migrations.0050_no_end").leave_open(apps, None)
+    two = Account.objects.get(external_id="B")
+    assert (two.renewal_date, two.history.latest().renewal_date) == (None, None)
+    assert Account.objects.get(external_id="A").renewal_date is not None
