@@ -137,11 +137,11 @@ FIXABLE = {
     "override_days": number,
     "override_days_at_most": number,
     "override_reminder_days": number,
-    "facts_days_at_most": number,
     "stand_in_days_at_most": number,
     "night_hour": number,
     "morning_hour": number,
     "lockout_minutes": number,
+    "facts_days_at_most": number,
 }
 FIXED = {
     field: read(f"DEMARC_{field.upper()}")

@@ -29,5 +29,5 @@ def leave_open(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0003_search")]
+    dependencies = [("accounts", "0020_guards")]
     operations = [migrations.RunPython(leave_open, migrations.RunPython.noop)]

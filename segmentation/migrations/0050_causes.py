@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("segmentation", "0002_guards")]
+    dependencies = [("segmentation", "0020_guards")]
 
     operations = [
         migrations.AlterField(
