@@ -116,7 +116,9 @@ def _facts():
     active_users = "u.active_users"
     seats = "coalesce({seats_licensed}, s.seats)"
     arr = "coalesce({arr}, s.arr)"
-    renewal = f"coalesce(case when {{renewal_date}} < '{NO_END}' then {{renewal_date}} end, s.next_end)"
+    renewal = (
+        f"coalesce(case when {{renewal_date}}::date < '{NO_END}' then {{renewal_date}}::date end, s.next_end)"
+    )
     contract_type = f"""case when lower(btrim({{contract_type}})) = 'annual' then {ANNUAL.format("s.earlier_term")}
                             else coalesce({{contract_type}}, s.contract_type) end"""
     return [
