@@ -25,6 +25,12 @@ STATUSES = ("active", "paused", "churned")
 SUBSCRIPTION_STATUSES = ("active", "past due", "trial", "paused", "cancelled", "expired")
 
 
+# A date from then on says that there is no end: 9999-12-31 is no renewal in 2.9 million days.
+NO_END = "2200-01-01"
+# A plain `annual`: whether it is renewing is told by whether an earlier term ended.
+ANNUAL = "case when {} then 'annual renewing' else 'annual new' end"
+
+
 @dataclass(frozen=True)
 class Fact:
     """One entry of the catalogue.
@@ -34,7 +40,7 @@ class Fact:
     summary, m = its manager (CSM), p = its parent, and the clock `%(at)s`; `{arr}` is a column of WHOLE). A stored fact
     with `sql` is completed by it where nothing was imported.
     `refresh_days`: older than this is stale. `completeness`: the share of active customers that should have it.
-    `minimum` / `maximum`: what a stored value must lie within.
+    `minimum` / `maximum`: what a stored value must lie within. `unknown`: what a missing value is called.
     """
 
     name: str
@@ -48,6 +54,7 @@ class Fact:
     minimum: int | None = None
     maximum: int | None = None
     sql: str = ""
+    unknown: str = ""
     help: str = ""
 
 
@@ -97,12 +104,15 @@ def _since(signal):
     )  # fmt: skip
 
 
+_RENEWS = (
+    f"coalesce(case when {{renewal_date}}::date < '{NO_END}' then {{renewal_date}}::date end, s.next_end)"
+)
 # The one sentence there is to say about the renewal; the days of grace are a setting.
-_RENEWAL = """case when s.overdue then 'overdue'
+_RENEWAL = f"""case when s.overdue then 'overdue'
                       when s.lost then 'lost'
-                      when coalesce({renewal_date}, s.next_end) > %(at)s::date then 'due'
-                      when coalesce({renewal_date}, s.next_end) > %(at)s::date - %(grace)s::int then 'overdue'
-                      when s.ended is not null or s.first_start is null and {renewal_date} is not null
+                      when {_RENEWS} > %(at)s::date then 'due'
+                      when {_RENEWS} > %(at)s::date - %(grace)s::int then 'overdue'
+                      when s.ended is not null or s.first_start is null and {{renewal_date}} is not null
                       then 'not renewed' end"""
 
 
@@ -118,6 +128,8 @@ def _facts():
     active_users = "u.active_users"
     seats = "coalesce({seats_licensed}, s.seats)"
     arr = "coalesce({arr}, s.arr)"
+    contract_type = f"""case when lower(btrim({{contract_type}})) = 'annual' then {ANNUAL.format("s.earlier_term")}
+                            else coalesce({{contract_type}}, s.contract_type) end"""
     return [
         Fact("external_id", "Account ID", **text, completeness=1.0),
         Fact("name", "Name", **text, completeness=1.0),
@@ -125,7 +137,7 @@ def _facts():
         Fact("parent", "Parent account", **text, completeness=0.0, sql="p.external_id"),
         Fact("kind", "Kind", **text, completeness=1.0),
         Fact("status", "Status", **text, completeness=1.0),
-        Fact("industry", "Industry", **text, completeness=0.80),
+        Fact("industry", "Industry", **text, completeness=0.80, unknown="Unknown"),
         Fact("employees", "Employees", **count, unit="people", completeness=0.80),
         Fact("annual_revenue", "Annual revenue", "money", minimum=0),
         Fact("country", "Country", **text, completeness=0.80),
@@ -140,13 +152,13 @@ def _facts():
         Fact("fit_score", "Fit score", "number", unit="of 100", minimum=0, maximum=100),
         Fact("csm", "CSM", **text, sql="m.email", completeness=0.95),
         Fact("contract_start", "Customer since", "date", **contract),
-        Fact("renewal_date", "Renewal date", "date", **contract, sql="coalesce({renewal_date}, s.next_end)"),
+        Fact("renewal_date", "Renewal date", "date", **contract, sql=_RENEWS),
         Fact(
             "renewal_status", "Renewal", home="derived", **text, **contract, completeness=0.0, sql=_RENEWAL,
             help="due, overdue (in the days of grace), not renewed (after them), lost (cancelled)",
         ),
         Fact("currency", "Currency", **text, **contract, completeness=1.0),
-        Fact("contract_type", "Contract type", **text, **contract, sql="coalesce({contract_type}, s.contract_type)"),
+        Fact("contract_type", "Contract type", **text, **contract, sql=contract_type),
         Fact("arr", "ARR", "money", unit="a year", **contract, minimum=0, completeness=0.95, sql=arr),
         Fact("acv", "ACV", "money", unit="a year", **contract, minimum=0),
         Fact(
@@ -206,7 +218,7 @@ def _facts():
         ),
         Fact(
             "days_to_renewal", "Days to renewal", "integer", home="derived", unit="days", family="contract",
-            sql="coalesce({renewal_date}, s.next_end) - %(at)s::date",
+            sql=f"{_RENEWS} - %(at)s::date",
         ),
         Fact(
             "days_since_csm_contact", "Days since CSM contact", "integer", home="derived", unit="days",
@@ -273,6 +285,9 @@ COUNTING = f"""(select b.* from accounts_subscription b where {_RUNS}
 HAD = f"""({ACTIVE_NOW} or b.status <> 'cancelled' and b.start_date <= %(at)s::date
            and (b.end_date is null or b.end_date > %(at)s::date))"""
 _NOW, _YEAR_AGO = "b.runs", "b.ran"
+_EARLIER = f"coalesce(bool_or(b.end_date <= {_TODAY} and not {_NOW} and b.status <> 'trial'), false)"
+_STATED = f"""(array_agg(btrim(b.contract_type) order by b.arr desc nulls last, b.id)
+                      filter (where {_NOW} and b.contract_type <> ''))[1]"""
 CURRENCY = "coalesce(nullif(b.currency, ''), %(currency)s)"
 
 
@@ -296,16 +311,18 @@ def subscription_summary(by, where="true"):
            max(b.code) filter (where {_NOW}) as other_currency,
            sum(b.seats_licensed) filter (where {_NOW}) as seats,
            min(b.start_date) as first_start,
-           min(b.end_date) filter (where {_NOW} and b.status <> 'cancelled') as next_end,
+           min(b.end_date) filter (where {_NOW} and b.status <> 'cancelled' and b.end_date < '{NO_END}') as next_end,
            bool_or({_NOW} and b.end_date <= %(at)s::date) as overdue,
            bool_or(b.status = 'cancelled') and not bool_or({_NOW} and b.status <> 'cancelled') as lost,
+           {_EARLIER} as earlier_term,
            case when not bool_or({_NOW}) then max(b.end_date) filter (where b.end_date <= %(at)s::date and b.status <> 'trial') end as ended,
            case when bool_or({_NOW} and b.status = 'past due') then 'past due'
-                when bool_or({_NOW} and b.contract_type <> '') then
-                    (array_agg(b.contract_type order by b.arr desc nulls last, b.id) filter (where {_NOW} and b.contract_type <> ''))[1]
-                when bool_or({_NOW} and b.end_date - b.start_date > 366) then 'multi-year'
+                when lower({_STATED}) = 'annual' then {ANNUAL.format(_EARLIER)}
+                when {_STATED} is not null then {_STATED}
+                when bool_or({_NOW} and b.end_date < '{NO_END}' and b.end_date >= b.start_date + interval '23 months')
+                then 'multi-year'
                 when bool_and(coalesce(b.end_date - b.start_date <= 62, false)) filter (where {_NOW}) then 'month-to-month'
-                when bool_or({_NOW}) and bool_or(b.end_date <= %(at)s::date and b.status <> 'trial') then 'annual renewing'
+                when bool_or({_NOW}) and {_EARLIER} then 'annual renewing'
                 when bool_or({_NOW}) and bool_or(b.start_date < %(at)s::date - 366 and b.status <> 'trial') then 'annual renewing'
                 when bool_or({_NOW}) then 'annual new'
            end as contract_type

@@ -9,6 +9,7 @@ To be called inside a transaction, under `acting(...)`; returns an `Outcome`.
 """
 
 from dataclasses import dataclass, field
+from datetime import date
 
 import polars as pl
 from django.db import connection
@@ -96,6 +97,7 @@ def upsert_accounts(frame, types, origin, rejected=(), some_unnamed=False):
     if "excluded" in own and "exclusion_reason" not in own:
         own.append("exclusion_reason")
         frame = frame.with_columns(exclusion_reason=pl.lit(None, pl.String))
+    frame, open_ended = _open_ended(frame, "renewal_date")
     with connection.cursor() as cursor:
         _stage(
             cursor, frame, {"external_id": "text", **{name: types.get(name, "text") for name in given + own}}
@@ -123,7 +125,7 @@ def upsert_accounts(frame, types, origin, rejected=(), some_unnamed=False):
         disputes.settle(cursor, own, origin, held)
         if behaviour:
             _write_usage(cursor, behaviour, origin, "%(observed)s::date", per_product=False, made="updated")
-        outcome = _finish(cursor, len(frame) - len(refused), warnings + held.warnings)
+        outcome = _finish(cursor, len(frame) - len(refused), warnings + held.warnings + open_ended)
         outcome.refused, outcome.queued, outcome.made = refused, len(queued), made
         return outcome
 
@@ -162,6 +164,7 @@ def upsert_subscriptions(frame, types, origin):
     """Subscriptions by (external_id, subscription_id): the columns given replace what is held, NULL included."""
     given = [name for name in frame.columns if name in types and name != "external_id"]
     columns = {"external_id": "text", **{name: types[name] for name in given}}
+    frame, open_ended = _open_ended(frame, "end_date")
     with connection.cursor() as cursor:
         _stage(cursor, frame, columns)
         run_sql(cursor, "create temp table outcome (nr bigint, what text) on commit drop")
@@ -171,7 +174,7 @@ def upsert_subscriptions(frame, types, origin):
         late = "select external_id from planned where late"
         warnings = warning(cursor, "older than what is known already: left alone", late)
         warnings += record_warnings.of_overlaps(cursor, origin)
-        warnings += record_warnings.of_contracts(cursor, origin)
+        warnings += record_warnings.of_contracts(cursor, origin) + open_ended
         _write_history(cursor, Subscription, "touched", origin)
         run_sql(cursor, "drop table planned, touched")
         return _finish(cursor, len(frame) - len(orphans), warnings, orphans, made)
@@ -230,6 +233,19 @@ def _unknown_signal(kind):
     near = catalogue.nearest_signal(kind)
     hint = f"; did you mean {near!r}?" if near else ""
     return f"event {kind!r} is not in the data dictionary: kept, but rules cannot use it{hint}"
+
+
+def _open_ended(frame, column):
+    """The frame without dates that stand for no end, and a warning of them."""
+    if column not in frame.columns or frame.schema[column] != pl.Date:
+        return frame, []
+    far = frame[column] >= date.fromisoformat(catalogue.NO_END)
+    if not far.any():
+        return frame, []
+    examples = frame.filter(far)["external_id"].unique().sort()[:EXAMPLES].to_list()
+    frame = frame.with_columns(pl.when(~far).then(pl.col(column)).alias(column))
+    text = "a date so far away is no end: it is left open"
+    return frame, [{"warning": text, "count": int(far.sum()), "examples": examples}]
 
 
 # -- staging ------------------------------------------------------------------------------------------------

@@ -143,6 +143,7 @@ FIXABLE = {
     "night_hour": number,
     "morning_hour": number,
     "lockout_minutes": number,
+    "facts_days_at_most": number,
 }
 FIXED = {
     field: read(f"DEMARC_{field.upper()}")

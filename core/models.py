@@ -108,6 +108,12 @@ class Settings(models.Model):
     lockout_minutes = number(
         "minutes of a lock-out", 15, "After too many wrong passwords, from the last one.", most=1_440
     )
+    facts_days_at_most = number(
+        "age of the newest value, days",
+        60,
+        "With older data only, a recalculation asks for the day it is to be as of.",
+        most=3_660,
+    )
     history = tracked()
 
     class Meta:

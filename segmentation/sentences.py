@@ -49,6 +49,7 @@ register({
     "cancellation_reason_missing": "Say why the recalculation is cancelled.",
     "clock_goes_back": "The last recalculation was as of {newest:day}: one as of {as_of:day} would put in force what was then.",
     "clock_in_the_future": "{as_of:day} is still to come: nothing is recalculated as of a later day than today.",
+    "facts_are_old": "The newest value of all is of {newest:day}, {days} days ago, and the settings allow {limit}. Say as of which day the accounts are to be evaluated.",
     "condition_unfinished": "A row of a condition is not finished: {problem}",
     "confirming_not_allowed": "You are not allowed to confirm or reject declared values.",
     "data_cannot_be_evaluated": "The data of {account} cannot be evaluated: {error}",

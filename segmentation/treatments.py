@@ -14,6 +14,7 @@ class Field:
     name: the column of Treatment. label, help: on forms, cards and pages. group: the heading it stands under.
     customer: whether customers may read it. model: the column of ServiceModel that says it where the treatment does not.
     primary: only the primary segmentation decides it, because it drives coverage. long: some lines of text.
+    each: every segmentation that decides it says its own, and none overrules another: what is done on entry is of that entry.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Field:
     model: str = ""
     primary: bool = False
     long: bool = False
+    each: bool = False
 
     @property
     def column(self):
@@ -55,8 +57,8 @@ FIELDS = {
         Field("discount_discipline", "Discount discipline", "How much discount, for what in return, and who approves it.", RENEWAL),
         Field("message", "Message", "The story these customers are told.", STORY, long=True),
         Field("offer", "Offer", "What they are offered.", STORY, long=True),
-        Field("play_on_entry", "Play on entry", "What is done when an account comes into the segment.", PLAYS, long=True),
-        Field("play_on_exit", "Play on exit", "What is done when an account leaves it.", PLAYS, long=True),
+        Field("play_on_entry", "Play on entry", "What is done when an account comes into the segment.", PLAYS, long=True, each=True),
+        Field("play_on_exit", "Play on exit", "What is done when an account leaves it.", PLAYS, long=True, each=True),
         # The strategy matrix; customer success first, because this is its tool.
         Field("cs_engagement", "CS engagement", "Strategy: how customer success engages.", STRATEGY, long=True),
         Field("marketing_approach", "Marketing approach", "Strategy: campaigns and content for these customers.", STRATEGY, long=True),
@@ -76,6 +78,20 @@ MODEL = [
     Field("onboarding", "Onboarding", "How customers are brought on board.", SERVICE, customer=True),
 ]
 
+
+# Fields of the job to be done of a segment.
+JOB = [
+    Field("statement", "Job", "What the customer hires the product for.", STORY),
+    Field(
+        "success_criteria",
+        "Success criteria",
+        "How the customer tells that the job is done.",
+        STORY,
+        long=True,
+    ),
+    Field("proof_points", "Proof points", "What shows that we do it.", STORY, long=True),
+    Field("expansion_path", "Expansion path", "What such a customer needs next.", STORY, long=True),
+]
 
 # The offer to a customer, line by line: what the service model says stands behind its name.
 _FIRST, *_REST = FIELDS.values()

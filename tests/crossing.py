@@ -48,7 +48,9 @@ class Team:
 
 
 def make_team():
-    layer = layer_with(TIERS)
+    layer = layer_with(
+        TIERS, decides=("touch_frequency", "play_on_entry", "play_on_exit", "success_plan_template")
+    )
     for segment, (low, high, kind) in BANDS.items():
         model = ServiceModel.objects.create(
             key=segment, name=segment, accounts_per_csm_min=low, accounts_per_csm_max=high, csm_kind=kind

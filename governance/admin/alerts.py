@@ -1,7 +1,5 @@
 """Alerts: the list, the page about one with its acknowledgement, the rules that open them, and the account's own."""
 
-from decimal import Decimal, InvalidOperation
-
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
@@ -138,22 +136,13 @@ class AlertPage(VerbPage):
         return {
             "title": str(alert),
             "one": alert,
-            "evidence": [(term, _rounded(value)) for term, value in alerts.in_words(alert.evidence)],
+            "evidence": alerts.in_words(alert),
             "may": alert.status == "open" and permissions.may(refusal),
             "may_not": refusal if alert.status == "open" else "",
             "others": alert.account.alerts.filter(UNRESOLVED)
             .exclude(pk=alert.pk)
             .select_related("rule")[:10],
         }
-
-
-def _rounded(value):
-    """Scores are kept with twelve decimals; two are enough to read."""
-    try:
-        long = "." in str(value) and len(str(value).partition(".")[2]) > 2
-        return f"{Decimal(str(value)):.2f}" if long else value
-    except InvalidOperation:
-        return value
 
 
 @admin.register(AlertRule)

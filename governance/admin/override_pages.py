@@ -20,7 +20,7 @@ from governance.signoff import approvals, permissions
 from governance.signoff.requirements import requirement
 from segmentation import scopes
 from segmentation.models import Layer, Segment
-from segmentation.treatments import FIELDS
+from segmentation.reading import coverage
 
 from . import triage
 
@@ -236,18 +236,9 @@ def _coming(cases, segment):
 
 
 def _service(case, layer):
-    """[(what, now, then)] of how the customer is served, as far as the two segments differ."""
-    now = case.state.effective.treatment if case.state.effective else None
-    then = case.segment.treatment
-    fields = [
-        (
-            FIELDS[name],
-            FIELDS[name].shown(getattr(now, name, None)),
-            FIELDS[name].shown(getattr(then, name, None)),
-        )
-        for name in layer.decides
-    ]
-    return [(field.label, before, after) for field, before, after in fields if before != after]
+    """[(what, now, then)] of how the customer is served, as far as the override changes it."""
+    lines = coverage.becoming(case.account, layer, case.segment)
+    return [(line.field.label, line.text, line.becomes) for line in lines if line.becomes]
 
 
 def _segment(key):

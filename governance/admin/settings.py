@@ -22,6 +22,7 @@ GROUPS = {
     "Contracts": ("renewal_grace_days",),
     "Overrides and stand-ins": tuple(name for name in FIELDS if name.startswith(("override", "stand_in"))),
     "What checks of rules measure against": tuple(name for name in FIELDS if name.startswith("check")),
+    "Recalculations": tuple(name for name in FIELDS if name.startswith("facts")),
     "What an import may take": tuple(name for name in FIELDS if name.startswith("import")),
 }
 

@@ -1,6 +1,7 @@
 """The pages about tier changes: the plan of one and what comes of it, triage, and many as one request."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 from django import forms
 from django.contrib import messages
@@ -31,8 +32,7 @@ from governance.models import ApprovalRequest, CrossingPolicy, Event, Transition
 from governance.signoff import approvals, permissions
 from governance.signoff.requirements import requirement
 from segmentation.models import Layer
-from segmentation.reading import explain
-from segmentation.reading.contributions import rounded
+from segmentation.reading import explain, spelling
 
 from . import triage
 
@@ -414,7 +414,7 @@ def about(transition, user):
         "card": card,
         "why": why,
         "why_refusal": refusal,
-        "score": None if transition.composite is None else f"{rounded(transition.composite):f}",
+        "score": spelling.score(transition.composite, _edges(why)),
         "arr_then": (transition.evidence.get("was") or {}).get("arr"),
         "renewal": renewal,
         "renewal_days": (renewal - today).days if renewal else None,
@@ -431,6 +431,12 @@ def about(transition, user):
     }
 
 
+def _edges(why):
+    """The boundaries of the overall score, where the rules have some."""
+    boundaries = why["boundaries"] if why else []
+    return [Decimal(edge["threshold"]) for edge in boundaries if edge["term"] == "composite"]
+
+
 def _renewal(account, today):
     return revenue.renewals([account.pk], today)[account.pk][0]
 
@@ -441,8 +447,7 @@ def model_of(transition):
 
 
 def _template(transition):
-    treatment = transition.to_segment.treatment
-    return treatment.success_plan_template if treatment else ""
+    return plans.decided(transition).get("success_plan_template", "")
 
 
 def _offered(model, chosen, *, counted=None):

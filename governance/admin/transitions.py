@@ -18,7 +18,7 @@ from governance.admin import sections
 from governance.changes import board, transition_requests
 from governance.models import ApprovalRequest, CrossingPolicy, Event, Transition
 from governance.signoff import permissions
-from segmentation.models import Layer
+from segmentation.models import Layer, Move
 
 from .together_page import TogetherPage
 from .transition_pages import (
@@ -40,7 +40,6 @@ TIMELINE = 30
 
 NEXT = (Status.FLAGGED, Status.PLANNED, Status.JOINT)  # somebody who plans has something to do
 BINDING = (*Transition.OPEN, Status.KEPT, Status.REJECTED)  # says what becomes of the account
-WHY = {"data": "The customer’s data changed. ", "definition": "The rules changed. "}
 
 
 class HeldFilter(DropdownFilter):
@@ -106,6 +105,7 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
         "way",
         "state",
         "waits",
+        "because",
         "arr_shown",
         "manager",
         "segmentation",
@@ -163,6 +163,12 @@ class TransitionAdmin(ByVerbs, GovernedAdmin):
     @admin.display(description="What it waits for")
     def waits(self, transition):
         return waiting(transition) or "–"
+
+    @admin.display(description="Flagged because", ordering="why")
+    def because(self, transition):
+        if transition.origin != Transition.Origin.RULES or not transition.why:
+            return transition.get_origin_display()
+        return Move.Why(transition.why).label
 
     @admin.display(description="ARR", ordering="arr")
     def arr_shown(self, transition):
@@ -322,7 +328,7 @@ def _says(transition):
     waits = "Nothing changes for the customer until a plan is approved."
     if transition.status == Status.FLAGGED:
         return (
-            f"{WHY.get(transition.why, '')}{transition.layer} changes need approval. {waits}{renewal}",
+            f"{transition.layer} changes need approval. {waits}{renewal}",
             "CS Ops decides in triage.",
         )
     if transition.status == Status.PLANNED:
@@ -379,9 +385,9 @@ def _on_request_page(request):
     rows = list(
         with_arr(request.transitions.select_related(*related).order_by("pk"), today)[: sections.NAMED]
     )
-    due = renewals([row.account_id for row in rows], today)
+    due, told = renewals([row.account_id for row in rows], today), board.causes_of(rows)
     for row in rows:
-        row.renewal = due[row.account_id][0]
+        row.renewal, row.cause = due[row.account_id][0], told.get(row.pk)
     return {"transitions": rows, "named": sections.NAMED}
 
 

@@ -1,13 +1,14 @@
 """Alerts: accounts on which a condition holds, told once and followed until it does not hold any more.
 
 A rule's condition is one of segmentation.rules.conditions over facts, `label.<layer>`, `composite.<layer>` and
-`score.<layer>.<group>` of any segmentation, `renewal_lead_days` (of the treatment the account gets by the primary one), and
-`before.<fact>`, `before.label.<layer>`: the same as of the rule's "change since" days ago, for what has a history.
+`score.<layer>.<group>` of any segmentation, `renewal_lead_days` (as decided for the account, see `coverage`), and
+`days_over.<layer>` (by how many days it is longer in its segment than expected), and `before.<fact>`, `before.label.<layer>`: the same as of the rule's "change since" days ago, for what has a history.
 """
 
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 
 import polars as pl
 from django.db import transaction
@@ -24,6 +25,7 @@ from governance.signoff import permissions
 from segmentation import scopes
 from segmentation.evaluation import engine, frames, run_rules
 from segmentation.models import Definition, Layer
+from segmentation.reading import coverage, spelling, stays
 from segmentation.rules import definitions
 from segmentation.rules.document import Document, DocumentErrors
 from segmentation.rules.terms import label as term_label
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 
 LEAD = "renewal_lead_days"
 BEFORE = "before."
+OVER = "days_over."
 BATCH = 2_000  # rows of an UPDATE
 _STATE = {"previous", "days_in_stage", "declared"}
 _STATUS = Alert.Status
@@ -59,8 +62,14 @@ SHIPPED = [
     {
         "key": "renewal-lead",
         "name": "Renewal comes up",
-        "description": "The renewal is as near as the segment's treatment says work on it starts (120 or 90 days).",
+        "description": "The renewal is as near as work on it starts for this customer (120 or 90 days, by what decides it).",
         "condition": "days_to_renewal >= 0 and days_to_renewal <= renewal_lead_days",
+    },
+    {
+        "key": "too-long",
+        "name": "Longer than expected",
+        "description": "The lifecycle expects this stage to be over by now, such as onboarding after 90 days.",
+        "condition": "days_over.lifecycle > 0",
     },
     {
         "key": "sponsor-departed",
@@ -81,7 +90,10 @@ def names():
     stored = {name: catalogue.TYPES[name] for name in catalogue.ACCOUNT_FACTS if name in _COLUMNS}
     labels = {f"label.{run_rules.spoken(key)}": "text" for key in Layer.objects.values_list("key", flat=True)}
     before = {f"{BEFORE}{name}": type for name, type in (stored | labels).items()}
-    return catalogue.TYPES | {LEAD: "integer"} | before
+    over = {
+        f"{OVER}{run_rules.spoken(key)}": "integer" for key in Layer.objects.values_list("key", flat=True)
+    }
+    return catalogue.TYPES | {LEAD: "integer"} | over | before
 
 
 def terms():
@@ -100,6 +112,8 @@ def terms():
         document = run_rules.document_of(active.pk)
         segments = [[segment.key, str(segment)] for segment in active.layer.segments.all()]
         offered.append(_offered(f"label.{key}", "text", SEGMENTATIONS, choices=segments))
+        if document.expected_days:
+            offered.append(_offered(f"{OVER}{key}", "integer", SEGMENTATIONS, unit="days"))
         offered += [_offered(f"composite.{key}", "score", SEGMENTATIONS)] if document.dimensions else []
         offered += [
             _offered(f"score.{key}.{dimension.key}", "score", SEGMENTATIONS)
@@ -262,11 +276,17 @@ def _inputs(compiled_rule, at, first, last):
         blocked = pl.format("currency:{}", facts["foreign"])
     frame = facts.select(pl.exclude("churned", "foreign")).with_columns(blocked=blocked)
     if LEAD in compiled_rule.used:
-        frame = frame.join(_lead_days(**id_range), on="id", how="left", maintain_order="left")
+        frame = frame.join(
+            coverage.decided_of_many(LEAD, **id_range), on="id", how="left", maintain_order="left"
+        )
     for key, active in _layers().items():
         mine = {name for name in compiled_rule.used if _layer_of(name) == key}
-        if mine:
+        if mine - {f"{OVER}{key}"}:
             frame = frame.join(_stored(active, key, **id_range), on="id", how="left", maintain_order="left")
+        if f"{OVER}{key}" in mine:
+            rules = run_rules.document_of(active.pk)
+            over = stays.days_over(active.layer, rules, at=at, **id_range).rename({"over": f"{OVER}{key}"})
+            frame = frame.join(over, on="id", how="left", maintain_order="left")
     then = at - timedelta(days=compiled_rule.rule.days or 0)
     for name in sorted(name for name in compiled_rule.used if name.startswith(BEFORE)):
         frame = frame.join(
@@ -285,19 +305,6 @@ def _stored(active, key, *, first, last):
     names = {"label": f"label.{key}", "composite": f"composite.{key}"}
     names |= {f"score.{dimension}": f"score.{key}.{run_rules.spoken(dimension)}" for dimension in dimensions}
     return stored.rename(names)
-
-
-def _lead_days(*, first, last):
-    """How many days before the renewal work on it starts, by the treatment of the primary segment in force."""
-    return frames.read(
-        """select z.account_id, t.renewal_lead_days from segmentation_assignment z
-             join segmentation_layer l on l.id = z.layer_id and l."primary"
-             join segmentation_segment g on g.id = z.effective_id
-             join segmentation_treatment t on t.id = g.treatment_id
-            where z.account_id between %(first)s and %(last)s and z.product_id is null""",
-        {"id": pl.Int64, LEAD: pl.Int64},
-        {"first": first, "last": last},
-    )
 
 
 def _before(name, then, ids, *, first, last):
@@ -382,14 +389,28 @@ def _resolve_strays(compiled, at):
         _resolve(strays, at)
 
 
-def in_words(evidence):
-    """The evidence of an alert in words: [(term, value)]."""
-    return [(_term(name), value if value is not None else "–") for name, value in sorted(evidence.items())]
+def in_words(alert):
+    """The evidence of an alert in words: [(term, value)]; scores with as many decimals as tell them from what they passed."""
+    try:
+        edges = spelling.edges(_document(alert.rule.condition))
+    except DocumentErrors:  # the rule cannot be used any more
+        edges = {}
+    return [
+        (_term(name), "–" if value is None else _in_words(name, value, edges.get(name, ())))
+        for name, value in sorted(alert.evidence.items())
+    ]
+
+
+def _in_words(name, value, edges):
+    is_score = name.removeprefix(BEFORE).startswith(("score.", "composite."))
+    return spelling.score(Decimal(value), edges) if is_score else value
 
 
 def _term(name):
     if name == LEAD:
         return "Renewal work starts, days before"
+    if name.startswith(OVER):
+        return f"Days longer than expected in {term_label(f'label.{_layer_of(name)}')}"
     if name.startswith(BEFORE):
         return f"{term_label(name.removeprefix(BEFORE))}, before"
     return term_label(name)

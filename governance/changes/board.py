@@ -1,23 +1,21 @@
 """The board of tier changes: what waits for whom, in lanes, read with the same number of queries however much there is."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
-from decimal import Decimal
 from fractions import Fraction
 
 from django.db.models import Count, F, Max, Q
 from django.utils import timezone
 
 from accounts import revenue
-from accounts.catalogue import FACTS
-from accounts.models import Account, Usage
-from core import wording
+from accounts.models import Account
 from core.money import Money
-from governance.changes import loads
+from governance.changes import crossings, loads
 from governance.models import ApprovalRequest, Transition
 from governance.signoff.deciders import Desk
 from segmentation.models import Layer, Run
-from segmentation.reading import spelling
+from segmentation.reading import causes
+from segmentation.reading.causes import Attribution
 
 CARDS = 8  # in a lane; all of them are in the list
 Status = Transition.Status
@@ -77,13 +75,14 @@ def held(filters=None):
 class Card:
     """A tier change as the board tells it.
 
-    arr: today's. changed: [(what, then, now)]. gives, takes: the loads.Load of the CSM there is, and of the receiver.
+    arr: today's. cause: what moved it (segmentation.reading.causes), None where nothing can be said any more. gives,
+    takes: the loads.Load of the CSM there is, and of the receiver.
     """
 
     transition: Transition
     today: date
     arr: Money
-    changed: list = field(default_factory=list)
+    cause: Attribution | None = None
     gives: loads.Load | None = None
     takes: loads.Load | None = None
 
@@ -130,10 +129,15 @@ class Card:
 
     @property
     def why(self):
-        """Why it was flagged, where no changed fact tells."""
-        if self.transition.origin != Transition.Origin.RULES:
-            return self.transition.get_origin_display()
-        return "The rules changed" if self.transition.why == "definition" else "The customer changed"
+        """Its origin, where that is not the rules: an override that ended, the end of the provisional period."""
+        return (
+            "" if self.transition.origin == Transition.Origin.RULES else self.transition.get_origin_display()
+        )
+
+    @property
+    def brief(self):
+        """Why it was flagged, in a line."""
+        return ": ".join(filter(None, [self.why, self.cause.brief if self.cause else ""]))
 
 
 def lacks(transition):
@@ -148,26 +152,25 @@ def lacks(transition):
 
 
 def cards(transitions, *, today):
-    """[Card] of these tier changes, in their order; five queries."""
+    """[Card] of these tier changes, in their order."""
     return cards_of(transitions.select_related(*_RELATED).defer("request__content"), today=today)
 
 
 def cards_of(rows, *, today):
-    """The same of tier changes that have been read with what belongs to them; four queries."""
+    """The same of tier changes that have been read with what belongs to them."""
     rows = list(rows)
     ids = [transition.account_id for transition in rows]
     people = {
         csm.pk: csm for transition in rows for csm in (transition.account.csm, transition.receiver) if csm
     }
     loaded = loads.loads(people.values())
-    arr = revenue.of(ids, today)
-    usage = {row.account_id: row for row in Usage.objects.filter(account__in=ids, product=None)}
+    arr, told = revenue.of(ids, today), causes_of(rows)
     return [
         Card(
             transition,
             today,
             arr[transition.account_id],
-            changed(transition, arr[transition.account_id], usage.get(transition.account_id)),
+            told.get(transition.pk),
             loaded.get(transition.account.csm_id),
             _beside_band(loaded.get(transition.receiver_id), transition.to_segment),
         )
@@ -183,50 +186,16 @@ def _beside_band(load, segment):
     return replace(load, low=model.accounts_per_csm_min, high=model.accounts_per_csm_max)
 
 
-def changed(transition, arr, usage):
-    """[(what, then, now)]: the facts the rules look at that are not what they were when the segment in force was given."""
-    changes = []
-    for name, then in (transition.evidence.get("was") or {}).items():
-        if name not in FACTS or (FACTS[name].sql and name != "arr"):  # derived: not held as such
-            continue
-        if name == "arr":
-            now = arr.only
-        elif hasattr(Account, name):
-            now = getattr(transition.account, name)
-        elif hasattr(Usage, name):
-            now = usage and getattr(usage, name)
-        else:
-            continue
-        if _text(now) != then and not _equal(now, then):
-            currency = arr.currency if name == "arr" and arr else transition.account.currency
-            now = spelling.spelt(name, now, currency) if now is not None else "not known"
-            now = wording.money(arr) if name == "arr" and arr else now
-            changes.append((name, FACTS[name].label, spelling.spelt(name, _read(name, then), currency), now))
-    changes.sort(key=lambda row: row[0] != "arr")
-    return [tuple(change) for _, *change in changes]
-
-
-def _read(name, text):
-    """The value of a fact's text in the evidence of a move."""
-    kind = FACTS[name].type
-    if kind == "date":
-        return date.fromisoformat(text)
-    if kind == "boolean":
-        return text == "true"
-    return text if kind == "text" else Decimal(text)
-
-
-def _text(value):
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return None if value is None else str(value)
-
-
-def _equal(now, then):
-    try:
-        return now is not None and Decimal(str(now)) == Decimal(then)
-    except ArithmeticError:
-        return False
+def causes_of(transitions):
+    """{id: Attribution} of tier changes whose segment has not moved yet."""
+    by_layer, told = {}, {}
+    for transition in transitions:
+        if transition.status in (*crossings.UNDECIDED, Status.AWAITING):
+            by_layer.setdefault(transition.layer, []).append(transition)
+    for layer, some in by_layer.items():
+        attributed = causes.of_accounts(layer, [transition.account for transition in some])
+        told |= {one.pk: attributed[one.account_id] for one in some if one.account_id in attributed}
+    return told
 
 
 # -- the lanes

@@ -8,6 +8,7 @@ held, and says for what and until when. Everything here is written without a per
 
 from dataclasses import dataclass
 
+import polars as pl
 from django.db import connection, transaction
 
 from accounts import catalogue, revenue
@@ -15,8 +16,11 @@ from core.history import actor
 from core.organisation import organisation
 from governance.models import Event, Transition
 from governance.signoff.crossing_policies import DOWN, UP, in_both_directions
-from segmentation.evaluation import causes, frames, run_rules
-from segmentation.models import Cause, Definition, Layer
+from segmentation.evaluation import causes, frames, in_force, run_rules
+from segmentation.evaluation.decide import kinds_since_last_move
+from segmentation.evaluation.ranges import Range, together
+from segmentation.models import Cause, Definition, Layer, Move
+from segmentation.reading import current_rules
 
 RANGE = 20_000  # accounts that differ, in one transaction
 Origin = Transition.Origin
@@ -127,6 +131,8 @@ def _flag(layer, at, first, last, *, run=None, origin=None, override=None):
             governed = crossings = 0
         if closing or governed:
             causes.take(Cause.Kind.RUN, run=run)
+        if governed:
+            _attribute(cursor, layer)
         closed = _count(cursor, _CLOSE, parameters) if closing else [0]
         opened = updated = [0, 0]
         if crossings:
@@ -134,6 +140,29 @@ def _flag(layer, at, first, last, *, run=None, origin=None, override=None):
             opened = _count(cursor, _OPEN, parameters)
         cursor.execute("drop table demarc_crossings")
     return Seen(*opened, *updated, *closed)
+
+
+def _attribute(cursor, layer):
+    """Say of the crossings that are new, or go another way, what moved them (segmentation.evaluation.attribution)."""
+    definition = Definition.objects.filter(layer=layer, status=Definition.Status.ACTIVE).first()
+    cursor.execute("select account_id from demarc_crossings where open_id is null or redirected")
+    ids = [id for (id,) in cursor.fetchall()]
+    if definition is None or not ids:
+        return
+    rules, clock = current_rules.in_use(definition, layer)
+    for some in together(ids):
+        part = Range([rules], at=clock, first=some[0], last=some[-1], which=_CROSSING)
+        keys = pl.DataFrame({"id": some}, schema={"id": pl.Int64})
+        kinds = kinds_since_last_move(keys, rules, part, everyone=True)
+        said = [(kind, f" {Move.Why(kind).label}.") for kind in kinds["kind"].unique() if kind]
+        for kind, sentence in said:
+            cursor.execute(
+                "update demarc_crossings set why = %s, text = text || %s where account_id = any(%s)",
+                [kind, sentence, kinds.filter(pl.col("kind") == kind)["id"].to_list()],
+            )
+
+
+_CROSSING = "a.id in (select account_id from demarc_crossings)"
 
 
 def _count(cursor, statement, parameters):
@@ -217,8 +246,7 @@ crossing as (
            case when p.at_renewal and coalesce(a.renewal_date, s.next_end) > %(at)s::date
                 then coalesce(a.renewal_date, s.next_end) end as applies_on,
            coalesce(a.renewal_date, s.next_end) as renewal,
-           case when coalesce(before.definition_id, z.definition_id) <> z.definition_id
-                then 'definition' else 'data' end as why,
+           '' as why,
            case when %(origin)s::text is not null then %(origin)s::text
                 when %(planned_downgrades)s and d.direction = 'down' and before.provisional
                 then 'provisional' else 'rules' end as origin,
@@ -238,12 +266,11 @@ crossing as (
       join policy p on p.direction = d.direction
       left join segmentation_assignmentscore c on c.assignment_id = z.id
       left join lateral ({catalogue.SUBSCRIPTIONS_OF_ACCOUNT}) s on true
-      left join lateral (select h.definition_id, h.provisional from segmentation_historicalassignment h
+      left join lateral (select h.provisional from segmentation_historicalassignment h
                           where h.id = z.id and h.computed_id is distinct from z.computed_id
                           order by h.history_id + 0 desc limit 1) before on true
      where z.layer_id = %(layer)s and z.account_id between %(first)s and %(last)s
-       and z.computed_id is not null and z.effective_id is not null and z.computed_id <> z.effective_id
-       and not z.overridden and (not z.provisional or {frames.settled("z")})
+       and {in_force.waiting("z")}
 ),
 held as (
     select c.*, h.held_for, h.held_until

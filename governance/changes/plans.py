@@ -10,29 +10,36 @@ from accounts import revenue
 from core.wording import day, money, plural
 from governance.models import CrossingPolicy
 from governance.signoff.impact import of_accounts
+from segmentation.reading import coverage
 
 WITHIN = "transitions"  # the part of the content with a row for each
 
 
 def start(transition):
-    """{field: value} a plan begins with: the checklist of the segments' treatments, and what the customer is told."""
+    """{field: value} a plan begins with: the checklist, and what the customer is told."""
     return {"checklist": checklist(transition), "notice": notice(transition)}
+
+
+def decided(transition):
+    """{field: text} of how the customer is served after the change, whichever segmentation says so."""
+    return coverage.decided(transition.account, transition.layer, transition.to_segment)
 
 
 def checklist(transition):
     """[{"text", "done"}]: leave one segment, enter the other."""
+    decides = transition.layer.decides
     before, after = transition.from_segment.treatment, transition.to_segment.treatment
-    lines = _lines(before and before.play_on_exit)
+    lines = _lines(before.play_on_exit) if before and "play_on_exit" in decides else []
     if transition.giver_id and transition.receiver_id not in (None, transition.giver_id):
         lines.append(_shared(transition))
-    if after:
-        lines += _lines(after.play_on_entry)
-        if after.success_plan_template:
-            lines.append(f"Success plan from the template: {after.success_plan_template}")
-        if after.service_model and after.service_model.onboarding not in ("", "None"):
-            lines.append(f"Onboarding: {after.service_model.onboarding}")
-        if after.touch_frequency:
-            lines.append(f"Set up: {after.touch_frequency}")
+    lines += _lines(after.play_on_entry) if after and "play_on_entry" in decides else []
+    served = decided(transition)
+    if template := served.get("success_plan_template"):
+        lines.append(f"Success plan from the template: {template}")
+    if served.get("onboarding", "None") != "None":
+        lines.append(f"Onboarding: {served['onboarding']}")
+    if touch := served.get("touch_frequency"):
+        lines.append(f"Set up: {touch}")
     lines.append("Tell the customer who looks after them from now on")
     return [{"text": line, "done": False} for line in dict.fromkeys(lines)]
 
@@ -47,10 +54,7 @@ def _shared(transition):
 
 def notice(transition):
     """The text the customer gets, where nobody writes another."""
-    treatment = transition.to_segment.treatment
-    touch = treatment and (
-        treatment.touch_frequency or (treatment.service_model and treatment.service_model.check_in)
-    )
+    touch = decided(transition).get("touch_frequency")
     served = f" From then on: {touch[:1].lower()}{touch[1:]}." if touch else ""
     who = f" {transition.receiver} will be there for you." if transition.receiver_id else ""
     return (

@@ -115,6 +115,14 @@ MOVES = {
     "definition": How(
         "New rules moved an account", (), (csm,), "{count} are in another segment under the new rules"
     ),
+    "both": How(
+        "An account and the rules changed", (), (csm,), "{count} changed their segment under new rules"
+    ),
+    "cutoffs": How("Cut-offs moved an account", (), (csm,), "{count} are in another segment by new cut-offs"),
+    "segmentation": How(
+        "Another segmentation moved an account", (), (csm,), "{count} followed another segmentation"
+    ),
+    "policy": How("A segmentation applies by itself", (), (csm,), "{count} follow the rules now"),
     "provisional": How(
         "A provisional segment was decided",
         (),

@@ -15,6 +15,7 @@ from accounts import revenue
 from accounts.catalogue import FACTS, SIGNALS, USAGE_FACTS
 from accounts.changes import entries
 from accounts.models import Product
+from accounts.quality import contradictions
 from accounts.revenue import with_arr
 from core import history, wording
 from core.refusals import Refused
@@ -56,6 +57,14 @@ class Label:
         return bool(
             state and state.computed_id and state.effective_id and state.computed_id != state.effective_id
         )
+
+    @property
+    def waits(self):
+        """Say what keeps the segment in force."""
+        state = self.state
+        state.layer = self.layer
+        waits = explain.waits_for(state, state.computed_id, provisional=state.provisional)
+        return f"{explain.WAITS[waits].format(state.effective.name)}."
 
     @property
     def serves(self):
@@ -128,6 +137,7 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
         "why": why,
         "beside": [row for row in why["requires"] if not row["decides"]] if why else [],
         "refusal": refusal,
+        "contradictions": contradictions.of_account(account, at),
         "scale": _scale(why, layer) if why else None,
         "stale": _stale(why) if why else [],
         "renewal": renewal,
@@ -487,7 +497,7 @@ def _declaration_entries(declaration):
 
 def _activations(moves):
     """Rules that became active since the account's first segment; those of one day together."""
-    by_rules = (Move.Why.DEFINITION, Move.Why.INITIAL)
+    by_rules = (Move.Why.DEFINITION, Move.Why.BOTH, Move.Why.INITIAL)
     moved = {move.definition_id for move in moves if move.why in by_rules}
     first = min((move.at for move in moves), default=timezone.localdate())
     definitions = (

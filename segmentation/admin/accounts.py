@@ -21,10 +21,12 @@ from accounts.admin.governed import Changes, GovernedAdmin, page
 from accounts.admin.people import CsmFilter
 from accounts.catalogue import ACCOUNT_FACTS
 from accounts.models import Account
+from accounts.quality import contradictions
 from accounts.revenue import with_arr
 from core import badges, wording
 from segmentation.authoring import declarations
 from segmentation.models import Assignment, Layer, Segment, ServiceModel
+from segmentation.reading import stays
 
 from . import account_page
 from .declarations import of_account, propose_page
@@ -95,7 +97,18 @@ class StateFilter(OfPrimary):
             ("provisional", "Provisional"),
             ("needs-data", "Needs data"),
             ("thin", "Thin data"),
+            ("too-long", "Longer in a segment than expected"),
+            ("contradicts", "Status and contract contradict each other"),
         ]
+
+    def queryset(self, request, queryset):
+        """Two of them are of any segmentation, or of the account itself."""
+        today = timezone.localdate()
+        if self.value() == "too-long":
+            return queryset.filter(pk__in=stays.too_long(today).values("account"))
+        if self.value() == "contradicts":
+            return contradictions.among(queryset, today)
+        return super().queryset(request, queryset)
 
     def narrowed(self, states, wanted):
         return {

@@ -11,7 +11,7 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from accounts.admin.fields import Line
+from accounts.admin.fields import Day, Line
 from accounts.admin.governed import PlainAdmin, page
 from accounts.admin.verbs import VerbForm, VerbPage, row
 from core import badges, history, wording
@@ -124,7 +124,9 @@ class StartForm(VerbForm):
     layer = forms.MultipleChoiceField(
         label="Segmentations", required=False, widget=forms.CheckboxSelectMultiple
     )
+    as_of = Day("As of", help="Left empty: today, where there are data as new as the settings ask.")
     reason = Line("Why (optional)")
+    at = {"facts_are_old": "as_of", "clock_goes_back": "as_of", "clock_in_the_future": "as_of"}
 
     def prepare(self):
         self.fields["layer"].choices = [
@@ -137,7 +139,8 @@ class StartForm(VerbForm):
     def carry_out(self):
         chosen = [layer for layer in self.thing if layer.key in self.cleaned_data["layer"]]
         try:
-            run = recalculation.start(layers=chosen, by=self.by, reason=self.cleaned_data["reason"])
+            wanted = {name: self.cleaned_data[name] for name in ("reason", "as_of")}
+            run = recalculation.start(layers=chosen, by=self.by, **wanted)
         except Refused as refusal:  # a second click leads to what the first one did
             run = Run.objects.filter(status=Run.Status.RUNNING).first()
             if run is None:

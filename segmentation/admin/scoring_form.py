@@ -36,6 +36,8 @@ def read(post):
         document["dimensions"] = [_group(group) for group in groups]
     if post.get("includes"):
         document["includes"] = [name.strip() for name in post["includes"].split(",") if name.strip()]
+    if post.get("expected_days"):
+        document["expected_days"] = dict(map(_expected, post["expected_days"].split(",")))
     rules = _list(tree.get("rules"))
     document["rules"] = [_rule(rule) for rule in rules]
     types = names(document) if any(rule.get("rows") for rule in rules) else {}
@@ -43,6 +45,12 @@ def read(post):
         if typed.get("rows"):
             _put_rows(rule, typed["rows"], types)
     return document
+
+
+def _expected(text):
+    """`onboarding 90` as a pair; what is no number of days is told by the check of the document."""
+    segment, _, days = text.strip().rpartition(" ")
+    return (segment.strip(), days) if segment else (days, "")
 
 
 def _rule(typed):
@@ -219,6 +227,9 @@ def rows(document, post=None):
         ],
         "requires": ", ".join(document.get("requires") or []),
         "includes": ", ".join(document.get("includes") or []),
+        "expected_days": ", ".join(
+            f"{key} {days}" for key, days in (document.get("expected_days") or {}).items()
+        ),
         "blank_row": _row({}, ""),
         "blank_rule": _shown_rule({}, "", types, {}),
     }

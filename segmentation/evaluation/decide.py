@@ -1,13 +1,14 @@
 """Decisions about a range of accounts: what rules say, what would be in force, and why it differs; nothing is written."""
 
+import json
 import zlib
 from dataclasses import dataclass
 
 import polars as pl
 
-from segmentation.evaluation import engine, frames, in_force
-from segmentation.evaluation.run_rules import document_of
-from segmentation.models import Move, RunLayer
+from segmentation.evaluation import attribution, engine, frames, in_force
+from segmentation.evaluation.evidence import facts_from_text
+from segmentation.models import Move
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,10 @@ def _tracked():
 
 
 def why_moved(rows, layer, part):
-    """`why` of each move. The rules changed, rather than the customer, where the old rules would still say the same."""
+    """`why` of each move; what moved it is asked since the account came into the segment it leaves (`attribution`)."""
     first = pl.col("old_effective_since").is_null()
     ended = pl.col("was_provisional") & ~pl.col("provisional")
+    said_before = pl.col("computed").eq_missing(pl.col("old_computed"))  # and now it is in force
     why = (
         pl.when(~pl.col("moved"))
         .then(None)
@@ -114,42 +116,51 @@ def why_moved(rows, layer, part):
         .then(pl.lit(Move.Why.DATA))
         .when(ended)
         .then(pl.lit(Move.Why.PROVISIONAL))
+        .when(said_before)
+        .then(pl.lit(Move.Why.POLICY))
         .otherwise(pl.lit(Move.Why.DATA))
     )
     rows = rows.with_columns(why=why.cast(pl.String))
-    candidates = rows.filter(
-        (pl.col("why") == Move.Why.DATA)
-        & pl.col("old_effective").is_not_null()
-        & (pl.col("evaluated") != layer.definition)
-    )
-    by_rules = [
-        _unmoved(some, _former(layer, former), layer, part)
-        for (former,), some in candidates.group_by("evaluated")
-    ]
-    if not by_rules:
+    asked = rows.filter((pl.col("why") == Move.Why.DATA) & pl.col("old_effective").is_not_null())
+    kinds = kinds_since_last_move(asked.select(layer.keys), layer, part)
+    if kinds.is_empty():
         return rows
-    by_rules = pl.concat(by_rules).with_columns(by_rules=True)
-    rows = rows.join(by_rules, on=layer.keys, how="left", maintain_order="left")
-    ruler = pl.when("by_rules").then(pl.lit(Move.Why.DEFINITION))
-    return rows.with_columns(why=ruler.otherwise(pl.col("why")))
+    rows = rows.join(kinds, on=layer.keys, how="left", maintain_order="left")
+    told = pl.when(pl.col("kind") != "").then(pl.col("kind"))
+    return rows.with_columns(why=pl.coalesce(told, "why"))
 
 
-def _former(layer, definition):
-    """The rules before, with the cut-offs they last decided by."""
-    document = document_of(definition)
-    if not document.population:
-        return document
-    used = RunLayer.objects.filter(layer=layer.id, definition=definition, cutoffs__isnull=False)
-    return document.pinned(used.order_by("-run_id").values_list("cutoffs", flat=True).first() or {})
+def kinds_since_last_move(keys, layer, part, *, everyone=False):
+    """The `kind` (see attribution.Judged) of accounts of a range, with their keys.
+
+    Only where more than data can have moved them, or of everyone.
+    """
+    whole = bool(everyone or layer.document.layers or layer.document.population or layer.left_out)
+    accounts = keys["id"].unique().to_list()
+    moves = frames.last_moves(layer.id, accounts, unless=None if whole else layer.definition)
+    moves = moves.select(pl.exclude("product"), *(moves[part] for part in layer.scope.parts))
+    moves = keys.join(moves, on=layer.keys, how="inner", maintain_order="left")
+    if moves.is_empty():
+        return moves.select(layer.keys).with_columns(kind=pl.lit(None, pl.String))
+    now, inputs, told = attribution.ruler_of_layer(layer), {}, []
+    for (definition, cutoffs, left_out), some in moves.group_by("definition", "cutoffs", "left_out"):
+        evidence = {"cutoffs": json.loads(cutoffs or "{}"), "left_out": json.loads(left_out or "[]")}
+        then = attribution.ruler_of_move(definition, evidence)
+        if definition not in inputs:
+            inputs[definition] = inputs_of_both(layer, part, then.document, moves)
+        after = some.select(layer.keys).join(
+            inputs[definition], on=layer.keys, how="left", maintain_order="left"
+        )
+        before = facts_from_text(some["facts"], then.document)
+        judged = attribution.judge(*attribution.alike(before, after, then, now), then, now)
+        told.append(some.select(layer.keys).with_columns(kind=judged.kinds))
+    return pl.concat(told)
 
 
-def _unmoved(rows, document, layer, part):
-    """Accounts (their keys) that the old rules, on today's facts, would have left where they were."""
-    dimensions = {dimension.key for dimension in document.dimensions}
-    left_out = [key for key in layer.left_out if key in dimensions]
-    inputs = part.inputs(layer, document=document).join(rows, on=layer.keys, how="semi")
-    again = engine.evaluate(document, inputs, part.at, left_out=left_out)
-    ids = pl.col("segment").replace_strict(layer.segments, default=None, return_dtype=pl.Int64)
-    again = again.with_columns(*(inputs[part] for part in layer.scope.parts), again=ids)
-    both = rows.join(again.select(*layer.keys, "again"), on=layer.keys)
-    return both.filter(pl.col("again").eq_missing(pl.col("old_computed"))).select(layer.keys)
+def inputs_of_both(layer, part, document, accounts):
+    """The inputs of a layer's rules and of another document, of some accounts (a frame with the layer's keys)."""
+    own, other = (
+        part.inputs(layer, document=rules).join(accounts, on=layer.keys, how="semi")
+        for rules in (None, document)
+    )
+    return own.join(other.select(*layer.keys, *set(other.columns) - set(own.columns)), on=layer.keys)

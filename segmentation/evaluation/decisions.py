@@ -9,7 +9,7 @@ from core.locking import locked
 from core.refusals import Refused
 from segmentation.evaluation import causes
 from segmentation.evaluation.evidence import facts_as_text, of_rules, sources_of
-from segmentation.evaluation.ranges import Range
+from segmentation.evaluation.ranges import Range, together
 from segmentation.evaluation.run_rules import of_layer
 from segmentation.models import Assignment, Cause, Move, RunLayer
 
@@ -31,7 +31,7 @@ def basis_of(accounts, layer, *, at):
     if last is None:
         raise Refused("never_recalculated", layer=layer)
     pinned, evidence = of_layer(last), {}
-    for some in _together(sorted(accounts)):
+    for some in together(accounts):
         part = Range([pinned], at=at, first=some[0], last=some[-1])
         inputs = part.inputs(pinned).filter(pl.col("id").is_in(some))
         facts = dict(zip(inputs["id"], facts_as_text(inputs, pinned), strict=True))
@@ -47,20 +47,6 @@ def basis_of(accounts, layer, *, at):
                 "sources": sources.get(account, {}),
             }
     return Basis(last.definition_id, evidence)
-
-
-NEAR = 2_000  # a range of so many accounts is read about as fast as one account
-
-
-def _together(ids):
-    """Sorted ids in groups, each within a range of NEAR."""
-    groups = []
-    for id in ids:
-        if groups and id - groups[-1][0] < NEAR:
-            groups[-1].append(id)
-        else:
-            groups.append([id])
-    return groups
 
 
 def put(account, layer, segment, *, why, at, overridden=None, expected=ANYTHING, basis=None):

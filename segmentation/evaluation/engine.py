@@ -43,7 +43,7 @@ def evaluate(document, frame, at, *, left_out=()):
     that decided), `observed` and `fallbacks` (criteria with and without a value of their own, in the dimensions that
     count), `thin` (more than half are fallbacks), `up`, `down`, `distance` (to the nearest boundary of the rules).
 
-    Reason codes: the row's `blocked`; `missing:<fact>`; `no facts:<dimension>`; `overflow:<rule index>` (a number
+    Reason codes: the row's `blocked`; `missing:<fact>`; `no cell:<fact>` (a value that earns no points); `no facts:<dimension>`; `overflow:<rule index>` (a number
     in the rule's condition does not fit 38 digits); `no rule`. Raises ValueError when a column is missing or mistyped.
     """
     _check(document, frame)
@@ -251,7 +251,9 @@ class _Dimension:
         yield pl.col(f"_state.{self.key}") == NO_FACTS, f"no facts:{self.key}"
         for criterion in self.dimension.criteria:
             if self.may_need(criterion):
-                yield self.needs(criterion), f"missing:{criterion.fact}"
+                known = _present(criterion.fact, self.types)
+                yield self.needs(criterion) & ~known, f"missing:{criterion.fact}"
+                yield self.needs(criterion) & known, f"no cell:{criterion.fact}"
         # It has facts, but none that earns points: it must not drop out of the composite silently.
         yield self.counts & ~pl.col(f"_scored.{self.key}"), f"no facts:{self.key}"
 

@@ -29,6 +29,24 @@ def facts_as_text(inputs, layer):
     return inputs.select("id", said=values)["said"]
 
 
+def facts_from_text(texts, document):
+    """The engine's frame out of such texts: the facts as the catalogue types them, `id` counts the rows."""
+    names = [*document.inputs, "foreign", GONE]
+    texts = texts.fill_null("{}").str.json_decode(pl.Struct(dict.fromkeys(names, pl.String)))
+    held = texts.struct.unnest()
+    columns = [_typed(name, document.schema[name]).alias(name) for name in document.inputs]
+    foreign = pl.format("currency:{}", pl.col("foreign"))
+    blocked = pl.when(pl.col(GONE).is_not_null()).then(pl.lit(GONE)).otherwise(foreign)
+    return held.select(pl.row_index("id").cast(pl.Int64), *columns, blocked=blocked)
+
+
+def _typed(name, dtype):
+    column = pl.col(name)
+    if dtype == pl.Date:
+        return column.str.to_date("%Y-%m-%d")
+    return column == "true" if dtype == pl.Boolean else column.cast(dtype)
+
+
 # Where the facts of an account (a, and its usage u) come from: {fact: [source, observed]}.
 SOURCES = """coalesce((select jsonb_object_agg(p.key, p.value)
                                       from jsonb_each(a.provenance || coalesce(u.provenance, '{{}}')) p

@@ -326,6 +326,26 @@ def before(layer, accounts, *, at, parts=()):
     return frame.select("id", *parts, "segment", "since")
 
 
+def last_moves(layer, accounts, *, unless=None):
+    """The last move of accounts (ids) on a layer, and what it was decided by: `id`, `product`, `definition`, and as JSON
+    texts `facts`, `cutoffs`, `left_out`. unless: leaves out those that were decided by this definition (its id).
+    """
+    columns = {
+        "id": ("m.account_id", pl.Int64),
+        "product": ("m.product_id", pl.Int64),
+        "definition": ("m.definition_id", pl.Int64),
+        "facts": ("(m.evidence -> 'facts')::text", pl.String),
+        "cutoffs": ("(m.evidence -> 'cutoffs')::text", pl.String),
+        "left_out": ("(m.evidence -> 'left_out')::text", pl.String),
+    }
+    tables = """(select distinct on (account_id, product_id) account_id, product_id, definition_id, evidence
+                   from segmentation_move
+                  where account_id = any(%(accounts)s) and layer_id = %(layer)s
+                  order by account_id, product_id, id desc) m
+                 where m.definition_id is distinct from %(unless)s"""
+    return _select(columns, tables, {"accounts": accounts, "layer": layer, "unless": unless})
+
+
 def declared(layer, *, at, first, last):
     """Segments people declared (and others confirmed) on a layer for a range: `id`, `declared` (segment's key)."""
     columns = {"id": ("d.account_id", pl.Int64), "declared": ("g.key", pl.String)}

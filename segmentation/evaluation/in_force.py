@@ -5,8 +5,12 @@ Over the columns of an evaluation (`computed`, `provisional`) and those of its a
 """
 
 from functools import partial
+from types import SimpleNamespace
 
 import polars as pl
+
+from segmentation.evaluation import frames
+from segmentation.models import Layer
 
 PINNED = pl.col("old_overridden").fill_null(False)  # by an override: it stays, whatever the rules say
 
@@ -42,3 +46,40 @@ def _follows(layer):
         place = partial(pl.Expr.replace_strict, old=layer.steps_down, default=None, return_dtype=pl.Int64)
         follows &= pl.col("provisional") | (place(computed) <= place(old)).fill_null(True)
     return follows
+
+
+# -- of what is stored
+
+PINS, APPROVAL, RUN = "pins", "approval", "run"
+
+
+def waits_for(state, computed, *, provisional):
+    """Tell what keeps the segment in force of an assignment (with `settled`) where the rules say `computed` (an id).
+
+    PINS: an override. APPROVAL: somebody's approval. RUN: the next recalculation only.
+    """
+    layer, segments = state.layer, state.layer.segments.all()
+    steps = (
+        {segment.pk: segment.position for segment in segments} if layer.plan_provisional_downgrades else {}
+    )
+    row = pl.DataFrame(
+        {
+            "computed": [computed], "provisional": [provisional], "old_effective": [state.effective_id],
+            "old_provisional": [state.provisional], "old_settled": [state.settled], "old_overridden": [state.overridden],
+        },
+        schema_overrides={"computed": pl.Int64, "old_effective": pl.Int64},
+    )  # fmt: skip
+    rules = SimpleNamespace(automatic=layer.policy == Layer.Policy.AUTOMATIC, steps_down=steps)
+    if state.overridden:
+        return PINS
+    [after] = row.select(after=will_be(rules))["after"]
+    return RUN if after == computed else APPROVAL
+
+
+def waiting(row):
+    """SQL: of an assignment (an alias) on a layer that needs approval, another segment waits to be approved.
+
+    The same as `will_be` says where a recalculation has put in force what follows by itself.
+    """
+    return f"""({row}.computed_id <> {row}.effective_id and not {row}.overridden
+                and (not {row}.provisional or {frames.settled(row)}))"""

@@ -9,6 +9,23 @@ from segmentation.evaluation.run_rules import accounts_of, document_of, spoken
 from segmentation.models import Definition
 from segmentation.scopes import GONE
 
+NEAR = 2_000  # a range of so many accounts is read about as fast as one account
+
+FEW, DENSE = 100, 4
+
+
+def together(ids):
+    """Ids in groups, in order, each within a range of NEAR; where they lie dense, all in one."""
+    groups, ids = [], sorted(ids)
+    if len(ids) > FEW and ids[-1] - ids[0] < NEAR * len(ids) // DENSE:
+        return [ids]
+    for id in ids:
+        if groups and id - groups[-1][0] < NEAR:
+            groups[-1].append(id)
+        else:
+            groups.append([id])
+    return groups
+
 
 class Range:
     """A range of accounts at a clock: their facts, read once for all layers, and what layers say of them.

@@ -8,14 +8,16 @@ from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
 UNIT = Fraction(1, 10**12)
-CENT = Fraction(1, 100)
 
 
 class Contributions:
-    """The contributions of a Document's parts to the composite of one row of the engine's result."""
+    """The contributions of a Document's parts to the composite of one row of the engine's result.
 
-    def __init__(self, document, row):
-        self.parts, self.used = {}, {}
+    places: the decimals the composite is shown with.
+    """
+
+    def __init__(self, document, row, places=2):
+        self.parts, self.used, self.places = {}, {}, places
         if row["composite"] is None:
             return
         present = [
@@ -29,18 +31,19 @@ class Contributions:
             inside[dimension.key] = _inside(dimension, row, share)
             exact[dimension.key] = sum(inside[dimension.key].values())
         composite = Fraction(row["composite"])
-        for place, whole in ((UNIT, composite), (CENT, Fraction(rounded(row["composite"])))):
+        shown = Fraction(1, 10**places)
+        for place, whole in ((UNIT, composite), (shown, Fraction(rounded(row["composite"], places)))):
             for key, units in _allot(exact, whole / place, place).items():
                 self.parts.setdefault((False, key), []).append(units * place)
                 for criterion, part in _allot(inside[key], units, place).items():
                     self.parts.setdefault((True, criterion), []).append(part * place)
 
     def of(self, key, *, criterion=False):
-        """The part a score group (or a measure) adds, as texts of 12 and of 2 decimals; None where there is no composite."""
+        """The part a score group (or a measure) adds, as texts of 12 and of a few decimals; None where there is no composite."""
         fine, coarse = self.parts.get((criterion, key), (None, None))
         return {
             "contribution": None if fine is None else f"{_decimal(fine):.12f}",
-            "contribution_shown": None if coarse is None else f"{_decimal(coarse):.2f}",
+            "contribution_shown": None if coarse is None else f"{_decimal(coarse):.{self.places}f}",
         }
 
     def weight_used(self, key, weights):
@@ -52,9 +55,18 @@ class Contributions:
         return f"{round(_decimal(self.used[key]), 12):f}"
 
 
-def rounded(score):
-    """A score as it is shown: two decimals."""
-    return score.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
+def rounded(score, places=2):
+    """A score as it is shown: two decimals, where no more are asked for."""
+    return score.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP)
+
+
+def places_apart(score, boundaries):
+    """How many decimals tell a score from its boundaries, at least two: 3.9958 is not 4.00, where that decides."""
+    for places in range(2, 13):
+        shown = rounded(score, places)
+        if all((shown < edge, shown == edge) == (score < edge, score == edge) for edge in boundaries):
+            return places
+    return 12
 
 
 def _inside(dimension, row, share):

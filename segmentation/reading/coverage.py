@@ -2,7 +2,7 @@
 
 Each active segmentation decides some fields of a treatment (`Layer.decides`). Where two say the same field, the one that
 stands first counts: the primary one, then by position. The primary segmentation decides the service model, and so who
-looks after how many accounts. A segmentation of products says what is done for each of an account's products: it stands
+looks after how many accounts. Plays are of a segment: each segmentation that decides them says its own. A segmentation of products says what is done for each of an account's products: it stands
 beside the answer for the account and contests nothing.
 """
 
@@ -13,6 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
 
+import polars as pl
 from django.db import connection
 from django.db.models import Exists, OuterRef
 
@@ -21,7 +22,8 @@ from accounts.models import Csm
 from accounts.quality import figures
 from core.money import Money
 from segmentation import scopes, treatments
-from segmentation.models import Assignment, Definition, Layer, Move, Segment, ServiceModel
+from segmentation.evaluation import frames
+from segmentation.models import Assignment, Definition, JobToBeDone, Layer, Move, Segment, ServiceModel
 from segmentation.reading import portfolio
 
 _ACTIVE = Definition.objects.filter(layer=OuterRef("pk"), status=Definition.Status.ACTIVE)
@@ -40,7 +42,11 @@ def order(layer):
 
 def contested(layers):
     """{field name: the layers that decide it}, of those that more than one of these layers decides."""
-    deciding = {name: [layer for layer in layers if name in layer.decides] for name in treatments.FIELDS}
+    deciding = {
+        name: [layer for layer in layers if name in layer.decides]
+        for name, field in treatments.FIELDS.items()
+        if not field.each
+    }
     return {name: deciders for name, deciders in deciding.items() if len(deciders) > 1}
 
 
@@ -68,7 +74,7 @@ def serve(account, *, at=None, targets=None, layers=None, states=None):
 
     Now: by the segments in force, each line with what it becomes where another segment is to come: the one that
     `targets` {layer id: Segment, or None where nothing changes} names, else the one the rules say. On a date: by the
-    segments in force then, as they are served today. Two queries; three on a date.
+    segments in force then, as they are served today; below stand the jobs to be done. Three queries; four on a date.
 
     layers: as deciding_layers, and states: the account's assignments related as SERVED, from whoever has read them.
     """
@@ -83,19 +89,63 @@ def serve(account, *, at=None, targets=None, layers=None, states=None):
         {layer: coming.get(layer.pk, computed) or effective for layer, (effective, computed) in held.items()}
     )
     lines = []
-    for field in treatments.LINES:
-        line, after = now.get(field.name), then.get(field.name)
-        if line is None and after is None:
-            continue
+    places = {field.name: place for place, field in enumerate(treatments.LINES)}
+    for key in sorted({**now, **then}, key=lambda key: places[key[0]]):
+        line, after = now.get(key), then.get(key)
         if line is None:
-            line = Line(field, "", after.layer, held[after.layer][0] or after.segment)
+            line = Line(after.field, "", after.layer, held[after.layer][0] or after.segment)
         if after is None:
-            lines.append(_becoming(line, "nothing is said", None))
+            lines.append(_becoming(line, NOTHING, None))
         elif after.text != line.text:
             lines.append(_becoming(line, after.text, after.segment))
         else:
             lines.append(line)
-    return lines
+    return [*lines, *_jobs(held)]
+
+
+def _jobs(held):
+    """The lines of the jobs to be done of the segments in force."""
+    layers = {effective.pk: layer for layer, (effective, _) in held.items() if effective}
+    for job in JobToBeDone.objects.filter(segment__in=layers).select_related("segment"):
+        for field in treatments.JOB:
+            if text := getattr(job, field.name):
+                yield Line(field, text, layers[job.segment_id], job.segment)
+
+
+def becoming(account, layer, segment):
+    """The lines as `serve` tells them, where nothing but the segment of one layer changes."""
+    layers = deciding_layers()
+    return serve(account, layers=layers, targets={other.pk: None for other in layers} | {layer.pk: segment})
+
+
+def decided(account, layer, segment):
+    """{name of a field: its text} of how an account is served with that segment of a layer; plays are left out."""
+    lines = [line for line in becoming(account, layer, segment) if not line.field.each]
+    told = {line.field.name: line.becomes or line.text for line in lines}
+    return {name: text for name, text in told.items() if text != NOTHING}
+
+
+def decided_of_many(name, *, first, last):
+    """The value of one field for a range of accounts, as `serve` decides it: a frame with `id` and the field.
+
+    Where several segmentations in use say it, the one that counts first counts; what says nothing is passed over.
+    """
+    layers = [layer for layer in deciding_layers() if name in layer.decides]
+    values = Segment.objects.filter(layer__in=layers).exclude(treatment=None)
+    values = {
+        pk: value for pk, value in values.values_list("pk", f"treatment__{name}") if value not in (None, "")
+    }
+    dtype = pl.Int64 if name == "renewal_lead_days" else pl.String
+    told = pl.DataFrame(schema={"id": pl.Int64, name: dtype})
+    for layer in layers:
+        standing = frames.standing(layer.pk, first=first, last=last)
+        says = pl.col("old_effective").replace_strict(values, default=None, return_dtype=dtype)
+        says = standing.select("id", says.alias(name)).drop_nulls()
+        told = pl.concat([told, says.join(told, on="id", how="anti")])
+    return told
+
+
+NOTHING = "nothing is said"
 
 
 def _becoming(line, text, segment):
@@ -113,7 +163,20 @@ def _states(account, layers):
 def _labels_now(layers, states):
     """{layer: (segment in force, segment by the rules)}, in the order of the layers."""
     labels = {state.layer_id: (state.effective, state.computed) for state in states}
+    if nowhere := [
+        state.layer_id for state in states if not state.effective_id and state.reason == NO_INDUSTRY
+    ]:
+        labels |= dict.fromkeys(nowhere, (_smb(),) * 2)
     return {layer: labels[layer.pk] for layer in layers if layer.pk in labels}
+
+
+NO_INDUSTRY = "missing:industry"
+
+
+def _smb():
+    """The segment whose playbook serves an account of an unknown industry, where the playbooks go by industry."""
+    smb = Segment.objects.filter(key="smb").exclude(treatment=None).select_related(_SERVED, "layer")
+    return smb.order_by("layer__position", "layer__key").first()
 
 
 def _labels_on(account, layers, at):
@@ -127,7 +190,10 @@ def _labels_on(account, layers, at):
 
 
 def _lines(labels):
-    """{name: Line} of what these segments give; labels: {layer: segment or None}, what counts first first."""
+    """{(field name, layer where each says its own): Line} of what these segments give.
+
+    labels: {layer: segment or None}, what counts first first.
+    """
     lines = {}
     for name, field in treatments.FIELDS.items():
         candidates = [
@@ -135,10 +201,14 @@ def _lines(labels):
             for layer, segment in labels.items()
             if name in layer.decides and (text := _text(field, segment))
         ]
-        if candidates:
+        if field.each:
+            lines |= {
+                (name, layer.pk): Line(field, text, layer, segment) for layer, segment, text in candidates
+            }
+        elif candidates:
             layer, segment, text = candidates[0]
             others = tuple(other for other in candidates[1:] if other[2] != text)
-            lines[name] = Line(field, text, layer, segment, overruled=others)
+            lines[name, None] = Line(field, text, layer, segment, overruled=others)
     return lines | _from_the_model(lines)
 
 
@@ -149,16 +219,22 @@ def _text(field, segment):
 
 def _from_the_model(lines):
     """The lines a service model says: its own, and those the treatments left to it."""
-    if "service_model" not in lines:
+    if ("service_model", None) not in lines:
         return {}
-    line = lines["service_model"]
+    line = lines["service_model", None]
     model = line.segment.treatment.service_model
     left = {
-        field: field.model for field in treatments.FIELDS.values() if field.model and field.name not in lines
+        field: field.model
+        for field in treatments.FIELDS.values()
+        if field.model and (field.name, None) not in lines
     }
     texts = {field: _of_the_model(model, field.name) for field in treatments.MODEL}
     texts |= {field: _of_the_model(model, column) for field, column in left.items()}
-    return {field.name: Line(field, text, line.layer, line.segment) for field, text in texts.items() if text}
+    return {
+        (field.name, None): Line(field, text, line.layer, line.segment)
+        for field, text in texts.items()
+        if text
+    }
 
 
 def _of_the_model(model, column):

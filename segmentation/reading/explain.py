@@ -5,6 +5,7 @@ force with its evidence: the engine on the facts of that move, under its rules a
 page show the same dictionary; numbers in it are text, so that nothing is lost on the way.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import date
@@ -14,21 +15,27 @@ from functools import cached_property
 import polars as pl
 from django.db import DataError, transaction
 from django.db.models import prefetch_related_objects
-from django.utils import timezone
 
 from accounts import catalogue, revenue
 from core import wording
 from core.refusals import Refused
-from segmentation import scopes
 from segmentation.evaluation import engine, run_rules
+from segmentation.evaluation.evidence import facts_from_text
+from segmentation.evaluation.in_force import APPROVAL, PINS, RUN, waits_for
 from segmentation.evaluation.ranges import Range
-from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
-from segmentation.reading import provisional
-from segmentation.reading.contributions import Contributions
+from segmentation.models import Assignment, Cause, Definition, Layer, Move
+from segmentation.reading import causes, provisional, stays
+from segmentation.reading.contributions import Contributions, places_apart
+from segmentation.reading.current_rules import in_use
 from segmentation.reading.next_step import next_step
-from segmentation.reading.spelling import as_text, hundredths, spelt
+from segmentation.reading.spelling import as_text, edges, score, spelt
 from segmentation.rules import reasons, terms
-from segmentation.runs import recalculation
+
+WAITS = {
+    PINS: "an override keeps {}",
+    APPROVAL: "it changes when somebody approves it",
+    RUN: "it changes with the next recalculation",
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,8 @@ def _now(account, layer, product, standing):
     if definition is None:
         raise Refused("layer_without_rules", layer=layer)
     rules, clock = in_use(definition, layer)
-    inputs = _inputs(rules, account, clock)
+    part = Range([rules], at=clock, first=account.pk, last=account.pk, which="true")
+    inputs = _inputs(part, rules, account)
     if product is not None:
         inputs = inputs.filter(pl.col("product") == product.pk)
     assignment = standing.assignment
@@ -102,7 +110,10 @@ def _now(account, layer, product, standing):
         definition=definition,
         document=rules.document,
         frame=inputs,
-        sources=account.provenance | (usage.provenance if usage else {}) | _subscriptions(account, product),
+        sources=account.provenance
+        | (usage.provenance if usage else {})
+        | _subscriptions(account, product)
+        | _derived(account, product, clock),
         left_out=rules.left_out,
         clock=clock,
         as_of=clock,
@@ -110,25 +121,9 @@ def _now(account, layer, product, standing):
         effective_since=assignment.effective_since if assignment else None,
         assignment=assignment,
         move=standing.move,
+        rules=rules,
+        part=part,
     )
-
-
-def in_use(definition, layer):
-    """(LayerRules, date): the layer's active rules as they decide now, at the clock and by the cut-offs of its last run."""
-    run_layer = recalculation.latest_of(layer)
-    pinned = run_layer or RunLayer()
-    pinned.layer = layer
-    if run_layer and pinned.definition_id != definition.pk:  # activated since
-        pinned.cutoffs = _still(pinned.cutoffs, pinned.definition_id, definition.pk)
-    pinned.definition = definition
-    rules = run_rules.of_layer(pinned, document=run_rules.document_in(definition))
-    return rules, run_layer.run.as_of if run_layer else timezone.localdate()
-
-
-def _still(cutoffs, former, definition):
-    """The cut-offs of former rules that newer ones take from the same thing: the rest waits for the next run."""
-    before, now = (run_rules.document_of(pk).population for pk in (former, definition))
-    return {key: cutoff for key, cutoff in (cutoffs or {}).items() if before[key] == now.get(key)}
 
 
 def _not_there(account, product, assignment):
@@ -155,8 +150,23 @@ def _subscriptions(account, product):
     return {"subscriptions": [newest.source, newest.observed.isoformat() if newest.observed else None]}
 
 
-def _inputs(rules, account, clock):
-    part = Range([rules], at=clock, first=account.pk, last=account.pk, which="true")
+DERIVED = "derived from the dates"
+
+
+def _derived(account, product, at):
+    """The source of a contract type that nobody told, or told without saying whether it is new or renewing."""
+    stated = account.contract_type if product is None else ""
+    own = [row for row in account.subscriptions.all() if product is None or row.product_id == product.pk]
+    running = [row for row in own if row.start_date <= at and (row.end_date is None or row.end_date > at)]
+    if not stated and any(row.status == "past due" for row in running):
+        return {}
+    said = [stated] if stated else [row.contract_type for row in running if row.contract_type]
+    if any(text.strip().lower() != "annual" for text in said) or not (said or running):
+        return {}
+    return {"contract_type": [f"{said[0]}, new or renewing {DERIVED}" if said else DERIVED, None]}
+
+
+def _inputs(part, rules, account):
     try:
         with transaction.atomic():
             return part.inputs(rules)
@@ -177,7 +187,7 @@ def _then(account, layer, product, at):
         product=product,
         definition=move.definition,
         document=document,
-        frame=_evidence_frame(document, move.evidence.get("facts", {})),
+        frame=facts_from_text(pl.Series([json.dumps(move.evidence.get("facts", {}))]), document),
         sources=move.evidence.get("sources", {}),
         left_out=move.evidence.get("left_out", []),
         clock=move.at,
@@ -194,25 +204,6 @@ def _first_day(account, layer, product):
     return moves.order_by("at", "id").values_list("at", flat=True).first()
 
 
-def _evidence_frame(document, texts):
-    """The engine's frame out of a move's evidence."""
-    columns = {"id": pl.Series([0], dtype=pl.Int64)}
-    for fact, dtype in document.schema.items():
-        columns[fact] = pl.Series([_read(texts.get(fact), document.types[fact])], dtype=dtype)
-    foreign, gone = texts.get("foreign"), texts.get(scopes.GONE)
-    blocked = scopes.GONE if gone else f"currency:{foreign}" if foreign else None
-    columns["blocked"] = pl.Series([blocked], dtype=pl.String)
-    return pl.DataFrame(columns)
-
-
-def _read(text, kind):
-    """A fact's value out of its text, as the catalogue types it."""
-    if text is None or kind == "text":
-        return text
-    readers = {"integer": int, "date": date.fromisoformat, "boolean": lambda text: text == "true"}
-    return readers.get(kind, Decimal)(text)
-
-
 # -- telling
 
 
@@ -226,12 +217,15 @@ class _Case:
             named=True
         )
         self.names = {segment.key: segment.name for segment in self.layer.segments.all()}
+        self.edges = edges(self.document)
         others = Layer.objects.prefetch_related("segments") if self.document.layers else ()
         self.others = {run_rules.spoken(layer.key): layer for layer in others}
 
     def explanation(self):
         row = self.row
-        contributions = Contributions(self.document, row)
+        composite = row["composite"]
+        places = 2 if composite is None else places_apart(composite, self.edges.get("composite", ()))
+        contributions = Contributions(self.document, row, places)
         reason = row["reason"]
         return {
             "account": {"external_id": self.account.external_id, "name": self.account.name},
@@ -251,10 +245,10 @@ class _Case:
             "provisional_until": as_text(row["provisional_until"]),
             "provisional_text": self.provisional_text(),
             "unsegmented_reason": reason,
-            "reason_text": reasons.text(reason, self.document) if reason else None,
+            "reason_text": self.reason_text(reason),
             "thin_data": row["thin"],
-            "composite": as_text(row["composite"]),
-            "composite_shown": hundredths(row["composite"]),
+            "composite": as_text(composite),
+            "composite_shown": score(composite, self.edges.get("composite", ())),
             "dimensions": [
                 self.dimension(dimension, contributions) for dimension in self.document.dimensions
             ],
@@ -267,9 +261,21 @@ class _Case:
             "up": as_text(row["up"]),
             "down": as_text(row["down"]),
             "distance": as_text(row["distance"]),
+            "stay": stays.stay(self.document, self.effective, self.effective_since, self.as_of),
             "next_step": next_step(self),
+            "cause": self.cause(),
             "move": _move(self.move),
         }
+
+    def reason_text(self, reason):
+        kind, _, fact = (reason or "").partition(":")
+        if kind == "no cell":
+            value = self.quoted(fact, self.shown(fact, self.facts[fact]))
+            return f"{value} is in no cell of {self.term_name(fact)}, and the rules need one."
+        return reasons.text(reason, self.document) if reason else None
+
+    def quoted(self, fact, shown):
+        return f"'{shown}'" if self.document.types[fact] == "text" else shown
 
     def scope(self):
         """Why the rules are not applied to this account, or None."""
@@ -290,16 +296,30 @@ class _Case:
         segment = self.row["segment"]
         if not segment or not self.effective or segment == self.effective.key:
             return None
-        wait = (
-            "it changes when somebody approves it"
-            if self.layer.policy == Layer.Policy.APPROVAL
-            else ("it changes with the next recalculation")
-        )
-        return {
-            "since": as_text(self.computed_since()),
-            "text": f"The rules give {self.names.get(segment, segment)}; "
-            f"the current segment is {self.effective.name}, and {wait}.",
-        }
+        by_rules = self.names.get(segment, segment)
+        text = f"The rules gave {by_rules}; the segment in force was {self.effective.name}."
+        if self.assignment:
+            waits = WAITS[self.waits_for()].format(self.effective.name)
+            text = f"The rules give {by_rules}; the current segment is {self.effective.name}, and {waits}."
+        return {"since": as_text(self.computed_since()), "text": text}
+
+    def waits_for(self):
+        computed = next(one.pk for one in self.layer.segments.all() if one.key == self.row["segment"])
+        self.assignment.layer = self.layer
+        return waits_for(self.assignment, computed, provisional=self.row["provisional"])
+
+    def cause(self):
+        """The cause of the last move, or of the one to come (see causes); None for a first segment and for decisions."""
+        if self.assignment and self.product is None and self.differs():
+            told = dict(
+                causes.of_range(
+                    self.layer, self.rules, self.part, [self.account.pk], {self.account.pk: self.account}
+                )
+            )
+            told = told.get(self.account.pk)
+        else:
+            told = self.move and causes.of_move(self.move, causes.before(self.move))
+        return told.as_json() if told else None
 
     def provisional_text(self):
         """The meaning of being provisional for the current segment, or None."""
@@ -314,7 +334,7 @@ class _Case:
 
     def dimension(self, dimension, contributions):
         key = dimension.key
-        score = self.row[f"score.{key}"]
+        value = self.row[f"score.{key}"]
         weights = self.document.weights
         return {
             "key": key,
@@ -322,8 +342,8 @@ class _Case:
             "scale": dimension.scale,
             "weight": as_text(weights[key]) if weights else None,
             "weight_used": contributions.weight_used(key, weights),
-            "score": as_text(score),
-            "score_shown": hundredths(score),
+            "score": as_text(value),
+            "score_shown": score(value, self.edges.get(f"score.{key}", ())),
             **contributions.of(key),
             "left_out": self.left_out_text(dimension),
             "criteria": [self.criterion(criterion, contributions) for criterion in dimension.criteria],
@@ -367,7 +387,8 @@ class _Case:
             text = "The score group is left out."
             return {"text": text, "brief": text}
         instead = self.instead(criterion, kind, points)
-        what = "Not known" if row["value"] is None else f"{row['value_shown']} is in no cell"
+        quoted = self.quoted(row["fact"], row["value_shown"])
+        what = "Not known" if row["value"] is None else f"{quoted} is in no cell"
         text = f"{what}{', and' if kind == 'needs data' else ':'} {instead}."
         return {"text": text, "brief": instead if row["value"] is None else text}
 
@@ -419,11 +440,15 @@ class _Case:
             "fact": fact,
             "layer": self.others[self.document.others[fact]].key if self.of_other(fact) else None,
             "value": None if value is None else as_text(value),
-            "value_shown": self.shown(fact, value),
+            "value_shown": self.shown(fact, value) or self.unknown(fact),
             "source": source,
             "observed": observed,
             "age_days": (self.clock - date.fromisoformat(observed)).days if observed else None,
         }
+
+    def unknown(self, fact):
+        """The name of a missing value, where that is a category of its own."""
+        return catalogue.FACTS[fact].unknown or None if fact in catalogue.FACTS else None
 
     def shown(self, name, value, rounding=ROUND_FLOOR):
         """A value as people write it; a segment of this layer by its name."""
@@ -437,7 +462,7 @@ class _Case:
             return spelt(name, value, self.account.currency, rounding)
         if name.startswith("label."):
             return self.label_shown(name, value)
-        return hundredths(value) if isinstance(value, Decimal) else f"{value:,}"
+        return score(value, self.edges.get(name, ())) if isinstance(value, Decimal) else f"{value:,}"
 
     @cached_property
     def arr(self):
@@ -527,10 +552,7 @@ class _Case:
         value = self.row[term]
         if value is None:
             return "none"
-        return hundredths(value) if isinstance(value, Decimal) else as_text(value)
-
-
-# -- the next step
+        return score(value, self.edges.get(term, ())) if isinstance(value, Decimal) else as_text(value)
 
 
 # -- texts

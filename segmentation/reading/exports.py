@@ -17,9 +17,10 @@ SEGMENTS = ["computed_segment", "effective_segment", "composite"]
 TAIL = ["provisional", "provisional_until", "unsegmented_reason", "thin_data", "definition", "computed_at"]
 BATCH = 2_000
 
-# An account not scored any more (churned, excluded, a trial) is not exported: its segments are no longer current. Nor are the
-# products an account does not have any more.
+# The accounts of an export are those that a recalculation counts: of a segmentation whose rules cover customers who left, those
+# too. Nobody else (excluded, a trial): such segments are no longer current. Nor are the products an account does not have any more.
 _THERE = f"z.reason <> '{scopes.GONE}'"
+_COVERED = f"({frames.SCORED} or z.layer_id = any(%s) and {frames.SCORED_OR_CHURNED})"
 _LONG = f"""
     select a.external_id, z.layer_id, p.key, computed.key, effective.key, c.composite::text, c.scores::text[], c.definition_id,
            z.provisional, z.provisional_until, z.reason, coalesce(c.thin, false), d.version, c.computed_at
@@ -31,7 +32,7 @@ _LONG = f"""
       left join segmentation_segment effective on effective.id = z.effective_id
       left join segmentation_assignmentscore c on c.assignment_id = z.id
       left join segmentation_definition d on d.id = c.definition_id
-     where z.layer_id = any(%s) and {_THERE} and {frames.SCORED}
+     where z.layer_id = any(%s) and {_THERE} and {_COVERED}
      order by l.position, l.key, z.account_id, p.key
 """
 _WIDE = f"""
@@ -40,7 +41,7 @@ _WIDE = f"""
       join segmentation_assignment z on z.account_id = a.id and z.layer_id = any(%s)
       left join segmentation_segment s on s.id = z.effective_id
       left join accounts_product p on p.id = z.product_id
-     where {frames.SCORED}
+     where {_COVERED}
      group by a.id order by a.id
 """
 
@@ -84,7 +85,7 @@ def _long(layers):
     parts = list(scopes.parts_of(layer.scoped for layer in layers))
 
     def rows():
-        for row in _stream(_LONG, [[layer.pk for layer in layers]]):
+        for row in _stream(_LONG, [[layer.pk for layer in layers], _with_churned(layers)]):
             external_id, layer, product, computed, effective, composite, scores, definition, *tail = row
             held = dict(zip(dimensions.get(definition, ()), scores or (), strict=False))
             scores = [held.get(key) for key in columns]
@@ -113,7 +114,7 @@ def _dimensions(layers):
 
 def _wide(layers):
     def rows():
-        for external_id, *columns in _stream(_WIDE, [[layer.pk for layer in layers]]):
+        for external_id, *columns in _stream(_WIDE, [[layer.pk for layer in layers], _with_churned(layers)]):
             held = {}
             for layer, segment, product in zip(*columns, strict=True):
                 if segment:
@@ -124,6 +125,12 @@ def _wide(layers):
             ]
 
     return ["external_id", *[layer.key for layer in layers]], rows()
+
+
+def _with_churned(layers):
+    """The ids of the layers whose active rules cover customers who left."""
+    active = Definition.objects.filter(layer__in=layers, status=Definition.Status.ACTIVE)
+    return [row.layer_id for row in active if "churned" in document_of(row.pk).includes]
 
 
 def _stream(query, parameters):

@@ -6,7 +6,7 @@ from decimal import ROUND_CEILING, Decimal
 import polars as pl
 
 from segmentation.evaluation import engine
-from segmentation.reading.spelling import hundredths
+from segmentation.reading.spelling import score
 from segmentation.rules import rubric, terms
 
 
@@ -33,7 +33,7 @@ def next_step(case):
 
 def _gap(value):
     """A gap of less than a hundredth is not shown as none."""
-    rounded = hundredths(value)
+    rounded = score(value)
     return "less than 0.01" if rounded == "0.00" else rounded
 
 

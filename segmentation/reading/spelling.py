@@ -5,7 +5,7 @@ from decimal import ROUND_FLOOR, Decimal
 
 from accounts import catalogue
 from core import wording
-from segmentation.reading.contributions import rounded
+from segmentation.reading.contributions import places_apart, rounded
 
 
 def as_text(value):
@@ -21,8 +21,19 @@ def as_text(value):
     return str(value)
 
 
-def hundredths(value):
-    return None if value is None else f"{rounded(value):f}"
+def score(value, boundaries=()):
+    """A score as people write it: two decimals, and as many more as tell it from the boundaries it is compared with."""
+    return None if value is None else f"{rounded(value, places_apart(value, boundaries)):f}"
+
+
+def edges(document):
+    """{term: the numbers the rules compare it with}."""
+    found = {}
+    for rule in document.rules:
+        for comparison in rule.condition.comparisons if rule.condition else ():
+            if comparison.term is not None:
+                found.setdefault(comparison.term, set()).add(Decimal(comparison.threshold).scaleb(-12))
+    return found
 
 
 def spelt(fact, value, currency="", rounding=ROUND_FLOOR):

@@ -63,6 +63,7 @@ class _Comparer:
         self.groups()
         self.measures()
         self.rules()
+        self.expected_days()
         self.leftovers()
         return Comparison(tuple(self.sentences), tuple(self.rows))
 
@@ -281,6 +282,15 @@ class _Comparer:
             self.row(f"{path}.key", f"{where} › key", old.key, new.key)
             if old.named or new.named:
                 self.say(f"{segment}: the rule's key {old.key} -> {new.key}")
+
+    def expected_days(self):
+        """How long accounts are expected to stay in a segment."""
+        for key in _either(self.old.expected_days, self.new.expected_days):
+            old, new = self.old.expected_days.get(key), self.new.expected_days.get(key)
+            if old != new:
+                name = self.now.segment(key)
+                self.row(f"expected_days.{key}", f"Expected days in {name}", old, new)
+                self.say(f"Expected days in {name}: {old or 'any number'} -> {new or 'any number'}")
 
     def leftovers(self):
         """The rest, which only an unfinished draft may hold: told as it is."""

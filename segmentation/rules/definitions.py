@@ -131,12 +131,15 @@ class _Reader:
         dimensions = self.dimensions()
         weights = self.weights(dimensions)
         rules = self.rules(dimensions, weights)
+        expected_days = self.expected_days(rules)
         if self.problems:
             return None
         self.fits(dimensions, weights)
         types = dict(self.types) | STATE | self.others
-        data = self.frozen(dimensions, includes, rules)
-        return Document(weights, requires, tuple(dimensions), tuple(rules), includes, types, data)
+        data = self.frozen(dimensions, includes, rules, expected_days)
+        return Document(
+            weights, requires, tuple(dimensions), tuple(rules), includes, expected_days, types, data
+        )
 
     def check_keys(self, data, kind, path):
         for key in data:
@@ -207,6 +210,19 @@ class _Reader:
             if self.fact(name, f"requires.{index}") and name in fields[:index]:
                 self.problem(f"requires.{index}", f"'{name}' is there twice.")
         return fields
+
+    def expected_days(self, rules):
+        """How long an account is expected to stay in some segments: {segment: days}."""
+        path, data = "expected_days", self.data.get("expected_days") or {}
+        if not isinstance(data, dict):
+            self.problem(path, "'expected_days' names segments, each with a number of days.")
+            return {}
+        given = {rule.segment for rule in rules if rule}
+        for segment in data:
+            if segment not in given:
+                self.problem(_join(path, segment), f"No rule gives the segment '{segment}'.")
+        days = {segment: self.days(data, segment, path) for segment in data}
+        return {segment: number for segment, number in days.items() if number}
 
     def dimensions(self):
         keys, criterion_keys, dimensions = set(), set(), []
@@ -474,7 +490,7 @@ class _Reader:
                 "weights", "Too many score groups and measures with too long weights to score exactly."
             )
 
-    def frozen(self, dimensions, includes, rules):
+    def frozen(self, dimensions, includes, rules, expected_days):
         """The canonical form."""
         frozen = {"includes": list(includes)} if includes else {}
         for name in ("weights", "requires"):
@@ -490,6 +506,8 @@ class _Reader:
         frozen["rules"] = [
             _frozen_rule(rule, data) for rule, data in zip(rules, self.data["rules"], strict=True)
         ]
+        if expected_days:
+            frozen["expected_days"] = {segment: str(days) for segment, days in expected_days.items()}
         return frozen
 
 

@@ -16,7 +16,7 @@ from segmentation.rules.rubric import Rubric, from_bounds, to_text
 
 AGE = "account_age_days"
 FIELDS = {
-    "document": ("includes", "weights", "requires", "dimensions", "rules"),
+    "document": ("includes", "weights", "requires", "dimensions", "rules", "expected_days"),
     "dimension": ("key", "name", "scale", "maturity", "criteria"),
     "maturity": ("after_days", "needs_data_after_days", "until_then"),
     "criterion": ("key", "fact", "name", "weight", "cells", "missing"),
@@ -129,6 +129,7 @@ class Document:
     dimensions: tuple
     rules: tuple
     includes: tuple
+    expected_days: dict  # {segment: days an account is expected to stay in it, at most}
     types: dict = field(repr=False)  # of everything an evaluation may read: facts, state, other layers
     data: dict = field(repr=False, compare=False)
     plans: dict = field(repr=False, compare=False, default_factory=dict)  # the engine's, kept between calls

@@ -38,6 +38,7 @@ _SHAPE = {
         }
     ],
     "rules": [{"from": _TEXTS, "": TEXT}],
+    "expected_days": {"": TEXT},
 }
 
 

@@ -8,6 +8,8 @@ def text(code, document=None):
     kind, _, what = (code or "").partition(":")
     if kind == "missing":
         return f"{terms.label(what)} is not known, and the rules need it."
+    if kind == "no cell":
+        return f"The value of {terms.label(what)} is in no cell of the scoring table, and the rules need one."
     if kind == "no facts":
         named = (
             [dimension.name for dimension in document.dimensions if dimension.key == what and dimension.name]

@@ -65,6 +65,7 @@ class Sketch:
     requires: tuple = ()
     includes: tuple = ()
     rules: tuple = ()
+    expected_days: dict = field(default_factory=dict)
 
     @classmethod
     def of(cls, document):
@@ -73,15 +74,16 @@ class Sketch:
         groups = [
             _group(entry, number) for number, entry in enumerate(entries(data.get("dimensions")), start=1)
         ]
-        weights, rules = data.get("weights"), entries(data.get("rules"))
+        rules = entries(data.get("rules"))
         return cls(
             data,
             {group.key: group for group in groups},
             {measure.key: (group.key, measure) for group in groups for measure in group.measures},
-            {key: text(weight) for key, weight in weights.items()} if isinstance(weights, dict) else {},
+            _named(data.get("weights")),
             _texts(data.get("requires")),
             _texts(data.get("includes")),
             tuple(_rule(rule, key) for rule, key in zip(rules, rule_keys(rules), strict=True)),
+            _named(data.get("expected_days")),
         )
 
 
@@ -110,6 +112,10 @@ def rule_keys(rules):
         keys.append(own or key)
         taken.add(keys[-1])
     return keys
+
+
+def _named(value):
+    return {key: text(part) for key, part in value.items()} if isinstance(value, dict) else {}
 
 
 def _texts(value):

@@ -6,6 +6,7 @@ is one transaction.
 
 import logging
 from collections import Counter
+from datetime import date, timedelta
 from functools import partial
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from accounts import catalogue
 from accounts.models import Account
 from core import workers
 from core.history import actor
+from core.organisation import organisation
 from core.refusals import Refused
 from core.work import JobKind, divided, error_text
 from segmentation.evaluation import assignments, frames, measuring, run_rules
@@ -52,9 +54,13 @@ def start(*, layers=None, as_of=None, trigger=Run.Trigger.MANUAL, by=None, reaso
     """Start a recalculation of these layers (default: all with active rules) at the clock `as_of` (default: today).
 
     chunk: accounts a part; chosen by the size of the portfolio when not given. Wakes workers after the commit. Raises
-    Refused when a layer has no active rules or is being recalculated already. Raises WrongClock when the clock would go
+    Refused when a layer has no active rules or is being recalculated already, and where nobody said the clock and all
+    data are old (on a schedule that is a warning). Raises WrongClock when the clock would go
     back or is a day to come.
     """
+    stale = None if as_of else staleness()
+    if stale and trigger == Run.Trigger.MANUAL:
+        raise Refused("facts_are_old", **stale)
     as_of = as_of or timezone.localdate()
     frames.acquaint()
     with transaction.atomic():
@@ -63,7 +69,10 @@ def start(*, layers=None, as_of=None, trigger=Run.Trigger.MANUAL, by=None, reaso
         run = Run.objects.create(as_of=as_of, trigger=trigger, reason=reason, **_starter(by))
         try:
             with transaction.atomic():
-                RunLayer.objects.bulk_create(_pinned(run, definition) for definition in definitions)
+                pinned = [_pinned(run, definition) for definition in definitions]
+                for run_layer in pinned if stale else ():
+                    run_layer.warnings.append(str(Refused("facts_are_old", **stale)))
+                RunLayer.objects.bulk_create(pinned)
         except IntegrityError:
             raise _busy(definitions) from None
         documents = [run_rules.document_of(definition.pk) for definition in definitions]
@@ -73,6 +82,38 @@ def start(*, layers=None, as_of=None, trigger=Run.Trigger.MANUAL, by=None, reaso
         RunPart.objects.bulk_create(RunPart(job=run, first=first, last=last) for first, last in ranges)
         transaction.on_commit(partial(KIND.wake, run.pk, len(ranges)))
     return run
+
+
+def staleness():
+    """{"newest", "days", "limit"} where the newest value of all is older than the settings allow; None where it is not.
+
+    Where nothing has a date, nothing is said.
+    """
+    today, limit = timezone.localdate(), organisation().facts_days_at_most
+    since = today - timedelta(days=limit)
+    with connection.cursor() as cursor:
+        for dates in _OBSERVED:  # one after the other: the first fresh value ends it
+            cursor.execute(f"select exists (select {dates} and d.day >= %s)", [since.isoformat()])
+            if cursor.fetchone()[0]:
+                return None
+        cursor.execute(" union all ".join(f"select max(d.day) {dates}" for dates in _OBSERVED))
+        newest = max((day for (day,) in cursor.fetchall() if day), default=None)
+    if newest is None:
+        return None
+    newest = date.fromisoformat(newest[:10])
+    return {"newest": newest, "days": (today - newest).days, "limit": limit}
+
+
+# Days on which something was observed, as `d.day` (ISO text).
+_OBSERVED = [
+    f"from {table} cross join lateral {days} d (day) where d.day is not null"
+    for table, days in (
+        ("accounts_account a", "(select p.value ->> 1 from jsonb_each(a.provenance) p)"),
+        ("accounts_usage u", "(select p.value ->> 1 from jsonb_each(u.provenance) p)"),
+        ("accounts_subscription b", "(select b.observed::text)"),
+        ("accounts_signal e", "(select e.at::text)"),
+    )
+]
 
 
 class WrongClock(Refused):

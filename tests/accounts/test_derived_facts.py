@@ -1,9 +1,12 @@
 """Facts that follow from subscriptions: what counts on which day."""
 
 import datetime
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.db import connection
+from importing import attempt
 
 from accounts import catalogue, revenue
 from accounts.models import Account, Product, Subscription
@@ -31,6 +34,19 @@ CASES = [  # what it is; the account; its subscriptions as (start, end, ARR, sta
      (912, "annual new", 180, 15, None)),
     ("monthly", {}, [("2026-06-15", "2026-07-15", 12)], (12, "month-to-month", 15, 15, None)),
     ("several years", {}, [("2025-01-01", "2028-01-01", 12)], (12, "multi-year", 545, 550, 0)),
+    # 402 days are a year and a bit; from 23 months on it is several years
+    ("a year and a month", {}, [("2025-07-04", "2026-08-10", 12)], (12, "annual new", 361, 41, None)),
+    ("a day short of 23 months", {}, [("2026-06-01", "2028-04-30", 12)], (12, "annual new", 29, 670, None)),
+    ("23 months", {}, [("2026-06-01", "2028-05-01", 12)], (12, "multi-year", 29, 671, None)),
+    ("9999 is no end", {}, [("2026-06-01", "9999-12-31", 12)], (12, "annual new", 29, None, None)),
+    ("2999 is none either", {}, [("2024-01-01", "2999-12-31", 12)], (12, "annual renewing", 911, None, 0)),
+    ("nor is a renewal then", {"renewal_date": "9999-12-31"}, [("2026-06-01", "2026-12-30", 12)],
+     (12, "annual new", 29, 183, None)),
+    ("plain annual, the first term", {"contract_type": "annual"}, [("2026-06-01", "2027-06-01", 12)],
+     (12, "annual new", 29, 336, None)),
+    ("plain annual, after another", {"contract_type": " Annual"}, [("2025-06-01", "2026-06-01", 12), ("2026-06-01", None, 12)],
+     (12, "annual renewing", 394, None, 0)),
+    ("plain annual, nothing else known", {"contract_type": "annual"}, [], (None, "annual new", None, None, None)),
     ("grown by half", {}, [("2025-01-01", "2026-01-01", 100), ("2026-01-01", "2027-01-01", 150)],
      (150, "annual renewing", 545, 185, 0.5)),
     ("imported ARR counts", {"arr": 7}, [("2026-01-01", None, 100)], (7, "annual new", 180, None, None)),
@@ -130,3 +146,28 @@ def test_the_days_of_grace_are_a_setting(settings):
     for days, arr in ((0, 0), (1, 100), (29, 100), (30, 107)):
         settings.FIXED = settings.FIXED | {"renewal_grace_days": days}
         assert revenue.of([account.pk], AT)[account.pk].ours == arr
+
+
+def test_a_date_that_stands_for_no_end_is_left_open_on_the_way_in_and_where_it_is_already(tmp_path):
+    files = {
+        "crm.csv": "id,name,renews\nA,One,2199-12-31\nB,Two,9999-12-31\n",
+        "subs.csv": "id,s,a,e\nA,1,2026-01-01,2999-01-01\n",
+    }
+    queries = {
+        "accounts": "SELECT id AS external_id, name, renews AS renewal_date FROM crm",
+        "subscriptions": "SELECT id AS external_id, s AS subscription_id, a AS start_date, e AS end_date, 5 AS arr FROM subs",
+    }
+    made = attempt(tmp_path, files, **queries)
+    assert dict(Account.objects.values_list("external_id", "renewal_date")) == {
+        "A": datetime.date(2199, 12, 31),
+        "B": None,
+    }
+    assert Subscription.objects.get().end_date is None
+    said = [entry for entry in made.batch.warnings if "no end" in entry["warning"]]
+    assert sorted((entry["count"], *entry["examples"]) for entry in said) == [(1, "A"), (1, "B")]
+
+    Account.objects.filter(external_id="B").update(renewal_date="9999-12-31")
+    import_module("accounts.migrations.0050_no_end").leave_open(apps, None)
+    two = Account.objects.get(external_id="B")
+    assert (two.renewal_date, two.history.latest().renewal_date) == (None, None)
+    assert Account.objects.get(external_id="A").renewal_date is not None

@@ -90,7 +90,8 @@ def test_the_first_evaluation_of_a_rule_tells_nobody(db):
 )
 def test_conditions_read_facts_scores_and_labels_of_every_segmentation(db, condition, expected):
     layer = layer_with(
-        {**RULES, "rules": [{"segment": "high", "when": "score.worth >= 4"}, {"segment": "tech"}]}
+        {**RULES, "rules": [{"segment": "high", "when": "score.worth >= 4"}, {"segment": "tech"}]},
+        decides=("touch_frequency", "renewal_lead_days"),
     )
     layer_with(BY_ARR, key="size", policy="automatic")
     treatment = layer.segments.get(key="high").treatment

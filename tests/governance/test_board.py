@@ -130,7 +130,7 @@ def test_a_card_tells_what_changed_and_who_would_have_how_many(team):
         team, a=(50_000, 120_000), b=(30_000, 30_000), c=(150_000, 150_000, {"csm": team.erik})
     ).values()
     [card] = lane(now(), "flagged").cards
-    assert card.changed == [("ARR", "$50,000", "$120,000")]
+    assert card.cause.values == (("ARR", "$50,000", "$120,000", ""),)
     transitions.plan(one, by=team.ops, receiver=team.erik)
     [card] = lane(now(), "planned").cards
     assert (card.gives.now, card.takes.expected, card.takes.high, card.over) == (2, 2, 3, False)
@@ -143,7 +143,7 @@ def test_when_the_rules_moved_the_card_says_so(team):
     recompute(TODAY)
     followup.follow_ended()
     [card] = lane(now(), "flagged").cards
-    assert (card.changed, card.why) == ([], "The rules changed")
+    assert (card.cause.kind, card.cause.values) == ("definition", ())
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_a_crossing_is_flagged_once_with_what_it_was_flagged_on(tier):
     assert one.evidence["was"]["arr"] == "50000.00"
     assert kinds(one) == ["transition_flagged"]
     [event] = Event.objects.filter(kind="transition_flagged")
-    assert event.text == "Acme: the rules of Tier say High instead of Low."
+    assert event.text == "Acme: the rules of Tier say High instead of Low. The customer changed."
     assert one.history.count() == 1
     again = look(DAY + timedelta(days=2))
     assert (again.pk, again.history.count(), kinds(again)) == (one.pk, 1, ["transition_flagged"])

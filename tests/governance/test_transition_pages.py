@@ -480,7 +480,8 @@ def test_only_who_plans_asks_for_many(team):
 def test_the_account_says_what_holds_it_and_what_comes_next(team, one):
     page = account_page(team.cleo, one)
     assert "by the rules this account is High; it is served as Low." in text(page)
-    assert "The customer’s data changed. Tier changes need approval." in text(page)
+    assert "Tier changes need approval." in text(page)
+    assert "The customer changed: ARR $50,000 → $120,000." in text(page)
     assert "Next: CS Ops decides in triage." in text(page)
     assert "Tier change flagged" in text(page)
     assert "Plan the tier change" not in text(page)

@@ -59,7 +59,9 @@ def rules_as_they_come(settings):
 
 @pytest.fixture
 def team(db):
-    layer = layer_with(TIERS)
+    layer = layer_with(
+        TIERS, decides=("touch_frequency", "play_on_entry", "play_on_exit", "success_plan_template")
+    )
     bands = {"high": (1, 3, "dedicated"), "low": (2, 10, "pool"), "tech": (20, None, "none")}
     for segment, (low, high, kind) in bands.items():
         model = ServiceModel.objects.create(

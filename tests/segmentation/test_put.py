@@ -7,7 +7,7 @@ from segmenting import BY_ARR, DAY, account, activate, change, layer_with, portf
 
 from accounts.models import Account
 from core.refusals import Refused
-from segmentation.evaluation import assignments, causes, decisions
+from segmentation.evaluation import assignments, causes, decisions, ranges
 from segmentation.models import Assignment, Cause, Move
 
 NEXT = DAY + timedelta(days=1)
@@ -67,7 +67,7 @@ def test_many_are_read_together(db, django_assert_max_num_queries):
     assert set(known.evidence) == set(ids)
     for move in Move.objects.all():
         assert known.evidence[move.account_id] == move.evidence
-    far = decisions._together([1, 2, 5_000, 5_001, 10_000])
+    far = ranges.together([1, 2, 5_000, 5_001, 10_000])
     assert far == [[1, 2], [5_000, 5_001], [10_000]]
 
 

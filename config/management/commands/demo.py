@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db.models import Count
+from django.utils import timezone
 
 from accounts.models import Account, Csm
 from core import commands
@@ -56,7 +57,7 @@ class Command(commands.Command):
             self.step("recalculation", "recompute", as_of=clock(before))
             alerts.evaluate(date.fromisoformat(clock(before)))  # what held then is no news
         self.step("sample portfolio, today", "import_accounts", str(now), commit=True)
-        self.step("recalculation", "recompute")
+        self.step("recalculation", "recompute", as_of=timezone.localdate().isoformat())
         self.step("what follows from it", "follow")
         looks_after_accounts("csm")
         kinds_of_csms()

@@ -45,12 +45,14 @@ def decides_nothing(subject):
 
 
 def equal_treatments(subject):
-    """Pairs of segments that are served alike in every respect: they may be one group."""
+    """Pairs of segments that are served alike in all that the segmentation decides: they may be one group."""
+    if not subject.layer.decides:
+        raise NotRun("It decides nothing of how customers are served.")
     served = {}
     for segment in subject.segments:
         if segment.treatment is None:
             continue
-        first = served.setdefault(served_as(segment.treatment), segment)
+        first = served.setdefault(served_as(segment.treatment, subject.layer), segment)
         if first is not segment:
             yield place(
                 f"{first.key}:{segment.key}",
@@ -61,9 +63,14 @@ def equal_treatments(subject):
             )
 
 
-def served_as(treatment):
-    """All that a treatment says, whatever it is called."""
-    return tuple(getattr(treatment, name) for name in treatments.FIELDS)
+def served_as(treatment, layer):
+    """All that a treatment says of what a segmentation decides; what it leaves open is the service model's, if that is decided."""
+    model = treatment.service_model if "service_model" in layer.decides else None
+    return tuple(
+        getattr(treatment, name) or (field.model and model and getattr(model, field.model))
+        for name, field in treatments.FIELDS.items()
+        if name in layer.decides
+    )
 
 
 def contested_fields(subject):
@@ -73,8 +80,8 @@ def contested_fields(subject):
         definitions__status=Definition.Status.ACTIVE, scope=subject.layer.scope
     ).exclude(pk=subject.layer.pk)
     for other in others.distinct():
-        for name in treatments.FIELDS:
-            if name in mine and name in other.decides:
+        for name, field in treatments.FIELDS.items():
+            if name in mine and name in other.decides and not field.each:
                 yield place(
                     f"{other.key}:{name}",
                     field=treatments.FIELDS[name].column,
@@ -163,7 +170,11 @@ class Tests:
 def tests(subject):
     """The four tests of every segment the rules give."""
     counted = subject.portfolio is not None and subject.portfolio.accounts and subject.portfolio.counted
-    served = {segment.key: segment.treatment and served_as(segment.treatment) for segment in subject.segments}
+    decides = subject.layer and subject.layer.decides
+    served = {
+        segment.key: decides and segment.treatment and served_as(segment.treatment, subject.layer)
+        for segment in subject.segments
+    }
     elsewhere = _decided_elsewhere(subject.layer)
     for segment in subject.segments:
         like = [

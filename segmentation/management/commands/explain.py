@@ -102,6 +102,10 @@ def lines(explanation):
     yield from _table(explanation)
     if explanation["rule"]:
         yield explanation["rule"]["text"]
+    if explanation["stay"]:
+        yield explanation["stay"]["text"]
+    if explanation["cause"]:
+        yield explanation["cause"]["text"]
     if explanation["next_step"]:
         yield explanation["next_step"]
     if move := explanation["move"]:

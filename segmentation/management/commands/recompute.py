@@ -35,7 +35,11 @@ class Command(commands.Command):
         except recalculation.WrongClock as refusal:
             raise CommandError(f"{refusal} {preview(wanted, as_of)}") from None
         except Refused as refusal:
-            raise CommandError(str(refusal)) from None
+            old = refusal.code == "facts_are_old"
+            hint = (
+                f" For example: --as-of {refusal.about['newest']}, or --as-of {date.today()}." if old else ""
+            )
+            raise CommandError(f"{refusal}{hint}") from None
         except KeyboardInterrupt:
             raise CommandError(
                 "Interrupted. A worker does the rest, or the next `recompute` does.", returncode=130
