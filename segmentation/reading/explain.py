@@ -1,8 +1,8 @@
 """Why an account is in its segment: now, or on a date.
 
-Now is the engine on the facts held now, at the clock of the layer's last recalculation. On a date it is the move then in
-force with its evidence: the engine on the facts of that move, under its rules and its clock. The command and the account
-page show the same dictionary; numbers in it are text, so that nothing is lost on the way.
+Now is the engine on the facts held now, at the clock of the layer's last recalculation. On a date it is the engine on each
+fact's latest value observed by then, under the rules in force then; beside it the move in force then, with what it was
+decided on. The command and the account page show the same dictionary; numbers in it are text, so that nothing is lost on the way.
 """
 
 import re
@@ -14,21 +14,19 @@ from functools import cached_property
 import polars as pl
 from django.db import DataError, transaction
 from django.db.models import prefetch_related_objects
-from django.utils import timezone
 
 from accounts import catalogue, revenue
+from accounts.past import Past, learnt_after
 from core import wording
 from core.refusals import Refused
-from segmentation import scopes
 from segmentation.evaluation import engine, run_rules
 from segmentation.evaluation.ranges import Range
-from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
-from segmentation.reading import provisional
+from segmentation.models import Assignment, Cause, Definition, Layer, Move
+from segmentation.reading import past, provisional, rules_in_use, then
 from segmentation.reading.contributions import Contributions
 from segmentation.reading.next_step import next_step
 from segmentation.reading.spelling import as_text, hundredths, spelt
 from segmentation.rules import reasons, terms
-from segmentation.runs import recalculation
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,14 @@ class Standing:
     move: Move | None
 
 
-def explain(account, layer=None, *, at=None, product=None, standing=None):
+def explain(account, layer=None, *, at=None, known=None, product=None, standing=None):
     """Why `account` is where it is on `layer` (default: the primary one), now or on the date `at`.
 
-    product: which of the account's products, on a layer of products. standing: where it is now, from whoever has read
-    it. Returns a JSON-safe dictionary. Raises Refused when the layer has no rules, or nothing was in force on that date.
+    known: as it had been recorded by the end of that day; default: as known today. product: which of the account's products,
+    on a layer of products. standing: where it is now, from whoever has read it. Returns a JSON-safe dictionary. Raises
+    Refused when the layer has no rules, or nothing was known on that date.
     """
+    at = at or known
     layer = layer or primary_layer()
     if layer.scoped.several != (product is not None):
         raise Refused(
@@ -56,7 +56,7 @@ def explain(account, layer=None, *, at=None, product=None, standing=None):
     if at is None:
         case = _now(account, layer, product, standing or _standing(account, layer, product))
     else:
-        case = _then(account, layer, product, at)
+        case = _then(account, layer, product, at, known)
     return case.explanation()
 
 
@@ -67,26 +67,23 @@ def primary_layer():
     return layer
 
 
-def in_force(account, layer, at, product=None):
-    """The move in force on a date: the last written one dated on or before it. None before the first."""
-    moves = Move.objects.filter(account_id=account.pk, layer=layer, product=product, at__lte=at)
-    return moves.select_related("cause", "definition", "from_segment", "to_segment").order_by("-id").first()
-
-
 # -- the two cases
 
 
 def _standing(account, layer, product):
     states = Assignment.objects.filter(account=account, layer=layer, product=product)
     assignment = provisional.with_settled(states.select_related("effective", "computed")).first()
-    return Standing(assignment, in_force(account, layer, date.max, product))
+    moves = Move.objects.filter(account_id=account.pk, layer=layer, product=product).order_by("-id")
+    return Standing(
+        assignment, moves.select_related("cause", "definition", "from_segment", "to_segment").first()
+    )
 
 
 def _now(account, layer, product, standing):
     definition = Definition.objects.filter(layer=layer, status=Definition.Status.ACTIVE).first()
     if definition is None:
         raise Refused("layer_without_rules", layer=layer)
-    rules, clock = in_use(definition, layer)
+    rules, clock = rules_in_use.in_use(definition, layer)
     inputs = _inputs(rules, account, clock)
     if product is not None:
         inputs = inputs.filter(pl.col("product") == product.pk)
@@ -103,6 +100,7 @@ def _now(account, layer, product, standing):
         document=rules.document,
         frame=inputs,
         sources=account.provenance | (usage.provenance if usage else {}) | _subscriptions(account, product),
+        learnt=_learnt(account, product, clock),
         left_out=rules.left_out,
         clock=clock,
         as_of=clock,
@@ -111,24 +109,6 @@ def _now(account, layer, product, standing):
         assignment=assignment,
         move=standing.move,
     )
-
-
-def in_use(definition, layer):
-    """(LayerRules, date): the layer's active rules as they decide now, at the clock and by the cut-offs of its last run."""
-    run_layer = recalculation.latest_of(layer)
-    pinned = run_layer or RunLayer()
-    pinned.layer = layer
-    if run_layer and pinned.definition_id != definition.pk:  # activated since
-        pinned.cutoffs = _still(pinned.cutoffs, pinned.definition_id, definition.pk)
-    pinned.definition = definition
-    rules = run_rules.of_layer(pinned, document=run_rules.document_in(definition))
-    return rules, run_layer.run.as_of if run_layer else timezone.localdate()
-
-
-def _still(cutoffs, former, definition):
-    """The cut-offs of former rules that newer ones take from the same thing: the rest waits for the next run."""
-    before, now = (run_rules.document_of(pk).population for pk in (former, definition))
-    return {key: cutoff for key, cutoff in (cutoffs or {}).items() if before[key] == now.get(key)}
 
 
 def _not_there(account, product, assignment):
@@ -164,53 +144,42 @@ def _inputs(rules, account, clock):
         raise Refused("data_cannot_be_evaluated", account=account, error=str(error).splitlines()[0]) from None
 
 
-def _then(account, layer, product, at):
-    move = in_force(account, layer, at, product)
-    if move is None:
-        raise Refused(
-            "nothing_in_force", account=account, layer=layer, at=at, first=_first_day(account, layer, product)
-        )
-    document = run_rules.document_of(move.definition_id).pinned(move.evidence.get("cutoffs", {}))
+def _learnt(account, product, clock):
+    """{fact: the day (ISO) its value was learnt} where that was after the clock."""
+    if not learnt_after(account, clock):
+        return {}
+    snapshot = Past(account, product=product and product.pk).on(date.max)
+    return snapshot.learnt(clock) if snapshot else {}
+
+
+def _then(account, layer, product, at, known):
+    history = past.History(account, product=product, known=known)
+    snapshot = history.past.on(at)
+    if snapshot is None:
+        raise Refused("nothing_known", account=account, at=at, first=history.past.first(), known=known)
+    [view] = history.views(layer, [snapshot])
+    move, in_force = history.move(layer, at), view.in_force
     return _Case(
-        account=account,
+        account=snapshot.model(),
         layer=layer,
         product=product,
-        definition=move.definition,
-        document=document,
-        frame=_evidence_frame(document, move.evidence.get("facts", {})),
-        sources=move.evidence.get("sources", {}),
-        left_out=move.evidence.get("left_out", []),
-        clock=move.at,
+        definition=in_force.definition,
+        document=in_force.rules.document,
+        frame=view.frame,
+        sources=snapshot.sources(),
+        learnt=snapshot.learnt(at),
+        left_out=in_force.rules.left_out,
+        clock=at,
         as_of=at,
-        effective=move.to_segment,
-        effective_since=move.at,
-        assignment=None,
+        effective=move.to_segment if move else None,
+        effective_since=move.at if move else None,
+        assignment=then.assignment_on(account, layer, product, at, known or date.max),
         move=move,
+        dated=True,
+        known=known,
+        not_kept=snapshot.not_kept,
+        early=in_force.early,
     )
-
-
-def _first_day(account, layer, product):
-    moves = Move.objects.filter(account_id=account.pk, layer=layer, product=product)
-    return moves.order_by("at", "id").values_list("at", flat=True).first()
-
-
-def _evidence_frame(document, texts):
-    """The engine's frame out of a move's evidence."""
-    columns = {"id": pl.Series([0], dtype=pl.Int64)}
-    for fact, dtype in document.schema.items():
-        columns[fact] = pl.Series([_read(texts.get(fact), document.types[fact])], dtype=dtype)
-    foreign, gone = texts.get("foreign"), texts.get(scopes.GONE)
-    blocked = scopes.GONE if gone else f"currency:{foreign}" if foreign else None
-    columns["blocked"] = pl.Series([blocked], dtype=pl.String)
-    return pl.DataFrame(columns)
-
-
-def _read(text, kind):
-    """A fact's value out of its text, as the catalogue types it."""
-    if text is None or kind == "text":
-        return text
-    readers = {"integer": int, "date": date.fromisoformat, "boolean": lambda text: text == "true"}
-    return readers.get(kind, Decimal)(text)
 
 
 # -- telling
@@ -218,6 +187,8 @@ def _read(text, kind):
 
 class _Case:
     """One account on one layer at one clock: everything the explanation is told from."""
+
+    dated, known, not_kept, early = False, None, frozenset(), False  # of a date
 
     def __init__(self, **values):
         self.__dict__.update(values)
@@ -238,6 +209,8 @@ class _Case:
             "layer": {"key": self.layer.key, "name": self.layer.name, "policy": self.layer.policy},
             "product": {"key": self.product.key, "name": str(self.product)} if self.product else None,
             "as_of": self.as_of.isoformat(),
+            "known": as_text(self.known),
+            "notes": list(then.notes(self)),
             "definition": {"version": self.definition.version},
             "scope": self.scope(),
             "computed_segment": row["segment"],
@@ -269,6 +242,7 @@ class _Case:
             "distance": as_text(row["distance"]),
             "next_step": next_step(self),
             "move": _move(self.move),
+            "evidence": then.evidence(self),
         }
 
     def scope(self):
@@ -367,7 +341,11 @@ class _Case:
             text = "The score group is left out."
             return {"text": text, "brief": text}
         instead = self.instead(criterion, kind, points)
-        what = "Not known" if row["value"] is None else f"{row['value_shown']} is in no cell"
+        what = (
+            (row["value_shown"] or "not known").capitalize()
+            if row["value"] is None
+            else f"{row['value_shown']} is in no cell"
+        )
         text = f"{what}{', and' if kind == 'needs data' else ':'} {instead}."
         return {"text": text, "brief": instead if row["value"] is None else text}
 
@@ -413,16 +391,18 @@ class _Case:
     def fact_row(self, fact):
         value = self.facts[fact]
         source, observed = self.source(fact, value)
+        age = (self.clock - date.fromisoformat(observed)).days if observed else None
         return {
             "key": fact,
             "name": self.term_name(fact),
             "fact": fact,
             "layer": self.others[self.document.others[fact]].key if self.of_other(fact) else None,
             "value": None if value is None else as_text(value),
-            "value_shown": self.shown(fact, value),
+            "value_shown": "not kept" if fact in self.not_kept else self.shown(fact, value),
             "source": source,
             "observed": observed,
-            "age_days": (self.clock - date.fromisoformat(observed)).days if observed else None,
+            "age_days": age if age is None or age >= 0 else None,
+            "learnt": self.learnt.get(fact) if value is not None else None,
         }
 
     def shown(self, name, value, rounding=ROUND_FLOOR):
@@ -462,11 +442,11 @@ class _Case:
             return "declared", None
         if fact not in catalogue.FACTS:
             return "calculated", None
-        source, observed = self.sources.get(fact) or (None, None)
+        source, observed, *_ = self.sources.get(fact) or (None, None)
         if source is None and observed is None and catalogue.FACTS[fact].sql:
             if catalogue.FACTS[fact].home == "derived":
                 return "calculated", None
-            source, observed = self.sources.get("subscriptions") or (None, None)
+            source, observed, *_ = self.sources.get("subscriptions") or (None, None)
             source = f"{source}, subscriptions" if source else "subscriptions"
         return source or None, observed[:10] if observed else None
 
