@@ -104,16 +104,16 @@ class Past:
 
     def first(self):
         """The first day anything was known of; None where that is no certain day, or nothing is known at all."""
-        days = [change.observed for change in self.changes if change.home == Home.ACCOUNT]
+        days = [change.observed for change in self.changes if change.home != Home.SUBSCRIPTION]
         return min(days) if days and None not in days else None
 
     def on(self, at):
         """The Snapshot of a date; None where nothing was known of the account yet."""
         account, stamps = self._fold(Home.ACCOUNT, at, self.account.provenance)
-        if not account:
+        usage, used = self._fold(Home.USAGE, at, self.usage.provenance if self.usage else {})
+        if not account and not usage:
             return None
         account |= {"id": self.account.pk, "external_id": self.account.external_id}
-        usage, used = self._fold(Home.USAGE, at, self.usage.provenance if self.usage else {})
         not_kept = self._not_kept(at)
         usage = {name: value for name, value in usage.items() if name not in not_kept}
         subscriptions, contract = self._subscriptions(at)

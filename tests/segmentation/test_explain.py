@@ -257,18 +257,26 @@ def test_the_last_day_is_today_for_every_kind_of_value(db):
     """On the day of the last recalculation --at says what plain explain says, on every ready segmentation."""
     versions.load_presets()
     accounts = portfolio(6)
-    Account.objects.update(
-        industry="SaaS, Cloud", growth_stage="growth", strategic_importance='"standard"', country=""
-    )
+    texts = {
+        "industry": "SaaS, Cloud",
+        "growth_stage": "growth",
+        "strategic_importance": '"standard"',
+        "country": "",
+    }
+    Account.objects.update(**texts, provenance={key: ["crm", DAY.isoformat()] for key in texts})
     recompute()
     for one in accounts:
         for layer in Layer.objects.filter(definitions__status="active"):
             assignment = Assignment.objects.get(account=one, layer=layer)
             if assignment.effective:
                 then, now = told(one, layer, at=DAY), told(one, layer)
-                for shown_elsewhere in ("move", "effective_since", "computed_since"):
-                    then.pop(shown_elsewhere), now.pop(shown_elsewhere)
+                evidence = {row["key"]: row for row in then.pop("evidence")["facts"]}
+                assert now.pop("evidence") is None
                 assert then == now
+                assert not [row for row in evidence.values() if row["differs"]]
+                for row in then["requires"]:
+                    if row["value"] is not None:
+                        assert evidence[row["key"]]["value_shown"] == row["value_shown"]
 
 
 def test_who_is_not_scored_and_what_cannot_be_read(layer):
@@ -334,7 +342,10 @@ def test_the_command_tells_the_same(layer):
         (["acme", "--layer", "nope"], "There is no segmentation 'nope'. There are: tier"),
         (["acme", "--layer", "teir"], "Did you mean 'tier'?"),
         (["acme", "--at", "yesterday"], "'yesterday' is not a date"),
-        (["acme", "--at", "2020-01-01"], "Nothing was known of acme on 1 Jan 2020: the first is of 30 May 2026"),
+        (
+            ["acme", "--at", "2020-01-01"],
+            "Nothing was known of acme on 1 Jan 2020: the first is of 30 May 2026",
+        ),
     ],
 )
 def test_the_command_refuses(layer, arguments, refusal):
