@@ -169,7 +169,7 @@ create or replace trigger demarc_guard_conflict before update or delete on accou
 -- is of today; in a new row of the first day that anything in it is of, and of any day where nothing has one.
 
 create or replace function demarc_note_facts() returns trigger language plpgsql
-    set search_path = pg_catalog, pg_temp as $$
+    set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
     home text := substr(tg_table_name, length('accounts_') + 1);
     owner text := case home when 'account' then 'id' else 'account_id' end;
@@ -202,7 +202,7 @@ begin
     if home = 'subscription' then
         execute format('insert into {schema}.accounts_factchange (account_id, home, subscription, observed, source, "values")
                         select account_id, ''subscription'', id, observed, source, changes from (%s) n
-                         where changes <> ''{}'' order by id', rows);
+                         where changes <> ''{}''', rows);
         return null;
     end if;
     -- As a rule one source told everything on one day; else a row for each of them.
@@ -223,8 +223,7 @@ begin
                                                            jsonb_build_object('s', m.first -> 0, 'o', m.first -> 1))
                                      and %s, false) as uniform
                   from (select r.*, jsonb_path_query_first(r.provenance, '$.*') as first from (%s) r where r.changes <> '{}') m) n
-         cross join lateral (%s) s
-         order by n.id$note$,
+         cross join lateral (%s) s$note$,
         owner, home, product,
         case tg_op when 'INSERT' then 'true' else 'm.provenance ?& array(select jsonb_object_keys(m.changes))' end, rows, stamp);
     return null;

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 import polars as pl
 from django.db import DataError, transaction
+from django.db.models import prefetch_related_objects
 from django.utils import timezone
 
 from accounts.past import Past
@@ -83,15 +84,10 @@ class History:
         return [views[snapshot.at] for snapshot in snapshots]
 
     def results(self, layer, snapshots):
-        """A row of the engine (a dict) for each of the snapshots, in their order."""
+        """{date: a row of the engine} of the snapshots."""
         key = layer.pk, tuple(snapshot.at for snapshot in snapshots)
         if key not in self._results:
-            rows = {}
-            for views in _alike(self.views(layer, snapshots), lambda view: view.in_force):
-                rules, frame = views[0].in_force.rules, pl.concat([view.frame for view in views])
-                result = engine.evaluate(rules.document, frame, views[-1].at, left_out=rules.left_out)
-                rows |= zip((view.at for view in views), result.iter_rows(named=True), strict=True)
-            self._results[key] = [rows[snapshot.at] for snapshot in snapshots]
+            self._results[key] = _evaluated(self.views(layer, snapshots))
         return self._results[key]
 
     def _inputs(self, document, layer, snapshots):
@@ -143,7 +139,8 @@ class History:
         column = f"score.{dimension[0]}" if dimension else part
         whole = History(self.account, known=self.known) if self.product else self
         snapshots = [whole.past.on(snapshot.at) for snapshot in snapshots]
-        return [row.get(column) for row in whole.results(other, snapshots)]
+        rows = whole.results(other, snapshots)
+        return [rows[snapshot.at].get(column) for snapshot in snapshots]
 
 
 def score_line(account, layer, months=12):
@@ -151,21 +148,30 @@ def score_line(account, layer, months=12):
 
     A gap where nothing was known, where rules were in force only later, or where a fact of then is not kept any more.
     """
+    prefetch_related_objects([layer], "segments")
     ends = _month_ends(timezone.localdate(), months)
     history = History(account)
-    known = [snapshot for end in ends if (snapshot := history.past.on(end))]
-    seen = [
-        snapshot
-        for snapshot, view in zip(known, history.views(layer, known) if known else (), strict=True)
-        if not view.in_force.early and not snapshot.not_kept & set(view.in_force.rules.document.facts)
-    ]
-    rows = dict(
-        zip((snapshot.at for snapshot in seen), history.results(layer, seen) if seen else (), strict=True)
+    known = {end: snapshot for end in ends if (snapshot := history.past.on(end))}
+    views = history.views(layer, list(known.values())) if known else []
+    rows = _evaluated(
+        view
+        for view in views
+        if not view.in_force.early and not known[view.at].not_kept & set(view.in_force.rules.document.facts)
     )
     return [
         Score(end, rows[end]["composite"], rows[end]["segment"]) if end in rows else Score(end, None, None)
         for end in ends
     ]
+
+
+def _evaluated(views):
+    """{date: a row of the engine}: views by the same rules in one go."""
+    rows = {}
+    for some in _alike(views, lambda view: view.in_force):
+        rules, frame = some[0].in_force.rules, pl.concat([view.frame for view in some])
+        result = engine.evaluate(rules.document, frame, some[-1].at, left_out=rules.left_out)
+        rows |= zip((view.at for view in some), result.iter_rows(named=True), strict=True)
+    return rows
 
 
 def _alike(some, in_force):
