@@ -1,7 +1,7 @@
 """What was known of an account when (accounts/guards/4_fact_changes.sql). What history knows until now becomes its first rows.
 
-History says when a value was written, not of which day it is: that is the import's date, for the last value of a fact what
-its provenance says, else the day it was written. Of usage only the newest values are there.
+History says when a value was written, not of which day it is: that is the import's date, else the day it was written, and none
+after what the provenance says. Of usage only the newest values are there.
 """
 
 import django.db.models.deletion
@@ -47,7 +47,7 @@ ACCOUNTS = _CHANGED.format(
          cross join lateral (select a.provenance -> case c.key when 'csm_id' then 'csm' when 'parent_id' then 'parent' else c.key end) q (stamp)
          cross join lateral (select q.stamp ->> 0, (q.stamp ->> 1)::date) p (source, observed)),
     dated as (
-        select *, case when last and held_of is not null then held_of else least(day, held_of) end as observed,
+        select *, least(day, held_of) as observed,
                case when last and held_by is not null then held_by when channel = 'admin' then 'manual' else '' end as source
           from stamped)
     insert into accounts_factchange (account_id, home, observed, source, "values", learnt_at)

@@ -179,26 +179,27 @@ declare
     beside text[] := case home when 'account' then array['id', 'external_id', 'provenance', 'created_at']
                                when 'usage' then array['id', 'account_id', 'product_id', 'provenance']
                                else array['id', 'account_id', 'subscription_id', 'source', 'observed'] end;
+    changes text;
+    news text;
+    olds text;
     rows text;
     stamp text;
 begin
-    if tg_op = 'INSERT' then
-        rows := format('select n.*, jsonb_strip_nulls(to_jsonb(n) - %L::text[]) as changes from after n', beside);
-    else
-        -- A hundred arguments are the most a function takes: forty columns at a time.
-        select format('select n.*, %s as changes from before o join after n on n.id = o.id
-                        where row(%s) is distinct from row(%s)',
-                      string_agg(pairs, ' || ' order by part), string_agg(news, ', ' order by part),
-                      string_agg(olds, ', ' order by part))
-          into rows
-          from (select part, format('jsonb_strip_nulls(jsonb_build_object(%s))', string_agg(format(
-                           '%1$L, case when n.%2$I is distinct from o.%2$I then coalesce(to_jsonb(n.%2$I), ''[]'') end',
-                           attname, attname), ', ')) as pairs,
-                       string_agg(format('n.%I', attname), ', ') as news, string_agg(format('o.%I', attname), ', ') as olds
-                  from (select attname, row_number() over (order by attnum) / 40 as part from pg_attribute
-                         where attrelid = tg_relid and attnum > 0 and not attisdropped and attname <> all (beside)) c
-                 group by part) parts;
-    end if;
+    -- A hundred arguments are the most a function takes: forty columns at a time.
+    select string_agg(parts.pairs, ' || ' order by part), string_agg(parts.news, ', ' order by part),
+           string_agg(parts.olds, ', ' order by part)
+      into changes, news, olds
+      from (select part, format('jsonb_strip_nulls(jsonb_build_object(%s))', string_agg(format(case tg_op
+                       when 'INSERT' then '%1$L, n.%2$I'
+                       else '%1$L, case when n.%2$I is distinct from o.%2$I then coalesce(to_jsonb(n.%2$I), ''[]'') end' end,
+                       attname, attname), ', ')) as pairs,
+                   string_agg(format('n.%I', attname), ', ') as news, string_agg(format('o.%I', attname), ', ') as olds
+              from (select attname, row_number() over (order by attnum) / 40 as part from pg_attribute
+                     where attrelid = tg_relid and attnum > 0 and not attisdropped and attname <> all (beside)) c
+             group by part) parts;
+    rows := case tg_op when 'INSERT' then format('select n.*, %s as changes from after n', changes)
+        else format('select n.*, %s as changes from before o join after n on n.id = o.id
+                      where row(%s) is distinct from row(%s)', changes, news, olds) end;
     if home = 'subscription' then
         execute format('insert into {schema}.accounts_factchange (account_id, home, subscription, observed, source, "values")
                         select account_id, ''subscription'', id, observed, source, changes from (%s) n

@@ -4,6 +4,7 @@ import json
 import random
 from datetime import date, timedelta
 from decimal import Decimal
+from importlib import import_module
 from io import StringIO
 
 import pytest
@@ -306,3 +307,31 @@ def test_products_and_stages_on_a_date(db, tmp_path):
         "high",
     ]
     assert told(acme, base, at=FEB)["move"]["cause"] == "data"
+
+
+def test_what_history_knows_becomes_the_first_changes(db, tmp_path):
+    """A database from before: values of then from history, of now as they are held."""
+    bring(tmp_path, JAN, "acme,2000\n", use="acme,,2026-01-31,5,1\n", subs="acme,s1,2026-01-01,,10,USD\n")
+    bring(tmp_path, FEB, "acme,9000\n", subs="acme,s1,2026-01-01,,20,USD\n")
+    acme = bring(
+        tmp_path, MAR, "acme,9000\n", use="acme,,2026-03-31,6,1\n", subs="acme,s1,2026-01-01,,20,USD\n"
+    )
+    corrections.correct(acme, {"employees": 3}, by=person(), reason="It is so")
+    acme.refresh_from_db()
+    days = [JAN, FEB, MAR, TODAY]
+    with_changes = [Past(acme).on(day) for day in days]
+    begin = import_module("accounts.migrations.0040_fact_changes").begin
+    with connection.cursor() as cursor:
+        cursor.execute("alter table accounts_factchange disable trigger demarc_fact_change_stays")
+        cursor.execute("delete from accounts_factchange")
+        begin(None, cursor)
+    from_history = [Past(acme).on(day) for day in days]
+    for one, other in zip(with_changes, from_history, strict=True):
+        assert (one.account, one.subscriptions) == (other.account, other.subscriptions)
+        assert {key: stamp.observed for key, stamp in one.stamps.items() if key != "nps"} == {
+            key: stamp.observed for key, stamp in other.stamps.items()
+        }
+    assert [snapshot.usage for snapshot in from_history] == [
+        *({"tickets_90d": 1} for _ in days[:2]),
+        *({"nps": 6, "tickets_90d": 1} for _ in days[2:]),
+    ]
