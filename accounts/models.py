@@ -391,7 +391,7 @@ class Signal(models.Model):
 
 
 class FactChange(models.Model):
-    """What changed of an account in one go: the new values, the day they are of, and when we learnt them.
+    """A change of an account, in one go: the new values, the day they are of, and when we learnt them.
 
     Written by triggers (4_fact_changes.sql), of values that an older file told too late by `accounts.records`; read by
     `accounts.past`. Append-only, but for usage of which a month is put into one row (`thinned_from`).

@@ -1,4 +1,4 @@
-"""What was known of an account on a date: of each fact the latest value observed by then, as known today.
+"""An account on a date: of each fact the latest value observed by then, as known today.
 
 Read from FactChange, which keeps what changed. `known` narrows it to what had been learnt by the end of a day. A subscription
 counts from the day it begins, also where we were told later: of its terms the latest observed by then, else the first.

@@ -1,7 +1,7 @@
-"""What was known of an account when (accounts/guards/4_fact_changes.sql). What history knows until now becomes its first rows.
+"""The changes of facts are kept (accounts/guards/4_fact_changes.sql). Their first rows come from history.
 
 History says when a value was written, not of which day it is: that is the import's date, else the day it was written, and none
-after what the provenance says. Of usage only the newest values are there.
+after what the provenance says. Usage has none: only the newest values are there.
 """
 
 import django.db.models.deletion
@@ -95,7 +95,7 @@ def begin(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0003_search")]
+    dependencies = [("accounts", "0020_guards")]
     operations = [
         # In two steps: when the events there are were learnt is not known.
         migrations.AddField(

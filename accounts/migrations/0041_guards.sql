@@ -265,6 +265,18 @@ $$;
 create or replace trigger demarc_fact_change_stays before update or delete on accounts_factchange
     for each row execute function demarc_fact_change_stays();
 
+-- Imports and people know an account by its external ID: who took another's would take its segment with it.
+
+create or replace function demarc_account_keeps_name() returns trigger language plpgsql
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    raise exception 'accounts keep their external ID: another one is another account' using errcode = 'restrict_violation';
+end
+$$;
+
+create or replace trigger demarc_account_keeps_name before update on accounts_account
+    for each row when (old.external_id is distinct from new.external_id) execute function demarc_account_keeps_name();
+
 do $$
 declare
     guard record;

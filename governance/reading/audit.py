@@ -489,7 +489,7 @@ def _before(model, keys):
 
 
 def account_on(account, at, *, known=None):
-    """What was known of an account on a date beside today: [(field, then, the day it was learnt, now)], "–" where nothing was.
+    """Data fields of an account on a date beside today: [(field, then, the day it was learnt, now)], "–" where nothing was.
 
     As known today, or as it had been recorded by the end of the day `known`. None for a day before anything was known.
     """

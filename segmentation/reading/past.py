@@ -25,7 +25,7 @@ from segmentation.reading import rules_in_use
 
 @dataclass(frozen=True)
 class View:
-    """What an evaluation on a date is told from."""
+    """The rules in force on a date, and the engine's frame of then."""
 
     at: date
     in_force: rules_in_use.InForce
@@ -42,7 +42,7 @@ class Score:
 
 
 class History:
-    """What was known of an account (or of one of its products), read once for any number of dates.
+    """All that was known of an account (or of one of its products), read once for any number of dates.
 
     known: as it had been recorded by the end of that day; default: as known today.
     """
@@ -175,7 +175,7 @@ def _evaluated(views):
 
 
 def _alike(some, in_force):
-    """What is evaluated by the same rules and cut-offs, together; each group in the order given."""
+    """Groups of those evaluated by the same rules and cut-offs, each in the order given."""
     groups = {}
     for each in some:
         rules = in_force(each).rules

@@ -12,7 +12,7 @@ from segmentation.models import Assignment
 
 
 def assignment_on(account, layer, product, at, known):
-    """What had been computed for the account as of a date, as its history has it; None before the first."""
+    """The Assignment as it had been computed for the account as of a date, as its history has it; None before the first."""
     assignment = Assignment.objects.filter(account=account.pk, layer=layer, product=product).values("pk")
     rows = Assignment.history.filter(id__in=assignment, computed_since__lte=at, history_date__date__lte=known)
     rows = list(rows.select_related("computed").order_by("history_id"))
@@ -37,7 +37,7 @@ def notes(case):
 
 
 def evidence(case):
-    """What the move in force on a date was decided on, fact by fact; `differs`: something else is known of the date."""
+    """The evidence of the move in force on a date, fact by fact; `differs`: something else is known of the date."""
     if not case.dated or case.move is None:
         return None
     texts, sources = (case.move.evidence.get(name, {}) for name in ("facts", "sources"))
