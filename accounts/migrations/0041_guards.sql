@@ -202,7 +202,7 @@ begin
                       where row(%s) is distinct from row(%s)', changes, news, olds) end;
     if home = 'subscription' then
         execute format('insert into {schema}.accounts_factchange (account_id, home, subscription, observed, source, "values")
-                        select account_id, ''subscription'', id, observed, source, changes from (%s) n
+                        select account_id, ''subscription'', id, observed, source, changes from (%s offset 0) n
                          where changes <> ''{}''', rows);
         return null;
     end if;
@@ -215,15 +215,16 @@ begin
           from jsonb_each(n.changes) e
          cross join lateral (select n.provenance -> case e.key when 'csm_id' then 'csm' when 'parent_id' then 'parent' else e.key end) p (stamp)
          where not n.uniform
-         group by p.stamp$stamp$, 
+         group by p.stamp$stamp$,
         case tg_op when 'INSERT' then '(select min(x.value ->> 1)::date from jsonb_each(n.provenance) x)' else 'current_date' end);
+    -- offset 0: each is worked out once, not wherever it is used.
     execute format($note$
         insert into {schema}.accounts_factchange (account_id, home, product, observed, source, "values")
         select n.%I, %L, %s, s.observed, coalesce(s.source, ''), s.vals
-          from (select m.*, coalesce(not jsonb_path_exists(m.provenance, '$.* ? (@[0] != $s || @[1] != $o)',
+          from (select m.*, coalesce(not jsonb_path_exists(m.provenance, 'strict $.* ? (@[0] != $s || @[1] != $o)',
                                                            jsonb_build_object('s', m.first -> 0, 'o', m.first -> 1))
                                      and %s, false) as uniform
-                  from (select r.*, jsonb_path_query_first(r.provenance, '$.*') as first from (%s) r where r.changes <> '{}') m) n
+                  from (select r.*, jsonb_path_query_first(r.provenance, '$.*') as first from (%s offset 0) r where r.changes <> '{}' offset 0) m offset 0) n
          cross join lateral (%s) s$note$,
         owner, home, product,
         case tg_op when 'INSERT' then 'true' else 'm.provenance ?& array(select jsonb_object_keys(m.changes))' end, rows, stamp);
