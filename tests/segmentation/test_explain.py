@@ -265,7 +265,7 @@ def test_the_last_day_is_today_for_every_kind_of_value(db):
     }
     Account.objects.update(**texts, provenance={key: ["crm", DAY.isoformat()] for key in texts})
     recompute()
-    for one in accounts:
+    for one in Account.objects.filter(pk__in=[each.pk for each in accounts]):
         for layer in Layer.objects.filter(definitions__status="active"):
             assignment = Assignment.objects.get(account=one, layer=layer)
             if assignment.effective:
