@@ -62,16 +62,10 @@ _JOINS_ON_DATES = {
 }
 _SUBSCRIPTIONS_ON_DATES = "jsonb_populate_recordset(null::accounts_subscription, r.told -> 'subscriptions')"
 _EVENTS_ON_DATES = "jsonb_populate_recordset(null::accounts_signal, r.told -> 'events')"
-_FOREIGN_ON_DATES = f"""
-    left join lateral (select min(f.currency) as currency from {_SUBSCRIPTIONS_ON_DATES} f
-                where f.currency not in ('', %(currency)s) and f.status <> 'cancelled' and f.start_date <= d.at
-                  and (f.end_date is null or f.end_date > d.at)) f on true
-"""
-# It has the product by a running subscription, or by usage where no subscription of the product is known, as in scopes.
+# It has the product by a contract, or by usage where no contract of the product is known, as in scopes.
 _PRODUCT_ON_DATES = f"""
  cross join lateral (select %(product)s::bigint as product_id,
-       coalesce((select bool_or(b.status <> 'cancelled' and b.start_date <= d.at and (b.end_date is null or b.end_date > d.at))
-                   from {_SUBSCRIPTIONS_ON_DATES} b where b.product_id = %(product)s),
+       coalesce((select bool_or({catalogue.HAD}) from accounts_subscription b where b.product_id = %(product)s),
                 r.told -> 'usage' <> '{{}}') as there) x
 """
 
@@ -84,33 +78,27 @@ def facts_on(names, snapshots, *, scope=scopes.ACCOUNT, product=None):
     keys = {"id": ("a.id", pl.Int64)} | _parts("x", scope.parts)
     columns = {"at": ("d.at", pl.Date)} | keys
     columns |= {name: (_column(name, scope), catalogue.dtype(name)) for name in names}
-    tables = _ON_DATES + (_PRODUCT_ON_DATES if scope.parts else "")
-    summary = catalogue.subscription_summary(scope.subscriptions).replace(
-        "accounts_subscription b", f"{_SUBSCRIPTIONS_ON_DATES} b"
-    )
-    events = catalogue.SIGNAL_SUMMARY.replace("accounts_signal e", f"{_EVENTS_ON_DATES} e")
-    own = " and b.product_id = x.product_id" if scope.parts else ""
-    texts = {
-        "summary": f"{summary} where b.account_id = a.id{own} group by {scope.subscriptions}",
-        "events": f"{events} group by e.account_id",
-    }
-    needed = set().union(*(_aliases(name) for name in names))
-    joins = scope.joins | _JOINS_ON_DATES
-    tables += " ".join(joins[alias].format(**texts) for alias in joins if alias in needed and alias != "x")
     if scope.there:
         columns["gone"] = ("(not x.there)::int", pl.Boolean)
-    if catalogue.MONEY_FACTS & set(names):
-        columns["foreign"] = (_FOREIGN, pl.String)
-        tables += _FOREIGN_ON_DATES
+    money = bool(catalogue.MONEY_FACTS & set(names))
+    if money:
+        columns["foreign"] = (revenue.FOREIGN, pl.String)
+    own = " and b.product_id = x.product_id" if scope.parts else ""
+    texts = {
+        "summary": catalogue.subscription_summary(scope.subscriptions, f"b.account_id = a.id{own}"),
+        "events": f"{catalogue.SIGNAL_SUMMARY} group by e.account_id",
+    }
+    needed = {"s" if money else ""}.union(*(_aliases(name) for name in names))
+    joins = scope.joins | _JOINS_ON_DATES
+    tables = _ON_DATES + (_PRODUCT_ON_DATES if scope.parts else "")
+    tables += " ".join(joins[alias].format(**texts) for alias in joins if alias in needed and alias != "x")
+    tables = re.sub(r"\baccounts_subscription\b(?= [bn]\b)", _SUBSCRIPTIONS_ON_DATES, tables)
+    tables = tables.replace("accounts_signal e", f"{_EVENTS_ON_DATES} e")
     schema = {name: dtype for name, (_, dtype) in columns.items()}
     expressions = ", ".join(expression for expression, _ in columns.values())
     query = f"select {expressions} from {tables} order by d.at".replace("%(at)s", "d.at")
-    parameters = {
-        "rows": [snapshot.row() for snapshot in snapshots],
-        "product": product,
-        **revenue.parameters(),
-    }
-    return read(query, schema, parameters)
+    rows = [snapshot.row() for snapshot in snapshots]
+    return read(query, schema, revenue.parameters(None) | {"rows": rows, "product": product})
 
 
 def _parts(row, parts):

@@ -15,6 +15,7 @@ from django.db.models import prefetch_related_objects
 from django.utils import timezone
 
 from accounts.past import Past
+from core.money import Money
 from core.refusals import Refused
 from segmentation.evaluation import engine, frames
 from segmentation.evaluation.ranges import frame_for
@@ -70,6 +71,12 @@ class History:
         snapshots = list(filter(None, map(self.past.on, dates)))
         rows = frames.facts_on(names, snapshots).iter_rows(named=True) if snapshots else ()
         return {row["at"]: row for row in rows}
+
+    def money(self, at):
+        """(ARR as Money, the day of the renewal, what there is to say of it) on a date."""
+        row = self.facts(["arr", "currency", "renewal_date", "renewal_status"], [at]).get(at, {})
+        arr = Money.of([(row["currency"], row["arr"])]) if row.get("arr") is not None else Money()
+        return arr, row.get("renewal_date"), row.get("renewal_status")
 
     def views(self, layer, snapshots):
         """A View for each of the snapshots, in their order."""
