@@ -95,7 +95,7 @@ def begin(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0020_guards")]
+    dependencies = [("accounts", "0030_rejected_rows")]
     operations = [
         # In two steps: when the events there are were learnt is not known.
         migrations.AddField(
