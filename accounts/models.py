@@ -4,7 +4,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
@@ -376,6 +376,10 @@ class Signal(models.Model):
     signal = models.CharField(max_length=100)
     at = models.DateField()
     source = models.CharField(max_length=200, blank=True)
+    # NULL: from before this was noted.
+    learnt_at = models.DateTimeField(
+        null=True, db_default=Func(function="transaction_timestamp"), editable=False
+    )
 
     class Meta:
         ordering = ["-at", "signal"]
@@ -384,6 +388,42 @@ class Signal(models.Model):
 
     def __str__(self):
         return self.signal
+
+
+class FactChange(models.Model):
+    """A change of an account, in one go: the new values, the day they are of, and when we learnt them.
+
+    Written by triggers (4_fact_changes.sql), of values that an older file told too late by `accounts.records`; read by
+    `accounts.past`. Append-only, but for usage of which a month is put into one row (`thinned_from`).
+    """
+
+    class Home(models.TextChoices):
+        ACCOUNT = "account", "Account"
+        USAGE = "usage", "Usage"
+        SUBSCRIPTION = "subscription", "Subscription"
+
+    id = models.BigAutoField(primary_key=True)
+    # No foreign keys: checking them would cost an import more than writing the rows.
+    account = models.ForeignKey(
+        Account, on_delete=models.DO_NOTHING, related_name="fact_changes", db_constraint=False, db_index=False
+    )
+    home = models.CharField(max_length=12, choices=Home)  # the table the values are columns of
+    product = models.BigIntegerField(null=True)  # of usage of one
+    subscription = models.BigIntegerField(null=True)  # its id, where the row is about one
+    observed = models.DateField(null=True)  # NULL: not known, and so of any day
+    source = models.CharField(max_length=200, blank=True)
+    values = models.JSONField()  # {column: value}; [] is a value that is known no more
+    learnt_at = models.DateTimeField(db_default=Func(function="transaction_timestamp"))
+    # The first of the days of a month whose rows this one stands for; `observed` is the last of them.
+    thinned_from = models.DateField(null=True)
+
+    class Meta:
+        default_permissions = []
+        ordering = ["id"]
+        indexes = [models.Index(name="fact_change_of_account", fields=["account", "learnt_at"])]
+
+    def __str__(self):
+        return f"{self.account_id}: {', '.join(self.values)}"
 
 
 class ImportBatch(models.Model):

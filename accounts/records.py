@@ -18,7 +18,7 @@ from accounts import record_warnings
 from accounts.record_warnings import EXAMPLES, run_sql, warning
 from core.history import actor
 
-from . import catalogue, names, parents
+from . import catalogue, late_values, names, parents
 from .models import Account, Subscription
 from .quality import disputes
 
@@ -120,6 +120,7 @@ def upsert_accounts(frame, types, origin, rejected=(), some_unnamed=False):
         warnings = record_warnings.of_accounts(cursor, own + behaviour, origin)
         warnings += _link_parents(cursor, origin) if "parent" in own else []
         _write_history(cursor, Account, "touched", origin)
+        late_values.note(cursor, "account", origin)
         run_sql(cursor, "drop table planned, touched")
         queued = disputes.queue(held, origin)
         disputes.settle(cursor, own, origin, held)
@@ -171,6 +172,7 @@ def upsert_subscriptions(frame, types, origin):
         orphans = _take_orphans(cursor)
         made = {"product": names.make_products(cursor)} if "product" in given else {}
         _write_subscriptions(cursor, given, origin)
+        late_values.note(cursor, "subscription", origin)
         late = "select external_id from planned where late"
         warnings = warning(cursor, "older than what is known already: left alone", late)
         warnings += record_warnings.of_overlaps(cursor, origin)
@@ -337,7 +339,7 @@ def _ids(frame, refused):
 
 def _merge(keys, facts, provenance, observed, tables, kept=()):
     """SQL of a table: `keys` ({name: SQL}), the value of each fact after this import, its provenance, and whether
-    anything was known from a newer observation (`late`).
+    anything was known from a newer observation (`late`, and `told_late`: {column: value}).
 
     facts: {fact: (column, SQL of the value held, SQL of the value staged)}. kept: facts that stay as they are in the rows
     numbered in the parameter `held_<fact>`. The inner select (not merged with the
@@ -349,7 +351,7 @@ def _merge(keys, facts, provenance, observed, tables, kept=()):
         f"({observed})::text as observed",
         f"jsonb_build_array(%(source)s::text, {observed}) as stamp",
     ]
-    values, entries, late = [], [], ["false"]
+    values, entries, late, told_late = [], [], ["false"], []
     for number, (fact, (column, held, staged)) in enumerate(facts.items()):
         h, s, p = f"h{number}", f"s{number}", f"p{number}"
         inner += [f"{held} as {h}", f"{staged} as {s}", f"{provenance} -> '{fact}' as {p}"]
@@ -362,9 +364,11 @@ def _merge(keys, facts, provenance, observed, tables, kept=()):
             values.append(f'{value} as "{column}"')
         entries.append(f"'{fact}', case when {stays} then null when {s} is not null or {mine} then stamp end")
         late.append(f"{s} is not null and coalesce({newer}, false)")
+        told_late.append(f"'{column or f'{fact}_id'}', case when {newer} then {s} end")
     given = [*(f'"{name}"' for name in keys), *values]
     return f"""
         select {", ".join(given)}, {" or ".join(late)} as late,
+               case when {" or ".join(late)} then jsonb_strip_nulls(jsonb_build_object({", ".join(told_late)})) end as told_late,
                coalesce(provenance, '{{}}'::jsonb) || jsonb_strip_nulls(jsonb_build_object({", ".join(entries)})) as provenance
           from (select {", ".join(inner)} from {tables} offset 0) as x"""
 
@@ -475,6 +479,7 @@ def _write_usage(cursor, behaviour, origin, observed, *, per_product, made="crea
         "account_id": "a.id",
         "product_id": "q.id" if per_product else "null::bigint",
         "id": "u.id",
+        "observed_at": observed,
     }
     any_value = " or ".join(f"s.{name} is not null" for name in behaviour)
     tables = f"""staged s join accounts_account a using (external_id) {product}
@@ -507,6 +512,7 @@ def _write_usage(cursor, behaviour, origin, observed, *, per_product, made="crea
         """update accounts_usage a set provenance = p.provenance
              from planned p where a.id = p.id and a.provenance is distinct from p.provenance""",
     )
+    late_values.note(cursor, "usage", origin, "p.observed_at")
     run_sql(cursor, "drop table planned")
 
 
@@ -526,10 +532,12 @@ def _write_subscriptions(cursor, given, origin):
     if "product" in given:
         values["product_id"] = "q.id"
     chosen = ", ".join(f'{value} as "{name}"' for name, value in values.items())
+    told = ", ".join(f"'{name}', {value}" for name, value in values.items())
     run_sql(cursor,
         f"""create temp table planned on commit drop as
             select s.nr, s.external_id, a.id as account_id, b.id, s.subscription_id, {chosen},
-                   coalesce(b.observed > %(observed)s, false) as late
+                   coalesce(b.observed > %(observed)s, false) as late,
+                   case when b.observed > %(observed)s then jsonb_strip_nulls(jsonb_build_object({told})) end as told_late
               from staged s join accounts_account a using (external_id)
               left join accounts_subscription b on b.account_id = a.id and b.subscription_id = s.subscription_id
               {"left join accounts_product q on q.key = s.product" if "product" in given else ""}""",

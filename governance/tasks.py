@@ -10,6 +10,7 @@ from celery import shared_task
 from django.db import connection
 from django.utils import timezone
 
+from accounts import thinning
 from core.history import acting
 from governance import chores
 from governance.changes import alerts, followup, overrides_in_force
@@ -72,6 +73,7 @@ DAILY = {
     "requests about to expire": lambda: due.escalate(at=timezone.now()),
     chores.TIER_CHANGES: lambda: followup.daily(at=timezone.localdate()),
     "alerts": lambda: alerts.evaluate(at=timezone.localdate()),
+    "usage of long ago": lambda: thinning.monthly(at=timezone.localdate()),
 }
 FOLLOW = {
     "tier changes": lambda: followup.follow_ended(),

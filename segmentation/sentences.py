@@ -38,10 +38,12 @@ def _segment_moved(account, layer, now, then):
     return f"{account} is {now or 'without a segment'} on {layer} by now, not {then}."
 
 
-def _nothing_in_force(account, layer, at, first):
-    """No {layer} segment of {account} was in force on {at}: its first is of {first}."""
-    why = f"its first is of {day(first)}" if first else "it never had one"
-    return f"No {layer} segment of {account} was in force on {day(at)}: {why}."
+def _nothing_known(account, at, first, known):
+    """Nothing was known of {account} on {at}: the first is of {first}."""
+    recorded = f", by what had been recorded until {day(known)}" if known else ""
+    return f"Nothing was known of {account} on {day(at)}{recorded}" + (
+        f": the first is of {day(first)}." if first else "."
+    )
 
 
 register({
@@ -83,7 +85,7 @@ register({
     "layer_without_rules": "{layer} has no active rules.",
     "never_recalculated": "{layer} was never recalculated: recalculate first.",
     "no_layer_active": "No segmentation has active rules. Load the presets or activate a version first.",
-    "nothing_in_force": _nothing_in_force,
+    "nothing_known": _nothing_known,
     "preview_ended_already": "This impact preview has ended already.",
     "preview_frozen_already": "This impact preview is frozen already.",
     "preview_gone": "This impact preview is not there any more: only the last ones are kept.",

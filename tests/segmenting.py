@@ -140,12 +140,14 @@ def account(external_id="acme", *, usage=None, **facts):
     return made
 
 
-def change(account, **facts):
-    """Change facts of an account, and its usage where they live there."""
+def change(account, *, seen=None, **facts):
+    """Change facts of an account, and its usage where they live there. seen: the day its own are of."""
     stored = {field.name for field in Account._meta.fields}
-    Account.objects.filter(pk=account.pk).update(
-        **{key: value for key, value in facts.items() if key in stored}
-    )
+    own = {key: value for key, value in facts.items() if key in stored}
+    if seen:
+        provenance = Account.objects.get(pk=account.pk).provenance
+        own["provenance"] = provenance | {key: ["crm", seen.isoformat()] for key in own}
+    Account.objects.filter(pk=account.pk).update(**own)
     rest = {key: value for key, value in facts.items() if key not in stored}
     if rest:
         Usage.objects.update_or_create(account=account, product=None, defaults=rest)

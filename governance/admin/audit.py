@@ -86,20 +86,23 @@ def account_view(request, pk):
     account = Account.objects.filter(pk=pk).first()
     if account is None:
         raise Http404("There is no such account.")
-    at, warning = _date(request.GET.get("at", ""))
-    facts = audit.account_on(account, at)
-    then, now = audit.labels_on(account, at), audit.labels_on(account, timezone.localdate())
+    typed = request.GET.get("at") or audit.useful_date(account).isoformat()
+    at, warning = _date(typed)
+    known = at if "known" in request.GET else None
+    facts = audit.account_on(account, at, known=known)
+    then, now = audit.labels_on(account, at, known=known), audit.labels_on(account, timezone.localdate())
     return page(
         request,
         "governance/audit/account.html",
         title=f"{account}: then and now",
         account=account,
         at=at,
+        known=known,
         today=timezone.localdate(),
         warnings=[warning] if warning else [],
         there=facts is not None,
         facts=facts or [],
-        differing=sum(before != after for _, before, after in facts or []),
+        differing=sum(before != after for _, before, _, after in facts or []),
         labels=[
             (
                 f"{layer} of {product}" if product else layer,

@@ -22,7 +22,7 @@ from governance.signoff import permissions
 from segmentation.evaluation import engine, run_rules
 from segmentation.evaluation.ranges import Range
 from segmentation.models import Definition
-from segmentation.reading import current_rules
+from segmentation.reading import rules_in_use
 from segmentation.rules.document import DocumentErrors
 
 SLICE = 5_000  # candidates evaluated at once
@@ -63,7 +63,7 @@ def weigh(frame):
         some = frame.filter(pl.col("fact").is_in(facts))
         if some.is_empty():
             continue
-        rules, clock = current_rules.in_use(definition, definition.layer)
+        rules, clock = rules_in_use.in_use(definition, definition.layer)
         look = partial(_Look, definition.layer, rules, clock)
         for part in some.iter_slices(SLICE):
             for row, effects in _divided(look, part):

@@ -20,7 +20,7 @@ from segmentation.evaluation import causes, frames, in_force, run_rules
 from segmentation.evaluation.decide import kinds_since_last_move
 from segmentation.evaluation.ranges import Range, together
 from segmentation.models import Cause, Definition, Layer, Move
-from segmentation.reading import current_rules
+from segmentation.reading import rules_in_use
 
 RANGE = 20_000  # accounts that differ, in one transaction
 Origin = Transition.Origin
@@ -149,7 +149,7 @@ def _attribute(cursor, layer):
     ids = [id for (id,) in cursor.fetchall()]
     if definition is None or not ids:
         return
-    rules, clock = current_rules.in_use(definition, layer)
+    rules, clock = rules_in_use.in_use(definition, layer)
     for some in together(ids):
         part = Range([rules], at=clock, first=some[0], last=some[-1], which=_CROSSING)
         keys = pl.DataFrame({"id": some}, schema={"id": pl.Int64})

@@ -13,17 +13,20 @@ from functools import cache
 
 from django.apps import apps
 from django.db import OperationalError, connection, transaction
-from django.db.models import Q
+from django.db.models import Max, Min, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from accounts.catalogue import FACTS
 from accounts.changes import KINDS as CHANGED
 from accounts.changes import NAMES, entries_of
-from accounts.models import Account
+from accounts.models import Account, FactChange
 from core import history, pages
 from core.refusals import Refused
 from governance.models import ApprovalRequest, Decision
 from segmentation.models import Cause, Move, Run
+from segmentation.reading.past import History
+from segmentation.reading.spelling import spelt
 
 PERMISSION = "governance.view_audit"
 PAGE = 50
@@ -485,30 +488,44 @@ def _before(model, keys):
 # -- as of a date, beside today
 
 
-def account_on(account, at):
-    """Facts of an account at the end of a day beside today: [(field, then, now)], "–" where nothing was known.
+def account_on(account, at, *, known=None):
+    """Data fields of an account on a date beside today: [(field, then, the day it was learnt, now)], "–" where nothing was.
 
-    None for a day before it was there.
+    As known today, or as it had been recorded by the end of the day `known`. None for a day before anything was known.
     """
-    rows = account.history.order_by("-history_date", "-history_id")
-    then, now = rows.filter(history_date__lt=_midnight(at, days=1)).first(), rows.first()
-    if then is None or then.history_type == "-":
+    today, names = timezone.localdate(), [name for name in FACTS if name != "external_id"]
+    histories = {at: History(account, known=known)}
+    histories[today] = histories[at] if known is None else History(account)
+    snapshot, latest = (histories[day].past.on(day) for day in (at, today))
+    if snapshot is None:
         return None
-    for row in (then, now):
-        row.history_type = "+"  # told as a whole, not by what it changed; nothing is saved
-    snapshots = [
-        {change["field"]: change["new"] for change in row["changes"]}
-        for row in entries_of([(then, None), (now, None)])
-    ]
-    return [
-        (name, *(snapshot.get(name, "–") for snapshot in snapshots))
-        for name in dict.fromkeys([*snapshots[0], *snapshots[1]])
-    ]
+    then, now = (histories[day].facts(names, [day])[day] for day in (at, today))
+    learnt, rows = snapshot.learnt(at), []
+    for name in names:
+        before, after = (spelt(name, row[name], account.currency) for row in (then, now))
+        before = "not kept" if name in snapshot.not_kept else before
+        rows.append((FACTS[name].label, before or "–", learnt.get(name), after or "–"))
+    excluded = [each.account.get("exclusion_reason") or "–" for each in (snapshot, latest)]
+    rows.append(("Excluded, because", excluded[0], None, excluded[1]))
+    return [row for row in rows if (row[1], row[3]) != ("–", "–")]
 
 
-def labels_on(account, at):
+def useful_date(account):
+    """The day before the account last changed: its segment, else what is known of it; today where nothing ever did."""
+    today = timezone.localdate()
+    moves = Move.objects.filter(account=account, at__lte=today).exclude(why=Move.Why.INITIAL)
+    changes = FactChange.objects.filter(account=account, observed__lte=today)
+    first = changes.aggregate(first=Min("observed"))["first"]
+    last = moves.aggregate(last=Max("at"))["last"] or changes.aggregate(last=Max("observed"))["last"]
+    return last - timedelta(days=1) if last and first and last > first else today
+
+
+def labels_on(account, at, *, known=None):
     """{(segmentation, product or None): the segment in force} at the end of a day, by the moves up to it."""
-    moves = Move.objects.filter(account=account, at__lte=at).order_by("layer_id", "product_id", "-id")
+    written = {"written_at__lt": _midnight(known, days=1)} if known else {}
+    moves = Move.objects.filter(account=account, at__lte=at, **written).order_by(
+        "layer_id", "product_id", "-id"
+    )
     latest = moves.distinct("layer_id", "product_id").select_related("layer", "product", "to_segment")
     return {(move.layer, move.product): move.to_segment for move in latest}
 

@@ -22,6 +22,7 @@ from core.refusals import Refused
 from segmentation import scopes, treatments
 from segmentation.models import Assignment, Declaration, Definition, Layer, Move
 from segmentation.reading import coverage, explain, nesting, provisional, spelling
+from segmentation.reading.past import History
 from segmentation.rules import reasons
 
 CHIPS = 4  # labels at the top; all of them are in a table below
@@ -83,17 +84,20 @@ class Label:
         return reasons.text(self.state.reason) if lacking else ""
 
 
-def context(request, account_id, accounts, *, layer_key="", product_key="", at_text="", show=""):
+def context(
+    request, account_id, accounts, *, layer_key="", product_key="", at_text="", known_then=False, show=""
+):
     """Everything the page needs. The account is looked up in `accounts`; None if it is not there."""
     today = timezone.localdate()
     at, warning = _date(at_text, today)
     then = at if at != today else None
+    known = then if known_then else None
     account = with_arr(accounts.select_related("csm", "parent"), at).filter(pk=account_id).first()
     if account is None:
         return None
     sold = Prefetch("subscriptions", queryset=revenue.contracts(at))
     prefetch_related_objects([account], "usage__product", sold)
-    states = _states(account) if then is None else _states_on(account, then)
+    states = _states(account) if then is None else _states_on(account, then, known)
     layers = _layers({state.layer_id for state in states})
     layer = next((layer for layer in layers if layer.key == layer_key), layers[0] if layers else None)
     subscriptions = list(account.subscriptions.all())
@@ -101,7 +105,7 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
     product = _product(layer, products, product_key)
     moves = _moves(account)
     standing = _standing(layer, product, states, moves) if then is None and layer else None
-    why, refusal = _why(account, layer, product, then, standing)
+    why, refusal = _why(account, layer, product, then, known, standing)
     lookup = _Labels(states, nesting.paths(), then)
     labels = [lookup.of(layer) for layer in layers if not layer.scoped.several]
     chips = [label for place, label in enumerate(labels) if place < CHIPS or label.layer == layer]
@@ -110,6 +114,8 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
         row["labels"] = [lookup.of(layer, row["product"]) for layer in tagged]
         chips += [label for label in row["labels"] if (label.layer, label.product) == (layer, product)]
     renewal, renewal_status = revenue.renewals([account.pk], at)[account.pk]
+    if then:
+        account.arr_now, renewal, renewal_status = History(account, known=known).money(then)
     parts = _parts(request, account)
     deciding = _deciding(layers)
     lines = coverage.serve(
@@ -120,6 +126,7 @@ def context(request, account_id, accounts, *, layer_key="", product_key="", at_t
         "today": today,
         "at": at,
         "past": then is not None,
+        "known": known,
         "date_warning": warning,
         "layer": layer,
         "product": product,
@@ -186,9 +193,10 @@ def _states(account):
     return list(provisional.with_settled(states))
 
 
-def _states_on(account, at):
+def _states_on(account, at, known):
     """States in force on a date, as assignments that are nowhere stored: the move written last of those up to it."""
     moves = _with_gone(Move.objects.filter(account_id=account.pk, at__lte=at))
+    moves = moves.filter(written_at__date__lte=known) if known else moves
     moves = moves.order_by("layer_id", "product_id", "-id").distinct("layer_id", "product_id")
     return [
         Assignment(
@@ -308,7 +316,7 @@ def _standing(layer, product, states, moves):
     )
 
 
-def _why(account, layer, product, at, standing):
+def _why(account, layer, product, at, known, standing):
     if layer is None:
         return None, "There is no segmentation yet."
     if product is None and layer.scoped.several:
@@ -317,7 +325,7 @@ def _why(account, layer, product, at, standing):
             f"This segmentation labels the {layer.scoped.names} of an account, and this one has none.",
         )
     try:
-        return explain.explain(account, layer, at=at, product=product, standing=standing), ""
+        return explain.explain(account, layer, at=at, known=known, product=product, standing=standing), ""
     except Refused as refusal:
         return None, str(refusal)
 

@@ -328,6 +328,7 @@ class AccountAdmin(GovernedAdmin):
             layer_key=request.GET.get("layer", ""),
             product_key=request.GET.get("product", ""),
             at_text=request.GET.get("at", ""),
+            known_then="known" in request.GET,
             show=request.GET.get("show", ""),
         )
         if not context:

@@ -49,6 +49,58 @@ def facts(names, *, at, first, last, which=SCORED, scope=scopes.ACCOUNT):
     return _select(columns, tables, revenue.parameters(at) | {"first": first, "last": last})
 
 
+# The same tables where an account is as it was on dates: rows that Python has put together.
+_ON_DATES = """
+    unnest(%(rows)s::jsonb[]) r (told)
+ cross join lateral (select (r.told ->> 'at')::date as at) d
+ cross join lateral jsonb_populate_record(null::accounts_account, r.told -> 'account') a
+"""
+_JOINS_ON_DATES = {
+    "u": "left join lateral jsonb_populate_record(null::accounts_usage, r.told -> 'usage') u on true",
+    "s": "left join lateral ({summary}) s on true",
+    "g": "left join lateral ({events}) g on true",
+}
+_SUBSCRIPTIONS_ON_DATES = "jsonb_populate_recordset(null::accounts_subscription, r.told -> 'subscriptions')"
+_EVENTS_ON_DATES = "jsonb_populate_recordset(null::accounts_signal, r.told -> 'events')"
+# It has the product by a contract, or by usage where no contract of the product is known, as in scopes.
+_PRODUCT_ON_DATES = f"""
+ cross join lateral (select %(product)s::bigint as product_id,
+       coalesce((select bool_or({catalogue.HAD}) from accounts_subscription b where b.product_id = %(product)s),
+                r.told -> 'usage' <> '{{}}') as there) x
+"""
+
+
+def facts_on(names, snapshots, *, scope=scopes.ACCOUNT, product=None):
+    """The same of one account as it was on dates (accounts.past.Snapshot), a row each: the columns of `facts`, and `at`.
+
+    product: its id, on a scope of products.
+    """
+    keys = {"id": ("a.id", pl.Int64)} | _parts("x", scope.parts)
+    columns = {"at": ("d.at", pl.Date)} | keys
+    columns |= {name: (_column(name, scope), catalogue.dtype(name)) for name in names}
+    if scope.there:
+        columns["gone"] = ("(not x.there)::int", pl.Boolean)
+    money = bool(catalogue.MONEY_FACTS & set(names))
+    if money:
+        columns["foreign"] = (revenue.FOREIGN, pl.String)
+    own = " and b.product_id = x.product_id" if scope.parts else ""
+    texts = {
+        "summary": catalogue.subscription_summary(scope.subscriptions, f"b.account_id = a.id{own}"),
+        "events": f"{catalogue.SIGNAL_SUMMARY} group by e.account_id",
+    }
+    needed = {"s" if money else ""}.union(*(_aliases(name) for name in names))
+    joins = scope.joins | _JOINS_ON_DATES
+    tables = _ON_DATES + (_PRODUCT_ON_DATES if scope.parts else "")
+    tables += " ".join(joins[alias].format(**texts) for alias in joins if alias in needed and alias != "x")
+    tables = re.sub(r"\baccounts_subscription\b(?= [bn]\b)", _SUBSCRIPTIONS_ON_DATES, tables)
+    tables = tables.replace("accounts_signal e", f"{_EVENTS_ON_DATES} e")
+    schema = {name: dtype for name, (_, dtype) in columns.items()}
+    expressions = ", ".join(expression for expression, _ in columns.values())
+    query = f"select {expressions} from {tables} order by d.at".replace("%(at)s", "d.at")
+    rows = [snapshot.row() for snapshot in snapshots]
+    return read(query, schema, revenue.parameters(None) | {"rows": rows, "product": product})
+
+
 def _parts(row, parts):
     """The columns of a row (an alias) that tell the labels of one account apart."""
     return {part: (f"{row}.{part}_id", pl.Int64) for part in parts}

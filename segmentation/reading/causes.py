@@ -17,7 +17,7 @@ from segmentation.evaluation.decide import inputs_of_both
 from segmentation.evaluation.evidence import facts_from_text
 from segmentation.evaluation.ranges import Range, together
 from segmentation.models import Definition, Layer, Move
-from segmentation.reading.current_rules import in_use
+from segmentation.reading.rules_in_use import in_use
 from segmentation.reading.spelling import as_text, edges, score, spelt
 from segmentation.rules import comparison, terms
 

@@ -1,11 +1,10 @@
 """Why an account is in its segment: now, or on a date.
 
-Now is the engine on the facts held now, at the clock of the layer's last recalculation. On a date it is the move then in
-force with its evidence: the engine on the facts of that move, under its rules and its clock. The command and the account
-page show the same dictionary; numbers in it are text, so that nothing is lost on the way.
+Now is the engine on the facts held now, at the clock of the layer's last recalculation. On a date it is the engine on each
+fact's latest value observed by then, under the rules in force then; beside it the move in force then, with what it was
+decided on. The command and the account page show the same dictionary; numbers in it are text, so that nothing is lost on the way.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import date
@@ -17,16 +16,15 @@ from django.db import DataError, transaction
 from django.db.models import prefetch_related_objects
 
 from accounts import catalogue, revenue
+from accounts.past import Past, learnt_after
 from core import wording
 from core.refusals import Refused
 from segmentation.evaluation import engine, run_rules
-from segmentation.evaluation.evidence import facts_from_text
 from segmentation.evaluation.in_force import APPROVAL, PINS, RUN, waits_for
 from segmentation.evaluation.ranges import Range
 from segmentation.models import Assignment, Cause, Definition, Layer, Move
-from segmentation.reading import causes, provisional, stays
+from segmentation.reading import causes, past, provisional, rules_in_use, stays, then
 from segmentation.reading.contributions import Contributions, places_apart
-from segmentation.reading.current_rules import in_use
 from segmentation.reading.next_step import next_step
 from segmentation.reading.spelling import as_text, edges, score, spelt
 from segmentation.rules import reasons, terms
@@ -46,12 +44,14 @@ class Standing:
     move: Move | None
 
 
-def explain(account, layer=None, *, at=None, product=None, standing=None):
+def explain(account, layer=None, *, at=None, known=None, product=None, standing=None):
     """Why `account` is where it is on `layer` (default: the primary one), now or on the date `at`.
 
-    product: which of the account's products, on a layer of products. standing: where it is now, from whoever has read
-    it. Returns a JSON-safe dictionary. Raises Refused when the layer has no rules, or nothing was in force on that date.
+    known: as it had been recorded by the end of that day; default: as known today. product: which of the account's products,
+    on a layer of products. standing: where it is now, from whoever has read it. Returns a JSON-safe dictionary. Raises
+    Refused when the layer has no rules, or nothing was known on that date.
     """
+    at = at or known
     layer = layer or primary_layer()
     if layer.scoped.several != (product is not None):
         raise Refused(
@@ -63,7 +63,7 @@ def explain(account, layer=None, *, at=None, product=None, standing=None):
     if at is None:
         case = _now(account, layer, product, standing or _standing(account, layer, product))
     else:
-        case = _then(account, layer, product, at)
+        case = _then(account, layer, product, at, known)
     return case.explanation()
 
 
@@ -74,26 +74,23 @@ def primary_layer():
     return layer
 
 
-def in_force(account, layer, at, product=None):
-    """The move in force on a date: the last written one dated on or before it. None before the first."""
-    moves = Move.objects.filter(account_id=account.pk, layer=layer, product=product, at__lte=at)
-    return moves.select_related("cause", "definition", "from_segment", "to_segment").order_by("-id").first()
-
-
 # -- the two cases
 
 
 def _standing(account, layer, product):
     states = Assignment.objects.filter(account=account, layer=layer, product=product)
     assignment = provisional.with_settled(states.select_related("effective", "computed")).first()
-    return Standing(assignment, in_force(account, layer, date.max, product))
+    moves = Move.objects.filter(account_id=account.pk, layer=layer, product=product).order_by("-id")
+    return Standing(
+        assignment, moves.select_related("cause", "definition", "from_segment", "to_segment").first()
+    )
 
 
 def _now(account, layer, product, standing):
     definition = Definition.objects.filter(layer=layer, status=Definition.Status.ACTIVE).first()
     if definition is None:
         raise Refused("layer_without_rules", layer=layer)
-    rules, clock = in_use(definition, layer)
+    rules, clock = rules_in_use.in_use(definition, layer)
     part = Range([rules], at=clock, first=account.pk, last=account.pk, which="true")
     inputs = _inputs(part, rules, account)
     if product is not None:
@@ -114,6 +111,7 @@ def _now(account, layer, product, standing):
         | (usage.provenance if usage else {})
         | _subscriptions(account, product)
         | _derived(account, product, clock),
+        learnt=_learnt(account, product, clock),
         left_out=rules.left_out,
         clock=clock,
         as_of=clock,
@@ -174,34 +172,42 @@ def _inputs(part, rules, account):
         raise Refused("data_cannot_be_evaluated", account=account, error=str(error).splitlines()[0]) from None
 
 
-def _then(account, layer, product, at):
-    move = in_force(account, layer, at, product)
-    if move is None:
-        raise Refused(
-            "nothing_in_force", account=account, layer=layer, at=at, first=_first_day(account, layer, product)
-        )
-    document = run_rules.document_of(move.definition_id).pinned(move.evidence.get("cutoffs", {}))
+def _learnt(account, product, clock):
+    """{fact: the day (ISO) its value was learnt} where that was after the clock."""
+    if not learnt_after(account, clock):
+        return {}
+    snapshot = Past(account, product=product and product.pk).on(date.max)
+    return snapshot.learnt(clock) if snapshot else {}
+
+
+def _then(account, layer, product, at, known):
+    history = past.History(account, product=product, known=known)
+    snapshot = history.past.on(at)
+    if snapshot is None:
+        raise Refused("nothing_known", account=account, at=at, first=history.past.first(), known=known)
+    [view] = history.views(layer, [snapshot])
+    move, in_force = history.move(layer, at), view.in_force
     return _Case(
-        account=account,
+        account=snapshot.model(),
         layer=layer,
         product=product,
-        definition=move.definition,
-        document=document,
-        frame=facts_from_text(pl.Series([json.dumps(move.evidence.get("facts", {}))]), document),
-        sources=move.evidence.get("sources", {}),
-        left_out=move.evidence.get("left_out", []),
-        clock=move.at,
+        definition=in_force.definition,
+        document=in_force.rules.document,
+        frame=view.frame,
+        sources=snapshot.sources(),
+        learnt=snapshot.learnt(at),
+        left_out=in_force.rules.left_out,
+        clock=at,
         as_of=at,
-        effective=move.to_segment,
-        effective_since=move.at,
-        assignment=None,
+        effective=move.to_segment if move else None,
+        effective_since=move.at if move else None,
+        assignment=then.assignment_on(account, layer, product, at, known or date.max),
         move=move,
+        dated=True,
+        known=known,
+        not_kept=snapshot.not_kept,
+        early=in_force.early,
     )
-
-
-def _first_day(account, layer, product):
-    moves = Move.objects.filter(account_id=account.pk, layer=layer, product=product)
-    return moves.order_by("at", "id").values_list("at", flat=True).first()
 
 
 # -- telling
@@ -209,6 +215,9 @@ def _first_day(account, layer, product):
 
 class _Case:
     """One account on one layer at one clock: everything the explanation is told from."""
+
+    part = None  # what is evaluated now
+    dated, known, not_kept, early = False, None, frozenset(), False  # of a date
 
     def __init__(self, **values):
         self.__dict__.update(values)
@@ -232,6 +241,8 @@ class _Case:
             "layer": {"key": self.layer.key, "name": self.layer.name, "policy": self.layer.policy},
             "product": {"key": self.product.key, "name": str(self.product)} if self.product else None,
             "as_of": self.as_of.isoformat(),
+            "known": as_text(self.known),
+            "notes": list(then.notes(self)),
             "definition": {"version": self.definition.version},
             "scope": self.scope(),
             "computed_segment": row["segment"],
@@ -265,6 +276,7 @@ class _Case:
             "next_step": next_step(self),
             "cause": self.cause(),
             "move": _move(self.move),
+            "evidence": then.evidence(self),
         }
 
     def reason_text(self, reason):
@@ -298,7 +310,7 @@ class _Case:
             return None
         by_rules = self.names.get(segment, segment)
         text = f"The rules gave {by_rules}; the segment in force was {self.effective.name}."
-        if self.assignment:
+        if not self.dated:
             waits = WAITS[self.waits_for()].format(self.effective.name)
             text = f"The rules give {by_rules}; the current segment is {self.effective.name}, and {waits}."
         return {"since": as_text(self.computed_since()), "text": text}
@@ -310,7 +322,7 @@ class _Case:
 
     def cause(self):
         """The cause of the last move, or of the one to come (see causes); None for a first segment and for decisions."""
-        if self.assignment and self.product is None and self.differs():
+        if self.part and self.product is None and self.differs():
             told = dict(
                 causes.of_range(
                     self.layer, self.rules, self.part, [self.account.pk], {self.account.pk: self.account}
@@ -388,7 +400,11 @@ class _Case:
             return {"text": text, "brief": text}
         instead = self.instead(criterion, kind, points)
         quoted = self.quoted(row["fact"], row["value_shown"])
-        what = "Not known" if row["value"] is None else f"{quoted} is in no cell"
+        what = (
+            (row["value_shown"] or "not known").capitalize()
+            if row["value"] is None
+            else f"{quoted} is in no cell"
+        )
         text = f"{what}{', and' if kind == 'needs data' else ':'} {instead}."
         return {"text": text, "brief": instead if row["value"] is None else text}
 
@@ -434,16 +450,20 @@ class _Case:
     def fact_row(self, fact):
         value = self.facts[fact]
         source, observed = self.source(fact, value)
+        age = (self.clock - date.fromisoformat(observed)).days if observed else None
         return {
             "key": fact,
             "name": self.term_name(fact),
             "fact": fact,
             "layer": self.others[self.document.others[fact]].key if self.of_other(fact) else None,
             "value": None if value is None else as_text(value),
-            "value_shown": self.shown(fact, value) or self.unknown(fact),
+            "value_shown": "not kept"
+            if fact in self.not_kept
+            else self.shown(fact, value) or self.unknown(fact),
             "source": source,
             "observed": observed,
-            "age_days": (self.clock - date.fromisoformat(observed)).days if observed else None,
+            "age_days": age if age is None or age >= 0 else None,
+            "learnt": self.learnt.get(fact) if value is not None else None,
         }
 
     def unknown(self, fact):
@@ -487,11 +507,11 @@ class _Case:
             return "declared", None
         if fact not in catalogue.FACTS:
             return "calculated", None
-        source, observed = self.sources.get(fact) or (None, None)
+        source, observed, *_ = self.sources.get(fact) or (None, None)
         if source is None and observed is None and catalogue.FACTS[fact].sql:
             if catalogue.FACTS[fact].home == "derived":
                 return "calculated", None
-            source, observed = self.sources.get("subscriptions") or (None, None)
+            source, observed, *_ = self.sources.get("subscriptions") or (None, None)
             source = f"{source}, subscriptions" if source else "subscriptions"
         return source or None, observed[:10] if observed else None
 

@@ -425,8 +425,12 @@ def latest(layer):
 
 def latest_of(layer):
     """The same as its RunLayer, with the run."""
-    ended = RunLayer.objects.filter(layer=layer, running=False).exclude(run__status=Run.Status.CANCELLED)
-    return ended.select_related("run").order_by("-run_id").first()
+    return ended(layer).select_related("run").order_by("-run_id").first()
+
+
+def ended(layer):
+    """The RunLayers of recalculations of a layer that came to their end."""
+    return RunLayer.objects.filter(layer=layer, running=False).exclude(run__status=Run.Status.CANCELLED)
 
 
 def progress(run):

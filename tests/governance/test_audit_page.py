@@ -2,7 +2,7 @@
 
 import csv
 import io
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from django.db import connection
@@ -13,6 +13,7 @@ from governing import approved, policy, request_of, someone
 from overriding import Portfolio
 from segmenting import BY_ARR, account, change, layer_with, person, recompute
 
+from accounts import corrections
 from core.history import acting
 from core.refusals import Refused
 from governance.changes import overrides
@@ -304,25 +305,24 @@ def test_a_search_that_takes_too_long_is_refused_with_what_to_do(web, monkeypatc
 
 
 def test_an_account_on_a_date_beside_today(web, people):
-    acme = account("acme", name="Acme", industry="Retail", employees=5)
-    corrected(acme, by=people["ops"], reason="Grown", employees=50)
+    seen = ["crm", "2026-01-31"]
+    acme = account(
+        "acme", name="Acme", industry="Retail", employees=5, provenance={"industry": seen, "employees": seen}
+    )
+    corrections.correct(acme, {"employees": 50}, by=people["ops"], reason="Grown")
     today = timezone.localdate()
-    assert audit.account_on(acme, today - timedelta(days=1)) is None
-    first = acme.history.order_by("history_id").first()
-    moment = timezone.now() - timedelta(days=1)
-    acme.history.model.objects.bulk_create([_at(first, moment)])
-    yesterday = timezone.localdate(moment)
-    facts = {name: (then, now) for name, then, now in audit.account_on(acme, yesterday)}
-    assert facts["employees"] == (5, 50)
-    assert facts["industry"] == ("Retail", "Retail")
-    page = web.get(reverse("audit_account", args=[acme.pk]), {"at": yesterday.isoformat()}).content.decode()
-    assert "1 data field is different" in page
-
-
-def _at(row, moment):
-    """The history row as if it had been written then."""
-    row.pk, row.history_date = None, moment
-    return row
+    assert audit.account_on(acme, date(2026, 1, 30)) is None
+    assert audit.useful_date(acme) == today - timedelta(days=1)
+    rows = audit.account_on(acme, today - timedelta(days=1))
+    facts = {name: (then, learnt, now) for name, then, learnt, now in rows}
+    assert facts["Employees"] == ("5", today.isoformat(), "50")
+    assert facts["Industry"] == ("Retail", today.isoformat(), "Retail")
+    address = reverse("audit_account", args=[acme.pk])
+    page = web.get(address).content.decode()  # opens on the day before the last change
+    assert "2 data fields are different" in page  # the age is another, too
+    assert f'value="{today - timedelta(days=1)}"' in page
+    page = web.get(address, {"at": f"{today - timedelta(days=1)}", "known": "on"}).content.decode()
+    assert "Nothing was known of this account" in page
 
 
 def test_rules_on_a_date_beside_today(web, people, settings):

@@ -68,6 +68,7 @@ def test_now(layer):
         "source": "billing",
         "observed": "2026-05-22",
         "age_days": 10,
+        "learnt": date.today().isoformat(),  # after the clock
         "cells": ["$100K+", "$50K-$99K", "$25K-$49K", "$10K-$24K", "< $10K"],
         "cell": "$100K+",
         "points": 5,
@@ -202,11 +203,11 @@ def test_computed_differs(layer):
 
 
 def test_three_dates_under_two_versions(db):
-    """--at answers with the move then in force, on the facts and under the rules of then."""
+    """--at answers on the facts and under the rules of then, with the move then in force."""
     layer = layer_with(BY_ARR, policy="automatic")
-    acme = account(arr=120_000)
+    acme = account(arr=120_000, provenance={"arr": ["crm", "2026-01-10"]})
     recompute(date(2026, 1, 10))
-    change(acme, arr=45_000)
+    change(acme, arr=45_000, seen=date(2026, 2, 10))
     recompute(date(2026, 2, 10))
     activate(
         layer,
@@ -214,7 +215,7 @@ def test_three_dates_under_two_versions(db):
         reason="Lower bar",
     )
     recompute(date(2026, 3, 10))
-    change(acme, arr=7, name="Renamed")
+    change(acme, arr=7, name="Renamed", seen=date(2026, 4, 2))
     answers = []
     for day in (date(2026, 1, 31), date(2026, 2, 10), date(2026, 4, 1)):
         why = told(acme, at=day)
@@ -235,7 +236,7 @@ def test_three_dates_under_two_versions(db):
         ("2026-04-01", "high", "high", "definition", 2, "45000.00", "arr >= 40000"),
     ]
     assert told(acme)["requires"][0]["value"] == "7.00"  # now
-    with pytest.raises(Refused, match="was in force on 9 Jan 2026: its first is of 10 Jan 2026"):
+    with pytest.raises(Refused, match="Nothing was known of acme on 9 Jan 2026: the first is of 10 Jan 2026"):
         explain.explain(acme, at=date(2026, 1, 9))
 
 
@@ -252,22 +253,30 @@ def test_a_late_correction_is_in_force_from_its_date(db):
     assert told(acme, at=date(2026, 2, 15))["effective_segment"] == "tech"
 
 
-def test_evidence_keeps_every_kind_of_value(db):
-    """The composite of then, recomputed from the evidence, is the one that was stored."""
+def test_the_last_day_is_today_for_every_kind_of_value(db):
+    """On the day of the last recalculation --at says what plain explain says, on every ready segmentation."""
     versions.load_presets()
     accounts = portfolio(6)
-    Account.objects.update(
-        industry="SaaS, Cloud", growth_stage="growth", strategic_importance='"standard"', country=""
-    )
+    texts = {
+        "industry": "SaaS, Cloud",
+        "growth_stage": "growth",
+        "strategic_importance": '"standard"',
+        "country": "",
+    }
+    Account.objects.update(**texts, provenance={key: ["crm", DAY.isoformat()] for key in texts})
     recompute()
-    for one in accounts:
+    for one in Account.objects.filter(pk__in=[each.pk for each in accounts]):
         for layer in Layer.objects.filter(definitions__status="active"):
             assignment = Assignment.objects.get(account=one, layer=layer)
             if assignment.effective:
                 then, now = told(one, layer, at=DAY), told(one, layer)
-                for shown_elsewhere in ("move", "effective_since", "computed_since"):
-                    then.pop(shown_elsewhere), now.pop(shown_elsewhere)
+                evidence = {row["key"]: row for row in then.pop("evidence")["facts"]}
+                assert now.pop("evidence") is None
                 assert then == now
+                assert not [row for row in evidence.values() if row["differs"]]
+                for row in then["requires"]:
+                    if row["value"] is not None:
+                        assert evidence[row["key"]]["value_shown"] == row["value_shown"]
 
 
 def test_who_is_not_scored_and_what_cannot_be_read(layer):
@@ -333,10 +342,14 @@ def test_the_command_tells_the_same(layer):
         (["acme", "--layer", "nope"], "There is no segmentation 'nope'. There are: tier"),
         (["acme", "--layer", "teir"], "Did you mean 'tier'?"),
         (["acme", "--at", "yesterday"], "'yesterday' is not a date"),
-        (["acme", "--at", "2020-01-01"], "it never had one"),
+        (
+            ["acme", "--at", "2020-01-01"],
+            "Nothing was known of acme on 1 Jan 2020: the first is of 30 May 2026",
+        ),
     ],
 )
 def test_the_command_refuses(layer, arguments, refusal):
-    account(), account("one", name="Twin"), account("two", name="Twin")
+    account(provenance={"arr": ["crm", "2026-05-30"]}, arr=5)
+    account("one", name="Twin"), account("two", name="Twin")
     with pytest.raises(CommandError, match=refusal):
         command(*arguments)

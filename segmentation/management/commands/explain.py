@@ -21,14 +21,21 @@ class Command(commands.Command):
             "--product", metavar="NAME", help="which of its products, on a segmentation of products"
         )
         parser.add_argument("--at", metavar="DATE", help="a date, such as 2026-01-31 (default: now)")
+        parser.add_argument(
+            "--known",
+            metavar="DATE",
+            help="only what had been recorded by the end of this day (default: as known today)",
+        )
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *, account, layer, product, at, json, **options):
+    def handle(self, *, account, layer, product, at, known, json, **options):
         layer, account = layers([layer])[0] if layer else None, find(account)
         if product is not None or (layer and layer.scoped.several):
             product = find_product(product, account)
         try:
-            explanation = explain.explain(account, layer, at=a_date("--at", at), product=product)
+            explanation = explain.explain(
+                account, layer, at=a_date("--at", at), known=a_date("--known", known), product=product
+            )
         except Refused as refusal:
             raise CommandError(str(refusal)) from None
         self.stdout.write(as_json(explanation) if json else "\n".join(lines(explanation)))
@@ -85,10 +92,14 @@ def lines(explanation):
     """The explanation for people, line by line."""
     account, layer = explanation["account"], explanation["layer"]
     what = layer["name"] + (f" of {explanation['product']['name']}" if explanation["product"] else "")
-    yield f"{account['name'] or account['external_id']} ({account['external_id']}) on {what}, as of {explanation['as_of']}"
+    known = f", known by {explanation['known']}" if explanation["known"] else ""
+    yield (
+        f"{account['name'] or account['external_id']} ({account['external_id']}) on {what}, as of {explanation['as_of']}{known}"
+    )
     yield f"Current segment: {_segment(explanation, 'effective')}"
     yield f"Segment by the rules (version {explanation['definition']['version']}): {_segment(explanation, 'computed')}"
     for sentence in (
+        *explanation["notes"],
         explanation["scope"],
         explanation["reason_text"],
         explanation["differs"] and explanation["differs"]["text"],
@@ -113,6 +124,12 @@ def lines(explanation):
             f"Since {move['at']}: {move['cause_text']} ({move['from'] or 'no segment'} -> {move['to'] or 'needs data'}), "
             f"by {move['actor']}, written {move['written_at'][:16].replace('T', ' ')}"
         )
+    if evidence := explanation["evidence"]:
+        facts = [
+            f"{row['name']} {row['value_shown']}{' (differs)' if row['differs'] else ''}"
+            for row in evidence["facts"]
+        ]
+        yield f"It was decided on, under version {evidence['definition']}: {', '.join(facts) or 'nothing known'}"
 
 
 def _segment(explanation, kind):
@@ -148,6 +165,7 @@ def _table(explanation):
 def _row(row, indent=""):
     age = None if row["age_days"] is None else f"{row['age_days']} d"
     fallback = row.get("fallback")
+    learnt = f"learnt on {row['learnt']}" if row["learnt"] else ""
     return (
         indent + row["name"],
         row["value_shown"] or "not known",
@@ -157,5 +175,5 @@ def _row(row, indent=""):
         row.get("points", ""),
         row.get("weight", ""),
         row.get("contribution_shown", ""),
-        fallback["text"] if fallback else "",
+        fallback["text"] if fallback else learnt,
     )
