@@ -25,7 +25,7 @@ from segmentation.evaluation.ranges import Range
 from segmentation.models import Assignment, Cause, Definition, Layer, Move, RunLayer
 from segmentation.reading import provisional
 from segmentation.reading.contributions import Contributions
-from segmentation.reading.next_step import next_step
+from segmentation.reading.directions import directions
 from segmentation.reading.spelling import as_text, hundredths, spelt
 from segmentation.rules import reasons, terms
 from segmentation.runs import recalculation
@@ -261,13 +261,18 @@ class _Case:
             "requires": self.requires(),
             "rule": self.rule(),
             "boundaries": [
-                {"term": boundary.term, "threshold": as_text(boundary.threshold), "segment": boundary.segment}
+                {
+                    "term": boundary.term,
+                    "op": boundary.op,
+                    "threshold": as_text(boundary.threshold),
+                    "segment": boundary.segment,
+                }
                 for boundary in self.document.boundaries or ()
             ],
             "up": as_text(row["up"]),
             "down": as_text(row["down"]),
             "distance": as_text(row["distance"]),
-            "next_step": next_step(self),
+            "nearest": directions(self),
             "move": _move(self.move),
         }
 
@@ -374,7 +379,9 @@ class _Case:
     def instead(self, criterion, kind, points):
         if kind == "rate":
             other = self.fact_row(criterion.missing.fact)
-            return f"rated by {other['name']} ({other['value_shown']}), {points} points"
+            return (
+                f"rated by {other['name']} ({other['value_shown']}), {wording.plural(points, 'point,points')}"
+            )
         return {"skip": "this measure is left out", "assume": f"counts as {points}", "needs data": "needed"}[
             kind
         ]
@@ -528,9 +535,6 @@ class _Case:
         if value is None:
             return "none"
         return hundredths(value) if isinstance(value, Decimal) else as_text(value)
-
-
-# -- the next step
 
 
 # -- texts

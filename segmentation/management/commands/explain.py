@@ -102,8 +102,8 @@ def lines(explanation):
     yield from _table(explanation)
     if explanation["rule"]:
         yield explanation["rule"]["text"]
-    if explanation["next_step"]:
-        yield explanation["next_step"]
+    for direction in filter(None, explanation["nearest"].values()):
+        yield f"{direction['gap_shown']} away: {direction['text']}"
     if move := explanation["move"]:
         yield (
             f"Since {move['at']}: {move['cause_text']} ({move['from'] or 'no segment'} -> {move['to'] or 'needs data'}), "
