@@ -18,13 +18,14 @@ from accounts import catalogue
 from accounts.models import Account
 from core.history import acting, actor
 from core.refusals import Refused, verb
+from core.wording import compared
 from governance import events
 from governance.models import Alert, AlertRule, Event
 from governance.signoff import permissions
 from segmentation import scopes
 from segmentation.evaluation import engine, frames, run_rules
 from segmentation.models import Definition, Layer
-from segmentation.rules import definitions
+from segmentation.rules import definitions, sketch
 from segmentation.rules.document import Document, DocumentErrors
 from segmentation.rules.terms import label as term_label
 from segmentation.runs import recalculation
@@ -385,6 +386,21 @@ def _resolve_strays(compiled, at):
 def in_words(evidence):
     """The evidence of an alert in words: [(term, value)]."""
     return [(_term(name), value if value is not None else "–") for name, value in sorted(evidence.items())]
+
+
+def condition_in_words(text):
+    """A condition in words: `Value score of Service tier is at least 4`."""
+    shown = []
+    for kind, token in sketch.tokens(text):
+        names = kind == "name" and ("." in token or token in catalogue.FACTS or token == LEAD)
+        shown.append(
+            _term(token)
+            if names
+            else token.upper()
+            if token in ("and", "or", "not", "is", "null", "in")
+            else token
+        )
+    return compared("".join(shown))
 
 
 def _term(name):
