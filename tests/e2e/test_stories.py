@@ -294,8 +294,8 @@ def test_an_acquisition_whose_segment_is_kept(rules, sit_down, tmp_path):
     tasks.follow()
     assert not Transition.objects.exists(), "what is pinned is not flagged"
     told = happened(cleo, acme)
-    expect(cleo.page.get_by_text("by the rules this account is Low; it is served as High")).to_be_visible()
-    expect(cleo.page.get_by_text("An override holds it")).to_be_visible()
+    expect(cleo.page.get_by_text("By the rules Low since today; High is in force.")).to_be_visible()
+    expect(cleo.page.get_by_text("An override holds it").first).to_be_visible()
     expect(told.filter(has_text="Industry is Healthcare").first).to_contain_text("They are a hospital now")
     fits(cleo)
 
