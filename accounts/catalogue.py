@@ -41,6 +41,8 @@ class Fact:
     with `sql` is completed by it where nothing was imported.
     `refresh_days`: older than this is stale. `completeness`: the share of active customers that should have it.
     `minimum` / `maximum`: what a stored value must lie within. `unknown`: what a missing value is called.
+    `moved_by`: what changes it. The `team` does, by its work with the customer; some change `itself`, as a customer
+    grows, buys and days pass; the rest ("") is what the customer is.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Fact:
     sql: str = ""
     unknown: str = ""
     help: str = ""
+    moved_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def _since(signal):
     return Fact(
         signal.fact, f"Days since: {signal.label.lower()}", "integer", home="derived", unit="days", family="signals",
         refresh_days=7, completeness=0.0, sql=f"%(at)s::date - g.{signal.key}", help=signal.help,
+        moved_by="itself",
     )  # fmt: skip
 
 
@@ -118,11 +122,12 @@ _RENEWAL = f"""case when s.overdue then 'overdue'
 
 def _facts():
     text = {"type": "text"}
-    contract = {"family": "contract", "refresh_days": 1}
-    usage = {"home": "usage", "family": "usage", "refresh_days": 2}
-    engagement = {"home": "usage", "family": "engagement", "refresh_days": 2}
+    itself, ours = {"moved_by": "itself"}, {"moved_by": "team"}
+    contract = {"family": "contract", "refresh_days": 1} | itself
+    usage = {"home": "usage", "family": "usage", "refresh_days": 2} | ours
+    engagement = {"home": "usage", "family": "engagement", "refresh_days": 2} | ours
     # Facts the account team knows: with the account, so that people can correct it.
-    team = {"family": "engagement", "refresh_days": 31}
+    team = {"family": "engagement", "refresh_days": 31} | ours
     count = {"type": "integer", "minimum": 0}
     share = {"type": "ratio", "unit": "%", "minimum": 0, "maximum": 1}
     active_users = "u.active_users"
@@ -138,12 +143,12 @@ def _facts():
         Fact("kind", "Kind", **text, completeness=1.0),
         Fact("status", "Status", **text, completeness=1.0),
         Fact("industry", "Industry", **text, completeness=0.80, unknown="Unknown"),
-        Fact("employees", "Employees", **count, unit="people", completeness=0.80),
-        Fact("annual_revenue", "Annual revenue", "money", minimum=0),
+        Fact("employees", "Employees", **count, **itself, unit="people", completeness=0.80),
+        Fact("annual_revenue", "Annual revenue", "money", **itself, minimum=0),
         Fact("country", "Country", **text, completeness=0.80),
         Fact("billing_country", "Billing country", **text),
         Fact("region", "Region", **text),
-        Fact("growth_stage", "Growth stage", **text),
+        Fact("growth_stage", "Growth stage", **text, **itself),
         Fact("tech_stack", "Technology", **text),
         Fact("ownership", "Ownership", **text, refresh_days=92, help="public, private, PE-backed, ..."),
         Fact("language", "Language", **text, refresh_days=365),
@@ -157,7 +162,7 @@ def _facts():
             "renewal_status", "Renewal", home="derived", **text, **contract, completeness=0.0, sql=_RENEWAL,
             help="due, overdue (in the days of grace), not renewed (after them), lost (cancelled)",
         ),
-        Fact("currency", "Currency", **text, **contract, completeness=1.0),
+        Fact("currency", "Currency", **text, **(contract | {"moved_by": ""}), completeness=1.0),
         Fact("contract_type", "Contract type", **text, **contract, sql=contract_type),
         Fact("arr", "ARR", "money", unit="a year", **contract, minimum=0, completeness=0.95, sql=arr),
         Fact("acv", "ACV", "money", unit="a year", **contract, minimum=0),
@@ -170,7 +175,7 @@ def _facts():
         Fact("strategic_importance", "Strategic importance", **text, refresh_days=92),
         Fact("seats_licensed", "Licensed seats", **count, unit="seats", **contract, sql=seats),
         Fact("stakeholders", "Stakeholders", **count, unit="people", **team, help="people we are in touch with"),
-        Fact("economic_buyer_left", "Economic buyer left", "boolean", **team),
+        Fact("economic_buyer_left", "Economic buyer left", "boolean", **(team | itself)),
         Fact("success_plan_active", "Success plan active", "boolean", **team),
         Fact("last_qbr", "Last business review", "date", **(team | {"refresh_days": 92})),
         Fact("active_users", "Active users, 30 days", **count, unit="people", **usage),
@@ -201,44 +206,44 @@ def _facts():
         Fact("engagement_score", "Engagement score", "number", unit="of 100", minimum=0, maximum=100, **engagement),
         Fact(
             "intent_score", "Intent score", "number", unit="of 100", minimum=0, maximum=100,
-            **(engagement | {"refresh_days": 7}), help="how much they look for more, such as by a signal platform",
+            **(engagement | itself | {"refresh_days": 7}), help="how much they look for more, such as by a signal platform",
         ),
         Fact("onboarding_completion", "Onboarding completed", **share, **engagement),
         Fact("missed_check_ins", "Missed check-ins", **count, **engagement),
         Fact("last_csm_contact", "Last CSM contact", "date", **engagement),
         Fact(
-            "seat_use", "Seats in use", "ratio", home="derived", unit="%", family="usage",
+            "seat_use", "Seats in use", "ratio", home="derived", unit="%", family="usage", **ours,
             sql=f"round({active_users}::numeric / nullif({seats}, 0), 6)",
             help="active users / licensed seats",
         ),
         Fact(
-            "account_age_days", "Account age", "integer", home="derived", unit="days", family="contract",
+            "account_age_days", "Account age", "integer", home="derived", unit="days", family="contract", **itself,
             sql="%(at)s::date - coalesce({contract_start}, s.first_start)",
             help="from customer since, else the first subscription",
         ),
         Fact(
-            "days_to_renewal", "Days to renewal", "integer", home="derived", unit="days", family="contract",
+            "days_to_renewal", "Days to renewal", "integer", home="derived", unit="days", family="contract", **itself,
             sql=f"{_RENEWS} - %(at)s::date",
         ),
         Fact(
             "days_since_csm_contact", "Days since CSM contact", "integer", home="derived", unit="days",
-            family="engagement", sql="%(at)s::date - u.last_csm_contact",
+            family="engagement", **ours, sql="%(at)s::date - u.last_csm_contact",
         ),
         Fact(
             "days_since_qbr", "Days since business review", "integer", home="derived", unit="days",
-            family="engagement", sql="%(at)s::date - a.last_qbr",
+            family="engagement", **ours, sql="%(at)s::date - a.last_qbr",
         ),
         Fact(
             "days_since_last_active", "Days since last active", "integer", home="derived", unit="days",
-            family="usage", sql="%(at)s::date - u.last_active_at",
+            family="usage", **ours, sql="%(at)s::date - u.last_active_at",
         ),
         Fact(
             "days_since_contract_ended", "Days since contract ended", "integer", home="derived", unit="days",
-            family="contract", completeness=0.0, sql="%(at)s::date - s.ended",
+            family="contract", **itself, completeness=0.0, sql="%(at)s::date - s.ended",
             help="since the last subscription ended; nothing while one is running",
         ),
         Fact(
-            "arr_growth_12m", "ARR growth, 12 months", "ratio", home="derived", unit="%", family="contract",
+            "arr_growth_12m", "ARR growth, 12 months", "ratio", home="derived", unit="%", family="contract", **itself,
             sql="round((s.arr - s.arr_12m_ago) / nullif(s.arr_12m_ago, 0), 6)",
             help="from subscriptions, today against a year before",
         ),

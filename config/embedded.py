@@ -50,7 +50,7 @@ OURS = (
     SUPERUSER_PASSWORD,
     "server.json",
     "sample",
-    "beat-schedule",
+    *(f"beat-schedule{end}" for end in ("", ".db", ".dat", ".dir", ".bak")),  # as Python's dbm names them
     "lock",
 )
 

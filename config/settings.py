@@ -170,11 +170,9 @@ AFTER_RUN = ["governance.tasks.follow"]  # names of tasks that are sent when a r
 # Further filters of the list of accounts
 ACCOUNT_LIST_FILTERS = ["governance.admin.transitions.TierChangeFilter"]
 # More parts of the account's page: names of functions part(request, account) that give, as far as there is something,
-#   "template": a card of the page; it sees what the function gave as `part`
-#   "actions": [{"label", "url", "icon", "primary"}], links at the top; "badges": [(class, text, url or "")]
-#   "notices": [(class, text, url or "")], sentences at the top
-#   "holds": {layer id: {"title", "text", "next", "url", "button"}}, why the segment in force is not that of the rules, or
-#            what else is open about it: shown where they differ; with a "title" also where they do not
+#   "actions": [{"label", "url", "icon", "primary"}], what to do with it; "badges": [(class, text, url or "")]
+#   "next": [{"title", "text", "due": date or None, "url", "button"}], what is open about it
+#   "holds": {layer id: a sentence}, why the segment in force is not that of the rules, or what else is open about it
 #   "becomes": {layer id: the Segment to come, or None where none does}, for how the customer is served afterwards
 #   "happened": [{"on": date, "title", "text", "who", "reason", "url"}], entries of the timeline
 # and ask the database a fixed number of times.

@@ -62,10 +62,14 @@ def who(row, column):
     return named(read(column), read(f"{column}_label"))
 
 
+# Whatever acts and is nobody, as sentences name it: "by the schedule".
+_THINGS = {"schedule": "the schedule", "command line": "the command line", "alerts": "the alert rules"}
+
+
 def named(id, label):
     """The same of an id and a label."""
     if id is None or not label:
-        return label
+        return _THINGS.get(label, label)
     now = _names().get(id)
     if now == label:
         return label

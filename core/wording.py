@@ -144,11 +144,16 @@ def shortmoney(value, currency=""):
     return format_compact_currency(value, currency, locale=LOCALE, fraction_digits=digits)
 
 
-def anything(cell):
-    """A scoring table's cell; `*` in words, and money in the organisation's currency, whatever sign was typed."""
-    if cell == "*":
+_FROM_BELOW_ZERO = re.compile(r"(-[^-–—\s]+)\s*[-–—]\s*(-?[^-–—\s]+)")
+
+
+def cell(text):
+    """A scoring table's cell as it is read: `*` in words, `-30--1` as -30 to -1, money in the organisation's currency."""
+    if text == "*":
         return "anything else"
-    return re.sub(r"[$€£₹](?=\s*-?[\d.])", _sign(), cell) if re.search("[$€£₹]", cell) else cell
+    if spread := _FROM_BELOW_ZERO.fullmatch(text.strip()):
+        text = f"{spread[1]} to {spread[2]}"
+    return re.sub(r"[$€£₹](?=\s*-?[\d.])", _sign(), text) if re.search("[$€£₹]", text) else text
 
 
 def _sign():
@@ -180,16 +185,31 @@ def article(noun):
     return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
 
 
-def matched(cell, value):
-    """The one text of a cell that is the value, where the cell lists several; any other cell as it is."""
-    listed = [text.strip() for text in cell.split(",")]
-    same = [text for text in listed if len(listed) > 1 and text.casefold() == str(value).strip().casefold()]
-    return same[0] if same else anything(cell)
+def matched(text, value):
+    """The one text of a cell that is the value, where the cell lists several; any other cell as it is read."""
+    listed = [each.strip() for each in text.split(",")]
+    same = [each for each in listed if len(listed) > 1 and each.casefold() == str(value).strip().casefold()]
+    return same[0] if same else cell(text)
 
 
 def signs(text):
     """Comparisons as people write them: ≥ and ≤."""
     return text.replace(">=", "≥").replace("<=", "≤")
+
+
+_WORDS = {
+    ">=": "is at least", "<=": "is at most", "<>": "is not", "!=": "is not", ">": "is above", "<": "is below", "=": "is",
+    "IS NOT NULL": "is known", "IS NULL": "is not known", "AND": "and", "OR": "or", "NOT": "not", "IN": "is one of",
+}  # fmt: skip
+_COMPARED = re.compile(r"'[^']*'|(?<=[ (])(?:" + "|".join(map(re.escape, _WORDS)) + r")(?=[ (),.]|$)")
+
+_ELSE = re.compile(r"COALESCE\((.+?), [^()]*\)")
+
+
+def compared(text):
+    """A condition as people say it: `Overall score (3.24) is at least 2.5`. Quoted texts stay."""
+    plain = _ELSE.sub(r"\1", text)
+    return _COMPARED.sub(lambda match: _WORDS.get(match[0], match[0]), plain)
 
 
 def arrows(text):

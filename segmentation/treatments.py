@@ -36,7 +36,11 @@ class Field:
         """The value as people read it; "" where nothing is said."""
         if value in (None, ""):
             return ""
-        return f"{value} days before" if self.name == "renewal_lead_days" else str(value)
+        return (
+            f"{value} day{'s' if value != 1 else ''} before"
+            if self.name == "renewal_lead_days"
+            else str(value)
+        )
 
 
 SERVICE, RENEWAL, STORY, PLAYS, STRATEGY = "Service", "Renewal and growth", "Story", "Plays", "Strategy"

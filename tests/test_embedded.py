@@ -112,6 +112,13 @@ def test_only_the_owner_reads_the_password_and_nobody_gets_in_without(home):
     assert "-h 127.0.0.1" in command
 
 
+def test_clean_takes_what_the_scheduler_kept_however_python_names_it(tmp_path):
+    for end in ("", ".db", ".dat", ".dir", ".bak"):
+        (tmp_path / f"beat-schedule{end}").touch()
+    embedded.clean(tmp_path)
+    assert not tmp_path.exists()
+
+
 def test_clean_stops_the_server_and_leaves_what_is_not_ours(home):
     embedded.start(home)
     foreign = home / "holiday.txt"

@@ -14,6 +14,7 @@ from segmenting import DAY, RULES, account, layer_with, person, portfolio, recom
 
 from accounts.catalogue import TYPES
 from accounts.models import Account, Csm, ImportBatch, Product, SourceSystem, Subscription
+from core import wording
 from segmentation.admin.scoring_form import read, rows
 from segmentation.authoring import versions
 from segmentation.models import Definition, Layer, Run, Segment, ServiceModel, Treatment
@@ -566,8 +567,9 @@ def test_the_page_shows_what_explain_says(web):
     answer = web.get(f"{A}account/{one.pk}/change/")
     table = Why()
     table.feed(answer.content.decode())
-    groups = [row for row in table.rows if "shown" not in row and row.get("points")]
-    assert [(row["measure"], row["points"], row["share"]) for row in groups] == [
+    folded = re.findall(r"<summary class=\"group\">(.*?)</summary>", answer.content.decode(), re.S)
+    groups = [re.sub(r"<[^>]*>", " ", group).split() for group in folded]
+    assert [(group[0], group[1], group[-1]) for group in groups] == [
         (group["name"], group["score_shown"], group["contribution_shown"]) for group in said["dimensions"]
     ]
     measures = [row for row in table.rows if "shown" in row]
@@ -577,12 +579,13 @@ def test_the_page_shows_what_explain_says(web):
         known = told["points"] is not None
         assert row["measure"] == told["name"]
         assert row["shown"] == (told["value_shown"] or "not known")
-        assert row["points"] == (str(told["points"]) if known else "–")
+        assert row["points"] == (wording.plural(told["points"], "point,points") if known else "–")
         assert row["weight"] == (told["weight"] if known else "")
         assert row["share"] == (told["contribution_shown"] if known else "")
         assert row.get("hit") == told["cell"] or told["fallback"]
-    assert table.rows[-1]["share"] == said["composite_shown"]
-    assert said["next_step"] in html.unescape(text(answer))
+    shown = html.unescape(text(answer))
+    assert f"Overall score {said['composite_shown']}" in shown
+    assert [way["text"] for way in said["nearest"].values() if way["text"] not in shown] == []
 
 
 def test_what_waits_is_told_with_both_segments(web):
@@ -592,7 +595,7 @@ def test_what_waits_is_told_with_both_segments(web):
     Account.objects.filter(pk=one.pk).update(arr=500_000, employees=2000)
     recompute()
     page = text(web.get(f"{A}account/{one.pk}/change/"))
-    assert "by the rules this account is Low; it is served as Tech." in page
+    assert re.search("By the rules Low since .{,12}; Tech is in force.", page)
     assert "Rules say another segment" in text(web.get("/admin/"))
     listed = text(web.get(f"{A}account/?state=differs"))
     assert "acme" in listed

@@ -70,3 +70,34 @@ def test_counts_and_shares():
     assert wording.percent(Decimal("0.949")) == "94.9 %"
     assert wording.percent(Decimal("0.9499")) == "94.9 %"  # cut off: it is not 95 %
     assert wording.percent(Decimal("0.95")) == "95 %"
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("Overall score (3.24) >= 2.5", "Overall score (3.24) is at least 2.5"),
+        ("(NPS (10) < 50 OR Tickets (0) <> 3)", "(NPS (10) is below 50 or Tickets (0) is not 3)"),
+        ("Segment before (not known) IS NULL", "Segment before (not known) is not known"),
+        ("Tier (Low) IN ('a', 'b >= c')", "Tier (Low) is one of ('a', 'b >= c')"),  # what is quoted stays
+        ("COALESCE(Days since: new sponsor (3), 9999) > 90", "Days since: new sponsor (3) is above 90"),
+    ],
+)
+def test_conditions_are_said_in_words(condition, said):
+    assert wording.compared(condition) == said
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("-30--1", "-30 to -1"),
+        ("-5%-9%", "-5% to 9%"),
+        ("-29% - -16%", "-29% to -16%"),
+        ("-30 to -1", "-30 to -1"),
+        ("500-999", "500-999"),
+        ("< -30", "< -30"),
+        ("annual-new", "annual-new"),
+        ("*", "anything else"),
+    ],
+)
+def test_a_cell_reads_as_a_range_also_below_zero(typed, read):
+    assert wording.cell(typed) == read

@@ -62,11 +62,15 @@ def _events(counts):
     ]
 
 
+MOVED_BY = {"team": "the team", "itself": "by itself", "": "–"}
+
+
 def _row(fact, number, total):
     share = figures.share(number, total)
     return {
         "fact": fact,
         "range": _range(fact),
+        "moved_by": MOVED_BY[fact.moved_by],
         "known": number,
         "share": share,
         "wanted": fact.completeness,

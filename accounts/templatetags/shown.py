@@ -6,8 +6,8 @@ from core import badges, history, wording
 
 register = template.Library()
 for name in (
-    "ago", "anything", "arrows", "article", "coming", "count", "day", "heading", "localday", "matched",
-    "moment", "money", "percent", "plural", "shortmoney", "signs", "since", "timeuntil_days",
+    "ago", "arrows", "article", "cell", "coming", "compared", "count", "day", "heading", "localday", "matched",
+    "moment", "money", "percent", "plural", "shortmoney", "since", "timeuntil_days",
 ):  # fmt: skip
     register.filter(name, getattr(wording, name))
 

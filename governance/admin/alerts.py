@@ -222,6 +222,7 @@ class AlertRuleAdmin(GovernedAdmin):
             title=f"Where {rule} holds",
             model_admin=self,
             one=rule,
+            said=alerts.condition_in_words(rule.condition),
             broken=broken,
             count=count,
             accounts=accounts,
@@ -230,7 +231,7 @@ class AlertRuleAdmin(GovernedAdmin):
 
     @admin.display(description="When")
     def says(self, rule):
-        return format_html("{} <code>{}</code>", rule.description, rule.condition)
+        return f"{rule.description} {alerts.condition_in_words(rule.condition)}".strip()
 
     @admin.display(description="Tells", ordering="audience")
     def who(self, rule):
@@ -256,18 +257,28 @@ class AlertRuleAdmin(GovernedAdmin):
 
 
 def account_part(request, account):
-    """The account's alerts on its page: those that hold as badges, the last ones in the timeline."""
+    """The account's alerts on its page: those that hold are next, the last ones in the timeline."""
     if not request.user.has_perm("governance.view_alert"):
         return {}
     rows = account.alerts.select_related("rule")
     holding = list(rows.filter(UNRESOLVED).order_by("opened_on", "id"))
     ended = list(rows.filter(status="resolved")[:ENDED])
     return {
-        "badges": [
-            ("warn" if alert.status == "open" else "", alert.rule.name, reverse(PAGE, args=[alert.pk]))
-            for alert in holding
-        ],
+        "next": [_next(alert) for alert in holding],
         "happened": [entry for alert in [*holding, *ended] for entry in _happened(alert)],
+    }
+
+
+def _next(alert):
+    state = f"since {day(alert.opened_on)}" + (", acknowledged" if alert.status == "acknowledged" else "")
+    return {
+        "title": f"Alert: {alert.rule.name}",
+        "text": f"{alert.rule.description.rstrip('.')}, {state}."
+        if alert.rule.description
+        else f"{state.capitalize()}.",
+        "due": None,
+        "url": reverse(PAGE, args=[alert.pk]),
+        "button": "Look at it",
     }
 
 

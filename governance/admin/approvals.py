@@ -483,12 +483,14 @@ def account_part(request, account):
         if approval_request.is_open and approval_request.kind not in sections.SECTIONS
     ]
     return {
-        "notices": [
-            (
-                "warn",
-                f"{approval_request.subject}: {approval_request.get_status_display().lower()}.",
-                _page_of(approval_request),
-            )
+        "next": [
+            {
+                "title": approval_request.subject,
+                "text": f"{approval_request.get_status_display()}.",
+                "due": timezone.localdate(approval_request.due_at),
+                "url": _page_of(approval_request),
+                "button": "Look at it",
+            }
             for approval_request in reversed(waiting)
         ],
         "happened": [

@@ -295,8 +295,9 @@ def _effect(effect):
         return f"what people entered would be overwritten: {was} → {then or 'not known'}"
     if effect["what"] == conflicts.SEGMENT:
         return f"{effect['layer']} by the rules: {was or 'needs data'} → {then or 'needs data'}"
-    was, then = ("no" if points is None else points for points in (was, then))
-    return f"{effect['layer']}: {effect['measure']} {was} → {then} points"
+    before = "no" if was is None else was
+    after = "no points" if then is None else plural(then, "point,points")
+    return f"{effect['layer']}: {effect['measure']} {before} → {after}"
 
 
 def _now(account, fact):
@@ -338,12 +339,12 @@ def part(request, account):
     waiting = [conflict for conflict in rows if conflict.status == Status.OPEN]
     return {
         "actions": [report] if may else [],
-        "notices": [_notice(waiting, sees)] if waiting else [],
+        "next": [_next(waiting, sees)] if waiting else [],
         "happened": [_happened(conflict, sees) for conflict in rows if conflict.status != Status.OPEN],
     }
 
 
-def _notice(waiting, sees):
+def _next(waiting, sees):
     disagreements = "; ".join(
         f"{label(conflict.fact).lower()}: {_disagreement(conflict)}" for conflict in waiting
     )
@@ -351,8 +352,13 @@ def _notice(waiting, sees):
     url = reverse(PAGE, args=[conflict.pk])
     if len(waiting) > 1:
         url = f"{reverse(DECIDE)}?ids={','.join(str(conflict.pk) for conflict in waiting)}"
-    text = f"{plural(len(waiting), 'value waits,values wait')} for a decision. {disagreements[:1].upper()}{disagreements[1:]}."
-    return "warn", text, url if sees else ""
+    return {
+        "title": f"{plural(len(waiting), 'value waits,values wait')} for a decision",
+        "text": f"{disagreements[:1].upper()}{disagreements[1:]}.",
+        "due": None,
+        "url": url if sees else "",
+        "button": "Decide",
+    }
 
 
 def _disagreement(conflict):

@@ -60,7 +60,7 @@ class AskForm(VerbForm):
         )
         self.fields["expires_on"].help_text = (
             f"{plural(organisation().override_days, 'day,days')} unless you say otherwise, at most "
-            f"{organisation().override_days_at_most}. You are reminded {organisation().override_reminder_days} days before."
+            f"{organisation().override_days_at_most}. You are reminded {plural(organisation().override_reminder_days, 'day,days')} before."
         )
         self.fields["text"].help_text = f"Why the rules are not right for {whom}. Whoever decides reads it, and so does everybody who asks later."  # fmt: skip
         for name in override_cases.ANSWERS:

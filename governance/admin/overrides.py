@@ -14,7 +14,7 @@ from accounts.admin.governed import ByVerbs, GovernedAdmin
 from accounts.admin.people import CsmFilter
 from core import badges, history
 from core.organisation import organisation
-from core.wording import day
+from core.wording import day, plural
 from governance.changes import overrides
 from governance.models import Override
 from governance.signoff import permissions
@@ -41,7 +41,7 @@ class StateFilter(DropdownFilter):
         return [
             ("active", "In force"),
             ("requested", "Waiting for approval"),
-            ("expiring", f"Ends within {organisation().override_reminder_days} days"),
+            ("expiring", f"Ends within {plural(organisation().override_reminder_days, 'day,days')}"),
             ("disagreeing", "The rules disagree"),
             ("ended", "Ended or refused"),
         ]
@@ -155,12 +155,13 @@ def part(request, account):
     }
     # An override that waits for a decision says more about what comes next than the one in force.
     holds = {
-        override.layer_id: _hold(override)
+        override.layer_id: _hold(override)["text"]
         for override in sorted(now, key=lambda override: override.status == Status.REQUESTED)
     }
     return {
         "actions": [action] if may else [],
         "badges": [_badge(override) for override in now],
+        "next": [_hold(override) for override in now],
         "holds": holds,
         "becomes": {override.layer_id: None for override in now if override.status == Status.ACTIVE},
         "happened": [
@@ -172,22 +173,21 @@ def part(request, account):
 def _hold(override):
     """The hold on the segment for the account's page: the override in force, or the one that waits for a decision."""
     if override.status == Status.ACTIVE:
-        title = f"{override.layer} stays {override.segment} until {day(override.expires_on)}, whatever the rules say: an override."
         how_long = disagreement(override)
         text = f"An override holds it since {day(override.started_on)} ({override.get_reason_code_display().lower()})."
         if how_long:
             text += f" The rules have disagreed {how_long}."
         return {
-            "title": title,
-            "text": text,
-            "next": f"it ends on {day(override.expires_on)}. {after(override)}",
+            "title": f"{override.layer} stays {override.segment}, whatever the rules say",
+            "text": f"{text} It ends on {day(override.expires_on)}. {after(override)}",
+            "due": override.expires_on,
             "url": reverse(PAGE, args=[override.pk]),
             "button": "Look at the override",
         }
     return {
-        "title": f"{override.layer}: an override to {override.segment} waits for approval.",
+        "title": f"{override.layer}: an override to {override.segment} waits for approval",
         "text": f"{history.who(override, 'requested_by')} asked on {day(override.requested_at)} for an override to {override.segment}. Nothing changes before a decision.",
-        "next": f"somebody decides by {day(override.request.due_at)}." if override.request else "",
+        "due": timezone.localdate(override.request.due_at) if override.request else None,
         "url": reverse(REQUEST, args=[override.request_id])
         if override.request
         else reverse(PAGE, args=[override.pk]),

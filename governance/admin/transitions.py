@@ -243,11 +243,10 @@ def part(request, account):
         latest.setdefault(transition.layer_id, transition)
     timeline = happened(Event.objects.filter(account=account, about="transition").order_by("-id")[:TIMELINE])
     return {
-        "actions": [
-            _action(transition, may_plan) for transition in open_ if transition.status in NEXT and may_plan
-        ],
+        "actions": [_action(transition) for transition in open_ if transition.status in NEXT and may_plan],
         "badges": [_badge(transition) for transition in open_],
-        "holds": {transition.layer_id: _hold(transition) for transition in open_},
+        "next": [_next(transition, may_plan) for transition in open_],
+        "holds": {transition.layer_id: _held(transition)[0] for transition in open_},
         "becomes": {
             layer: _becomes(transition)
             for layer, transition in latest.items()
@@ -272,18 +271,16 @@ def _becomes(transition):
     return transition.to_segment if transition.is_open and transition.status != Status.JOINT else None
 
 
-def _action(transition, may_plan):
-    label = {
-        Status.FLAGGED: "Plan the tier change",
-        Status.PLANNED: "Ask for approval",
-        Status.JOINT: "Hand-over",
-    }
-    return {
-        "label": label[transition.status],
-        "url": reverse(PAGE, args=[transition.pk]),
-        "icon": "swap_vert",
-        "primary": True,
-    }
+LABELS = {
+    Status.FLAGGED: "Plan the tier change",
+    Status.PLANNED: "Ask for approval",
+    Status.JOINT: "Hand-over",
+}
+
+
+def _action(transition):
+    url = reverse(PAGE, args=[transition.pk])
+    return {"label": LABELS[transition.status], "url": url, "icon": "swap_vert", "primary": True}
 
 
 def _badge(transition):
@@ -299,8 +296,8 @@ def _badge(transition):
     return "warn", f"Tier change {state}", url
 
 
-def _hold(transition):
-    """Say what holds the segment in force, and what comes next."""
+def _held(transition):
+    """(what holds the segment in force, what comes next), in sentences."""
     text, then = _says(transition)
     if transition.held_for:
         until = f" until {wording.day(transition.held_until)}" if transition.held_until else ""
@@ -310,12 +307,29 @@ def _hold(transition):
             if transition.held_until
             else then
         )
+    return text, then
+
+
+def _next(transition, may_plan):
+    """The next step of a tier change, and by when."""
+    text, then = _held(transition)
+    text = text if transition.status == Status.JOINT else f"{transition.get_status_display()}."
+    due = transition.held_until if transition.held_for else None
+    if transition.status == Status.AWAITING:
+        due = (
+            transition.applies_on
+            if is_approved(transition)
+            else timezone.localdate(transition.request.due_at)
+        )
+    if transition.status == Status.JOINT:
+        due = transition.joint_until
+    acts = may_plan and transition.status in NEXT and not transition.held_for
     return {
-        "title": f"{transition.layer}: {transition.from_segment} → {transition.to_segment}.",
-        "text": text,
-        "next": then,
+        "title": f"{transition.layer}: {transition.from_segment} → {transition.to_segment}",
+        "text": f"{text} Next: {then}",
+        "due": due,
         "url": reverse(PAGE, args=[transition.pk]),
-        "button": "Look at the tier change",
+        "button": LABELS[transition.status] if acts else "Look at it",
     }
 
 

@@ -19,6 +19,7 @@ from accounts import catalogue
 from accounts.models import Account
 from core.history import acting, actor
 from core.refusals import Refused, verb
+from core.wording import compared
 from governance import events
 from governance.models import Alert, AlertRule, Event
 from governance.signoff import permissions
@@ -26,7 +27,7 @@ from segmentation import scopes
 from segmentation.evaluation import engine, frames, run_rules
 from segmentation.models import Definition, Layer
 from segmentation.reading import coverage, spelling, stays
-from segmentation.rules import definitions
+from segmentation.rules import definitions, sketch
 from segmentation.rules.document import Document, DocumentErrors
 from segmentation.rules.terms import label as term_label
 from segmentation.runs import recalculation
@@ -404,6 +405,21 @@ def in_words(alert):
 def _in_words(name, value, edges):
     is_score = name.removeprefix(BEFORE).startswith(("score.", "composite."))
     return spelling.score(Decimal(value), edges) if is_score else value
+
+
+def condition_in_words(text):
+    """A condition in words: `Value score of Service tier is at least 4`."""
+    shown = []
+    for kind, token in sketch.tokens(text):
+        names = kind == "name" and ("." in token or token in catalogue.FACTS or token == LEAD)
+        shown.append(
+            _term(token)
+            if names
+            else token.upper()
+            if token in ("and", "or", "not", "is", "null", "in")
+            else token
+        )
+    return compared("".join(shown))
 
 
 def _term(name):

@@ -1,41 +1,56 @@
-"""The account page: who the customer is, its segments, why, how it is served and what happened."""
+"""The account page: the answer first, then what is next, why, how the customer is served and what happened."""
 
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal, InvalidOperation
 
+from django import forms
 from django.conf import settings
 from django.db.models import Exists, OuterRef, Prefetch, prefetch_related_objects
-from django.db.models.fields.json import KeyTextTransform, KeyTransform
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.module_loading import import_string
 
 from accounts import revenue
+from accounts.admin.fields import Choice, Day, Line
 from accounts.catalogue import FACTS, SIGNALS, USAGE_FACTS
-from accounts.changes import entries
 from accounts.models import Product
 from accounts.quality import contradictions
 from accounts.revenue import with_arr
-from core import history, wording
 from core.refusals import Refused
 from segmentation import scopes, treatments
-from segmentation.models import Assignment, Declaration, Definition, Layer, Move
-from segmentation.reading import coverage, explain, nesting, provisional, spelling
+from segmentation.models import Assignment, Definition, Layer, Move
+from segmentation.reading import coverage, explain, nesting, past, provisional, spelling
 from segmentation.reading.past import History
 from segmentation.rules import reasons
 
-CHIPS = 4  # labels at the top; all of them are in a table below
-TIMELINE = 40
-CHANGES = 20
+from .account_answer import growth, picture, scale, sentence, tiles
+from .account_timeline import CAUSES, moves_of, timeline, with_gone
+
+BUTTONS = 2  # at the top; the other actions are under a menu
+NEXT = 4  # things that are next, before the rest of them folds
 EVENTS = 12
-SHOW = {
-    "": "All",
-    "moves": "Segment changes",
-    "decisions": "Decisions",
-    "rules": "Rules",
-    "data": "Account data",
-}
+EDIT, HISTORY = "admin:accounts_account_edit", "admin:accounts_account_history"
+
+
+class Asked(forms.Form):
+    """The address: whose explanation, on which day, and which part of the timeline."""
+
+    layer, product = Line(), Line()
+    at = Day("As of")
+    cause = Choice("Why it happened", choices=CAUSES, empty="All")
+
+    def clean_at(self):
+        at, today = self.cleaned_data["at"], timezone.localdate()
+        if at and at > today:
+            raise forms.ValidationError("That date is still to come.")
+        return at or today
+
+    @property
+    def shown(self):
+        """{name: value}: today, where the day that is asked for is none to be shown."""
+        self.is_valid()
+        return {"at": timezone.localdate(), "layer": "", "product": "", "cause": ""} | self.cleaned_data
 
 
 @dataclass(frozen=True)
@@ -84,14 +99,14 @@ class Label:
         return reasons.text(self.state.reason) if lacking else ""
 
 
-def context(
-    request, account_id, accounts, *, layer_key="", product_key="", at_text="", known_then=False, show=""
-):
+def context(request, account_id, accounts, *, may_edit=False):
     """Everything the page needs. The account is looked up in `accounts`; None if it is not there."""
     today = timezone.localdate()
-    at, warning = _date(at_text, today)
+    asked = Asked(request.GET or {"at": today.isoformat()}, auto_id="%s")
+    shown = asked.shown
+    at, cause = shown["at"], shown["cause"]
     then = at if at != today else None
-    known = then if known_then else None
+    known = then if "known" in request.GET else None
     account = with_arr(accounts.select_related("csm", "parent"), at).filter(pk=account_id).first()
     if account is None:
         return None
@@ -99,20 +114,18 @@ def context(
     prefetch_related_objects([account], "usage__product", sold)
     states = _states(account) if then is None else _states_on(account, then, known)
     layers = _layers({state.layer_id for state in states})
-    layer = next((layer for layer in layers if layer.key == layer_key), layers[0] if layers else None)
+    layer = next((layer for layer in layers if layer.key == shown["layer"]), layers[0] if layers else None)
     subscriptions = list(account.subscriptions.all())
     products = _products(account, states, subscriptions)
-    product = _product(layer, products, product_key)
-    moves = _moves(account)
+    product = _product(layer, products, shown["product"])
+    moves = moves_of(account)
     standing = _standing(layer, product, states, moves) if then is None and layer else None
     why, refusal = _why(account, layer, product, then, known, standing)
     lookup = _Labels(states, nesting.paths(), then)
     labels = [lookup.of(layer) for layer in layers if not layer.scoped.several]
-    chips = [label for place, label in enumerate(labels) if place < CHIPS or label.layer == layer]
     for row in products:
         tagged = [layer for layer in layers if layer.scoped.several and row["product"]]
         row["labels"] = [lookup.of(layer, row["product"]) for layer in tagged]
-        chips += [label for label in row["labels"] if (label.layer, label.product) == (layer, product)]
     renewal, renewal_status = revenue.renewals([account.pk], at)[account.pk]
     if then:
         account.arr_now, renewal, renewal_status = History(account, known=known).money(then)
@@ -121,44 +134,63 @@ def context(
     lines = coverage.serve(
         account, at=then, targets=parts["becomes"], layers=deciding, states=None if then else states
     )
+    line = scale(why, layer) if why else None
+    actions = _actions(parts["actions"], account, may_edit)
     return {
         "account": account,
         "today": today,
+        "asked": asked,
         "at": at,
         "past": then is not None,
         "known": known,
-        "date_warning": warning,
         "layer": layer,
         "product": product,
         "here": _query(layer, product),
+        "label": layer and lookup.of(layer, product),
         "labels": labels,
-        "chips": chips,
+        "tiles": tiles(labels),
         "primary": next((label.state for label in labels if label.layer.primary), None),
-        "differing": [(label, parts["holds"].get(label.layer.pk)) for label in labels if label.differs],
-        "open_elsewhere": [
-            hold
-            for label in labels
-            if not label.differs and (hold := parts["holds"].get(label.layer.pk)) and hold.get("title")
-        ],
-        "parts": parts,
+        "hold": layer and not product and parts["holds"].get(layer.pk),
+        "next": parts["next"][:NEXT],
+        "later": parts["next"][NEXT:],
+        "badges": parts["badges"],
+        "buttons": actions[:BUTTONS],
+        "menu": actions[BUTTONS:],
         "why": why,
         "beside": [row for row in why["requires"] if not row["decides"]] if why else [],
         "refusal": refusal,
         "contradictions": contradictions.of_account(account, at),
-        "scale": _scale(why, layer) if why else None,
+        "scale": line,
+        "sentence": sentence(why, line) if why else "",
+        "picture": picture(_months(account, layer), line),
         "stale": _stale(why) if why else [],
         "renewal": renewal,
         "renewal_status": renewal_status,
         "ends": max((one.end_date for one in subscriptions if one.counts and one.end_date), default=None),
         "renewal_days": (renewal - at).days if renewal else None,
+        "renewal_starts": next((each.text for each in lines if each.field.name == "renewal_lead_days"), ""),
+        "growth": _growth(account, at),
         "products": products,
         "signals": _signals(account, at),
-        "service": _service(lines),
+        "service": lines,
         "decided": bool(lines or deciding),
-        "timeline": _timeline(account, moves[:TIMELINE], show, parts["happened"]),
-        "show": show,
-        "shows": SHOW,
+        "timeline": timeline(account, moves, parts["happened"], cause=cause),
+        "cause": cause,
+        "causes": [("", "All"), *CAUSES],
     }
+
+
+def _growth(account, at):
+    """How the ARR of its contracts changed within a year, as a sentence; "" where it was imported as a number."""
+    if account.arr is not None:
+        return ""
+    before = date(at.year - 1, at.month, min(at.day, 28))
+    return growth(revenue.of([account.pk], before)[account.pk], account.arr_now)
+
+
+def _months(account, layer):
+    """[(date, score or None)] of the last twelve month ends."""
+    return [(score.at, score.composite) for score in past.score_line(account, layer)] if layer else []
 
 
 def _parts(request, account):
@@ -166,25 +198,22 @@ def _parts(request, account):
     given = [import_string(path)(request, account) or {} for path in settings.ACCOUNT_PAGE_PARTS]
     listed = {
         name: [entry for part in given for entry in part.get(name, [])]
-        for name in ("actions", "badges", "notices", "happened")
+        for name in ("actions", "badges", "next", "happened")
     }
     of_layers = {
         name: {layer: value for part in given for layer, value in part.get(name, {}).items()}
         for name in ("holds", "becomes")
     }
-    return listed | of_layers | {"cards": [part for part in given if part.get("template")]}
+    listed["next"].sort(key=lambda entry: (entry["due"] is None, entry["due"]))
+    return listed | of_layers
 
 
-def _date(text, today):
-    if not text:
-        return today, ""
-    try:
-        at = date.fromisoformat(text)
-    except ValueError:
-        return today, f"“{text[:20]}” is not a date; today is shown."
-    if at > today:
-        return today, "That date is still to come; today is shown."
-    return at, ""
+def _actions(actions, account, may_edit):
+    """The actions, the most pressing first: what waits, then what people do most, then what they look up."""
+    edit = {"label": "Correct data", "url": reverse(EDIT, args=[account.pk]), "icon": "edit"}
+    history = {"label": "History", "url": reverse(HISTORY, args=[account.pk]), "icon": "history"}
+    several = [*actions, *([edit] if may_edit else []), history]
+    return sorted(several, key=lambda action: not action.get("primary"))
 
 
 def _states(account):
@@ -195,7 +224,7 @@ def _states(account):
 
 def _states_on(account, at, known):
     """States in force on a date, as assignments that are nowhere stored: the move written last of those up to it."""
-    moves = _with_gone(Move.objects.filter(account_id=account.pk, at__lte=at))
+    moves = with_gone(Move.objects.filter(account_id=account.pk, at__lte=at))
     moves = moves.filter(written_at__date__lte=known) if known else moves
     moves = moves.order_by("layer_id", "product_id", "-id").distinct("layer_id", "product_id")
     return [
@@ -209,13 +238,6 @@ def _states_on(account, at, known):
         )
         for move in moves.select_related("product", "to_segment__treatment")
     ]
-
-
-def _with_gone(moves):
-    """Moves, each with what its evidence says of a product that is no longer there, and without the rest of it."""
-    return moves.defer("evidence").annotate(
-        gone=KeyTextTransform(scopes.GONE, KeyTransform("facts", "evidence"))
-    )
 
 
 def _layers(used):
@@ -266,7 +288,7 @@ def _product(layer, products, key):
 def _products(account, states, subscriptions):
     """The products of the account, one by one: those it has now first, what belongs to no product last.
 
-    Each: product (or None), there (it has it), facts and their age, subscriptions as revenue.contracts gives them.
+    Each: product (or None), there (it has it), facts and their age, subscriptions that count and others.
     """
     usage = {row.product_id: row for row in account.usage.all()}
     products = {row.product_id: row.product for row in [*usage.values(), *subscriptions]}
@@ -282,7 +304,8 @@ def _products(account, states, subscriptions):
                     "there": any(subscription.had for subscription in bought) if bought else used is not None,
                     "facts": _usage_facts(used) if used else [],
                     "observed": _observed(used) if used else None,
-                    "subscriptions": bought,
+                    "running": [each for each in bought if each.counts],
+                    "others": [each for each in bought if not each.counts],
                 }
             )
     return sorted(
@@ -343,84 +366,6 @@ def _stale(why):
     ]
 
 
-def _scale(why, layer):
-    """The deciding number against its boundaries, as shares of a bar; None where there is no one number."""
-    boundaries = why.get("boundaries") or []
-    terms = {boundary["term"] for boundary in boundaries}
-    if len(terms) != 1:
-        return None
-    term = terms.pop()
-    value, low, high = _term(why, term)
-    if value is None:
-        return None
-    names = {segment.key: segment.name for segment in layer.segments.all()}
-    above = {
-        Decimal(boundary["threshold"]): names.get(boundary["segment"], boundary["segment"])
-        for boundary in boundaries
-    }
-    thresholds = sorted(above)
-    if high is None:
-        low, high = Decimal(0), max([value, *thresholds]) * Decimal("1.15")
-    if high <= low:
-        return None
-
-    def place(number):
-        return max(Decimal(0), min(Decimal(1), (number - low) / (high - low)))
-
-    return {
-        "term": term,
-        "fill": place(value),
-        "ticks": [
-            {
-                "place": place(number),
-                "shown": _short(number, term),
-                "segment": above[number],
-                "side": _side(place(number)),
-            }
-            for number in thresholds
-        ],
-    }
-
-
-def _side(place):
-    """Where a boundary stands so near an end of the bar that its text would leave the page."""
-    return "late" if place > Decimal("0.7") else "early" if place < Decimal("0.2") else ""
-
-
-def _term(why, term):
-    """(value, lowest, highest) of what the rules compare; highest None where there is no such thing."""
-    if term == "composite":
-        sums = [group for group in why["dimensions"] if group.get("scale") == "points"]
-        if sums:
-            return _number(why["composite"]), Decimal(0), Decimal(5 * len(sums[0]["criteria"]))
-        return _number(why["composite"]), Decimal(1), Decimal(5)
-    if term.startswith("score."):
-        for dimension in why["dimensions"]:
-            if f"score.{dimension['key']}" == term:
-                count = len(dimension["criteria"])
-                low, high = (count, 5 * count) if dimension.get("scale") == "points" else (1, 5)
-                return _number(dimension["score"]), Decimal(low), Decimal(high)
-        return None, None, None
-    rows = [row for group in why["dimensions"] for row in group["criteria"]] + why.get("requires", [])
-    value = next((_number(row["value"]) for row in rows if row["fact"] == term), None)
-    return value, None, None
-
-
-def _number(text):
-    try:
-        return Decimal(text) if text is not None else None
-    except (InvalidOperation, TypeError):
-        return None
-
-
-def _short(number, term):
-    if term in FACTS and FACTS[term].type == "money":
-        return wording.money(number)
-    if term == "composite" or term.startswith("score."):
-        return f"{number.normalize():,.1f}" if number.normalize().as_tuple().exponent >= -1 else f"{number:f}"
-    return f"{number.normalize():,f}"
-
-
 def _signals(account, at):
     """The account's last events, newest first; `counts` where it had happened by the date."""
     events = account.signals.order_by("-at", "signal", "-id")[:EVENTS]
@@ -433,102 +378,4 @@ def _signals(account, at):
             "counts": event.at <= at,
         }
         for event in events
-    ]
-
-
-def _service(lines):
-    """How the customer is served, one part per segmentation that decides some of it, the one that counts first first.
-
-    Each: layer, segment, the segment it becomes after an open change or None, and its lines.
-    """
-    parts = {}
-    for line in lines:
-        part = parts.setdefault(
-            line.layer, {"layer": line.layer, "segment": line.segment, "becomes": None, "lines": []}
-        )
-        part["lines"].append(line)
-        if line.because and line.because.layer_id == line.layer.pk:
-            part["becomes"] = line.because
-    return [parts[layer] for layer in sorted(parts, key=coverage.order)]
-
-
-def _moves(account):
-    """The account's moves, newest first. Not cut off: with a LIMIT the planner may walk all moves there are."""
-    moves = _with_gone(Move.objects.filter(account_id=account.pk)).order_by("-id")
-    related = ["layer", "product", "from_segment", "to_segment", "cause", "definition"]
-    return list(moves.select_related(*related).defer("evidence", "definition__document"))
-
-
-def _timeline(account, moves, show, happened):
-    """All that happened, newest first: segment changes, decisions, rules becoming active, changes of the account's data."""
-    events = []
-    if show in ("", "decisions"):
-        events += [{"kind": "decision", "id": 0} | entry for entry in [*happened, *_declared(account)]]
-    if show in ("", "moves"):
-        events += [{"kind": "move", "on": move.at, "id": move.pk, "move": move} for move in moves]
-    if show in ("", "rules"):
-        events += _activations(moves)
-    if show in ("", "data"):
-        events += _data_changes(account)
-    return sorted(events, key=lambda event: (event["on"], event["id"]), reverse=True)[:TIMELINE]
-
-
-def _declared(account):
-    """Values people proposed and decided: the account's declared ones."""
-    rows = account.declarations.select_related("layer", "segment").order_by("-id")[:TIMELINE]
-    return [entry for declaration in rows for entry in _declaration_entries(declaration)]
-
-
-def _declaration_entries(declaration):
-    about = {"text": f"{declaration.layer} {declaration.segment}"}
-    yield about | {
-        "on": timezone.localdate(declaration.proposed_at),
-        "title": "Proposed",
-        "who": history.who(declaration, "proposed_by"),
-        "reason": declaration.reason,
-    }
-    if declaration.decided_at:
-        yield about | {
-            "on": timezone.localdate(declaration.decided_at),
-            "title": "Rejected" if declaration.status == Declaration.Status.REJECTED else "Confirmed",
-            "who": history.who(declaration, "decided_by"),
-            "reason": declaration.decision_reason,
-        }
-    if declaration.ended_at:
-        yield about | {
-            "on": timezone.localdate(declaration.ended_at),
-            "title": declaration.get_status_display(),
-            "who": history.who(declaration, "ended_by"),
-            "reason": declaration.end_reason,
-        }
-
-
-def _activations(moves):
-    """Rules that became active since the account's first segment; those of one day together."""
-    by_rules = (Move.Why.DEFINITION, Move.Why.BOTH, Move.Why.INITIAL)
-    moved = {move.definition_id for move in moves if move.why in by_rules}
-    first = min((move.at for move in moves), default=timezone.localdate())
-    definitions = (
-        Definition.objects.filter(activated_at__date__gte=first).select_related("layer").defer("document")
-    )
-    days = {}
-    for definition in definitions.order_by("-activated_at", "-pk")[:TIMELINE]:
-        on = timezone.localtime(definition.activated_at).date()
-        days.setdefault((on, history.who(definition, "activated_by"), definition.pk in moved), []).append(
-            definition
-        )
-    return [
-        {"kind": "rules", "on": on, "id": rules[0].pk, "rules": rules, "by": by, "moved": changed}
-        for (on, by, changed), rules in days.items()
-    ]
-
-
-def _data_changes(account):
-    """Changes of the account's data by people and imports; the row before the oldest one is read for its diff."""
-    rows = list(account.history.order_by("-history_date", "-history_id")[: CHANGES + 1])
-    changes = entries(rows[:CHANGES], rows[CHANGES] if len(rows) > CHANGES else None)
-    return [
-        {"kind": "data", "on": timezone.localtime(entry["when"]).date(), "id": 0, "data": entry}
-        for entry in changes
-        if entry["type"] == "~" and entry["changes"]
     ]

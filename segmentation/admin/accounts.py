@@ -325,11 +325,7 @@ class AccountAdmin(GovernedAdmin):
             request,
             number(unquote(object_id)),
             Account.objects.all(),
-            layer_key=request.GET.get("layer", ""),
-            product_key=request.GET.get("product", ""),
-            at_text=request.GET.get("at", ""),
-            known_then="known" in request.GET,
-            show=request.GET.get("show", ""),
+            may_edit=self.has_change_permission(request),
         )
         if not context:
             raise Http404("There is no such account.")
@@ -339,7 +335,6 @@ class AccountAdmin(GovernedAdmin):
             title=str(context["account"]),
             model_admin=self,
             original=context["account"],
-            may_edit=self.has_change_permission(request),
             declared=of_account(context["account"], request.user),
             **context,
         )

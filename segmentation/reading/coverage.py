@@ -55,10 +55,7 @@ def contested(layers):
 
 @dataclass(frozen=True)
 class Line:
-    """One thing a customer gets: what, from which segment of which layer, and what it becomes after an open change.
-
-    `overruled`: (layer, segment, text) of others that decide the field too and say something else.
-    """
+    """One thing a customer gets: what, from which segment of which layer, and what it becomes after an open change."""
 
     field: treatments.Field
     text: str
@@ -66,7 +63,6 @@ class Line:
     segment: Segment
     becomes: str = ""
     because: Segment | None = None  # the segment that brings what it becomes
-    overruled: tuple = ()
 
 
 def serve(account, *, at=None, targets=None, layers=None, states=None):
@@ -149,7 +145,7 @@ NOTHING = "nothing is said"
 
 
 def _becoming(line, text, segment):
-    return Line(line.field, line.text, line.layer, line.segment, text, segment, line.overruled)
+    return Line(line.field, line.text, line.layer, line.segment, text, segment)
 
 
 _SERVED = "treatment__service_model"
@@ -207,8 +203,7 @@ def _lines(labels):
             }
         elif candidates:
             layer, segment, text = candidates[0]
-            others = tuple(other for other in candidates[1:] if other[2] != text)
-            lines[name, None] = Line(field, text, layer, segment, overruled=others)
+            lines[name, None] = Line(field, text, layer, segment)
     return lines | _from_the_model(lines)
 
 

@@ -25,7 +25,7 @@ from segmentation.evaluation.ranges import Range
 from segmentation.models import Assignment, Cause, Definition, Layer, Move
 from segmentation.reading import causes, past, provisional, rules_in_use, stays, then
 from segmentation.reading.contributions import Contributions, places_apart
-from segmentation.reading.next_step import next_step
+from segmentation.reading.directions import directions
 from segmentation.reading.spelling import as_text, edges, score, spelt
 from segmentation.rules import reasons, terms
 
@@ -266,14 +266,19 @@ class _Case:
             "requires": self.requires(),
             "rule": self.rule(),
             "boundaries": [
-                {"term": boundary.term, "threshold": as_text(boundary.threshold), "segment": boundary.segment}
+                {
+                    "term": boundary.term,
+                    "op": boundary.op,
+                    "threshold": as_text(boundary.threshold),
+                    "segment": boundary.segment,
+                }
                 for boundary in self.document.boundaries or ()
             ],
             "up": as_text(row["up"]),
             "down": as_text(row["down"]),
             "distance": as_text(row["distance"]),
             "stay": stays.stay(self.document, self.effective, self.effective_since, self.as_of),
-            "next_step": next_step(self),
+            "nearest": directions(self),
             "cause": self.cause(),
             "move": _move(self.move),
             "evidence": then.evidence(self),
@@ -411,7 +416,9 @@ class _Case:
     def instead(self, criterion, kind, points):
         if kind == "rate":
             other = self.fact_row(criterion.missing.fact)
-            return f"rated by {other['name']} ({other['value_shown']}), {points} points"
+            return (
+                f"rated by {other['name']} ({other['value_shown']}), {wording.plural(points, 'point,points')}"
+            )
         return {"skip": "this measure is left out", "assume": f"counts as {points}", "needs data": "needed"}[
             kind
         ]

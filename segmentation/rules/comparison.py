@@ -146,7 +146,10 @@ class _Comparer:
     def maturity(self, path, place, old, new, name):
         """When the group counts; how it counts before only where it is not from the first day, before and after."""
         starts = [
-            f"after {group.after} days" if group.after else "from the first day" for group in (old, new)
+            f"after {group.after} day{'s' if int(group.after) > 1 else ''}"
+            if group.after
+            else "from the first day"
+            for group in (old, new)
         ]
         path = f"{path}.maturity"
         self.changed(
@@ -211,10 +214,10 @@ class _Comparer:
         for points, was, now in zip(POINTS, old.table, new.table, strict=True):
             if was == now:
                 continue
-            self.row(f"{path}.cells.{points}", f"{place} › {points} points", was or None, now or None)
+            worth = f"{points} point{'s' if points > 1 else ''}"
+            self.row(f"{path}.cells.{points}", f"{place} › {worth}", was or None, now or None)
             if not old.cells and not new.cells:
-                for_points = f"for {points} point{'s' if points > 1 else ''}"
-                self.say(f"Measure '{name}': {for_points} {was or 'nothing'} -> {now or 'nothing'}")
+                self.say(f"Measure '{name}': for {worth} {was or 'nothing'} -> {now or 'nothing'}")
 
     def order(self, path, place, old, new):
         """Told where nothing but the order of what is in both differs; it changes no result."""

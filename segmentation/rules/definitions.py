@@ -347,7 +347,11 @@ class _Reader:
         while remaining:
             match = _ENTRY.match(remaining)
             if not match or cells[5 - int(match[2])]:
-                why = f"{match[2]} points are there twice" if match else f"cannot read '{remaining}'"
+                why = (
+                    f"{match[2]} point{' is' if match[2] == '1' else 's are'} there twice"
+                    if match
+                    else f"cannot read '{remaining}'"
+                )
                 self.problem(
                     path,
                     f"After 'rate {fact}:' write cells and points, such as 100K+ = 5, < 100K = 1: {why}.",
@@ -359,7 +363,7 @@ class _Reader:
             return Missing("rate", fact=fact, rubric=parse_rubric(cells, type), text=typed)
         except RubricError as errors:
             for index, message in errors.problems:
-                self.problem(path, f"For {5 - index} points: {message}.")
+                self.problem(path, f"For {5 - index} {'points' if index < 4 else 'point'}: {message}.")
         return None
 
     def weights(self, dimensions):

@@ -356,7 +356,7 @@ def _ordered_points(rubric, column):
         if _bottomless(cell):
             floor = points
         else:
-            bounds.append((_threshold(cell, rubric.type), points))
+            bounds.append((threshold(cell, rubric.type), points))
     value, kind = (column, pl.Date) if rubric.type == "date" else (_physical(column, rubric.type), None)
     result = pl.when(column.is_not_null()).then(literal(floor, pl.Int8)) if floor else literal(None, pl.Int8)
     for bound, points in sorted(bounds):  # upwards: a later, greater bound wins
@@ -370,7 +370,7 @@ def _physical(column, type):
     return column if type == "integer" else column.to_physical()
 
 
-def _threshold(cell, type):
+def threshold(cell, type):
     """The smallest value inside the cell: a date, or an integer in the fact's scale."""
     if type == "date":
         return date.fromordinal(cell.lower.toordinal() + cell.lower_open)

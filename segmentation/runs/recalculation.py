@@ -20,6 +20,7 @@ from core import workers
 from core.history import actor
 from core.organisation import organisation
 from core.refusals import Refused
+from core.wording import plural
 from core.work import JobKind, divided, error_text
 from segmentation.evaluation import assignments, frames, measuring, run_rules
 from segmentation.models import Definition, Layer, Quarantined, Run, RunLayer, RunPart
@@ -373,7 +374,7 @@ def _warnings(counts, labelled):
             f"{reasons.text(code)}"
         )
     if counts["quarantined"]:
-        yield f"{counts['quarantined']} accounts could not be evaluated and were set aside, with the reason."
+        yield f"{plural(counts['quarantined'], 'account,accounts')} could not be evaluated; set aside, with the reason."
     if counts["scanned"] and counts["thin"] * 2 > counts["scanned"]:
         yield f"{counts['thin']} of {counts['scanned']} {labelled} have thin data: more than half of their measures are missing."
 

@@ -65,7 +65,7 @@
             const box = make("div", { className: place.length ? "rows group" : "rows" });
             if (place.length) box.dataset.place = place.join(".");
             if (group.rows.length > 1 || place.length) box.append(this.head(group, place));
-            if (!group.rows.length && !place.length) box.append(make("p", { className: "mute everybody" }, "everybody else"));
+            if (!group.rows.length && !place.length) box.append(make("p", { className: "mute everybody" }, this.rule.dataset.empty || "everybody else"));
             group.rows.forEach((one, index) => {
                 const at = [...place, index];
                 box.append(one.rows ? this.drawn(one, at) : this.row(one, group, at));

@@ -53,6 +53,19 @@ def test_every_fact_is_told_apart_and_has_a_family():
     assert all(0 <= fact.completeness <= 1 and fact.refresh_days > 0 for fact in FACTS.values())
 
 
+def test_what_moves_a_fact_is_said():
+    """A team moves what comes of its work; what a customer is moves by nothing."""
+    moved = {
+        kind: {fact.name for fact in FACTS.values() if fact.moved_by == kind}
+        for kind in ("team", "itself", "")
+    }
+    assert sum(map(len, moved.values())) == len(FACTS)
+    assert {FACTS[name].family for name in moved["team"]} == {"usage", "engagement"}
+    assert {"arr", "employees", "contract_type", "days_to_renewal"} <= moved["itself"]
+    assert {FACTS[name].family for name in moved[""]} <= {"firmographic", "contract"}
+    assert {"industry", "country", "csm", "currency"} <= moved[""]
+
+
 def test_what_lists_facts_lists_all_of_them():
     own = {fact.name for fact in STORED if fact.home == "account"}
     behaviour = {fact.name for fact in STORED if fact.home == "usage"}

@@ -105,6 +105,14 @@ def test_the_list_leads_to_its_export_with_what_is_asked_of_it(web):
     assert web.get("/admin/accounts/account/").content.decode().count("Export this list") == 1
 
 
+@pytest.mark.parametrize("name", ["alert", "conflict", "transition", "override", "alertrule"])
+def test_the_header_of_a_list_with_actions_is_text(web, name):
+    """The column of boxes to tick is none of the list's."""
+    app = "accounts" if name == "conflict" else "governance"
+    _, [header] = exported(web, f"/admin/{app}/{name}/")
+    assert [column for column in header if "<" in column] == []
+
+
 def test_text_in_a_file_is_harmless_in_a_spreadsheet(web):
     some_of_everything()
     _, [header, first, *_] = exported(web, IMPORTS)

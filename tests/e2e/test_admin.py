@@ -37,12 +37,13 @@ def test_from_logging_in_to_why_to_a_recalculation(window, spawn_worker):
     page.keyboard.press("Enter")
     page.get_by_role("link", name="Northwind Robotics").click()
     expect(page.get_by_role("heading", name=re.compile("Why: Service tier, rules version 1"))).to_be_visible()
-    why = page.locator("table.why")
-    expect(why.get_by_role("row", name=re.compile("^Industry SaaS"))).to_contain_text("5")
+    page.locator("summary.group", has_text="Firmographic").click()
+    expect(page.get_by_role("row", name=re.compile("^Industry SaaS"))).to_contain_text("5")
     expect(page.get_by_text("Overall score").first).to_be_visible()
     page.get_by_label("as of").fill("2020-01-01")
     page.get_by_role("button", name="Show").click()
-    expect(page.get_by_text("was in force on 1 Jan 2020")).to_be_visible()
+    expect(page.get_by_text("was in force on 1 Jan 2020").first).to_be_visible()
+    page.locator("summary", has_text=re.compile("^All . labels")).click()
     page.get_by_role("link", name="Value tier", exact=False).first.click()
     page.get_by_role("link", name="Recalculations").click()
     page.get_by_role("link", name="Recalculate").click()
@@ -78,6 +79,45 @@ def test_every_menu_page_at_both_widths_in_both_themes(window, theme):
             if wide := window.sideways():
                 found[path, width] = wide
     assert found == {}
+
+
+def test_one_screen_says_why_an_account_is_where_it_is(window):
+    """Without scrolling, with a name of sixty characters, in both themes and widths."""
+    page, account = window.page, Account.objects.get(external_id="c00050")
+    Account.objects.filter(pk=account.pk).update(
+        name="Northwind Robotics International Holdings and Logistics GmbH"
+    )
+    window.visit("/admin/accounts/account/?q=northwind")
+    page.get_by_role("link", name="Northwind Robotics").click()
+    answer = page.locator(".answer > section")
+    for theme, width, height in [
+        ("light", 1366, 768),
+        ("dark", 1366, 768),
+        ("light", 390, 844),
+        ("dark", 390, 844),
+    ]:
+        page.emulate_media(color_scheme=theme)
+        page.set_viewport_size({"width": width, "height": height})
+        page.evaluate("scrollTo(0, 0)")
+        assert not window.sideways()
+        expect(answer).to_contain_text(re.compile(r"Service tier\s+(High|Low|Tech)-Touch\s+in force since"))
+        expect(answer).to_contain_text(re.compile(r"Overall score \d\.\d\d: \d\.\d\d from"))
+        expect(answer).to_contain_text(re.compile(r"Why: Overall score \d\.\d\d is (at least|below)"))
+        expect(answer.locator(".way").first).to_contain_text(re.compile("-Touch (if|is far)"))
+        box = answer.bounding_box()
+        assert box["y"] + box["height"] <= height
+        heading = page.locator("#content h1").bounding_box()
+        assert heading["width"] > min(width - 40, 600)  # it never collapses
+        assert heading["height"] < 90
+        assert page.locator(".head .btn").count() == 3  # two, and the menu
+    page.set_viewport_size({"width": 1366, "height": 768})
+    beside = page.locator(".beside")
+    expect(beside).to_contain_text(re.compile("Lifecycle.*Health.*Renewal.*ARR.*12 months", re.S))
+    box = beside.bounding_box()
+    assert box["y"] + box["height"] <= 768
+    page.get_by_label("More actions").click()
+    page.get_by_role("link", name="History").click()
+    expect(page).to_have_url(re.compile("/history/$"))
 
 
 def test_the_menu_and_the_theme_are_reached_by_keyboard(window):

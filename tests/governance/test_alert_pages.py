@@ -55,7 +55,9 @@ def test_a_rule_is_made_where_it_can_be_used_and_shows_where_it_holds(ops):
     shown = ops.get(f"{G}alertrule/{made.pk}/holds/").content.decode()
     assert "1 account" in shown
     assert "Acme" in shown
-    assert "nps &lt; 0" in ops.get(f"{G}alertrule/").content.decode()
+    assert "NPS is below 0" in ops.get(f"{G}alertrule/").content.decode()  # in words
+    assert "NPS is below 0" in shown
+    assert "No condition yet" in ops.get(f"{G}alertrule/add/").content.decode()  # and not "everybody else"
     assert ops.post(f"{G}alertrule/{made.pk}/change/", RULE | {"name": "Cross"}).status_code == 302
     made.refresh_from_db()
     assert (made.name, made.history.count()) == ("Cross", 2)

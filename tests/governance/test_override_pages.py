@@ -279,7 +279,7 @@ def test_the_account_page_says_what_holds_and_what_happened(here):
     one = here.pin(here.acme, segment="high", text="Their contract says so")
     said = text(web.get(of(here.acme)))
     assert "Override until" in said
-    assert "Tier stays High until" in said, "told though the rules agree"
+    assert "Tier stays High, whatever the rules say" in said, "told though the rules agree"
     change(here.acme, arr=3_000)
     followup.follow(recompute(at=here.today))
     overrides_in_force.disagree(here.layer, at=here.today)
@@ -288,7 +288,7 @@ def test_the_account_page_says_what_holds_and_what_happened(here):
     assert "The rules have disagreed since today." in said
     assert "becomes" not in said, "nothing is to come while it is pinned"
     overrides_in_force.end(one, by=here.olga, reason="The contract was changed")
-    said = text(web.get(of(here.acme), {"show": "decisions"}))
+    said = text(web.get(of(here.acme), {"cause": "people"}))
     assert "Override ended early" in said
     assert "The contract was changed" in said
 

@@ -3,7 +3,9 @@
 import html
 import json
 import re
+from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from io import StringIO
 
 import pytest
@@ -15,6 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from segmenting import BY_ARR, DAY, account, activate, change, layer_with, recompute
 
 from accounts.models import Account, Product, Usage
+from core.wording import compared
+from segmentation.admin.account_answer import Scale, picture
 from segmentation.authoring import versions
 from segmentation.models import Layer, Segment
 
@@ -103,7 +107,7 @@ def test_the_page_shows_what_the_command_says_field_by_field(web, acme, query, a
     expected += [row for row in said["requires"] if not row["decides"]]
     assert rows(answer) == [(row["name"], row["value_shown"] or "not known") for row in expected]
     shown = text(answer)
-    assert said["rule"]["text"].replace(">=", "≥") in shown
+    assert compared(said["rule"]["text"]) in shown
     assert f"Why: {said['layer']['name']}" in shown
     assert f"{said['effective_segment_name']} since 1 Jun 2026" in shown
 
@@ -155,14 +159,11 @@ def test_all_labels_stand_together(web, acme):
     Layer.objects.create(key="bare", name="Bare")  # no rules: no label
     shown = text(page(web, acme, "layer=late"))
     assert "All 9 labels" in shown
-    assert "Late Tech 1 Jul 2026 High, since 2 Jul 2026" in shown
-    assert "Fresh – Not evaluated yet" in shown
-    assert "Bare" not in shown.split("Why:")[0]
-    assert "Adoption" not in shown.split("Why:")[0]  # those of products stand with the products
-    top = page(web, acme, "layer=late").content.decode().partition("Segments of this account")[2]
-    top = top.partition("</nav>")[0]
-    chips = re.findall(r'class="chip[^>]*href="\?(layer=[^"]*)"', top)
-    assert chips[4:] == ["layer=late"]  # four, and the one that is explained
+    assert "Late Tech since 1 Jul 2026 by the rules High, since 2 Jul 2026" in shown
+    assert "Fresh not evaluated yet" in shown
+    top = shown.partition("All 9 labels")[2].partition("Why: Late")[0]
+    assert "Bare" not in top
+    assert "Adoption" not in top  # those of products stand with the products
     activate(layer, {"rules": [{"segment": "high", "when": "nps > 90"}]})
     recompute(date(2026, 7, 3))
     assert "Needs data No rule applies." in text(page(web, acme, "layer=tier"))
@@ -309,3 +310,72 @@ def test_on_a_date_the_labels_are_those_of_that_day(web, acme):
     ]:  # fmt: skip
         shown = text(page(web, acme, query))
         assert [one for one in (tier, extra, late) if one not in shown] == []
+
+
+# -- the answer first
+
+
+def test_the_answer_stands_first(web, acme):
+    shown = text(page(web, acme))
+    order = ["Tier Low in force since 1 Jun 2026", "Overall score 3.75 : 0.25 from High, 1.25 from Tech"]
+    order += [
+        "Why: Overall score 3.75 is at least 2.5 and below 4.0.",
+        "High if NPS reached 20. Now: NPS 10.",
+    ]
+    order += ["Renewal not known", "ARR $60,000", "Why: Tier, rules version 1", "How we serve this customer"]
+    places = [shown.find(part) for part in order]
+    assert [part for part, place in zip(order, places, strict=True) if place < 0] == []
+    assert places == sorted(places)
+    assert (
+        "Touch frequency Service of low Tier" in shown
+    )  # a line a field, with the segmentation it comes from
+    head = (
+        page(web, acme).content.decode().partition('class="row top head"')[2].partition('class="answer"')[0]
+    )
+    before, _, menu = head.partition("<details")
+    assert before.count('class="btn') == 2
+    assert "History" in menu
+
+
+def test_what_the_rules_compare_is_told_against_its_boundaries():
+    line = Scale("ARR", "$50,000", Decimal(50_000), Decimal(0), Decimal(115_000), (
+        (Decimal(50_000), ">", "Low", "$50,000"), (Decimal(100_000), ">=", "High", "$100,000"),
+    ))  # fmt: skip
+    assert line.text == "ARR $50,000 is at most $50,000."
+    assert [tick["segment"] for tick in line.ticks] == ["Low", "High"]
+    over = replace(line, value=Decimal(100_000), shown="$100,000")
+    assert over.text == "ARR $100,000 is at least $100,000."
+    assert replace(line, value=Decimal(60_000), shown="$60,000").text.endswith(
+        "is above $50,000 and below $100,000."
+    )
+
+
+def test_the_picture_of_twelve_months_has_gaps_where_nothing_was_known():
+    months = [date(2026, month, 28) for month in range(1, 13)]
+    scores = [None, Decimal("3.1"), Decimal("3.2"), None, Decimal("4.1"), *[Decimal("4.2")] * 7]
+    line = Scale("Overall score", "4.20", Decimal("4.2"), Decimal(1), Decimal(5), (
+        (Decimal("2.5"), ">=", "Low", "2.5"), (Decimal(4), ">=", "High", "4.0"),
+    ))  # fmt: skip
+    drawn = picture(list(zip(months, scores, strict=True)), line)
+    assert [path.count(" L") for path in drawn["paths"]] == [1, 7]
+    assert len(drawn["levels"]) == 1  # 2.5 is far below
+    assert drawn["text"].startswith("28 Jan 2026 not known; 28 Feb 2026 3.10;")
+    assert picture([(day, None) for day in months], line) is None
+    assert picture([(months[0], Decimal(3))], None)["paths"] == ["M0.0 22.0 h.01"]
+
+
+def test_what_happened_is_narrowed_to_its_cause(web, acme):
+    change(acme, arr=250_000)
+    recompute(LATER)
+    activate(Layer.objects.get(key="stage"), STAGES | {"rules": [*STAGES["rules"], {"segment": "tech"}]})
+    kinds = {
+        cause: {event["kind"] for event in page(web, acme, f"cause={cause}").context["timeline"]}
+        for cause in ("", "data", "rules", "people", "nonsense")
+    }
+    assert kinds["data"] <= {"move", "data"}
+    assert "move" in kinds["data"]
+    assert kinds["rules"] == {"rules"}
+    assert kinds["people"] == set()
+    assert kinds[""] == {"move", "rules"}
+    assert "“1.1.2026” is not a date. Today is shown." in text(page(web, acme, "at=1.1.2026"))
+    assert "That date is still to come. Today is shown." in text(page(web, acme, "at=2999-01-01"))

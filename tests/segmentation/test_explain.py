@@ -94,7 +94,29 @@ def test_now(layer):
         ("2.500000000000", "low"),
     ]
     assert (why["up"], why["down"], why["distance"]) == ("0.250000000000", "1.250000000000", "0.250000000000")
-    assert why["next_step"] == "0.25 to High; Employees of 1,000+ would do."
+    assert [(one["gap_shown"], one["segment_name"], one["text"]) for one in why["nearest"].values()] == [
+        ("0.25", "High", "High if NPS reached 20."),
+        ("1.25", "Tech", "Tech if ARR fell below $10,000 and Tickets, 90 days were 20 or more."),
+    ]
+    assert why["nearest"]["up"]["ways"] == [
+        {
+            "segment": "high",
+            "segment_name": "High",
+            "cells": 1,
+            "value": "4.000000000000",
+            "steps": [
+                {
+                    "fact": "nps",
+                    "name": "NPS",
+                    "value": "10",
+                    "value_shown": "10",
+                    "verb": "reached",
+                    "to": "20",
+                    "cells": 1,
+                }
+            ],
+        }
+    ]
     assert (why["move"]["cause"], why["move"]["at"], why["move"]["to"]) == ("initial", "2026-06-01", "low")
 
 
@@ -120,16 +142,21 @@ def test_the_smallest_step_that_is_enough(layer):
     third = account("third", arr=30_000, employees=100, usage={"tickets_90d": 5})  # 3 and 3
     fourth = account("fourth", arr=10_000, employees=50, usage={"tickets_90d": 5})  # 2 and 3
     recompute()
-    assert told(acme)["next_step"] is None  # at the top
-    assert told(other)["next_step"] is None
-    assert told(third)["next_step"] == "1.00 to High; Tickets, 90 days of 0-1 would do."
-    assert told(fourth)["next_step"] == "1.50 to High."  # no single measure is enough
+    assert told(acme)["nearest"]["up"] is None  # at the top
+    assert told(other)["nearest"]["up"] is None
+    assert nearest(third) == ("1.00", "High if Tickets, 90 days fell below 2.")
+    assert nearest(fourth) == ("1.50", "High if Employees reached 500 and Tickets, 90 days fell below 2.")
 
 
-def test_the_next_step_on_a_layer_about_one_fact(layer):
+def nearest(account, layer=None):
+    up = told(account, layer)["nearest"]["up"]
+    return up["gap_shown"], up["text"]
+
+
+def test_the_nearest_way_on_a_layer_about_one_fact(layer):
     by_arr, acme = layer_with(BY_ARR, key="arr"), account(arr=45_000)
     recompute()
-    assert told(acme, by_arr)["next_step"] == "$55,000 to High."
+    assert nearest(acme, by_arr) == ("$55,000", "High if ARR reached $100,000.")
     assert [one["fact"] for one in told(acme, by_arr)["requires"]] == ["arr"]
     assert told(acme, by_arr)["rule"]["text"] == "Rule 2: ARR ($45,000) >= 0"
 
@@ -173,7 +200,7 @@ def test_needs_data(layer):
         "missing:arr",
         "ARR is not known, and the rules need it.",
     )
-    assert (why["rule"], why["next_step"], why["move"]) == (None, None, None)
+    assert (why["rule"], why["nearest"], why["move"]) == (None, {"up": None, "down": None}, None)
     assert row(why, "arr")["fallback"]["kind"] == "needs data"
 
 
@@ -326,7 +353,7 @@ def test_the_command_tells_the_same(layer):
         "$120,000",
         "Not known: counts as 3.",
         "3.75",
-        "0.25 to High",
+        "0.25 away: High if NPS reached 20.",
         "First segment",
     ):
         assert part in text

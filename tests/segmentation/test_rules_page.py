@@ -261,6 +261,6 @@ def test_texts_that_no_cell_names_are_listed_with_their_accounts(chief, rest, wh
 def test_cells_of_money_wear_the_sign_of_the_organisation():
     for currency, shown in (("USD", "$50K-$99K"), ("EUR", "€50K-€99K"), ("CHF", "CHF 50K-CHF 99K")):
         with keeping(organisation=Settings(currency=currency)):
-            assert wording.anything("$50K-$99K") == shown
-            assert wording.anything("US$ and €, SaaS") == "US$ and €, SaaS"
+            assert wording.cell("$50K-$99K") == shown
+            assert wording.cell("US$ and €, SaaS") == "US$ and €, SaaS"
             assert wording.matched("*", "x") == "anything else"

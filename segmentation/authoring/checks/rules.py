@@ -1,6 +1,7 @@
 """Checks of the rules alone: their text, weights, scoring tables and what happens without data."""
 
 from core.organisation import organisation
+from core.wording import plural
 from segmentation.authoring.checks import reach
 from segmentation.authoring.checks.findings import Undecided, place
 from segmentation.authoring.checks.subject import label_of
@@ -96,7 +97,7 @@ def _cell(criterion, fact, text, cell, path):
         f"{criterion.key}:{fact}:{5 - cell}",
         path=path,
         measure=_measure(criterion),
-        points=5 - cell,
+        points=plural(5 - cell, "point,points"),
         cell=f"'{text}'" if text else "of the fallback",
         limits=reach.limits_text(fact),
     )

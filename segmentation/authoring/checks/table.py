@@ -30,7 +30,7 @@ CHECKS = (
     Check(
         "unreachable-cell", ERROR, RULES,
         "Every cell of a scoring table can be reached",
-        "{measure}: no value {limits} falls into the cell {cell}, for {points} points. Change the cell, or empty it.",
+        "{measure}: no value {limits} falls into the cell {cell}, for {points}. Change the cell, or empty it.",
         rules.unreachable_cells,
     ),
     Check(

@@ -117,8 +117,8 @@ def lines(explanation):
         yield explanation["stay"]["text"]
     if explanation["cause"]:
         yield explanation["cause"]["text"]
-    if explanation["next_step"]:
-        yield explanation["next_step"]
+    for direction in filter(None, explanation["nearest"].values()):
+        yield f"{direction['gap_shown']} away: {direction['text']}"
     if move := explanation["move"]:
         yield (
             f"Since {move['at']}: {move['cause_text']} ({move['from'] or 'no segment'} -> {move['to'] or 'needs data'}), "
