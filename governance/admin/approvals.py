@@ -497,7 +497,7 @@ def account_part(request, account):
             entry
             for approval_request in last
             if request.user.has_perm("governance.view_approvalrequest")
-            for entry in _said_about(approval_request)
+            for entry in reversed(list(_said_about(approval_request)))  # the newest first, as the timeline
         ],
     }
 
