@@ -320,7 +320,7 @@ def test_what_history_knows_becomes_the_first_changes(db, tmp_path):
     acme.refresh_from_db()
     days = [JAN, FEB, MAR, TODAY]
     with_changes = [Past(acme).on(day) for day in days]
-    begin = import_module("accounts.migrations.0040_fact_changes").begin
+    begin = import_module("accounts.migrations.0007_fact_changes").begin
     with connection.cursor() as cursor:
         cursor.execute("alter table accounts_factchange disable trigger demarc_fact_change_stays")
         cursor.execute("delete from accounts_factchange")

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('core', '0060_renewal_grace'),
+        ('core', '0003_renewal_grace'),
     ]
 
     operations = [

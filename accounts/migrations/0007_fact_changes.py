@@ -95,7 +95,7 @@ def begin(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0050_no_end")]
+    dependencies = [("accounts", "0006_no_end")]
     operations = [
         # In two steps: when the events there are were learnt is not known.
         migrations.AddField(

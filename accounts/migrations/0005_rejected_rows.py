@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0020_guards'),
+        ('accounts', '0004_guards'),
     ]
 
     operations = [

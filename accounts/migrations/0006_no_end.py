@@ -29,5 +29,5 @@ def leave_open(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0030_rejected_rows")]
+    dependencies = [("accounts", "0005_rejected_rows")]
     operations = [migrations.RunPython(leave_open, migrations.RunPython.noop)]

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('segmentation', '0020_guards'),
+        ('segmentation', '0003_guards'),
     ]
 
     operations = [

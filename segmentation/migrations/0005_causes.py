@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("segmentation", "0060_movers_of_both")]
+    dependencies = [("segmentation", "0004_movers_of_both")]
 
     operations = [
         migrations.AlterField(

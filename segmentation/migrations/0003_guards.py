@@ -1,4 +1,4 @@
-"""Changes of facts are noted by the database (4_fact_changes.sql), and the rows that say so stay."""
+"""A recalculation that has ended does not go on, and none begins by rules of before (segmentation/guards)."""
 
 from django.db import migrations
 
@@ -6,5 +6,5 @@ from core.guards import installed_by
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0040_fact_changes")]
+    dependencies = [("segmentation", "0002_guards"), ("accounts", "0004_guards")]
     operations = [migrations.RunPython(installed_by(__file__), migrations.RunPython.noop)]

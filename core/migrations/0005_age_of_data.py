@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('core', '0030_rejected_share'),
+        ('core', '0004_rejected_share'),
     ]
 
     operations = [

@@ -6,5 +6,5 @@ from core.guards import installed_by
 
 
 class Migration(migrations.Migration):
-    dependencies = [("governance", "0003_roles_and_profile"), ("segmentation", "0020_guards")]
+    dependencies = [("governance", "0003_roles_and_profile"), ("segmentation", "0003_guards")]
     operations = [migrations.RunPython(installed_by(__file__), migrations.RunPython.noop)]
