@@ -3,6 +3,7 @@
 from core.refusals import register
 
 register({
+    "csm_login_closed": "The login of {csm} is closed: choose somebody who can look after the account.",
     "import_busy": "This import is being worked on already.",
     "import_fault": "{fault}",
     "import_files_gone": "Its files are not kept here: import them again with the command.",
