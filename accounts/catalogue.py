@@ -23,6 +23,7 @@ DTYPES = {
 KINDS = ("customer", "trial", "internal", "test")
 STATUSES = ("active", "paused", "churned")
 SUBSCRIPTION_STATUSES = ("active", "past due", "trial", "paused", "cancelled", "expired")
+CHOICES = {"kind": KINDS, "status": STATUSES}  # facts that have one of these values and no other
 
 
 # A date from then on says that there is no end: 9999-12-31 is no renewal in 2.9 million days.
