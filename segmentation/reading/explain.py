@@ -16,14 +16,13 @@ from django.db import DataError, transaction
 from django.db.models import prefetch_related_objects
 
 from accounts import catalogue, revenue
-from accounts.past import Past, learnt_after
 from core import wording
 from core.refusals import Refused
 from segmentation.evaluation import engine, run_rules
 from segmentation.evaluation.in_force import APPROVAL, PINS, RUN, waits_for
 from segmentation.evaluation.ranges import Range
 from segmentation.models import Assignment, Cause, Definition, Layer, Move
-from segmentation.reading import causes, past, provisional, rules_in_use, stays, then
+from segmentation.reading import causes, past, provisional, rules_in_use, sources, stays, then
 from segmentation.reading.contributions import Contributions, places_apart
 from segmentation.reading.directions import directions
 from segmentation.reading.spelling import as_text, edges, score, spelt
@@ -109,9 +108,8 @@ def _now(account, layer, product, standing):
         frame=inputs,
         sources=account.provenance
         | (usage.provenance if usage else {})
-        | _subscriptions(account, product)
-        | _derived(account, product, clock),
-        learnt=_learnt(account, product, clock),
+        | sources.of_contracts(account, product, clock),
+        learnt=sources.learnt(account, product, clock),
         left_out=rules.left_out,
         clock=clock,
         as_of=clock,
@@ -132,52 +130,12 @@ def _not_there(account, product, assignment):
     return Refused("product_ended", account=account, product=product, ended=ended)
 
 
-def _subscriptions(account, product):
-    """The source and age of what follows from subscriptions: those of the one observed last."""
-    subscriptions = [
-        subscription
-        for subscription in account.subscriptions.all()
-        if product is None or subscription.product_id == product.pk
-    ]
-    if not subscriptions:
-        return {}
-    newest = max(
-        subscriptions,
-        key=lambda subscription: (subscription.observed is not None, subscription.observed, subscription.pk),
-    )
-    return {"subscriptions": [newest.source, newest.observed.isoformat() if newest.observed else None]}
-
-
-DERIVED = "derived from the dates"
-
-
-def _derived(account, product, at):
-    """The source of a contract type that nobody told, or told without saying whether it is new or renewing."""
-    stated = account.contract_type if product is None else ""
-    own = [row for row in account.subscriptions.all() if product is None or row.product_id == product.pk]
-    running = [row for row in own if row.start_date <= at and (row.end_date is None or row.end_date > at)]
-    if not stated and any(row.status == "past due" for row in running):
-        return {}
-    said = [stated] if stated else [row.contract_type for row in running if row.contract_type]
-    if any(text.strip().lower() != "annual" for text in said) or not (said or running):
-        return {}
-    return {"contract_type": [f"{said[0]}, new or renewing {DERIVED}" if said else DERIVED, None]}
-
-
 def _inputs(part, rules, account):
     try:
         with transaction.atomic():
             return part.inputs(rules)
     except (DataError, pl.exceptions.PolarsError) as error:  # what a run sets aside
         raise Refused("data_cannot_be_evaluated", account=account, error=str(error).splitlines()[0]) from None
-
-
-def _learnt(account, product, clock):
-    """{fact: the day (ISO) its value was learnt} where that was after the clock."""
-    if not learnt_after(account, clock):
-        return {}
-    snapshot = Past(account, product=product and product.pk).on(date.max)
-    return snapshot.learnt(clock) if snapshot else {}
 
 
 def _then(account, layer, product, at, known):
