@@ -23,6 +23,7 @@ DTYPES = {
 KINDS = ("customer", "trial", "internal", "test")
 STATUSES = ("active", "paused", "churned")
 SUBSCRIPTION_STATUSES = ("active", "past due", "trial", "paused", "cancelled", "expired")
+CHOICES = {"kind": KINDS, "status": STATUSES}  # facts that have one of these values and no other
 
 
 @dataclass(frozen=True)

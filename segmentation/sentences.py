@@ -45,6 +45,7 @@ def _nothing_in_force(account, layer, at, first):
 
 
 register({
+    "segment_no_more": "{segment} is no segment of {layer} any more: the rules do not give it. Choose another one.",
     "account_without_segment": "{account} has no {layer} yet: recalculate first.",
     "cancellation_reason_missing": "Say why the recalculation is cancelled.",
     "clock_goes_back": "The last recalculation was as of {newest:day}: one as of {as_of:day} would put in force what was then.",

@@ -5,8 +5,10 @@ from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 
 import polars as pl
+from django.db import connection
 
 from accounts import catalogue
+from core.refusals import Refused
 from segmentation import scopes
 from segmentation.evaluation import frames
 from segmentation.models import Definition, Layer
@@ -119,6 +121,30 @@ def document_of(definition):
 def document_in(definition):
     """The same of a version that is at hand: without a query, once it has been parsed."""
     return _parsed(definition.hash, definition.pk)
+
+
+_GONE = """
+    select d.layer_id, r ->> 'segment' from segmentation_definition d, jsonb_array_elements(d.document -> 'rules') r
+     where d.status in ('active', 'retired') group by 1, 2 having not bool_or(d.status = 'active')
+"""
+
+
+def gone():
+    """{(id of a layer, segment key)} of the segments that are no more: earlier rules gave them, the active ones do not.
+
+    A segment no rules ever gave is there for people to pin accounts to.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_GONE)
+        return set(cursor.fetchall())
+
+
+def check_there(*segments):
+    """Refuse segments that are no more."""
+    left = gone()
+    for segment in segments:
+        if (segment.layer_id, segment.key) in left:
+            raise Refused("segment_no_more", segment=segment, layer=segment.layer)
 
 
 def accounts_of(documents):

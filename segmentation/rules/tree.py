@@ -10,6 +10,7 @@ Pure: never passed to a database, a regular expression or `eval`.
 import re
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from itertools import zip_longest
 
 import sqlglot
@@ -175,6 +176,19 @@ def bare(node):
     while isinstance(node, Parentheses):
         node = node.part
     return node
+
+
+def constant(node):
+    """The value of a constant, also of a negative one; a number as a Decimal. None for anything else."""
+    match bare(node):
+        case Negative(part=part):
+            value = constant(part)
+            return -value if isinstance(value, Decimal) else None
+        case Constant(kind="number", value=value):
+            return Decimal(value)
+        case Constant(value=value):
+            return value
+    return None
 
 
 def conjuncts(node):

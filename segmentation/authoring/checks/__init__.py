@@ -16,6 +16,7 @@ from segmentation.authoring.checks import accounts, findings
 from segmentation.authoring.checks.findings import ERROR, WARNING, Check, Finding, Report, Result
 from segmentation.authoring.checks.subject import Subject
 from segmentation.authoring.checks.table import CHECKS
+from segmentation.evaluation import run_rules
 from segmentation.models import Layer
 from segmentation.runs import recalculation
 
@@ -29,7 +30,10 @@ def lint(data, *, layer=None, segments=None, problems=None, types=catalogue.TYPE
     concerns its segments is not run, and `segments` (keys), where given, are those that rules may name.
     problems: of the text, where they are known already (definitions.Problem).
     """
-    return _report(Subject.read(data, layer=layer, segments=segments, problems=problems, types=types))
+    labels = labels_there_are() if layer is not None else {}
+    return _report(
+        Subject.read(data, layer=layer, segments=segments, problems=problems, types=types, labels=labels)
+    )
 
 
 def examine(definition, *, problems=None, at=None, look=accounts.measure):
@@ -39,7 +43,7 @@ def examine(definition, *, problems=None, at=None, look=accounts.measure):
     the layer's last recalculation when not given. look: how the accounts are looked at; for who keeps what was found.
     """
     layer = definition.layer
-    subject = Subject.read(definition.document, layer=layer, problems=problems, labels=_labels())
+    subject = Subject.read(definition.document, layer=layer, problems=problems, labels=labels_there_are())
     clock = at or clock_of(layer)
     subject.portfolio = look(subject.document, layer=layer, at=clock)
     acknowledged = {
@@ -55,11 +59,15 @@ def clock_of(layer):
     return last.as_of if last else timezone.localdate()
 
 
-def _labels():
-    """{key of a layer as conditions write it: its segments' keys}."""
+def labels_there_are():
+    """{key of a layer as conditions write it: keys of its segments}, without those that are no more."""
+    gone = run_rules.gone()
     layers = Layer.objects.prefetch_related("segments")
     return {
-        layer.key.replace("-", "_"): {segment.key for segment in layer.segments.all()} for layer in layers
+        run_rules.spoken(layer.key): {
+            segment.key for segment in layer.segments.all() if (layer.pk, segment.key) not in gone
+        }
+        for layer in layers
     }
 
 

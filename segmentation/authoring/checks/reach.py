@@ -65,14 +65,10 @@ def _comparisons(node):
 
 
 def _constant(node):
-    match tree.bare(node):
-        case tree.Negative(part=part):
-            return -_constant(part)
-        case tree.Constant(kind="number", value=value):
-            return Decimal(value)
-        case tree.Constant(value=value):
-            return value
-    raise TooComplicated
+    value = tree.constant(node)
+    if value is None:
+        raise TooComplicated
+    return value
 
 
 def null_tests(node):

@@ -1,9 +1,11 @@
 """Checks of the rules alone: their text, weights, scoring tables and what happens without data."""
 
+from accounts.catalogue import CHOICES
 from core.organisation import organisation
 from segmentation.authoring.checks import reach
 from segmentation.authoring.checks.findings import Undecided, place
 from segmentation.authoring.checks.subject import label_of
+from segmentation.rules import impossible
 from segmentation.rules.definitions import CELLS_DISAGREE, TAKES_EVERYONE, UNKNOWN_NAME
 from segmentation.rules.document import STATE
 
@@ -100,6 +102,31 @@ def _cell(criterion, fact, text, cell, path):
         cell=f"'{text}'" if text else "of the fallback",
         limits=reach.limits_text(fact),
     )
+
+
+def impossible_values(subject):
+    """Values in conditions and in scoring tables that nothing can have."""
+    document, choices = subject.document, subject.choices
+    for index, rule in enumerate(document.rules):
+        for sentence in impossible.sentences(rule.condition.root, choices) if rule.condition else ():
+            yield place(sentence, path=f"rules.{index}.when", message=sentence)
+    for number, dimension in enumerate(document.dimensions):
+        for index, criterion in enumerate(dimension.criteria):
+            path = f"dimensions.{number}.criteria.{index}"
+            for cell, sentence in _impossible_cells(criterion, choices):
+                yield place(sentence, path=f"{path}.cells.{cell}", message=sentence)
+
+
+def _impossible_cells(criterion, choices):
+    """(place of the cell, sentence) of the texts of a scoring table that nothing can be; they count in any case."""
+    texts = choices.get(criterion.fact, CHOICES.get(criterion.fact))
+    if texts is None or criterion.rubric is None:
+        return
+    known = {criterion.fact: {text.lower() for text in texts}}
+    for cell, values in enumerate(criterion.rubric.cells):
+        for value in values.values if values else ():
+            if sentence := impossible.impossible(criterion.fact, str(value).lower(), known):
+                yield cell, sentence
 
 
 # -- rules that can be reached

@@ -3,11 +3,17 @@
 import re
 from dataclasses import dataclass
 
+from django.db.models import Count
+
+from accounts import gates
 from accounts.quality import figures
 from core.organisation import organisation
+from core.wording import plural
 from segmentation import treatments
 from segmentation.authoring.checks.findings import NotRun, place
-from segmentation.models import Definition, Layer, Segment
+from segmentation.evaluation import run_rules
+from segmentation.models import Declaration, Definition, Layer, Segment
+from segmentation.rules import impossible
 
 
 def _of(segment):
@@ -21,9 +27,10 @@ def no_treatment(subject):
 
 
 def no_owner(subject):
-    """A role counts: people come and go."""
+    """A role counts: people come and go. Somebody whose login is closed answers for nothing."""
     for segment in subject.segments:
-        if segment.owner_id is None and not segment.owner_role.strip():
+        answers = segment.owner is not None and segment.owner.is_active
+        if not answers and not segment.owner_role.strip():
             yield place(segment.key, **_of(segment))
 
 
@@ -119,6 +126,62 @@ def segment_count(subject):
     else:
         return
     yield place(count, count=count, good=good, why=why, next=next)
+
+
+# -- segments the rules give no more
+
+
+def dropped(subject):
+    """Segments that the active rules give and these do not, where something names them: it would wait for them for ever."""
+    active = subject.layer.definitions.filter(status=Definition.Status.ACTIVE).first()
+    if active is None:
+        return
+    before = {rule.segment for rule in run_rules.document_in(active).rules}
+    keys = before - {rule.segment for rule in subject.document.rules}
+    if not keys:
+        return
+    uses = [*_readers(subject.layer, keys), *_declared(subject.layer, keys)]
+    uses += gates.consult("segments_used", subject.layer, keys) or []
+    for key in sorted(keys):
+        named = [(code, words) for used, code, words in uses if used == key]
+        if named:
+            codes = "+".join(dict.fromkeys(code for code, _ in named))
+            yield place(
+                f"{key}:{codes}",
+                segments=[key],
+                segment=subject.name_of(key),
+                uses="; ".join(words for _, words in named),
+            )
+
+
+def _readers(layer, keys):
+    """[(key, code, words)] of other segmentations whose active rules read one of these labels."""
+    name = f"label.{run_rules.spoken(layer.key)}"
+    active = Definition.objects.filter(status=Definition.Status.ACTIVE).exclude(layer=layer)
+    for version in active.select_related("layer").order_by("layer__position", "layer__key"):
+        read = _read(run_rules.document_in(version), name)
+        for key in sorted(keys & read):
+            yield key, f"reader-{version.layer.key}", f"the rules of {version.layer} read {name} = '{key}'"
+
+
+def _read(document, name):
+    """The texts that rules compare a name with, in conditions and in scoring tables."""
+    roots = [rule.condition.root for rule in document.rules if rule.condition]
+    read = {value for root in roots for other, value in impossible.compared(root) if other == name}
+    for criterion in document.criteria:
+        if criterion.fact == name and criterion.rubric:
+            read |= {str(value) for cell in criterion.rubric.cells if cell for value in cell.values}
+    return read
+
+
+def _declared(layer, keys):
+    """[(key, code, words)] of values that people declared."""
+    rows = Declaration.objects.filter(
+        layer=layer, segment__key__in=keys, status__in=["proposed", "confirmed"]
+    )
+    counts = rows.order_by("segment__key").values_list("segment__key").annotate(number=Count("pk"))
+    for key, number in counts:
+        yield key, "declared", plural(number, "declared value,declared values")
 
 
 # -- the four tests of a segment

@@ -62,9 +62,16 @@ class Subject:
         given = {rule.segment for rule in self.document.rules}
         return [
             segment
-            for segment in self.layer.segments.select_related("treatment__service_model")
+            for segment in self.layer.segments.select_related("treatment__service_model", "owner")
             if segment.key in given
         ]
+
+    @cached_property
+    def choices(self):
+        """{name in a condition: the only segments it can be}."""
+        own = {segment.key for segment in self.layer.segments.all()} if self.layer else None
+        others = {f"label.{key}": segments for key, segments in self.labels.items()}
+        return others | ({"previous": own, "declared": own} if own else {})
 
     def name_of(self, segment):
         """A segment (its key) as people call it."""

@@ -34,6 +34,11 @@ CHECKS = (
         rules.unreachable_cells,
     ),
     Check(
+        "impossible-value", ERROR, RULES,
+        "Every value that is compared can occur",
+        "{message}", rules.impossible_values,
+    ),
+    Check(
         "always-true", ERROR, TEXT,
         "Only the last rule takes everybody",
         "{message} Give it a narrower condition, or make it the last.", rules.always_true,
@@ -97,6 +102,12 @@ CHECKS = (
         "No two segmentations decide the same thing",
         "Both {layer} and {other} decide the {field}, so that customers would get two answers; the segmentation that "
         "comes first counts. Take it from what one of the two decides.", segments.contested_fields,
+    ),
+    Check(
+        "dropped-segment", WARNING, LAYER,
+        "Nothing names a segment the rules give no more",
+        "No rule gives {segment} any more, but it is named: {uses}. Change that first; what is left ends, or holds for "
+        "no account.", segments.dropped,
     ),
     Check(
         "decides-nothing", WARNING, LAYER,
