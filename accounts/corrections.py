@@ -17,6 +17,12 @@ from core.history import acting
 from core.refusals import Refused
 
 
+def check_csm(csm):
+    """Refuse somebody whose login is closed as the CSM who gets an account; None is nobody, and fits."""
+    if csm is not None and csm.closed:
+        raise Refused("csm_login_closed", csm=csm)
+
+
 def correct(account, changes, *, by, reason):
     """Set these fields of the account ({field: value}); facts among them are known from hand, as of today.
 
@@ -27,6 +33,8 @@ def correct(account, changes, *, by, reason):
         if changes.get("parent"):
             _check_parent(account, changes["parent"])
         held = Account.objects.select_for_update(of=["self"]).get(pk=account.pk)
+        if "csm" in changes and changes["csm"] != held.csm:
+            check_csm(changes["csm"])
         today = timezone.localdate()
         origin = Origin(source=MANUAL, observed=today, currency=held.currency)
         given = {name: _text(changes[name]) for name in catalogue.DISPUTED if name in changes}

@@ -24,6 +24,12 @@ class SourceSystem(models.Model):
         return self.name
 
 
+class CsmQuerySet(models.QuerySet):
+    def able(self):
+        """CSMs an account may be given to: not those whose login is closed. Most never had one, and get mail elsewhere."""
+        return self.exclude(user__is_active=False)
+
+
 class Csm(models.Model):
     """The one who looks after accounts: a person, a pool of people, or the digital programme."""
 
@@ -39,6 +45,7 @@ class Csm(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="csm"
     )
     history = tracked()
+    objects = CsmQuerySet.as_manager()
 
     class Meta:
         verbose_name = "CSM"
@@ -47,6 +54,11 @@ class Csm(models.Model):
 
     def __str__(self):
         return self.name or self.email
+
+    @property
+    def closed(self):
+        """Their login was closed: they do nothing here any more."""
+        return self.user is not None and not self.user.is_active
 
 
 class Product(models.Model):

@@ -3,6 +3,7 @@
 from core.refusals import register
 
 register({
+    "csm_login_closed": "The login of {csm} is closed: choose somebody who can look after the account.",
     "every_row_rejected": "Nothing was imported: every row of {what} is rejected ({rows:plural:row,rows}).",
     "import_busy": "This import is being worked on already.",
     "import_fault": "{fault}",

@@ -163,6 +163,7 @@ GATES = {  # accounts.gates: {name: function}
     "import_page": "governance.changes.import_gate.on_import_page",
     "imported": "governance.changes.import_gate.ended",
     "rules": "governance.changes.activations.gate",
+    "segments_used": "governance.changes.segments_used.gate",
     "rules_page": "governance.admin.activations.on_rules_page",
 }
 AFTER_RUN = ["governance.tasks.follow"]  # names of tasks that are sent when a recalculation has ended

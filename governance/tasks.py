@@ -65,16 +65,19 @@ def _disagree():
 
 # In this order: an override that ends may flag a tier change.
 DAILY = {
+    "overrides to segments that are no more": lambda: overrides_in_force.end_gone(at=timezone.localdate()),
     "overrides that end": lambda: overrides_in_force.expire(at=timezone.localdate()),
     "overrides that disagree": _disagree,
     "overrides about to end": lambda: overrides_in_force.remind(at=timezone.localdate()),
     "requests that expire": lambda: due.expire(at=timezone.now()),
     "requests about to expire": lambda: due.escalate(at=timezone.now()),
+    "requests nobody can decide": lambda: due.say_stuck(at=timezone.now()),
     chores.TIER_CHANGES: lambda: followup.daily(at=timezone.localdate()),
     "alerts": lambda: alerts.evaluate(at=timezone.localdate()),
 }
 FOLLOW = {
     "tier changes": lambda: followup.follow_ended(),
+    "overrides to segments that are no more": lambda: overrides_in_force.end_gone(at=timezone.localdate()),
     "overrides that disagree": _disagree,
     "alerts": lambda: alerts.evaluate(at=timezone.localdate()),
     "telling people": lambda: notifications.deliver(),

@@ -9,6 +9,12 @@ from .fields import number
 from .governed import GovernedAdmin, PlainAdmin
 
 CSMS = 500  # offered to choose from
+# Accounts looked after by nobody who can log in, of whatever reason; and those whose CSM could.
+NOBODY = {
+    "nobody": "Nobody who can log in",
+    "closed": "A CSM whose login is closed",
+    "none": "No CSM",
+}
 
 
 class CsmFilter(DropdownFilter):
@@ -18,7 +24,7 @@ class CsmFilter(DropdownFilter):
     parameter_name = "csm"
 
     def lookups(self, request, model_admin):
-        return [(str(csm.pk), str(csm)) for csm in Csm.objects.all()[:CSMS]] + [("none", "No CSM")]
+        return [(str(csm.pk), str(csm)) for csm in Csm.objects.all()[:CSMS]] + [*NOBODY.items()]
 
     def queryset(self, request, queryset):
         """Any CSM there is, also one beyond those offered."""
@@ -26,6 +32,10 @@ class CsmFilter(DropdownFilter):
         wanted = self.value() or ""
         if wanted == "none":
             return queryset.filter(**{csm: None})
+        if wanted == "nobody":  # no CSM, or one without a login, or with a closed one
+            return queryset.exclude(**{f"{csm}__user__is_active": True})
+        if wanted == "closed":
+            return queryset.filter(**{f"{csm}__user__is_active": False})
         chosen = Csm.objects.filter(pk=number(wanted)).first()
         return queryset.filter(**{csm: chosen}) if chosen else queryset
 

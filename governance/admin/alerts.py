@@ -255,7 +255,7 @@ class AlertRuleAdmin(GovernedAdmin):
     @admin.display(description="")
     def works(self, rule):
         if rule.error:
-            return badges.badge("cannot be used", "bad", title=rule.error)
+            return badges.badge("look at its condition", "bad", title=rule.error)
         return ""
 
     @admin.display(description="Holds on")

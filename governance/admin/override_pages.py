@@ -37,6 +37,7 @@ Status = Override.Status
 
 class AskForm(VerbForm):
     at = {
+        "csm_login_closed": "receiver",
         "override_reason_not_chosen": "reason_code",
         "override_unexplained": "text",
         "override_end_impossible": "expires_on",

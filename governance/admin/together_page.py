@@ -139,5 +139,5 @@ def _candidates(filters, layer, wanted):
 def _receivers(rows):
     """{service model: [Csm]} to choose from, of the kind each needs."""
     models = {model_of(card.transition) for card in rows} - {None}
-    people = list(Csm.objects.order_by("name", "pk")[:CSMS])
+    people = list(Csm.objects.able().order_by("name", "pk")[:CSMS])
     return {model: [csm for csm in people if csm.kind == loads.KINDS[model.csm_kind]] for model in models}

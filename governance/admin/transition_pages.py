@@ -92,7 +92,11 @@ class PlanForm(TransitionForm):
     """The plan: what was typed, else what is planned, else what a plan starts from."""
 
     part = "plan"
-    at = {"joint_days_out_of_range": "joint_days", "request_reason_missing": "why"}
+    at = {
+        "csm_login_closed": "receiver",
+        "joint_days_out_of_range": "joint_days",
+        "request_reason_missing": "why",
+    }
     receiver = Row("Who looks after the customer afterwards", gone=CSM_GONE, rows=Csm.objects.all())
     joint_days = Whole("Joint coverage, days", missing=NO_DAYS, wrong=NO_DAYS, most=9_999)
     notice_on = Day("Customer to be told on")
@@ -146,7 +150,9 @@ class PlanForm(TransitionForm):
         transition, csm = self.thing, self.thing.account.csm
         planned = transition.status in (Status.PLANNED, Status.AWAITING)
         groups = _offered(
-            model_of(transition), {chosen, csm}, counted=transition.receiver_id if planned else None
+            model_of(transition),
+            {chosen, None if csm and csm.closed else csm},
+            counted=transition.receiver_id if planned else None,
         )
         stays = f"{csm} stays" if csm else "Nobody, as now"
         now = {csm.pk: " (as now)"} if csm else {}
@@ -450,7 +456,7 @@ def _offered(model, chosen, *, counted=None):
 
     counted: the id of a CSM whose expected load has this move in it already.
     """
-    csms = list(Csm.objects.order_by("name", "pk")[:CSMS])
+    csms = list(Csm.objects.able().order_by("name", "pk")[:CSMS])
     csms += [csm for csm in chosen if csm and csm not in csms]
     loaded = loads.loads(csms, model)
     kind = model and loads.KINDS[model.csm_kind]

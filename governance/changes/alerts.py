@@ -22,9 +22,10 @@ from governance import events
 from governance.models import Alert, AlertRule, Event
 from governance.signoff import permissions
 from segmentation import scopes
+from segmentation.authoring.checks import labels_there_are
 from segmentation.evaluation import engine, frames, run_rules
 from segmentation.models import Definition, Layer
-from segmentation.rules import definitions
+from segmentation.rules import definitions, impossible
 from segmentation.rules.document import Document, DocumentErrors
 from segmentation.rules.terms import label as term_label
 from segmentation.runs import recalculation
@@ -123,6 +124,21 @@ _COLUMNS = {field.column for field in Account.history.model._meta.concrete_field
 
 
 def problems(condition, *, days=None):
+    """Say what is wrong with this condition, a sentence each: what keeps it from being used, else values nothing can have."""
+    return _unusable(condition, days) or _impossible(condition)
+
+
+def _impossible(condition):
+    labels = {f"label.{key}": keys for key, keys in labels_there_are().items()}
+    labels |= {f"{BEFORE}{name}": keys for name, keys in labels.items()}
+    return impossible.sentences(
+        _document(condition).rules[0].condition.root,
+        labels,
+        fact_of=lambda name: catalogue.FACTS.get(name.removeprefix(BEFORE)),
+    )
+
+
+def _unusable(condition, days):
     """Say what keeps this condition from being used, a sentence each; empty when nothing does."""
     try:
         document = _document(condition)
@@ -141,6 +157,20 @@ def problems(condition, *, days=None):
     if days is None and any(name.startswith(BEFORE) for name in used):
         sentences.append("Say since how many days: the condition looks at what was before.")
     return sentences
+
+
+def naming(layer, keys):
+    """[(AlertRule, the keys)] of the active rules whose condition names one of these segments of a layer."""
+    name, found = f"label.{run_rules.spoken(layer.key)}", []
+    for rule in AlertRule.objects.filter(active=True).order_by("pk"):
+        try:
+            root = _document(rule.condition).rules[0].condition.root
+        except DocumentErrors:
+            continue
+        compared = impossible.compared(root)
+        if named := keys & {value for term, value in compared if term.removeprefix(BEFORE) == name}:
+            found.append((rule, named))
+    return found
 
 
 def _document(condition):
@@ -235,10 +265,12 @@ def _by_itself():
 
 
 def _compile(rule):
-    error = "; ".join(problems(rule.condition, days=rule.days))
+    unusable = _unusable(rule.condition, rule.days)
+    error = " ".join(unusable or _impossible(rule.condition))
     if error != rule.error:
         AlertRule.objects.filter(pk=rule.pk).update(error=error)
-    if error:
+        rule.error = error
+    if unusable:
         return None
     document = _document(rule.condition)
     return _Compiled(rule, document, frozenset(_used(document)))
@@ -341,7 +373,8 @@ def _settle(rule, holding, at, first, last):
     if made and not silent:
         _tell(rule, made)
     ended = [alert.pk for account, alert in there.items() if account not in holding]
-    return len(made), _resolve(unresolved.filter(pk__in=ended), at, rule.name) if ended else 0
+    reason = f"{rule.name}: {rule.error}" if rule.error else rule.name  # such as a segment that is no more
+    return len(made), _resolve(unresolved.filter(pk__in=ended), at, reason[:400]) if ended else 0
 
 
 def _tell(rule, alerts):

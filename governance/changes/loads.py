@@ -136,5 +136,5 @@ def _model(segment):
 
 
 def _candidates(model):
-    there = Csm.objects.filter(Q(user=None) | Q(user__is_active=True))
+    there = Csm.objects.able()
     return there.filter(kind=KINDS[model.csm_kind]) if model else there.none()

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 from django.utils import timezone
 
+from accounts.corrections import check_csm
 from accounts.models import Account, Csm
 from core import pages, texts
 from core.history import actor
@@ -31,7 +32,7 @@ from governance.changes.override_rows import (
 )
 from governance.models import ApprovalRequest, Override
 from governance.signoff import approvals, permissions
-from segmentation.evaluation import causes, decisions
+from segmentation.evaluation import causes, decisions, run_rules
 from segmentation.models import Cause, Layer, Move, Segment
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,7 @@ def change(
 def _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, plan):
     if segment.layer_id != layer.pk:
         raise Refused("segment_of_another_segmentation", segment=segment, layer=layer)
+    run_rules.check_there(segment)
     if layer.scoped.several:
         raise Refused("override_of_products", layer=layer)
     if reason_code not in Override.Reason.values:
@@ -133,6 +135,8 @@ def _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, pl
     latest = today + timedelta(days=organisation().override_days_at_most)
     if not today < expires_on <= latest:
         raise Refused("override_end_impossible", latest=latest)
+    plan = plan or Plan()
+    check_csm(plan.receiver)
     answers = {name: texts.text(answer) for name, answer in answers.items()}
     if reason_code == Override.Reason.ACQUISITION and not all(answers.values()):
         raise Refused("override_acquisition_unanswered")
@@ -142,7 +146,7 @@ def _wanted(layer, segment, reason_code, text, evidence, expires_on, answers, pl
         text=texts.needed(text, "override_unexplained"),
         evidence=texts.text(evidence),
         expires_on=expires_on,
-        plan=plan or Plan(),
+        plan=plan,
         **answers,
     )
 
@@ -229,6 +233,12 @@ def segments(request):
     return {pk for pair in rows for pk in pair if pk}
 
 
+def check(request):
+    """Refuse to approve a segment that is no more, and a hand-over to somebody who does nothing here any more."""
+    run_rules.check_there(Segment.objects.select_related("layer").get(pk=request.content["segment"]))
+    check_csm(_plan(request.content["plan"]).receiver)
+
+
 def carry_out(request, *, by, at):
     """Put the overrides of an approved request in force, all or none."""
     content, at = request.content, timezone.localdate(at)
@@ -240,6 +250,7 @@ def carry_out(request, *, by, at):
     if date.fromisoformat(content["expires_on"]) <= at:
         raise Refused("override_over_already", expires_on=content["expires_on"])
     plan = _plan(content["plan"])
+    check(request)
     causes.take(Cause.Kind.DECISION, reason=request.why)
     for entry in content["overrides"]:
         row = rows[entry["id"]]

@@ -24,8 +24,8 @@ from governance.changes.override_rows import (
 )
 from governance.models import Override
 from governance.signoff import permissions
-from segmentation.evaluation import causes, decisions
-from segmentation.models import Cause, Layer, Move
+from segmentation.evaluation import causes, decisions, run_rules
+from segmentation.models import Assignment, Cause, Layer, Move
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,22 @@ def expire(at):
             failed.append(override.pk)
     if failed:
         raise RuntimeError(f"Overrides that could not be ended: {failed}")
+    return ended
+
+
+def end_gone(at):
+    """End the overrides to segments that are no more, once the new rules have been applied; how many. May run twice."""
+    gone, ended = run_rules.gone(), 0
+    rows = Override.objects.active().filter(segment__key__in={key for _, key in gone})
+    for override in rows.select_related("account", "layer", "segment").order_by("pk"):
+        if (override.layer_id, override.segment.key) not in gone:
+            continue
+        states = Assignment.objects.filter(account=override.account_id, layer=override.layer_id, product=None)
+        if (override.layer_id, states.values_list("computed__key", flat=True).first()) in gone:
+            continue  # what the new rules say is not known yet
+        reason = f"The rules of {override.layer} do not give {override.segment} any more."
+        with transaction.atomic(), acting(label=actor().label, reason=reason):
+            ended += _end(override, Status.ENDED, reason, kind="override_ended", at=at, by_clock=True)
     return ended
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from datetime import timedelta
 
+from accounts.corrections import check_csm
 from accounts.models import Account
 from core import pages, texts
 from core.history import acting, actor
@@ -26,7 +27,7 @@ from governance.changes.transition_steps import (
 )
 from governance.models import Transition
 from governance.signoff import approvals, permissions
-from segmentation.evaluation import causes, decisions
+from segmentation.evaluation import causes, decisions, run_rules
 from segmentation.models import Assignment, Cause, Move
 
 KIND = "tier_change"
@@ -85,6 +86,7 @@ def _check_ready(rows):
         raise Refused("too_many_transitions", most=MOST, count=len(rows))
     if len({transition.layer_id for transition in rows}) > 1:
         raise Refused("transitions_of_several_segmentations")
+    run_rules.check_there(*(transition.to_segment for transition in rows))
     for transition in rows:
         refuse_held(transition)
         if transition.status == Status.FLAGGED:
@@ -95,6 +97,7 @@ def _check_ready(rows):
             )
         if transition.status != Status.PLANNED:
             raise ended_refusal(transition)
+        check_csm(transition.receiver)
 
 
 def _key(rows):
@@ -171,6 +174,14 @@ def segments(request):
     return plans.segments(request.transitions.all())
 
 
+def check(request):
+    """Refuse to approve a segment that is no more, and a hand-over to somebody who does nothing here any more."""
+    rows = list(request.transitions.select_related("receiver__user", "to_segment__layer"))
+    run_rules.check_there(*(transition.to_segment for transition in rows))
+    for transition in rows:
+        check_csm(transition.receiver)
+
+
 def carry_out(request, *, by, at):
     """Start the approved tier changes, all or none: the segments move. Ones of a later day, or in quiet days, wait."""
     on = day_of(at)
@@ -178,6 +189,7 @@ def carry_out(request, *, by, at):
     rows = locked_rows(Transition.objects.filter(pk__in=approved))
     if len(rows) != len(approved):
         raise Refused("transitions_gone")
+    run_rules.check_there(*(transition.to_segment for transition in rows))
     causes.take(Cause.Kind.DECISION, reason=request.why)
     for transition in rows:
         if transition.status == Status.PLANNED and transition.request_id is None:  # nobody had to approve it
@@ -210,6 +222,7 @@ def _check_approved(transition, request, approved):
         raise Refused("transition_account_left", account=transition.account)
     if transition.held_for:
         raise held_refusal(transition)
+    check_csm(transition.receiver)
     if field := plans.differs(transition, approved):
         name = Transition._meta.get_field(_FIELDS.get(field, field)).verbose_name
         raise Refused("transition_not_as_approved", account=transition.account, field=name)
@@ -225,6 +238,7 @@ def start(transition, on, basis):
     ).first()
     if assignment and assignment.overridden:
         raise Refused("override_in_force", account=transition.account, layer=transition.layer)
+    check_csm(transition.receiver)
     put_in_force(transition, on)  # first: the database lets the segment move only then
     decisions.put(
         transition.account,

@@ -57,6 +57,7 @@ def plan(
             raise Refused("transition_approved_already")
         if transition.status not in (Status.FLAGGED, Status.PLANNED, Status.AWAITING):
             raise ended_refusal(transition)
+        corrections.check_csm(receiver)
         causes.take(Cause.Kind.DECISION, reason=f"Plan of {transition}")
         transition.receiver = receiver
         transition.joint_days = joint_days_of(transition.joint_days if joint_days is None else joint_days)

@@ -31,6 +31,8 @@ class Why:
 WHY = {
     "absent_asker": "Who asked for it is not there any more, so CS Ops is told.",
     "absent_csm": "Nobody looks after {it}, so CS Ops is told.",
+    "absent_csm_login": "{csm}, who looks after {it}, does not log in, so CS Ops is told.",
+    "absent_giver": "{giver}, who hands {it} over, does not log in, so CS Ops is told.",
     "absent_planner": "Nobody has planned it, so CS Ops is told.",
     "absent_receiver": "{receiver}, who takes {it} over, does not log in, so CS Ops is told.",
     "administrator": "You are an administrator.",
@@ -194,7 +196,18 @@ def audience(event, context):
 
 def csm_or_ops(event, context):
     """The CSM who looks after the account; CS Ops where nobody does who logs in."""
-    return csm(event, context) or _ops(context, "absent_csm")
+    account = event.account
+    return _csm_or_ops(account and account.csm, context, "csm") or _ops(context, "absent_csm")
+
+
+def _csm_or_ops(csm, context, role):
+    """A CSM who logs in, told why ("csm", "giver" or "receiver"); CS Ops for one who does not, nobody for no CSM."""
+    if csm is None:
+        return {}
+    if csm.user is None or not csm.user.is_active:
+        code, word = ("absent_csm_login", "csm") if role == "csm" else (f"absent_{role}", role)
+        return _ops(context, code, **{word: csm})
+    return {csm.user: Why(role)}
 
 
 def planner(event, context):
@@ -209,19 +222,13 @@ def planner(event, context):
 def receiver(event, context):
     """The CSM who takes the account over; CS Ops where that is somebody who does not log in."""
     transition = context.transition(event)
-    csm = transition.receiver if transition else None
-    if csm is None:
-        return {}
-    if csm.user is None:
-        return _ops(context, "absent_receiver", receiver=csm)
-    return {csm.user: Why("receiver")}
+    return _csm_or_ops(transition and transition.receiver, context, "receiver")
 
 
 def giver(event, context):
-    """The CSM who hands the account over."""
+    """The CSM who hands the account over; CS Ops where that is somebody who does not log in."""
     transition = context.transition(event)
-    csm = transition.giver if transition else None
-    return _named(csm and csm.user, Why("giver"))
+    return _csm_or_ops(transition and transition.giver, context, "giver")
 
 
 # -- of segments

@@ -77,6 +77,7 @@ KINDS = {
     "request_escalated": How("A request is about to expire", (approvers, administrators), (asker,)),
     "request_recounted": How("A request needs another approval", (approvers,), (asker,)),
     "request_stuck": How("Nobody can decide a request", (ops,), (asker,)),
+    "accounts_left": How("Somebody left who looks after accounts", (ops,)),
     # tier changes
     "transition_flagged": How("An account crossed a boundary", (), (csm, ops), "{count} crossed a boundary"),
     "transition_updated": How("A tier change has changed", (), (planner, csm), "The tier changes of {count} have changed"),

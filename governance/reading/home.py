@@ -93,6 +93,7 @@ def _planning(today):
     expiring = Override.objects.active().filter(
         expires_on__lte=today + timedelta(days=organisation().override_reminder_days)
     )
+    left = Account.objects.active().filter(csm__user__is_active=False)
     board = pages.address("board")
     return [
         Waiting("Tier changes to triage", counted["flagged"], "Plan them, or keep the account where it is.", "Triage",
@@ -101,6 +102,8 @@ def _planning(today):
         Waiting("Joint coverage to end", counted["over"], "Its days are over and the hand-over is not complete.", "Open the board", board),
         Waiting("Overrides that end soon", expiring.count(), f"Within {organisation().override_reminder_days} days: renew them, or let the rules decide.",
                 "Look at them", pages.address("overrides", state="expiring")),
+        Waiting("Accounts looked after by nobody who can log in", left.count(), "The login of their CSM is closed: give them to somebody else.",
+                "Look at them", pages.address("accounts", csm="closed")),
     ]  # fmt: skip
 
 

@@ -270,6 +270,8 @@ def _decide(request, verdict, *, by, seen, reason, at):
         if request.is_open:
             _check_seen(request, by, seen)
         permissions.check(permissions.decide(request, by=by, verdict=verdict, at=at, desk=desk))
+        if verdict == _VERDICT.APPROVE and kinds.of(request).has("check"):
+            kinds.of(request).verbs().check(request)
         seat = desk.seats(request, by.pk)[0]
         decision = Decision.objects.create(
             request=request,

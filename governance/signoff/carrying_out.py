@@ -5,6 +5,7 @@ import logging
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
+from core.history import actor
 from core.refusals import Refused, verb
 from governance.models import ApprovalRequest, Decision, Event
 from governance.signoff import kinds, permissions
@@ -106,12 +107,38 @@ def back(request, grown=""):
     tell(request, "request_recounted", f"Waits for approval again, for {why}: {request.subject}", grown)
 
 
-def say_who_is_missing(request, desk):
-    """An event for CS Ops where nobody could decide; once for a revision."""
+def say_who_is_missing(request, desk, *, again=False):
+    """An event for CS Ops where nobody could decide; once for a revision, or again where somebody else could meanwhile."""
     sentence = desk.nobody_can(request)
     stuck_events = Event.objects.filter(about="approvalrequest", about_id=request.pk, kind="request_stuck")
-    if sentence and not stuck_events.filter(data__revision=request.revision).exists():
+    if sentence and (again or not stuck_events.filter(data__revision=request.revision).exists()):
         tell(request, "request_stuck", f"{request.subject}: {sentence}", "")
+
+
+def left(user, roles, *, at=None):
+    """Count again what somebody decided who leaves, or loses these roles, and say at once which requests wait for nobody now.
+
+    roles: names, those they had.
+    """
+    recount(user, at=at)
+    waiting = ApprovalRequest.objects.pending().filter(needed__has_any_keys=list(roles)).order_by("pk")
+    desk = Desk(waiting, at=at)
+    with acting_for(None, actor().reason):
+        for request in desk.requests:
+            could = user.pk not in desk.left_out(request) and not desk.decision_of(request, user.pk)
+            say_who_is_missing(request, desk, again=could)
+
+
+def left_to_change(user):
+    """Say which requests wait for this person, who leaves: changes were asked of them, or what they asked for failed."""
+    theirs = ApprovalRequest.objects.filter(
+        requester=user.pk, status__in=[_STATUS.CHANGES_ASKED, _STATUS.FAILED]
+    )
+    with acting_for(None, actor().reason):
+        for request in theirs.order_by("pk"):
+            status = request.get_status_display().lower()
+            text = f"{request.subject}: {status}, and {user.get_username()}, who asked for it, has left. CS Ops edits or withdraws it."
+            tell(request, "request_stuck", text, "")
 
 
 @verb

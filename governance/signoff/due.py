@@ -83,6 +83,23 @@ def _escalate(request, *, by=None, at):
     return True
 
 
+def say_stuck(at):
+    """Tell of requests nobody can decide any more, whatever made it so: the last one is away or became the CSM; how many."""
+    pending = ApprovalRequest.objects.pending().filter(expires_at__gt=at).order_by("pk")
+    desk = Desk(pending, at=at)
+    return sum(_try(_say_stuck, request, at=at) for request in desk.requests if desk.nobody_can(request))
+
+
+@verb
+def _say_stuck(request, *, by=None, at):
+    with acting_for(by, "Nobody can decide it"):
+        request = locked(request)
+        if request.status != _STATUS.PENDING:
+            return False
+        say_who_is_missing(request, Desk([request], at=at))
+    return True
+
+
 def _try(step, request, *, at):
     """Try the step; one request that cannot does not keep the others."""
     try:

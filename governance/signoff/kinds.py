@@ -11,6 +11,7 @@ and, where it has them,
 
     prepare(request, *, by)           what takes a worker's time before it can be carried out; True once that is done
     segments(request)                 ids of the segments it names
+    check(request)                    raises Refused where nobody may approve it as it stands: whom it names has left
 
 What is asked for is the request's `content`, plain data of the kind's own form. Two of its keys mean the same for all
 kinds: `accounts`, ids of the accounts it names (RequestAccount has a row for each), and `user`, the person it is about.

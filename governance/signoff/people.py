@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 
+from accounts.models import Csm
 from core import pages, texts
 from core.history import acting, actor
 from core.refusals import Refused, verb
+from core.wording import plural
 from governance import events
 from governance.models import ApprovalRequest, Decision, Delegation
 from governance.signoff import approvals, permissions
-from governance.signoff.carrying_out import recount
+from governance.signoff.carrying_out import left, left_to_change
 from governance.signoff.impact import Impact
 from governance.signoff.requirements import requirement
 from governance.signoff.roles import ROLES
@@ -105,6 +107,13 @@ def impact(request):
     return Impact(owners=(request.content["user"],))
 
 
+def check(request):
+    """Refuse to approve a role for somebody whose login is closed."""
+    user = User.objects.filter(pk=request.content["user"]).first()
+    if request.content["add"] and user and not user.is_active:
+        raise Refused("person_not_active", user=user.get_username())
+
+
 def carry_out(request, *, by, at):
     """Give and take the roles, in the transaction that says the request is done."""
     user, content = _user(request), request.content
@@ -145,7 +154,7 @@ def _put(user, add, remove, *, reason, about=None):
         data={"user": user.pk, "label": user.get_username(), "add": list(add), "remove": list(remove)},
     )
     if remove:
-        recount(user)
+        left(user, remove)
 
 
 # -- at set-up
@@ -208,7 +217,7 @@ def deactivate(user, *, by=None, reason):
         user.is_active = False
         user.save(update_fields=["is_active"])
         _tell(user, f"The login of {user.get_username()} is closed.")
-        recount(user)
+        _leave(user)
         return user
 
 
@@ -235,7 +244,7 @@ def delete(user, *, by=None, reason="Deleted"):
         if user.is_active:  # so that what they approved is counted anew while they are still known
             user.is_active = False
             user.save(update_fields=["is_active"])
-            recount(user)
+            _leave(user)
         for delegation in Delegation.objects.filter(absent=user) | Delegation.objects.filter(delegate=user):
             delegation.delete()
         looked_after = getattr(user, "csm", None)
@@ -249,6 +258,20 @@ def delete(user, *, by=None, reason="Deleted"):
             data={"user": user.pk, "label": user.get_username()},
         )
         user.delete()
+
+
+def _leave(user):
+    """Tell CS Ops what is left without a person: requests nobody can decide, changes nobody makes, accounts, hand-overs."""
+    left(user, roles_of(user))
+    left_to_change(user)
+    csm = Csm.objects.filter(user=user).first()
+    accounts = csm.accounts.filter(excluded=False).count() if csm else 0
+    coming = csm.receiving.open().count() if csm else 0
+    if accounts or coming:
+        counts = [plural(accounts, "account,accounts")] if accounts else []
+        counts += [plural(coming, "open hand-over,open hand-overs")] if coming else []
+        text = f"{csm} does not log in any more: {' and '.join(counts)} to give to somebody else."
+        events.record("accounts_left", text, about=csm, reason=actor().reason)
 
 
 # -- names, addresses and passwords

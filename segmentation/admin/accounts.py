@@ -23,6 +23,7 @@ from accounts.catalogue import ACCOUNT_FACTS
 from accounts.models import Account
 from accounts.revenue import with_arr
 from core import badges, wording
+from core.refusals import Refused
 from segmentation.authoring import declarations
 from segmentation.models import Assignment, Layer, Segment, ServiceModel
 
@@ -119,6 +120,15 @@ class CorrectionForm(forms.ModelForm):
     class Meta:
         model = Account
         fields = CORRECTABLE
+
+    def clean_csm(self):
+        csm = self.cleaned_data["csm"]
+        if csm != self.instance.csm:
+            try:
+                corrections.check_csm(csm)
+            except Refused as refusal:
+                raise forms.ValidationError(str(refusal)) from None
+        return csm
 
 
 class AccountChanges(Changes):
