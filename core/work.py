@@ -130,7 +130,8 @@ class Kind:
 
     do(parts, *given): works parts this process holds, all or none. apart: outside of any transaction, so that it may happen
     twice. most: parts in one go, of one lane where there are lanes. pauses: how long after each attempt the next is made;
-    without, only errors that pass are tried again. kept: what is done stays as a row.
+    without, only errors that pass are tried again. kept: what is done stays as a row. first: what lanes are put in order by,
+    before when they are due.
     """
 
     parts: type[Part]
@@ -141,6 +142,7 @@ class Kind:
     attempts: int = 5
     pauses: tuple[timedelta, ...] = ()
     kept: bool = True
+    first: tuple[str, ...] = ()
 
     def turns(self, *given, at=None, **which):
         """Work what is free and due, each lane once before any comes again; returns how many parts were done."""
@@ -181,7 +183,7 @@ class Kind:
         if self.lanes:
             busy = self.parts.objects.filter(lane=OuterRef("lane"), status="claimed", leased_until__gte=now)
             free = free.exclude(lane__in=but).filter(~Exists(busy))
-            free = free.order_by(F("due").asc(nulls_first=True), "pk")
+            free = free.order_by(*self.first, F("due").asc(nulls_first=True), "pk")
         else:
             free = free.order_by("pk")
         free = free.select_for_update(skip_locked=True, of=["self"], no_key=True)

@@ -752,6 +752,9 @@ class Mail(Part):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mails")
     to = models.CharField(max_length=254, blank=True)  # blank: the address the person has by then
+    urgent = models.BooleanField(
+        default=False
+    )  # something in it waits for them: sent before all that does not
 
     class Meta:
         default_permissions = []

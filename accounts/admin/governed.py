@@ -44,6 +44,11 @@ class Changes(ChangeList):
         super().__init__(*args, **options)
         self.title = heading(self.opts.verbose_name_plural)
 
+    @property
+    def exported(self):
+        """The rows of an export: all that is listed."""
+        return self.queryset
+
     def get_results(self, request):
         super().get_results(request)
         self.empty_step = None if self.result_count else self.model_admin.empty_step(request)

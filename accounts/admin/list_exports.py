@@ -30,7 +30,7 @@ def answer(changes):
     header = [label_for_field(name, changes.model, changes.model_admin) for name in columns]
     rows = (
         [_cell(name, shown, changes.model_admin) for name in columns]
-        for shown in changes.queryset.iterator(chunk_size=downloads.ROWS)
+        for shown in changes.exported.iterator(chunk_size=downloads.ROWS)
     )
     name = slugify(heading(changes.opts.verbose_name_plural))
     return downloads.csv_list(name, map(_first_large, header), rows, filters=filters(changes))

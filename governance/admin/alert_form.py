@@ -2,11 +2,14 @@
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db import DatabaseError
 from django.template.loader import render_to_string
 from django.urls import reverse
 
 from accounts.admin.fields import number
+from core.wording import plural
 from governance.changes import alerts
+from governance.models import AlertRule
 from segmentation.admin.scoring_form import UNFINISHED, operators
 from segmentation.rules.condition_rows import RowErrors, kind_of, read_rows, to_rows, to_text
 
@@ -42,8 +45,21 @@ def checked(data):
     return {
         "problems": [{"path": "condition.rows", "message": message} for message in wrong],
         "rules": [{"when": text, "rows": None if wrong else to_rows(text, _types(alerts.terms()))}],
-        "said": problems[0] if problems else "This condition can be used.",
+        "said": " ".join(problems)
+        or f"This condition can be used. {holds_now(text, number(data.get('days')))}".strip(),
     }
+
+
+def holds_now(condition, days):
+    """`It holds on 12 of 150 accounts now.`; "" where that cannot be counted in time."""
+    try:
+        holding, counted, total = alerts.count_now(AlertRule(condition=condition, days=days))
+    except DatabaseError:
+        return ""
+    if counted < total:
+        about = round(holding * total / counted)
+        return f"It holds on about {plural(about, 'account,accounts')} of {total:,} now, by a sample of {counted:,}."
+    return f"It holds on {holding:,} of {plural(total, 'account,accounts')} now."
 
 
 class ConditionInput(forms.Widget):

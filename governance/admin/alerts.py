@@ -5,20 +5,20 @@ from decimal import Decimal, InvalidOperation
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q
+from django.db.models import BooleanField, Case, Count, Q, When
 from django.http import JsonResponse
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 
 from accounts.admin.fields import Text
-from accounts.admin.governed import ByVerbs, GovernedAdmin, page
+from accounts.admin.governed import ByVerbs, Changes, GovernedAdmin, page
 from accounts.admin.verbs import VerbForm, VerbPage, row
+from accounts.revenue import with_arr, with_arr_order
 from core import badges, history
-from core.refusals import Refused
-from core.wording import day, plural
+from core.wording import day, money, plural
 from governance.changes import alerts
 from governance.models import Alert, AlertRule
 from governance.signoff import permissions
@@ -29,20 +29,35 @@ LIST = "admin:governance_alert_changelist"
 PAGE = "admin:governance_alert_change"
 HOLDS = "admin:governance_alertrule_holds"
 ACCOUNT = "admin:accounts_account_change"
-MOST = 500  # acknowledged at a time
+NAMED = 3  # reasons why some were left out
 ENDED = 10  # resolved alerts in an account's timeline
 UNRESOLVED = Q(status__in=["open", "acknowledged"])
 
 
+def _whether(condition):
+    return Case(When(condition, then=True), default=False, output_field=BooleanField())
+
+
+WAITS = _whether(Q(status="open"))
+
+
 class StateFilter(DropdownFilter):
+    """By status: whoever only looks after accounts begins with the alerts of theirs."""
+
     title = "status"
     parameter_name = "state"
 
     def lookups(self, request, model_admin):
-        return [("mine", "Of my accounts, not resolved"), *Alert.Status.choices, ("all", "All")]
+        chosen = (
+            request.method == "POST" and request.POST.get("select_across", "0") == "0"
+        )  # lines, ticked one by one
+        begins = "mine" if _sees_their_own(request.user) and not chosen else "unresolved"
+        labels = {"mine": "Of my accounts, not resolved", "unresolved": "Not resolved"}
+        self.begins, self.all_option = begins, ["", labels.pop(begins)]
+        return [*labels.items(), *Alert.Status.choices, ("all", "All")]
 
     def queryset(self, request, queryset):
-        wanted = self.value()
+        wanted = self.value() or self.begins
         if wanted == "mine":
             return queryset.filter(UNRESOLVED, account__csm__user=request.user)
         if wanted in Alert.Status.values:
@@ -50,11 +65,41 @@ class StateFilter(DropdownFilter):
         return queryset if wanted == "all" else queryset.filter(UNRESOLVED)
 
 
+def _sees_their_own(user):
+    return hasattr(user, "csm") and not user.has_perm("governance.change_alertrule")
+
+
+class AlertChanges(Changes):
+    """The list, a line an account: its most pressing alert, with the others of it that are listed too."""
+
+    exported = None  # the alerts themselves, a row each
+
+    def get_queryset(self, request, exclude_parameters=None):
+        self.exported = super().get_queryset(request, exclude_parameters)
+        first = Alert.objects.filter(pk__in=self.exported.order_by().values("pk")).annotate(waits=WAITS)
+        first = first.order_by("account_id", "-waits", "-rule__urgent", "opened_on", "pk").distinct(
+            "account_id"
+        )
+        return self.exported.filter(pk__in=first.values("pk"))
+
+    def get_results(self, request):
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        ids = [alert.account_id for alert in self.result_list]
+        together = {}
+        for alert in self.exported.filter(account__in=ids).order_by(
+            "-waits", "-rule__urgent", "opened_on", "pk"
+        ):
+            together.setdefault(alert.account_id, []).append(alert)
+        for alert in self.result_list:
+            alert.together = together.get(alert.account_id, [alert])
+
+
 @admin.register(Alert)
 class AlertAdmin(ByVerbs, GovernedAdmin):
-    """The list of alerts: first those that hold now; resolved ones are a filter away."""
+    """The list of alerts that hold now: one's own first, then what is urgent, then by the ARR at stake."""
 
-    list_display = ["title", "rule", "state", "opened", "csm", "seen_by"]
+    list_display = ["title", "reasons", "state", "arr_shown", "opened", "csm", "seen_by"]
     list_display_links = None
     list_filter = [StateFilter, ("rule", RelatedDropdownFilter)]
     list_select_related = ["account__csm", "rule"]
@@ -69,28 +114,57 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
     def empty_step(self, request):
         return "Look at the alert rules", reverse("admin:governance_alertrule_changelist")
 
+    def get_changelist(self, request, **kwargs):
+        return AlertChanges
+
+    def get_queryset(self, request):
+        """With what the list is put in order by."""
+        mine = Q(account__csm__user=request.user)
+        rows = Alert.objects.select_related("account").annotate(mine=_whether(mine), waits=WAITS)
+        today = timezone.localdate()
+        return with_arr(with_arr_order(rows, today), today)
+
+    def get_ordering(self, request):
+        return ["-mine", "-waits", "-rule__urgent", "-arr_order", "account__name", "pk"]
+
     def has_acknowledge_permission(self, request):
         return permissions.may(permissions.acknowledge_alerts(by=request.user))
 
-    @admin.action(description="Acknowledge", permissions=["acknowledge"])
+    @admin.action(description="Acknowledge all alerts of these accounts", permissions=["acknowledge"])
     def acknowledge(self, request, queryset):
-        """One by one: those that are somebody else's, or have been seen to, are told of and do not keep the others."""
-        done, refused = 0, []
-        for alert in queryset.select_related("account__csm").order_by("pk")[:MOST]:
-            try:
-                alerts.acknowledge(alert, by=request.user)
-                done += 1
-            except Refused as error:
-                refused.append(str(error))
+        """All listed alerts of the chosen lines; those of somebody else's accounts are told of and do not keep the others."""
+        listed = self.get_changelist_instance(request).exported
+        chosen = listed.filter(account__in=queryset.order_by().values("account"))
+        done, left = alerts.acknowledge_all(chosen, by=request.user)
         if done:
             messages.success(request, f"{plural(done, 'alert is,alerts are')} acknowledged.")
-        if refused:
-            left = plural(len(refused), "alert was,alerts were")
-            messages.warning(request, f"{left} left out: {' '.join(dict.fromkeys(refused[:3]))}")
+        if left:
+            reasons = list(dict.fromkeys(left))
+            more = len(reasons) - NAMED
+            said = " ".join(reasons[:NAMED]) + (
+                f" And {plural(more, 'more reason,more reasons')}." if more > 0 else ""
+            )
+            messages.warning(request, f"{plural(len(left), 'alert was,alerts were')} left out: {said}")
 
     @admin.display(description="Account", ordering="account__name")
     def title(self, alert):
         return format_html('<a href="{}">{}</a>', reverse(PAGE, args=[alert.pk]), alert.account)
+
+    @admin.display(description="Why", ordering="rule__name")
+    def reasons(self, alert):
+        """Each alert of the account that is listed, the urgent ones marked; in an export each has a row of its own."""
+        return format_html_join(
+            ", ",
+            '<a class="dm-link" href="{}">{}</a>{}',
+            (
+                (reverse(PAGE, args=[each.pk]), each.rule, " (urgent)" if each.rule.urgent else "")
+                for each in getattr(alert, "together", [alert])
+            ),
+        )
+
+    @admin.display(description="ARR", ordering="arr_order")
+    def arr_shown(self, alert):
+        return money(alert.arr_now)
 
     @admin.display(description="Status", ordering="status")
     def state(self, alert):
@@ -310,12 +384,3 @@ def _happened(alert):
             "reason": "",
             "url": address,
         }
-
-
-def summary(user):
-    """How many alerts wait for this person: (number, sentence, address); for home."""
-    waiting = Alert.objects.filter(status="open")
-    if not user.has_perm("governance.change_alertrule"):
-        waiting = waiting.filter(account__csm__user=user)
-    count = waiting.count()
-    return count, plural(count, "open alert,open alerts"), f"{reverse(LIST)}?state=open"

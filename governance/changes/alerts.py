@@ -18,10 +18,10 @@ from accounts import catalogue
 from accounts.models import Account
 from core.history import acting, actor
 from core.refusals import Refused, verb
-from governance import events
 from governance.models import Alert, AlertRule, Event
 from governance.signoff import permissions
 from segmentation import scopes
+from segmentation.authoring import rule_counts
 from segmentation.authoring.checks import labels_there_are
 from segmentation.evaluation import engine, frames, run_rules
 from segmentation.models import Definition, Layer
@@ -378,21 +378,19 @@ def _settle(rule, holding, at, first, last):
 
 
 def _tell(rule, alerts):
-    who = actor()
+    data = {"audience": rule.audience, "urgent": rule.urgent}
+    texts = {"text": f"{rule.name}.", "reason": rule.description}
+    _record(
+        "alert_opened", [(alert, texts | {"data": data | {"evidence": alert.evidence}}) for alert in alerts]
+    )
+
+
+def _record(kind, told):
+    """An event for each (Alert, columns), in the name of who acts."""
+    who = {"actor": actor().id, "actor_label": actor().label, "channel": actor().channel}
     Event.objects.bulk_create(
-        Event(
-            kind="alert_opened",
-            account_id=alert.account_id,
-            about="alert",
-            about_id=alert.pk,
-            text=f"{rule.name}.",
-            reason=rule.description,
-            data={"audience": rule.audience, "urgent": rule.urgent, "evidence": alert.evidence},
-            actor=who.id,
-            actor_label=who.label,
-            channel=who.channel,
-        )
-        for alert in alerts
+        Event(kind=kind, account_id=alert.account_id, about="alert", about_id=alert.pk, **columns, **who)
+        for alert, columns in told
     )
 
 
@@ -435,23 +433,64 @@ def _term(name):
 def acknowledge(alert, *, by, note=""):
     """Say that somebody has seen to it. Once acknowledged it stays so until the rule holds no more."""
     permissions.check(permissions.acknowledge_alert(alert, by=by))
-    held = Alert.objects.select_for_update(of=["self"]).get(pk=alert.pk)
+    [held] = _held([alert.pk])
     if held.status == _STATUS.ACKNOWLEDGED and held.acknowledged_by == by.pk:
         return held  # a second click
     if held.status != _STATUS.OPEN:
-        raise Refused("alert_not_open", status=held.get_status_display())
-    with acting(by=by, reason=note.strip()):
-        held.status, held.note, held.acknowledged_at = _STATUS.ACKNOWLEDGED, note.strip(), timezone.now()
-        held.acknowledged_by, held.acknowledged_by_label = by.pk, by.get_username()
-        held.save()
-        events.record(
-            "alert_acknowledged",
-            f"{held.rule.name}: acknowledged.",
-            account=held.account,
-            about=held,
-            reason=held.note,
-        )
+        raise _not_open(held)
+    _acknowledge([held], by, note.strip())
     return held
+
+
+@verb
+def acknowledge_all(chosen, *, by, note=""):
+    """Acknowledge these alerts (a queryset), however many, in one go.
+
+    Returns how many that were, and why others were left: [a sentence each]. Ones this person has seen to already count as
+    neither.
+    """
+    permissions.check(permissions.acknowledge_alerts(by=by))
+    done, left = 0, []
+    with transaction.atomic():
+        ids = list(chosen.order_by().values_list("pk", flat=True))
+        for start in range(0, len(ids), BATCH):
+            mine = []
+            for held in _held(sorted(ids)[start : start + BATCH]):
+                if held.status == _STATUS.ACKNOWLEDGED and held.acknowledged_by == by.pk:
+                    continue
+                refusal = permissions.acknowledge_alert(held, by=by)
+                if held.status != _STATUS.OPEN:
+                    refusal = refusal or _not_open(held)
+                if refusal:
+                    left.append(str(refusal))
+                else:
+                    mine.append(held)
+            _acknowledge(mine, by, note.strip())
+            done += len(mine)
+    return done, left
+
+
+def _held(ids):
+    """These alerts, locked, in the order of their ids."""
+    rows = Alert.objects.select_for_update(of=["self"]).select_related("rule", "account__csm")
+    return list(rows.filter(pk__in=ids).order_by("pk"))
+
+
+def _not_open(alert):
+    return Refused("alert_not_open", status=alert.get_status_display())
+
+
+def _acknowledge(rows, by, note):
+    with acting(by=by, reason=note):
+        for alert in rows:
+            alert.status, alert.note, alert.acknowledged_at = _STATUS.ACKNOWLEDGED, note, timezone.now()
+            alert.acknowledged_by, alert.acknowledged_by_label = by.pk, by.get_username()
+        fields = ["status", "note", "acknowledged_at", "acknowledged_by", "acknowledged_by_label"]
+        bulk_update_with_history(rows, Alert, fields, batch_size=BATCH, default_change_reason=note)
+        _record(
+            "alert_acknowledged",
+            [(alert, {"text": f"{alert.rule.name}: acknowledged.", "reason": note}) for alert in rows],
+        )
 
 
 @verb
@@ -484,9 +523,25 @@ def load_shipped():
 def holding_now(rule, at=None):
     """On how many accounts a rule, saved or not, holds today, and on up to ten of them which: (count, [Account])."""
     at, ids = at or timezone.localdate(), []
-    document = _document(rule.condition)
-    compiled_rule = _Compiled(rule, document, frozenset(_used(document)))
     _, ranges = recalculation.cut(frames.SCORED)
     for first, last in ranges:
-        ids += _holding(compiled_rule, at, first, last)
+        ids += _holding(_unsaved(rule), at, first, last)
     return len(ids), list(Account.objects.filter(pk__in=ids[:10]))
+
+
+def count_now(rule, at=None):
+    """(on how many accounts a rule holds today, of how many that were looked at, of how many), within a second.
+
+    A sample of a large portfolio is looked at, as for the rules of a draft (segmentation.authoring.rule_counts).
+    """
+    at, holding = at or timezone.localdate(), 0
+    with rule_counts.within_seconds() as cursor:
+        total, counted, ranges = rule_counts.sample(cursor, frames.SCORED)
+        for first, last in ranges:
+            holding += len(_holding(_unsaved(rule), at, first, last))
+    return holding, counted, total
+
+
+def _unsaved(rule):
+    document = _document(rule.condition)
+    return _Compiled(rule, document, frozenset(_used(document)))

@@ -40,7 +40,9 @@ def _wanted(row):
     return notifications.told_anyway(row.event, user) or (user.is_active and user.email and not row.read_at)
 
 
-KIND = Kind(parts=Mail, do=_send, apart=True, lanes=True, most=1_000, attempts=6, pauses=LATER)
+KIND = Kind(
+    parts=Mail, do=_send, apart=True, lanes=True, most=1_000, attempts=6, pauses=LATER, first=("-urgent",)
+)
 
 
 def message(user, rows, *, to=None):

@@ -126,6 +126,12 @@ MOVES = {
 }
 
 
+# Events that are told before all others, as filters of the outbox: a recalculation of thousands does not keep them waiting.
+URGENT = (
+    {"event__data__urgent": True},
+    {"event__kind__in": [kind for kind, how in KINDS.items() if how.at_once]},
+)
+
 # -- telling
 
 
@@ -149,7 +155,7 @@ def deliver(*, now=None):
     An event that cannot be told is logged, tried again later, and holds up no other.
     """
     now = now or timezone.now()
-    return KIND.turns(now, at=now)
+    return sum(KIND.turns(now, at=now, **which) for which in (*URGENT, {}))
 
 
 def _tell(outbox, now):
@@ -249,7 +255,7 @@ _MANY = (
     on conflict (user_id, "group") where "group" <> '' do update
        set count = n.count + excluded.count, events = (n.events || excluded.events)[1:{LISTED}],
            urgent = n.urgent or excluded.urgent, mail_id = (
-               select id from governance_mail where id in (n.mail_id, excluded.mail_id) order by due, id limit 1)
+               select id from governance_mail where id in (n.mail_id, excluded.mail_id) order by urgent desc, due, id limit 1)
     returning n.id, n.count
 """
 )
@@ -323,10 +329,10 @@ def _wanted(some, wish, now):
     if not settings.MAILED or (wish.mail == Preference.Mail.NONE and not anyway):
         return None
     to = some[0].event.data["mail_to"] if anyway else ""
-    mail = Mail(user=user, to=to, lane=f"{user.pk} {to}")
+    mail = Mail(user=user, to=to, lane=f"{user.pk} {to}", urgent=any(line.urgent for line in some))
     if not (user.email or anyway):
         mail.status, mail.error = Mail.Status.FAILED, NO_ADDRESS
-    elif wish.mail == Preference.Mail.AT_ONCE or any(line.urgent for line in some):
+    elif wish.mail == Preference.Mail.AT_ONCE or mail.urgent:
         mail.due = now
     else:
         mail.due = next_digest(now)
@@ -339,10 +345,14 @@ def _mails(wanted):
     lanes, dues = {mail.lane for mail in wanted.values()}, {mail.due for mail in wanted.values()}
     waiting = Q(status="pending", attempts=0, due__in=dues - {None}) | Q(status="failed", error=NO_ADDRESS)
     there = Mail.objects.filter(waiting, lane__in=lanes).select_for_update(skip_locked=True, no_key=True)
-    mails = {(mail.lane, mail.due): mail for mail in there}
-    new = {(mail.lane, mail.due): mail for mail in wanted.values() if (mail.lane, mail.due) not in mails}
+    mails = {_as_one(mail): mail for mail in there}
+    new = {_as_one(mail): mail for mail in wanted.values() if _as_one(mail) not in mails}
     Mail.objects.bulk_create(new.values())
-    return {key: (mails | new)[mail.lane, mail.due].pk for key, mail in wanted.items()}
+    return {key: (mails | new)[_as_one(mail)].pk for key, mail in wanted.items()}
+
+
+def _as_one(mail):
+    return mail.lane, mail.due, mail.urgent
 
 
 def next_digest(now):

@@ -4,6 +4,7 @@ Nothing is written. A small portfolio is counted whole, a large one on a sample 
 has to come within a second.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import and_
@@ -51,9 +52,8 @@ def count(data, layer, *, at):
     document, complete = _readable(data)
     if document is None:
         return None
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("select set_config('statement_timeout', %s, true)", [f"{SECONDS}s"])
-        total, accounts, ranges = _ranges(cursor, accounts_of([document]))
+    with within_seconds() as cursor:
+        total, accounts, ranges = sample(cursor, accounts_of([document]))
         pinned = of_layer(RunLayer(layer=layer), document)
         parts = [Range([pinned], at=at, first=first, last=last).inputs(pinned) for first, last in ranges]
     inputs = pl.concat(parts)
@@ -85,7 +85,15 @@ def _readable(data):
         return None, []
 
 
-def _ranges(cursor, which):
+@contextmanager
+def within_seconds():
+    """A cursor of a database that gives up on what takes too long for somebody who types."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("select set_config('statement_timeout', %s, true)", [f"{SECONDS}s"])
+        yield cursor
+
+
+def sample(cursor, which):
     """(accounts there are, accounts that are counted, the ranges of ids they are in)."""
     cursor.execute(f"select count(*), min(a.id), max(a.id) from accounts_account a where {which}")
     total, first, last = cursor.fetchone()

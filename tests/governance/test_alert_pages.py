@@ -1,5 +1,6 @@
 """Alerts in the web admin: who sees them, who acknowledges, and rules that cannot be used are told at the field."""
 
+import html
 import json
 
 import pytest
@@ -9,7 +10,7 @@ from segmenting import DAY, account, granted, layer_with
 
 from accounts.models import Csm
 from governance.changes import alerts
-from governance.models import Alert, AlertRule
+from governance.models import Alert, AlertRule, Event
 
 G = "/admin/governance/"
 SEES = ("view_alert", "view_alertrule", "view_account")
@@ -175,3 +176,93 @@ def test_the_account_says_what_holds(alert, cleo):
 @pytest.mark.parametrize("odd", ["0", "99999999999999999999", "x", "1'"])
 def test_an_alert_that_is_not_there(ops, odd):
     assert ops.get(f"{G}alert/{odd}/change/").status_code == 404
+
+
+def lines(client, **query):
+    """The accounts of the list, in its order, each with its reasons."""
+    shown = client.get(f"{G}alert/", query)
+    return [
+        (alert.account.name, [each.rule.name for each in alert.together])
+        for alert in shown.context["cl"].result_list
+    ]
+
+
+@pytest.fixture
+def ranked(ops, cleo):
+    """Two rules, one of them urgent, that hold on accounts of Cleo and of nobody."""
+    csm = Csm.objects.create(email="cleo@example.com", user=cleo.user)
+    facts = {
+        "small": (1_000, -20, csm),
+        "large": (900_000, -20, None),
+        "worst": (5_000, -60, None),
+        "fine": (9, 9, csm),
+    }
+    for name, (arr, nps, whose) in facts.items():
+        account(name, name=name, arr=arr, csm=whose, usage={"nps": nps})
+    AlertRule.objects.create(key="angry", name="Angry", condition="nps < 0")
+    AlertRule.objects.create(key="furious", name="Furious", condition="nps < -50", urgent=True)
+    alerts.evaluate(DAY)
+
+
+def test_alerts_are_a_line_an_account_ones_own_first_then_urgent_then_by_arr(ranked, ops, cleo):
+    assert lines(cleo) == [("small", ["Angry"])]  # the menu opens theirs
+    everybodys = [("worst", ["Furious", "Angry"]), ("large", ["Angry"]), ("small", ["Angry"])]
+    assert lines(ops) == everybodys
+    assert lines(cleo, state="unresolved") == [everybodys[2], *everybodys[:2]]
+    # Siblings: what is seen to already comes after what waits, and a filter of the list decides which reasons there are.
+    alerts.acknowledge(Alert.objects.get(account__name="large"), by=ops.user)
+    alerts.acknowledge(Alert.objects.get(account__name="worst", rule__key="furious"), by=ops.user)
+    assert lines(ops) == [("worst", ["Angry", "Furious"]), everybodys[2], everybodys[1]]
+    assert lines(ops, state="acknowledged") == [("worst", ["Furious"]), ("large", ["Angry"])]
+    assert lines(ops, q="worst", rule__id__exact=AlertRule.objects.get(key="angry").pk) == [
+        ("worst", ["Angry"])
+    ]
+    exported = client_of("ops", "export_accounts").get(f"{G}alert/export/")
+    text = b"".join(exported.streaming_content).decode()
+    assert [text.count(name) for name in ("worst", "large", "small")] == [2, 1, 1]  # an export is of alerts
+
+
+def test_acknowledge_does_as_many_as_it_says(ops, cleo):
+    """566 were chosen, 500 done, and 66 left without a word."""
+    csm = Csm.objects.create(email="cleo@example.com", user=cleo.user)
+    rule = AlertRule.objects.create(key="angry", name="Angry", condition="nps < 0")
+    other = AlertRule.objects.create(key="cross", name="Cross", condition="nps < 1")
+    for number in range(510):
+        one = account(f"a{number}", name=f"Account {number}", csm=csm if number else None)
+        Alert.objects.create(rule=rule, account=one, opened_on=DAY)
+        if number < 50:
+            Alert.objects.create(rule=other, account=one, opened_on=DAY)
+    first = Alert.objects.filter(rule=other).order_by("pk")[5:7].values_list("pk", flat=True)
+    sent = {"action": "acknowledge", "_selected_action": list(first), "select_across": "1"}
+    shown = cleo.post(f"{G}alert/?state=unresolved", sent, follow=True).content.decode()
+    assert "558 alerts are acknowledged." in shown
+    assert "2 alerts were left out: Only CS Ops and the CSM of Account 0" in shown
+    assert Alert.objects.filter(status="acknowledged", acknowledged_by_label="cleo").count() == 558
+    assert Alert.history.filter(status="acknowledged").count() == 558
+    events = Event.objects.filter(kind="alert_acknowledged")
+    assert events.count() == 558
+    assert events.first().actor_label == "cleo"
+    # Siblings: what is there stays as it is said, with one rule's alerts alone, and by a second click.
+    assert alerts.acknowledge_all(Alert.objects.filter(rule=other), by=cleo.user)[0] == 0
+    sent["_selected_action"] = [Alert.objects.filter(status="open").first().pk]
+    shown = ops.post(f"{G}alert/?rule__id__exact={other.pk}", sent, follow=True).content.decode()
+    assert "1 alert is acknowledged." in shown
+    assert list(Alert.objects.filter(status="open").values_list("rule__key", flat=True)) == ["angry"]
+
+
+def test_a_condition_is_named_with_what_is_meant_and_counted_before_it_is_saved(ops, lifecycle):
+    for name, nps in {"acme": -20, "other": -5, "calm": 30}.items():
+        account(name, name=name, usage={"nps": nps})
+    found = ops.post(f"{G}alertrule/check/", {"condition": "nps < 0"}).json()
+    assert found["said"] == "This condition can be used. It holds on 2 of 3 accounts now."
+    wrong = {
+        "status = 'chruned'": "Did you mean 'churned'?",
+        "label.life_cycle = 'nonsense'": "label.life_cycle is never 'nonsense'. It is one of ",
+        "usage_change_30d < -20": "Did you mean -0.2?",
+        "before.status = 'aktive'": "Did you mean 'active'?",
+    }
+    for condition, said in wrong.items():
+        sent = {"condition": condition, "days": "30"}
+        assert said in ops.post(f"{G}alertrule/check/", sent).json()["said"]
+        assert said in html.unescape(ops.post(f"{G}alertrule/add/", RULE | sent).content.decode())
+    assert not AlertRule.objects.exists()

@@ -11,10 +11,12 @@ from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 from governing import request_of, someone
+from segmenting import account
 
+from accounts.models import Csm
 from core.history import acting
 from governance import events
-from governance.models import Notification, Preference
+from governance.models import Alert, Notification, Preference
 from governance.news import mail, notifications
 
 NOON = timezone.make_aware(datetime(2026, 6, 1, 12))  # where the organisation is, wherever that is
@@ -283,3 +285,34 @@ def _send():
         mail.send_due(now=NOON)
     finally:
         connection.close()
+
+
+def test_urgent_mail_goes_first(db):
+    """Whenever it was written: the digests of the morning, and a recalculation of thousands, do not keep it waiting."""
+    for name in ("ada", "bob", "cem"):
+        tell(reader(name), "News")
+    later = NEXT + timedelta(minutes=5)
+    tell(reader("dora"), "Look at it now", urgent=True, now=later)
+    assert mail.send_due(now=later) == 4
+    assert [message.to[0].split("@")[0] for message in sent.outbox] == ["dora", "ada", "bob", "cem"]
+
+
+def test_what_is_urgent_is_told_first_and_takes_its_line_along(db):
+    """Siblings: the queue of events before the mails, and a line that waits for its digest when something urgent joins it."""
+    vera = reader()
+    acme = account("acme", csm=Csm.objects.create(email="vera@example.com", user=vera))
+    with transaction.atomic(), acting(label="tests"):
+        for number in range(3):
+            events.record("role_changed", f"News {number}", data={"user": vera.pk})
+        events.record("alert_opened", "At risk.", account=acme, data={"audience": "csm", "urgent": True})
+        events.record("transition_overdue", "Late.", account=acme)
+    notifications.deliver(now=NOON)
+    texts = list(Notification.objects.filter(user=vera).order_by("pk").values_list("text", flat=True))
+    assert [text.split()[0] for text in texts] == ["At", "News", "News", "News"]
+    for urgent in (False, True):
+        with transaction.atomic(), acting(label="tests"):
+            data = {"audience": "csm", "urgent": urgent}
+            events.record("alert_opened", "Expanding.", account=acme, about=Alert(pk=1), data=data)
+        notifications.deliver(now=NOON)
+    line = Notification.objects.get(text__startswith="Expanding")
+    assert (line.count, line.urgent, line.mail.urgent, line.mail.due) == (2, True, True, NOON)
