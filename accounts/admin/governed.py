@@ -45,6 +45,11 @@ class Changes(ChangeList):
         self.title = heading(self.opts.verbose_name_plural)
 
     @property
+    def counted(self):
+        """How many lines there are, in words."""
+        return plural(self.result_count, f"{self.opts.verbose_name},{self.opts.verbose_name_plural}")
+
+    @property
     def exported(self):
         """The rows of an export: all that is listed."""
         return self.queryset

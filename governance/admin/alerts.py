@@ -74,6 +74,12 @@ class AlertChanges(Changes):
 
     exported = None  # the alerts themselves, a row each
 
+    @property
+    def counted(self):
+        """`329 accounts, 566 alerts`."""
+        alerts_behind = plural(self.exported.count(), "alert,alerts")
+        return f"{plural(self.result_count, 'account,accounts')}, {alerts_behind}"
+
     def get_queryset(self, request, exclude_parameters=None):
         self.exported = super().get_queryset(request, exclude_parameters)
         first = Alert.objects.filter(pk__in=self.exported.order_by().values("pk")).annotate(waits=WAITS)
@@ -153,7 +159,7 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
     @admin.display(description="Why", ordering="rule__name")
     def reasons(self, alert):
         """Each alert of the account that is listed, the urgent ones marked; in an export each has a row of its own."""
-        return format_html_join(
+        reasons = format_html_join(
             ", ",
             '<a class="dm-link" href="{}">{}</a>{}',
             (
@@ -161,6 +167,7 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
                 for each in getattr(alert, "together", [alert])
             ),
         )
+        return format_html("<span>{}</span>", reasons)
 
     @admin.display(description="ARR", ordering="arr_order")
     def arr_shown(self, alert):

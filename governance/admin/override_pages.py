@@ -19,6 +19,7 @@ from governance.models import Override, Transition
 from governance.signoff import approvals, permissions
 from governance.signoff.requirements import requirement
 from segmentation import scopes
+from segmentation.evaluation import run_rules
 from segmentation.models import Layer, Segment
 from segmentation.treatments import FIELDS
 
@@ -207,9 +208,13 @@ def _layers(only):
     layers = Layer.objects.filter(scope__in=scopes.ONE_LABEL, definitions__status="active").distinct()
     if only:
         layers = layers.filter(pk=only)
+    gone = run_rules.gone()
     ordered = layers.order_by("-primary", "position", "key").prefetch_related("segments")
     return {
-        layer: sorted(layer.segments.all(), key=lambda segment: (segment.position, segment.key))
+        layer: sorted(
+            (segment for segment in layer.segments.all() if (layer.pk, segment.key) not in gone),
+            key=lambda segment: (segment.position, segment.key),
+        )
         for layer in ordered
     }
 

@@ -18,6 +18,7 @@ from accounts import catalogue
 from accounts.models import Account
 from core.history import acting, actor
 from core.refusals import Refused, verb
+from governance import events
 from governance.models import Alert, AlertRule, Event
 from governance.signoff import permissions
 from segmentation import scopes
@@ -268,7 +269,10 @@ def _compile(rule):
     unusable = _unusable(rule.condition, rule.days)
     error = " ".join(unusable or _impossible(rule.condition))
     if error != rule.error:
-        AlertRule.objects.filter(pk=rule.pk).update(error=error)
+        with transaction.atomic(), _by_itself():
+            AlertRule.objects.filter(pk=rule.pk).update(error=error)
+            if error:
+                events.record("alert_rule_wrong", f"The alert rule “{rule}”: {error}", about=rule)
         rule.error = error
     if unusable:
         return None

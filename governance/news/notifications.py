@@ -97,6 +97,7 @@ KINDS = {
     "conflict_queued": How("Two sources disagree", (), (stewards,), "Sources disagree about {count}"),
     "conflict_decided": How("A disagreement between sources was decided", (), (csm,), "Values of {count} were decided about"),
     "alert_opened": How("An alert", (), (audience,), "{what}: {count}"),
+    "alert_rule_wrong": How("An alert rule needs a change", (), (ops,)),
     "alert_acknowledged": How("Somebody has seen an alert"),
     # who may what
     "policy_changed": How("A policy has changed", (), (administrators, ops)),

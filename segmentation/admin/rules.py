@@ -22,6 +22,7 @@ from core import wording
 from core.refusals import Refused
 from segmentation import scopes
 from segmentation.authoring import rule_counts, versions
+from segmentation.authoring.checks import impossible_values
 from segmentation.models import Definition, Layer
 from segmentation.rules import comparison, definitions, document_text, files, terms
 
@@ -366,4 +367,6 @@ def _all_problems(typed, document, segments):
 def _problems(document, segments):
     keys = {segment.key for segment in segments}
     problems = definitions.problems(document, types=TYPES, segments=keys)
+    if not problems and segments:
+        problems = impossible_values(document, layer=segments[0].layer)
     return [{"path": problem.path, "message": problem.message} for problem in problems]

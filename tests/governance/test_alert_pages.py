@@ -208,6 +208,7 @@ def test_alerts_are_a_line_an_account_ones_own_first_then_urgent_then_by_arr(ran
     assert lines(cleo) == [("small", ["Angry"])]  # the menu opens theirs
     everybodys = [("worst", ["Furious", "Angry"]), ("large", ["Angry"]), ("small", ["Angry"])]
     assert lines(ops) == everybodys
+    assert "3 accounts, 4 alerts" in ops.get(f"{G}alert/").content.decode()
     assert lines(cleo, state="unresolved") == [everybodys[2], *everybodys[:2]]
     # Siblings: what is seen to already comes after what waits, and a filter of the list decides which reasons there are.
     alerts.acknowledge(Alert.objects.get(account__name="large"), by=ops.user)

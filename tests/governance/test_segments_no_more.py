@@ -16,7 +16,7 @@ from governance.changes import (
     transition_requests,
     transitions,
 )
-from governance.models import Alert, AlertRule
+from governance.models import Alert, AlertRule, Event
 from governance.signoff import approvals
 from segmentation.authoring import checks, versions
 
@@ -80,6 +80,9 @@ def test_what_uses_a_segment_is_named_before_the_rules_drop_it_and_ends_after(db
     # The alert rule goes on for what is left of it, and says what is wrong with it.
     alerts.evaluate(TODAY)
     rule.refresh_from_db()
+    assert Event.objects.get(kind="alert_rule_wrong").text.startswith(
+        "The alert rule “Low now”: label.tier is never 'low'"
+    )
     assert rule.error.startswith("label.tier is never 'low'. It is one of high, tech.")
     assert Alert.objects.get(rule=rule, account=p.beta).status == "open"
     with pytest.raises(Refused, match=r"label\.tier is never 'low'"):

@@ -131,6 +131,15 @@ def test_the_same_thing_as_text_and_as_rows(db, chief):
     assert {"arr", "points.nps", "score.worth", "composite", "previous"} <= names
 
 
+def test_a_value_nothing_can_have_is_named_as_it_is_typed(db, chief):
+    draft = draft_of(RULES)
+    status = {"field": "status", "operator": "=", "values": ["chruned"]}
+    sent = with_rows(chief, draft, {"join": "all", "rows": [ROWS["rows"][0], status]})
+    [problem] = chief.post(address("check", draft), sent).json()["problems"]
+    assert problem["path"] == "rules.0.when"
+    assert "Did you mean 'churned'?" in problem["message"]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
