@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, Q, Value
 from django.utils import timezone
 
 from accounts import revenue
@@ -93,18 +93,27 @@ def _planning(today):
     expiring = Override.objects.active().filter(
         expires_on__lte=today + timedelta(days=organisation().override_reminder_days)
     )
-    left = Account.objects.active().filter(csm__user__is_active=False)
+    numbers = _numbers(expiring=expiring, left=Account.objects.active().filter(csm__user__is_active=False))
     board = pages.address("board")
     return [
         Waiting("Tier changes to triage", counted["flagged"], "Plan them, or keep the account where it is.", "Triage",
                 pages.address("triage"), besides=_besides(counted)),
         Waiting("Plans to send for approval", counted["planned"], "Planned, and nobody has been asked yet.", "Open the board", board),
         Waiting("Joint coverage to end", counted["over"], "Its days are over and the hand-over is not complete.", "Open the board", board),
-        Waiting("Overrides that end soon", expiring.count(), f"Within {organisation().override_reminder_days} days: renew them, or let the rules decide.",
+        Waiting("Overrides that end soon", numbers["expiring"], f"Within {organisation().override_reminder_days} days: renew them, or let the rules decide.",
                 "Look at them", pages.address("overrides", state="expiring")),
-        Waiting("Accounts looked after by nobody who can log in", left.count(), "The login of their CSM is closed: give them to somebody else.",
+        Waiting("Accounts looked after by nobody who can log in", numbers["left"], "The login of their CSM is closed: give them to somebody else.",
                 "Look at them", pages.address("accounts", csm="closed")),
     ]  # fmt: skip
+
+
+def _numbers(**querysets):
+    """{name: the number of its rows} of several querysets in one query."""
+    first, *others = [
+        rows.order_by().values(what=Value(name)).annotate(number=Count("pk")).values_list("what", "number")
+        for name, rows in querysets.items()
+    ]
+    return dict(first.union(*others, all=True))
 
 
 def _besides(counted):
