@@ -17,7 +17,6 @@ OF_MOVES = {
     Why.DEFINITION: "rules",
     Why.BOTH: "rules",
     Why.CUTOFFS: "rules",
-    Why.SEGMENTATION: "rules",
     Why.POLICY: "rules",
     Why.TRANSITION: "people",
     Why.OVERRIDE: "people",
