@@ -1,10 +1,12 @@
 """Assignments for other systems: CSV and JSON lines, straight from the database, a row at a time."""
 
 import json
+from itertools import chain
 
 from django.db import connection
+from django.utils import timezone
 
-from accounts import exports
+from accounts import exports, revenue
 from core.refusals import Refused
 from segmentation import scopes
 from segmentation.evaluation import frames
@@ -36,21 +38,23 @@ _LONG = f"""
      order by l.position, l.key, z.account_id, p.key
 """
 _WIDE = f"""
-    select a.external_id, array_agg(z.layer_id order by p.key, z.id), array_agg(s.key order by p.key, z.id), array_agg(p.key order by p.key, z.id)
+    select a.id, a.external_id, a.name, m.email,
+           array_agg(array[z.layer_id::text, s.key, p.key, z.provisional::text, nullif(z.reason, '')] order by p.key, z.id)
       from accounts_account a
+      left join accounts_csm m on m.id = a.csm_id
       join segmentation_assignment z on z.account_id = a.id and z.layer_id = any(%s)
       left join segmentation_segment s on s.id = z.effective_id
       left join accounts_product p on p.id = z.product_id
      where {_COVERED}
-     group by a.id order by a.id
+     group by a.id, m.id order by a.id
 """
 
 
 def assignments(*, layer=None, format="csv", wide=False):
     """The assignments of the scored accounts, as an iterator of lines (text).
 
-    layer: only that one; default all. wide: one row an account, one column a layer with its current segment; on a layer
-    of products the segments of all, as `core: adopted; reports: unused`. Else such layers have a row a product, and the
+    layer: only that one; default all. wide: one row an account with its name, CSM and ARR, and for each layer its current
+    segment; on a layer of products the segments of all, as `core: adopted; reports: unused`. Else such layers have a row a product, and the
     column `product` is there with them.
     """
     if format not in FORMATS:
@@ -69,14 +73,14 @@ def _csv_lines(header, rows):
 
 
 def _json_lines(header, rows):
-    """Scores as numbers: they have at most 15 digits, which a float holds and prints exactly."""
+    """Scores as numbers: they have at most 15 digits, which a float holds and prints exactly. Amounts as text."""
     numbers = {index for index, name in enumerate(header) if name == "composite" or name.startswith("score_")}
     for row in rows:
         row = [
             float(value) if index in numbers and value is not None else value
             for index, value in enumerate(row)
         ]
-        yield json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n"
+        yield json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False, default=str) + "\n"
 
 
 def _long(layers):
@@ -113,18 +117,36 @@ def _dimensions(layers):
 
 
 def _wide(layers):
-    def rows():
-        for external_id, *columns in _stream(_WIDE, [[layer.pk for layer in layers], _with_churned(layers)]):
-            held = {}
-            for layer, segment, product in zip(*columns, strict=True):
-                if segment:
-                    held.setdefault(layer, []).append(f"{product}: {segment}" if product else segment)
-            yield [
-                external_id,
-                *["; ".join(held[layer.pk]) if layer.pk in held else None for layer in layers],
-            ]
+    """One row an account: who it is, and for each layer its segment, whether that is provisional, and why there is none."""
+    header = ["external_id", "account_name", "account_csm", "account_arr", "account_currency"]
+    for layer in layers:
+        header += [layer.key, f"{layer.key}_provisional", f"{layer.key}_reason"]
 
-    return ["external_id", *[layer.key for layer in layers]], rows()
+    def rows():
+        at = timezone.localdate()
+        for batch in _batches(_WIDE, [[layer.pk for layer in layers], _with_churned(layers)]):
+            arr = revenue.of([id for id, *_ in batch], at)
+            for id, external_id, name, csm, states in batch:
+                by_layer = {}
+                for layer, *state in states:
+                    by_layer.setdefault(int(layer), []).append(state)
+                cells = [_cells(by_layer.get(layer.pk, [])) for layer in layers]
+                yield [external_id, name, csm, *arr[id].cells, *chain.from_iterable(cells)]
+
+    return header, rows()
+
+
+def _cells(states):
+    """[segment, provisional, reason] of an account's states on a layer: of several, one for each product."""
+
+    def told(values):
+        return (
+            "; ".join(f"{product}: {text}" if product else text for product, text in values if text) or None
+        )
+
+    provisional = any(flag == "true" for _, _, flag, _ in states) if states else None
+    segments = told((product, segment) for segment, product, *_ in states)
+    return [segments, provisional, told((product, reason) for _, product, _, reason in states)]
 
 
 def _with_churned(layers):
@@ -134,8 +156,12 @@ def _with_churned(layers):
 
 
 def _stream(query, parameters):
-    """The rows of a query through a cursor on the server: a million need no memory here."""
+    return chain.from_iterable(_batches(query, parameters))
+
+
+def _batches(query, parameters):
+    """The rows of a query through a cursor on the server, some at a time: a million need no memory here."""
     with connection.chunked_cursor() as cursor:
         cursor.execute(query, parameters)
         while rows := cursor.fetchmany(BATCH):
-            yield from rows
+            yield rows

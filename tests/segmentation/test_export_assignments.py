@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from segmenting import BY_ARR, account, layer_with, recompute
 from waiting import PATIENCE
 
+from accounts.models import Csm
 from segmentation.models import Layer
 
 COLUMNS = [
@@ -24,7 +25,8 @@ COLUMNS = [
 def world(db):
     layer_with()
     layer_with(BY_ARR, key="arr", policy="automatic")
-    account("acme", arr=120_000, employees=2_000, usage={"nps": 60, "tickets_90d": 0})
+    carl = Csm.objects.create(email="carl@example.com", name="Carl")
+    account("acme", name="Acme", csm=carl, arr=120_000, employees=2_000, usage={"nps": 60, "tickets_90d": 0})
     account("new", arr=30_000, contract_start=date(2026, 5, 22))
     account("=cmd|' /C calc'!A0")
     account("churned", arr=1, status="churned")
@@ -72,18 +74,21 @@ def test_json_lines(world):
 
 def test_one_row_an_account(world):
     rows = list(csv.reader(io.StringIO(export("--wide"), newline="")))
+    who = ["external_id", "account_name", "account_csm", "account_arr", "account_currency"]
     assert rows == [
-        ["external_id", "arr", "tier"],
-        ["acme", "high", "high"],
-        ["new", "tech", "low"],
-        ["'=cmd|' /C calc'!A0", "", ""],
+        [*who, "arr", "arr_provisional", "arr_reason", "tier", "tier_provisional", "tier_reason"],
+        ["acme", "Acme", "carl@example.com", "120000.00", "USD", "high", "false", "", "high", "false", ""],
+        ["new", "", "", "30000.00", "USD", "tech", "false", "", "low", "true", ""],
+        ["'=cmd|' /C calc'!A0", "", "", "", "", "", "false", rows[3][7], "", "false", "no facts:worth"],
     ]
-    assert export("--wide", "--layer", "tier").splitlines()[0] == "external_id,tier"
-    assert json.loads(export("--wide", "--format", "jsonl").splitlines()[0]) == {
-        "external_id": "acme",
-        "arr": "high",
-        "tier": "high",
-    }
+    assert export("--wide", "--layer", "tier").splitlines()[0] == ",".join(
+        [*who, "tier", "tier_provisional", "tier_reason"]
+    )
+    assert json.loads(export("--wide", "--format", "jsonl").splitlines()[1]) == {
+        "external_id": "new", "account_name": "", "account_csm": None, "account_arr": "30000.00",
+        "account_currency": "USD", "arr": "tech", "arr_provisional": False, "arr_reason": None, "tier": "low",
+        "tier_provisional": True, "tier_reason": None,
+    }  # fmt: skip
 
 
 def test_to_a_file(world, tmp_path):
@@ -112,7 +117,7 @@ def test_before_anything_was_computed(db):
         "unsegmented_reason,thin_data,definition,computed_at\r\n"
     )
     Layer.objects.create(key="bare", name="Bare")
-    assert export("--wide") == "external_id,bare\r\n"
+    assert export("--wide").endswith(",bare,bare_provisional,bare_reason\r\n")
 
 
 def test_refusals(world):

@@ -257,7 +257,8 @@ def test_exports_name_the_product(adoption, acme):
     ]
     assert "product" not in command("--layer", "tier", name="export_assignments").splitlines()[0]
     wide = list(csv.reader(io.StringIO(command("--wide", name="export_assignments"), newline="")))
-    assert wide == [["external_id", "adoption", "tier"], ["acme", "core: high; extra: low", "high"]]
+    assert [wide[0][5], wide[0][8]] == ["adoption", "tier"]
+    assert [wide[1][0], wide[1][5], wide[1][8]] == ["acme", "core: high; extra: low", "high"]
     acme.usage.filter(product__key="extra").delete()
     recompute(LATER)
     assert "extra" not in command(name="export_assignments")
