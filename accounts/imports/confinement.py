@@ -145,7 +145,11 @@ def _why(code, complaints, at, wanted):
     """The sentence about a child that ended without an outcome. Raises RuntimeError where it is a fault of ours."""
     what = at.get("query") or at["step"]
     if code == -signal.SIGALRM:
-        return _needs(f"{what} takes longer than {wanted.seconds:,} seconds", at, "DEMARC_IMPORT_SECONDS")
+        return _needs(
+            f"{what} takes longer than {wanted.seconds:,} second{'s' * (wanted.seconds != 1)}",
+            at,
+            "DEMARC_IMPORT_SECONDS",
+        )
     if code in (OUT_OF_MEMORY, -signal.SIGKILL) or "memory allocation of" in complaints:
         return _needs(
             f"{what} needs more than {wanted.memory_mb:,} MB of memory", at, "DEMARC_IMPORT_MEMORY_MB"

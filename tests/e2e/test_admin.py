@@ -23,7 +23,9 @@ sources:
 accounts: |
   SELECT id AS external_id, name, arr FROM crm
 """
-ROWS = "id,name,arr\nN-1,Cobalt Foods,120000\nN-2,Birch Labs,12 apples\n"
+ROWS = "id,name,arr\nN-1,Cobalt Foods,120000\nN-2,Birch Labs,12 apples\n" + "".join(
+    f"N-{number},Foods {number},{number}000\n" for number in range(3, 8)
+)
 
 
 def test_from_logging_in_to_why_to_a_recalculation(window, spawn_worker):

@@ -73,7 +73,8 @@ def decide(data, types, row):
             if earned is None and kind == "rate":
                 earned = points("money", row["stand_in"])
             if earned is None and (kind == "needs" or dimension["scale"] == "points"):
-                lacking = lacking or f"missing:{criterion['fact']}"
+                what = "missing" if known(row, criterion["fact"]) is None else "no cell"
+                lacking = lacking or f"{what}:{criterion['fact']}"
             if earned is not None:
                 parts.append((Fraction(criterion["weight"]), earned))
         divisor = 1 if dimension["scale"] == "points" else sum(weight for weight, _ in parts)

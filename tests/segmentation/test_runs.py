@@ -192,7 +192,7 @@ def test_a_bad_account_is_set_aside_and_the_rest_finish(db, table, column, value
     assert one.account_id == bad.pk
     assert one.reason
     assert run.layers.get().counts["quarantined"] == 1
-    assert "1 accounts could not be evaluated" in run.layers.get().warnings[-1]
+    assert "1 account could not be evaluated" in run.layers.get().warnings[-1]
     assert set(Assignment.objects.values_list("account_id", flat=True)) == {a.pk for a in accounts} - {bad.pk}
 
 
