@@ -29,7 +29,7 @@ from django.db import connection, connections
 from django.test.utils import setup_databases, teardown_databases
 from django.utils import timezone
 from refusing import Met
-from waiting import answers, free_port, wait_until
+from waiting import answers, free_port, is_served, wait_until
 
 from config import celery, database, embedded
 from config.celery import WORKER_FLAGS
@@ -229,9 +229,11 @@ def web_server(real_db, spawn):
     process = spawn(
         "-m", "gunicorn", "config.wsgi", "--no-control-socket", f"--bind=127.0.0.1:{port}", "--threads=4"
     )
-    wait_until(lambda: answers("127.0.0.1", port) or process.poll() is not None)
+    site = f"http://127.0.0.1:{port}"
+    # Listening is not enough: a worker that begins while a test sets up without sign-off does not start.
+    wait_until(lambda: is_served(f"{site}/admin/login/") or process.poll() is not None)
     assert process.poll() is None, "gunicorn does not start"
-    return f"http://127.0.0.1:{port}"
+    return site
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import time
+import urllib.request
 
 PATIENCE = 300  # seconds: what takes longer hangs, however busy the machine is
 
@@ -19,6 +20,12 @@ def wait_until(condition):
 def answers(host, port):
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
+    return False
+
+
+def is_served(url):
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10) as page:
+        return page.status == 200
     return False
 
 

@@ -44,7 +44,7 @@ def test_from_logging_in_to_why_to_a_recalculation(window, spawn_worker):
     expect(page.get_by_text("Overall score").first).to_be_visible()
     page.get_by_label("as of").fill("2020-01-01")
     page.get_by_role("button", name="Show").click()
-    expect(page.get_by_text("was in force on 1 Jan 2020").first).to_be_visible()
+    expect(page.get_by_text("on 1 Jan 2020").first).to_be_visible()
     page.locator("summary", has_text=re.compile("^All . labels")).click()
     page.get_by_role("link", name="Value tier", exact=False).first.click()
     page.get_by_role("link", name="Recalculations").click()
