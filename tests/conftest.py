@@ -106,7 +106,7 @@ def _migrated(default, blocker):
     default["TEST"]["NAME"] = name = databases.migrated(os.environ["DEMARC_TEST_RUN"])
     with databases.server() as server:
         server.execute("select pg_advisory_lock(hashtext(%s))", [name])
-        if not server.execute("select from pg_database where datname = %s", [name]).fetchone():
+        if not server.execute("select 1 from pg_database where datname = %s", [name]).fetchone():
             with blocker.unblock():
                 setup_databases(verbosity=0, interactive=False, aliases=["default"], serialized_aliases=[])
                 connection.close()
