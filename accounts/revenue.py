@@ -60,16 +60,27 @@ def contracts(at):
 
 
 _RENEWALS = f"""
-    select a.id, {catalogue.sql("renewal_date")}, {catalogue.sql("renewal_status")} from accounts_account a
+    select a.id, {_AMOUNTS}, {catalogue.sql("renewal_date")}, {catalogue.sql("renewal_status")} from accounts_account a
       left join lateral ({catalogue.SUBSCRIPTIONS_OF_ACCOUNT}) s on true where a.id = any(%(ids)s)
 """
 
 
-def renewals(ids, at):
-    """{id: (the day of its renewal, or None; what there is to say of it, as the fact `renewal_status`)} at the date."""
+def contracted(ids, at):
+    """{id: (its ARR as Money; the day of its renewal, or None; the fact `renewal_status`)} at the date; one query."""
     with connection.cursor() as cursor:
         cursor.execute(_RENEWALS, parameters(at) | {"ids": list(ids)})
-        return {id: tuple(said) for id, *said in cursor.fetchall()}
+        return {
+            id: (
+                Money.of((json.loads(amounts) if isinstance(amounts, str) else amounts or {}).items()),
+                *said,
+            )
+            for id, amounts, *said in cursor.fetchall()
+        }
+
+
+def renewals(ids, at):
+    """{id: (the day of its renewal, or None; what there is to say of it, as the fact `renewal_status`)} at the date."""
+    return {id: said[1:] for id, said in contracted(ids, at).items()}
 
 
 def with_arr(accounts, at):

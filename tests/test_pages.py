@@ -259,7 +259,7 @@ def queries(client, url):
 
 
 @pytest.mark.parametrize(
-    ("url", "most"), [("/admin/", 20), (f"{A}account/", 17), (f"{A}account/?segment=low", 19)]
+    ("url", "most"), [("/admin/", 20), (f"{A}account/", 16), (f"{A}account/?segment=low", 18)]
 )
 def test_a_page_asks_no_more_than_it_has_to(web, url, most):
     portfolio(12)

@@ -155,10 +155,9 @@ class AccountChanges(Changes):
         )
         by_id = accounts.in_bulk(ids)
         self.result_list = [by_id[pk] for pk in ids if pk in by_id]
-        today = timezone.localdate()
-        arr, renewals = revenue.of(ids, today), revenue.renewals(ids, today)
+        contracted = revenue.contracted(ids, timezone.localdate())
         for account in self.result_list:
-            account.arr_now, account.renewal_status = arr[account.pk], renewals[account.pk][1]
+            account.arr_now, _, account.renewal_status = contracted[account.pk]
 
 
 @admin.register(Account)
