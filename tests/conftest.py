@@ -46,7 +46,9 @@ OUTSIDE = ("browser", "broker", "conformance", "data")
 def pytest_configure(config):
     """Point Django and every process started from here at the tests' database server."""
     met.watch()
-    if not hasattr(config, "workerinput"):  # pytest-xdist's workers inherit it; a run that a test starts is its own
+    if not hasattr(
+        config, "workerinput"
+    ):  # pytest-xdist's workers inherit it; a run that a test starts is its own
         os.environ["DEMARC_TEST_RUN"] = f"{time.time_ns():x}"
     _stay_within_today()
     if "DATABASE_URL" in os.environ:

@@ -156,8 +156,12 @@ def test_from_an_export_to_explained_segments(command, export):
     # History. The segment in force on a day, and its facts, can be asked for ever.
     then = command("explain", "B-2", "--layer", "value-tier", "--at", "2026-01-20", "--json")
     assert (then["effective_segment"], then["requires"][0]["value"]) == ("mid-market", "45000.00")
-    with pytest.raises(CommandError, match="Nothing was known of"):
-        command("explain", "B-2", "--layer", "value-tier", "--known", "2026-01-14")
+    early = command(
+        "explain", "B-2", "--layer", "value-tier", "--at", "2026-01-14", "--json"
+    )  # its use only is known
+    assert (early["effective_segment"], early["requires"][0]["value"]) == (None, None)
+    with pytest.raises(CommandError, match="on 13 Jan 2026: the first is of 14 Jan 2026"):
+        command("explain", "B-2", "--layer", "value-tier", "--at", "2026-01-13")
     rows = Assignment.history.filter(account__external_id="B-2", layer__key="value-tier")
     segments = [row.effective.key for row in rows.order_by("history_id")]
     assert segments == ["mid-market", "enterprise"]
