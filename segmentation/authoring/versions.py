@@ -394,7 +394,7 @@ def load_presets():
     reason = "Preset of the library"
     with transaction.atomic(), acting(label=actor().label, reason=reason):
         for position, key in enumerate(ORDER):
-            created = _load(document_text.from_yaml(_preset(key)), position)
+            created = load_preset(document_text.from_yaml(_preset(key)), position)
             done["created" if created else "left"].append(key)
     return done
 
@@ -403,8 +403,9 @@ def _preset(name):
     return (PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def _load(preset, position):
-    """Load one layer; False when it has rules already."""
+@transaction.atomic
+def load_preset(preset, position):
+    """Load one layer as a preset describes it, its rules active while nobody has a segment; False when it has rules already."""
     primary = preset.get("primary") == "true" and not Layer.objects.filter(primary=True).exists()
     layer, _ = Layer.objects.get_or_create(
         key=preset["key"],

@@ -575,7 +575,7 @@ def test_a_declared_preset_loads_with_all_it_says(db, key):
 
 def test_the_jobs_of_the_preset_are_complete(db):
     with transaction.atomic():
-        versions._load(document_text.from_yaml(versions._preset("job-to-be-done")), 0)
+        versions.load_preset(document_text.from_yaml(versions._preset("job-to-be-done")), 0)
     found = list(jobs_to_be_done.listed())
     assert [verdict.level for verdict in jobs_to_be_done.verdicts(found)] == [
         "ok",
