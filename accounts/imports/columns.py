@@ -14,7 +14,7 @@ MOSTLY = (
 EXAMPLES = 5  # named of what a warning counts
 NUMBERS = {"integer", "number"}
 DATES = {"date", "iso date"}
-# What our own exports write before text that a spreadsheet would run (accounts.exports.safe).
+# The sign our own exports write before text that a spreadsheet would run (accounts.exports.safe).
 GUARDED = r"^'('*[=+\-@\t\r\n])"
 
 

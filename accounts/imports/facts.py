@@ -137,7 +137,7 @@ QUERIES = {
 }
 
 
-# What people call it who do not call it as the data dictionary does.
+# Names people use that are not those of the data dictionary.
 _ALSO = {
     "company": "name", "customer": "name", "owner": "csm", "manager": "csm", "email": "csm", "headcount": "employees",
     "staff": "employees", "sector": "industry", "vertical": "industry", "website": "domain", "url": "domain",

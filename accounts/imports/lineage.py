@@ -13,7 +13,7 @@ from sqlglot.optimizer.scope import traverse_scope
 from . import facts, queries
 from .errors import ImportFault
 
-# What leaves a value what it is: the column below is still the text, or the number, it was.
+# Operations that leave a value as it is: the column below is still the text, or the number, it was.
 _PASSING = (exp.Paren, exp.Coalesce, exp.Max, exp.Min, exp.Greatest, exp.Least, exp.Nullif, exp.Filter)
 _COMPUTING = (
     exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod, exp.Neg, exp.Pow, exp.Sum, exp.Avg, exp.Round, exp.Abs, exp.Floor,

@@ -274,7 +274,7 @@ def _frame(header, records, numbers):
     return frame.with_columns(pl.Series(LINE, numbers, dtype=pl.Int64))
 
 
-# What a file is that is no text, by its first bytes.
+# Kinds of file that are no text, by their first bytes.
 _KINDS = {
     b"PK\x03\x04": "a zipped file: an Excel workbook (XLSX) or an archive. Save the sheet as CSV, or unpack it, first",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook (XLS). Save the sheet as CSV first",

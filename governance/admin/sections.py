@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Section:
-    """template: the part of the page. context: what it is given, by the request. steps: {name of the button: function of
-    (the HTTP request, the request, what was seen, the reason)}."""
+    """template: the part of the page. context: what it is given, by the request. steps: {name of the button: its StepForm}."""
 
     template: str
     context: Callable

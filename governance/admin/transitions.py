@@ -1,6 +1,6 @@
 """Tier changes: the board, triage, the plan of one and of many, and the list of all."""
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.urls import path, reverse
@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
-from accounts.admin.fields import number
+from accounts.admin.fields import Row, Text
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from accounts.models import Csm
 from accounts.revenue import renewals, with_arr
@@ -20,6 +20,7 @@ from governance.models import ApprovalRequest, CrossingPolicy, Event, Transition
 from governance.signoff import permissions
 from segmentation.models import Layer, Move
 
+from .request_page import StepForm
 from .together_page import TogetherPage
 from .transition_pages import (
     CSMS,
@@ -405,16 +406,32 @@ def _on_request_page(request):
     return {"transitions": rows, "named": sections.NAMED}
 
 
-def _take_out(request, approval_request, seen, reason):
-    chosen = approval_request.transitions.filter(pk=number(request.POST.get("transition"))).first()
-    if chosen is None:
-        raise Refused("account_not_chosen")
-    transition_requests.take_out(approval_request, chosen, by=request.user, reason=reason, seen=seen)
-    messages.success(
-        request, f"{chosen.account} is taken out and planned anew. You may still decide about the others."
+class TakeOutForm(StepForm):
+    part = "take_out"
+    at = {"account_not_chosen": "transition", "taking_out_unexplained": "reason"}
+    transition = Row(
+        "Account", gone=str(Refused("account_not_chosen")), rows=Transition.objects.none(), needed=True
     )
+    reason = Text(
+        needed=True,
+        help="It goes back to planning, and CS Ops reads why. You may still decide about the others.",
+    )
+
+    def prepare(self):
+        related = ("account", "from_segment", "to_segment")
+        self.fields["transition"].queryset = self.thing.transitions.select_related(*related).order_by("pk")
+        self.fields["transition"].label_from_instance = lambda row: (
+            f"{row.account}: {row.from_segment} → {row.to_segment}"
+        )
+
+    def take(self):
+        chosen, reason = self.cleaned_data["transition"], self.cleaned_data["reason"]
+        if chosen is None:
+            raise Refused("account_not_chosen")
+        transition_requests.take_out(self.thing, chosen, by=self.by, reason=reason, seen=self.seen)
+        self.say(f"{chosen.account} is taken out and planned anew. You may still decide about the others.")
 
 
 sections.SECTIONS[transition_requests.KIND] = sections.Section(
-    "governance/approvals/transitions.html", _on_request_page, {"take_out": _take_out}
+    "governance/approvals/transitions.html", _on_request_page, {"take_out": TakeOutForm}
 )

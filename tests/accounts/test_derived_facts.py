@@ -75,7 +75,7 @@ def test_from_subscriptions(fields, subscriptions, expected):
         assert cursor.fetchone() == expected
 
 
-# What it is; subscriptions as (start, end, ARR, status, product, currency); the account; ARR, renewal, days to it, seen on AT.
+# A name; subscriptions as (start, end, ARR, status, product, currency); the account; ARR, renewal, days to it, seen on AT.
 CONTRACTS = [
     ("overdue on the day it ends", [("2025-06-30", "2026-06-30", 100)], {}, ({"USD": 100}, "overdue", 0)),
     ("overdue on the last day of grace", [("2025-06-17", "2026-06-17", 100)], {}, ({"USD": 100}, "overdue", -13)),

@@ -17,7 +17,6 @@ from accounts.imports import batches
 from accounts.models import Account, ImportBatch
 from config import schema
 from core import guards, texts
-from governance.admin import approvals as approval_pages
 from governance.admin import transitions as transition_admin
 from governance.changes import (
     activations,
@@ -44,13 +43,11 @@ from segmentation.rules.document import DocumentErrors, Problem
 from segmentation.runs import recalculation
 
 of = SimpleNamespace
-SENT = of(method="POST", POST={"verb": "dance"})
 
 
 @pytest.mark.parametrize(
     ("code", "read"),
     [
-        ("step_not_chosen", lambda: approval_pages._step(SENT, of(kind="override"))),
         ("search_too_long", lambda: check_search("word " * 50)),
         ("format_unknown", lambda: exports.assignments(format="xls")),
         ("kind_unknown", lambda: policies.for_kind("gift", [])),

@@ -153,7 +153,7 @@ def test_a_contract_that_was_learnt_later(db, tmp_path):
     assert why["requires"][0]["learnt"] == TODAY.isoformat()
     assert why["requires"][0]["age_days"] is None  # observed after that day
     assert why["computed_segment"] == "high"
-    # Of terms that changed, those observed by then.
+    # Where terms changed, those observed by then count.
     bring(tmp_path, date(2026, 8, 1), "acme,\n", subs="acme,s2,2026-07-01,2027-07-01,90000,USD\n")
     acme = Account.objects.get(pk=acme.pk)
     assert [arr(told(acme, at=day))[0] for day in (date(2026, 7, 20), date(2026, 8, 1))] == [
