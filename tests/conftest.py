@@ -10,6 +10,7 @@ for the next run; `make clean` stops it.
 """
 
 import contextlib
+import copy
 import os
 import shutil
 import signal
@@ -25,7 +26,7 @@ import kombu.pools
 import pytest
 from django.conf import settings
 from django.core.cache import cache
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.test.utils import setup_databases, teardown_databases
 from django.utils import timezone
 from refusing import Met
@@ -41,6 +42,7 @@ IN_CI = os.environ.get("CI") == "true"
 met = Met()
 # Tests of these need something from outside; in CI it has to be there.
 OUTSIDE = ("browser", "broker", "conformance", "data")
+DATABASES = {"db", "real_db", "begun", "really_begun"}  # fixtures, one of which a test with a database takes
 
 
 def pytest_configure(config):
@@ -155,12 +157,66 @@ def real_db(request, template, django_db_blocker, monkeypatch):
     """
     if "db" in request.fixturenames or request.node.get_closest_marker("django_db"):
         raise pytest.UsageError("a test takes real_db or db, not both")
-    with databases.copied(template) as name, databases.using(name, django_db_blocker):
+    with _real(template, django_db_blocker, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def really_begun(worlds, django_db_blocker, monkeypatch):
+    """`really_begun(make)`: what `make()` made, in a copy of the database it was made in, as `real_db` is."""
+    with contextlib.ExitStack() as opened:
+
+        def begin(make):
+            name, made = worlds(make)
+            opened.enter_context(_real(name, django_db_blocker, monkeypatch))
+            return copy.deepcopy(made)
+
+        yield begin
+
+
+@contextlib.contextmanager
+def _real(template, blocker, monkeypatch):
+    """A copy of that database, for Django, Celery and the processes started from here."""
+    with databases.copied(template) as name, databases.using(name, blocker):
         made = RealDatabase(name=name, url=database.to_url(connection.settings_dict))
         for variable in ("DATABASE_URL", "DEMARC_QUEUE"):
             monkeypatch.setenv(variable, made.environment[variable])
         with _celery_on(made):
             yield made
+
+
+@pytest.fixture(scope="session")
+def worlds(django_db_setup, django_db_blocker):
+    """`worlds(make)`: the database in which `make()` was called and committed, and what it returned. Once a process."""
+    made, template = {}, databases.unused(connection.settings_dict["NAME"])
+    with contextlib.ExitStack() as databases_made:
+
+        def of(make):
+            if make not in made:
+                name = databases_made.enter_context(databases.copied(template))
+                with databases.using(name, django_db_blocker):
+                    made[make] = name, make()
+            return made[make]
+
+        yield of
+
+
+@pytest.fixture
+def begun(worlds, django_db_blocker):
+    """`begun(make)`: what `make()` made, in a database where that is committed; what the test writes is rolled back.
+
+    For what many tests begin with: it is made once in each process. In place of `db`, not beside it.
+    """
+    with contextlib.ExitStack() as opened:
+
+        def begin(make):
+            name, made = worlds(make)
+            opened.enter_context(databases.using(name, django_db_blocker))
+            opened.enter_context(transaction.atomic())
+            opened.callback(transaction.set_rollback, True)
+            return copy.deepcopy(made)
+
+        yield begin
 
 
 @contextlib.contextmanager
@@ -294,7 +350,7 @@ def alone(request, settings):
 @pytest.fixture(autouse=True)
 def usual_settings(request):
     """Where a test has no database, the organisation has what it has before anybody sets anything."""
-    if {"db", "real_db"} & set(request.fixturenames) or request.node.get_closest_marker("django_db"):
+    if DATABASES & set(request.fixturenames) or request.node.get_closest_marker("django_db"):
         yield
         return
     from core.models import Settings

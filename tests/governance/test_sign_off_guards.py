@@ -52,9 +52,13 @@ def refused(attempt, match="by an approved request that names it"):
 
 
 @pytest.fixture
-def here(real_db, settings):
+def here(really_begun, settings):
     """Acme is high and Carl's, Beta is tech; the segmentation needs approval, and Olga, Vera and Carl have their roles."""
     settings.GATES = {gate: path for gate, path in settings.GATES.items() if gate != "rules"}
+    return really_begun(gated_portfolio)
+
+
+def gated_portfolio():
     return Portfolio(policy="approval")
 
 
