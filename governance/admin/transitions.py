@@ -410,7 +410,10 @@ class TakeOutForm(StepForm):
     part = "take_out"
     at = {"account_not_chosen": "transition", "taking_out_unexplained": "reason"}
     transition = Row(
-        "Account", gone=str(Refused("account_not_chosen")), rows=Transition.objects.none(), needed=True
+        "Account",
+        gone="Choose one of the accounts of this request.",
+        rows=Transition.objects.none(),
+        needed=True,
     )
     reason = Text(
         needed=True,
