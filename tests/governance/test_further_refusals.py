@@ -248,8 +248,9 @@ def test_what_cannot_be_done_with_tier_changes(team):
     with refused("transition_not_approved"):
         transitions.complete(acme, by=team.cleo)
     with refused("account_not_chosen"):
-        sent = of(POST={"transition": "x"}, user=team.vera)
-        transition_admin._take_out(sent, request, "", "x")
+        form = transition_admin.TakeOutForm(request, team.vera, {"transition": "", "reason": "x"})
+        assert form.is_valid()
+        form.take()
     approvals.approve(request, by=team.vera, seen=approvals.token(request))
     joint = fresh(acme)
     with refused("transition_not_in_request"):
