@@ -2,11 +2,10 @@
 
 import contextlib
 
-import databases
 import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
-from django.db import connection, connections
+from django.db import connections
 from playwright.sync_api import expect, sync_playwright
 from segmenting import portfolio, recompute
 from waiting import PATIENCE
@@ -27,25 +26,20 @@ FLAGS = [
 expect.set_options(timeout=PATIENCE * 1000)  # its own five seconds are little for a busy machine
 
 
-@pytest.fixture(scope="session")
-def prepared(django_db_setup, django_db_blocker):
-    """The name of a database with what `segmented` promises: seconds to make, and none to copy."""
-    unused = databases.unused(connection.settings_dict["NAME"])
-    with databases.copied(unused) as name:
-        with databases.using(name, django_db_blocker):
-            # The server hashes with Django's own hasher; the tests' quick one is unknown to it.
-            password = PBKDF2PasswordHasher().encode("secret", "salt", iterations=1000)
-            User.objects.create(username="chief", password=password, is_staff=True, is_superuser=True)
-            versions.load_presets()
-            portfolio(60)
-            Account.objects.filter(external_id="c00050").update(name="Northwind Robotics", industry="SaaS")
-            recompute()
-        yield name
+def sixty_accounts():
+    """What `segmented` promises: seconds to make, and none to copy."""
+    # The server hashes with Django's own hasher; the tests' quick one is unknown to it.
+    password = PBKDF2PasswordHasher().encode("secret", "salt", iterations=1000)
+    User.objects.create(username="chief", password=password, is_staff=True, is_superuser=True)
+    versions.load_presets()
+    portfolio(60)
+    Account.objects.filter(external_id="c00050").update(name="Northwind Robotics", industry="SaaS")
+    recompute()
 
 
 @pytest.fixture
-def template(request, template):
-    return request.getfixturevalue("prepared") if "segmented" in request.fixturenames else template
+def template(request, template, worlds):
+    return worlds(sixty_accounts)[0] if "segmented" in request.fixturenames else template
 
 
 @pytest.fixture

@@ -4,13 +4,15 @@ The people: Olga is CS Ops, Vera approves, Cleo looks after accounts (as the CSM
 schedule is called here, with the day it is done on.
 """
 
+import csv
 import io
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from conflicting import BY_INDUSTRY
-from crossing import TODAY, crossed, make_team
+from crossing import TIERS, TODAY, crossed, make_team
 from databases import unsigned
 from django.contrib.auth.models import User
 from django.core import mail as post
@@ -18,14 +20,18 @@ from django.core.management import call_command
 from django.utils import timezone
 from governing import policy, someone
 from playwright.sync_api import expect
-from segmenting import account, change, layer_with, recompute
+from segmenting import account, answered, change, granted, layer_with, recompute
 from window import Window
 
 from accounts.models import Account, Csm
 from governance import tasks
+from governance.changes import activations, transition_requests, transitions
 from governance.models import ApprovalRequest, Transition
 from governance.news import mail, notifications
-from governance.signoff import due
+from governance.signoff import approvals, due
+from segmentation.authoring import versions
+from segmentation.models import Definition
+from segmentation.previews import simulation
 
 pytestmark = pytest.mark.browser
 RECIPE = """
@@ -315,7 +321,7 @@ def test_a_batch_of_twenty_from_which_one_is_taken_out(team, sit_down):
     follow_link(vera, mailed(team.vera), "20 tier changes on Tier: 20 up")
     vera.page.get_by_text("Take one account out of this request").click()
     vera.page.get_by_label("Account", exact=True).select_option(label="Acme07: Low → High")
-    vera.page.locator("#out-why").fill("They are about to leave us")
+    vera.page.get_by_label("Why", exact=True).fill("They are about to leave us")
     fits(vera)
     vera.page.get_by_role("button", name="Take it out").click()
     expect(vera.page.locator("#content h1")).to_contain_text("19 tier changes on Tier: 19 up")
@@ -332,3 +338,60 @@ def test_a_batch_of_twenty_from_which_one_is_taken_out(team, sit_down):
     other = Account.objects.get(external_id="acme08")
     expect(happened(ops, other).filter(has_text="Low → High").first).to_be_visible()
     expect(ops.page.get_by_role("link", name="Transition, day 1 of 30")).to_be_visible()
+
+
+def test_an_auditor_takes_along_who_changed_a_tier(team, sit_down):
+    one = crossed(team, acme=(50_000, 150_000))["acme"]
+    audrey, vera = sit_down(team.audrey), sit_down(team.vera)
+    transitions.plan(one, by=team.ops, receiver=team.erik)
+    one.refresh_from_db()
+    request = transition_requests.ask([one], by=team.ops, why="They have tripled")
+    approvals.comment(request, by=team.ops, text="Erik knows them")
+    vera.visit(f"/admin/governance/approvalrequest/{request.pk}/change/")
+    vera.page.get_by_label("Why you decide so").fill("The contract says so")
+    vera.page.get_by_role("button", name="Approve").click()
+    expect(vera.page.locator("#content h1 .dm-badge")).to_have_text("Approved and done")
+
+    audrey.visit("/admin/audit/")
+    audrey.page.get_by_label("Search", exact=True).fill("Acme")
+    audrey.page.get_by_role("button", name="Show").click()
+    shown = audrey.page.locator("#trail")
+    for word in ("They have tripled", "Erik knows them", "The contract says so"):
+        expect(shown.get_by_text(word).first).to_be_visible()
+    fits(audrey)
+    with audrey.page.expect_download() as waiting:
+        audrey.page.get_by_role("link", name="Export this list").click()
+    rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text("utf-8-sig"))))
+    said = {row["Reason"] or row["What"]: row["Who"] for row in rows}
+    assert {said[why] for why in said if "They have tripled" in why} == {"ops"}
+    assert {said[why] for why in said if "Erik knows them" in why} == {"ops"}
+    assert {said[why] for why in said if "The contract says so" in why} == {"vera"}
+
+
+def test_an_approver_sees_who_moves_by_new_rules_and_why(team, sit_down):
+    """From the request to its movers, each with the cause, the ARR and the renewal, and back to the decision."""
+    renewal = TODAY + timedelta(days=50)
+    for name, arr in (("acme", 60_000), ("beta", 95_000), ("gamma", 20_000)):
+        account(name, name=name.capitalize(), arr=arr, renewal_date=renewal, csm=team.dana)
+    recompute(TODAY)
+    olga = granted(team.ops, "change_definition", "preview_rules", "activate_definition")
+    draft = versions.create_draft(team.layer, by=olga)
+    lower = {"rules": [{"segment": "high", "when": "arr >= 60000"}, *TIERS["rules"][1:]]}
+    draft = answered(versions.save_draft(draft, lower, by=olga, seen=draft.hash))
+    simulation.work(simulation.start(draft, by=olga).pk, wait=True)
+    request = activations.ask(draft, by=olga, why="Sixty thousand pays for a CSM", seen=draft.hash)
+
+    vera = sit_down(team.vera)
+    follow_link(vera, mailed(team.vera), "Tier")
+    expect(vera.page.get_by_text("Sixty thousand pays for a CSM").first).to_be_visible()
+    rules = vera.page.locator("#content")
+    for word in ("Acme", "Beta", "$60,000", "$95,000"):
+        expect(rules.get_by_text(word).first).to_be_visible()
+    fits(vera)
+    vera.page.get_by_role("link", name="Who gets another segment by these rules: 2").click()
+    expect(vera.page.get_by_text("Beta").first).to_be_visible()
+    vera.page.go_back()
+    vera.page.get_by_role("button", name="Approve").click()
+    expect(vera.page.locator("#content h1 .dm-badge")).to_have_text("Approved and done")
+    assert Definition.objects.get(layer=team.layer, status="active").pk == draft.pk
+    assert request.pk == ApprovalRequest.objects.get().pk
