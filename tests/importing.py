@@ -1,6 +1,10 @@
 """Small imports for the tests: files as text, a recipe as keywords, and what came of it."""
 
+import contextlib
+import json
+import tempfile
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import yaml
@@ -8,10 +12,36 @@ from django.conf import settings
 from django.test import override_settings
 
 from accounts import imports
+from accounts.imports import confinement
+from accounts.imports.recipe import QUERIES
 from accounts.models import ImportBatch
 
 GOOD = "id,name,arr\nA-1,One,1000\nA-2,Two,2000.50\n"
 SQL = {"accounts": "SELECT id AS external_id, name, arr FROM crm"}
+
+
+def computed_here(wanted, progress):
+    """As `confinement.compute`, in this process: all but the child and its limits."""
+    with contextlib.ExitStack() as stack:
+        names = (*QUERIES, confinement.REJECTED)
+        results = {name: stack.enter_context(tempfile.TemporaryFile()) for name in names}
+        uploads = {
+            name: stack.enter_context(confinement._unnamed(content)) for name, content in wanted.uploads
+        }
+        computed = confinement.compute_here(
+            wanted.recipe,
+            as_of=wanted.as_of and date.fromisoformat(str(wanted.as_of)),
+            zone=wanted.zone,
+            open_file=lambda source: confinement._open(source, wanted.paths, _numbers(uploads)),
+            tell=lambda step, done, of, query="": progress(step, done, of),
+        )
+        confinement._write(computed, _numbers(results))
+        told = json.loads(json.dumps(confinement._small_parts(computed)))
+        return confinement._received(told, results)
+
+
+def _numbers(files):
+    return {name: file.fileno() for name, file in files.items()}
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """Rows that are rejected: how many may be left out, where they are, and that mending them makes up for it."""
 
 import io
-from pathlib import Path
 
 import pytest
 import yaml
@@ -12,33 +11,12 @@ from hypothesis import strategies as st
 from importing import GOOD, attempt, recipe
 
 from accounts import imports
-from accounts.imports import computation, confinement
 from accounts.models import Account, Csm, ImportBatch, Product, Subscription
 from core.refusals import Refused
 
 pytestmark = pytest.mark.django_db
 
 Status = ImportBatch.Status
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Imports are computed in this process: a property needs many."""
-
-    def compute(wanted, progress):
-        def opened(source):
-            return (
-                Path(wanted.paths[source.file]).open("rb")
-                if source.file in wanted.paths
-                else io.BytesIO(uploads[source.file])
-            )
-
-        uploads = dict(wanted.uploads)
-        return computation.compute(
-            wanted.recipe, as_of=wanted.as_of, zone=wanted.zone, open_file=opened, tell=lambda *_: None
-        )
-
-    monkeypatch.setattr(confinement, "compute", compute)
 
 
 # -- how many may be left out
@@ -60,7 +38,7 @@ USAGE = "SELECT id AS external_id, users AS active_users FROM product"
         ({"crm.csv": HEAD + ROWS + "B-1,x,x\n" * 5}, 20, ""),
     ],
 )  # fmt: skip
-def test_an_import_that_leaves_out_too_much_fails(tmp_path, here, files, most, code):
+def test_an_import_that_leaves_out_too_much_fails(tmp_path, files, most, code):
     more = {"usage": USAGE} if "product.csv" in files else {}
     done = attempt(tmp_path, files, skip_rejected=True, most=most, **more)
     assert code in done.said
@@ -70,7 +48,7 @@ def test_an_import_that_leaves_out_too_much_fails(tmp_path, here, files, most, c
     assert done.rejected  # they are told in either case
 
 
-def test_the_page_offers_no_button_that_leaves_too_many_out(tmp_path, here, admin_client, admin_user):
+def test_the_page_offers_no_button_that_leaves_too_many_out(tmp_path, admin_client, admin_user):
     bad = HEAD + "A-1,One,x\nA-2,Two,y\nA-3,Three,3\n"
     batch = imports.preview(
         imports.create(recipe({"crm.csv": bad}), {"crm.csv": bad.encode()}, by=admin_user)
@@ -84,7 +62,7 @@ def test_the_page_offers_no_button_that_leaves_too_many_out(tmp_path, here, admi
         imports.ask_commit(batch, by=admin_user, skip_rejected=True)
 
 
-def test_with_every_row_rejected_nothing_is_known_already(here, admin_client, admin_user):
+def test_with_every_row_rejected_nothing_is_known_already(admin_client, admin_user):
     bad = HEAD + "".join(f"A-{n},One,x\n" for n in range(31))
     batch = imports.preview(
         imports.create(recipe({"crm.csv": bad}), {"crm.csv": bad.encode()}, by=admin_user)
@@ -108,7 +86,7 @@ QUERIES = {
 }
 
 
-def test_every_rejected_row_is_told_with_its_place(tmp_path, here):
+def test_every_rejected_row_is_told_with_its_place(tmp_path):
     done = attempt(tmp_path, FILES, skip_rejected=True, commit=False, **QUERIES)
     told = {
         (row.file, row.line, row.external_id, row.subscription_id, row.column, row.reason)
@@ -129,7 +107,7 @@ def test_every_rejected_row_is_told_with_its_place(tmp_path, here):
     assert [row.record for row in done.batch.rejected.filter(file="nps.csv")] == [["A-1", "9"], ["X-8", "1"]]
 
 
-def test_what_is_made_besides_is_said_before_and_told_apart(tmp_path, here):
+def test_what_is_made_besides_is_said_before_and_told_apart(tmp_path):
     Csm.objects.create(email="ann@other.example", name="Ann")
     Product.objects.create(key="Core")
     files = FILES | {
@@ -157,7 +135,7 @@ def test_what_is_made_besides_is_said_before_and_told_apart(tmp_path, here):
         ("Nobody", "no CSM is called so"),
     ],
 )
-def test_an_owner_may_be_named(tmp_path, here, name, said):
+def test_an_owner_may_be_named(tmp_path, name, said):
     for email, called in (
         ("a@x.example", "Ann Lee"),
         ("k1@x.example", "Kim Doe"),
@@ -244,7 +222,7 @@ def rows_to_mend(done, file, good):
     lines=LINES,
     payments=st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from(["1", "x", "-2"])), max_size=4),
 )
-def test_a_file_and_its_mended_reject_file_equal_the_file_mended_before(tmp_path, here, lines, payments):
+def test_a_file_and_its_mended_reject_file_equal_the_file_mended_before(tmp_path, lines, payments):
     crm, good, seen, parents = [], [], set(), {}
     for number, (name, called, arr, parent, wrong) in enumerate(lines):
         parents[name] = (
@@ -307,7 +285,7 @@ class _rolled_back:
         self.atomic.__exit__(*error)
 
 
-def test_the_reject_file_is_of_the_file_s_own_kind_and_safe(tmp_path, here, admin_client, admin_user):
+def test_the_reject_file_is_of_the_file_s_own_kind_and_safe(tmp_path, admin_client, admin_user):
     text = "id;name;arr\nA-1;=Zürich;x\nA-2;Two;1,5\n"
     keys = {"crm": {"delimiter": ";", "decimal": ",", "encoding": "cp1252"}}
     batch = imports.create(recipe({"crm.csv": ""}, **keys), {"crm.csv": text.encode("cp1252")}, by=admin_user)
@@ -319,7 +297,7 @@ def test_the_reject_file_is_of_the_file_s_own_kind_and_safe(tmp_path, here, admi
     assert admin_client.get(url, {"file": "other.csv"}).status_code == 404
 
 
-def test_below_titles_the_header_stays_where_it_was(tmp_path, here):
+def test_below_titles_the_header_stays_where_it_was(tmp_path):
     text = "Accounts\n\nby ops\nid,name,arr\nA-1,One,x\nA-2,Two,2\n"
     first = attempt(tmp_path, text, crm={"header": "4"}, skip_rejected=True)
     mended = "".join(imports.lines_to_mend(first.batch, "crm.csv")).replace("x", "1")
@@ -328,7 +306,7 @@ def test_below_titles_the_header_stays_where_it_was(tmp_path, here):
     assert list(imports.lines_to_mend(sep.batch, "crm.csv")) == ["id,name,arr\r\n", "A-3,One,x\r\n"]
 
 
-def test_mend_it_and_try_again_keeps_the_files(here, admin_client, admin_user):
+def test_mend_it_and_try_again_keeps_the_files(admin_client, admin_user):
     files = {"crm.csv": GOOD.encode(), "more.csv": b"id\nA-1\n"}
     bad = recipe(files).replace("name, arr", "naem, arr")
     batch = imports.preview(imports.create(bad, files, by=admin_user, name="June"))
@@ -351,7 +329,7 @@ def test_mend_it_and_try_again_keeps_the_files(here, admin_client, admin_user):
     assert admin_client.get(again).status_code == 404
 
 
-def test_the_command_writes_the_lines_to_mend(tmp_path, here, capsys):
+def test_the_command_writes_the_lines_to_mend(tmp_path, capsys):
     from django.core.management import call_command
 
     (tmp_path / "crm.csv").write_text(HEAD + "A-1,One,x\nA-2,Two,2\n")
@@ -361,7 +339,7 @@ def test_the_command_writes_the_lines_to_mend(tmp_path, here, capsys):
     assert "1 row of accounts rejected: arr: not a number" in capsys.readouterr().out
 
 
-def test_parts_of_a_rejected_account_wait_for_it(tmp_path, here):
+def test_parts_of_a_rejected_account_wait_for_it(tmp_path):
     """Siblings: also those below, and those whose parent may be in a line nobody can read."""
     text = "id,name,arr,parent\nA,a,x,\nB,b,1,A\nC,c,1,B\nD,d,1,\n"
     done = attempt(tmp_path, text, skip_rejected=True, accounts=PARENTS)
@@ -376,7 +354,7 @@ def test_parts_of_a_rejected_account_wait_for_it(tmp_path, here):
     assert Account.objects.get(external_id="E").parent.external_id == "D", "it is there from before"
 
 
-def test_a_recipe_of_another_currency_is_told_by_the_setting(tmp_path, here):
+def test_a_recipe_of_another_currency_is_told_by_the_setting(tmp_path):
     assert (
         "(Settings: currency)"
         in attempt(
