@@ -8,10 +8,11 @@ from django.contrib.auth.models import Permission, User
 from django.db import transaction
 
 from accounts.models import Account, Usage
+from core.history import acting
 from segmentation.authoring import versions
 from segmentation.authoring.checks import acknowledgements
 from segmentation.evaluation import causes
-from segmentation.models import Cause, Layer, Segment, ServiceModel, Treatment
+from segmentation.models import Assignment, Cause, Layer, Segment, ServiceModel, Treatment
 from segmentation.runs import recalculation
 
 DAY = date(2026, 6, 1)
@@ -71,9 +72,14 @@ def granted(user, *permissions):
 
 
 def layer_with(document=RULES, **columns):
-    """A layer with these rules active (see `layer_without_rules`)."""
+    """A layer with these rules active (see `layer_without_rules`): as set-up does it, while that is not over."""
     layer = layer_without_rules(**columns)
-    activate(layer, document)
+    if Assignment.objects.exclude(effective=None).exists():
+        activate(layer, document)
+    else:
+        preset = {"key": layer.key, "name": layer.name, "policy": layer.policy, "segments": []}
+        with acting(by=person(), reason="First rules"):
+            versions.load_preset(preset | {"document": document}, layer.position)
     return layer
 
 
