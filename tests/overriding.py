@@ -49,3 +49,8 @@ class Portfolio:
     def moves(self, account):
         found = Move.objects.filter(account=account, layer=self.layer).exclude(why="initial")
         return list(found.order_by("pk").values_list("from_segment__key", "to_segment__key", "why"))
+
+
+def gated_portfolio():
+    """A Portfolio whose segmentation needs approval."""
+    return Portfolio(policy="approval")

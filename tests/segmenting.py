@@ -78,7 +78,7 @@ def layer_with(document=RULES, **columns):
         activate(layer, document)
     else:
         preset = {"key": layer.key, "name": layer.name, "policy": layer.policy, "segments": []}
-        with acting(by=person(), reason="First rules"):
+        with unsigned(), acting(by=person(), reason="First rules"):
             versions.load_preset(preset | {"document": document}, layer.position)
     return layer
 

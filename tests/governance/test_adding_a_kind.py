@@ -78,10 +78,10 @@ create trigger demarc_sign_off_name before update on accounts_account
 
 
 @pytest.fixture
-def here(real_db, settings, monkeypatch):
+def here(really_begun, settings, monkeypatch):
     """The kind is entered and the guards are put in anew, as its migration would; Acme is Carl's, Beta nobody's."""
     settings.GATES = {gate: path for gate, path in settings.GATES.items() if gate != "rules"}
-    portfolio = Portfolio()
+    portfolio = really_begun(Portfolio)
     monkeypatch.setitem(kinds.KINDS, KIND, NEEDS)
     with transaction.atomic(), connection.cursor() as cursor:
         guards.install(guards.render("governance") + GUARD, cursor)

@@ -20,9 +20,9 @@ from segmentation.models import Layer
 
 
 @pytest.fixture
-def team(db, settings):
+def team(begun, settings):
     settings.GATES, settings.AFTER_RUN = {}, []  # rules as they come
-    return make_team()
+    return begun(make_team)
 
 
 def now(asked=None):

@@ -27,7 +27,11 @@ def rules_as_they_come(settings):
 
 
 @pytest.fixture
-def here(db):
+def here(begun):
+    return begun(counted)
+
+
+def counted():
     found = Portfolio(policy="approval")
     policy("override", "Approver", only=True)
     policy("override", "Finance", min_arr=M)
@@ -69,7 +73,11 @@ def test_the_approver_alone_does_not_apply_what_finance_has_a_say_in_by_now(here
 
 
 @pytest.fixture
-def team(db):
+def team(begun):
+    return begun(team_with_finance)
+
+
+def team_with_finance():
     found = make_team()
     policy("tier_change", "Finance", min_arr=M)
     return found

@@ -209,9 +209,9 @@ def test_rules_that_were_discarded_are_not_activated(db):
 
 
 @pytest.fixture
-def team(db, settings):
+def team(begun, settings):
     settings.GATES, settings.AFTER_RUN = {}, []  # rules as they come
-    return make_team()
+    return begun(make_team)
 
 
 def test_what_cannot_be_done_with_tier_changes(team):

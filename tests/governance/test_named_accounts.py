@@ -5,7 +5,7 @@ import json
 import pytest
 from django.db import DatabaseError, connection, transaction
 from governing import approved, fresh, request_of, someone
-from overriding import Portfolio
+from overriding import gated_portfolio
 from segmenting import account, answered, change, granted
 
 from accounts.models import Account, Subscription
@@ -21,9 +21,9 @@ from segmentation.previews import simulation
 
 
 @pytest.fixture
-def here(real_db, settings):
+def here(really_begun, settings):
     settings.GATES = {gate: path for gate, path in settings.GATES.items() if gate != "rules"}
-    return Portfolio(policy="approval")
+    return really_begun(gated_portfolio)
 
 
 def with_cause(statement, *parameters):

@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from governing import approved, fresh, nobody_approves, someone
-from overriding import Portfolio
+from overriding import gated_portfolio
 from segmenting import account, change, recompute
 
 from governance.changes import followup, override_cases, overrides, overrides_in_force
@@ -28,8 +28,8 @@ def rules_by_hand(settings):
 
 
 @pytest.fixture
-def here(db):
-    return Portfolio(policy="approval")
+def here(begun):
+    return begun(gated_portfolio)
 
 
 def as_(user):

@@ -16,7 +16,7 @@ from databases import unsigned
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from governing import approved, fresh, kinds_of_events, no_policies, nobody_approves, someone
-from overriding import Portfolio
+from overriding import Portfolio, gated_portfolio
 from segmenting import account, activate, change, layer_with, recompute, state
 from waiting import PATIENCE
 
@@ -40,13 +40,13 @@ def rules_by_hand(settings):
 
 
 @pytest.fixture
-def here(db):
-    return Portfolio()
+def here(begun):
+    return begun(Portfolio)
 
 
 @pytest.fixture
-def gated(db):
-    return Portfolio(policy="approval")
+def gated(begun):
+    return begun(gated_portfolio)
 
 
 # -- in force

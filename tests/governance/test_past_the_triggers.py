@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from governing import NOTED, approved, fresh, policy, request_of, someone
-from overriding import Portfolio
+from overriding import gated_portfolio
 from segmenting import RULES, account, answered, layer_with, person, recompute
 
 from core import guards
@@ -42,10 +42,10 @@ def a_cause():
 
 
 @pytest.fixture
-def here(real_db, settings):
+def here(really_begun, settings):
     """Acme is high and Carl's, Beta is tech; the segmentation needs approval, and Olga, Vera and Carl have their roles."""
     settings.GATES = {gate: path for gate, path in settings.GATES.items() if gate != "rules"}
-    return Portfolio(policy="approval")
+    return really_begun(gated_portfolio)
 
 
 MOVED = "update {0} set id = -1 where id = (select min(id) from {0})"

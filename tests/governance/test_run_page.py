@@ -14,9 +14,9 @@ RUN = "/admin/segmentation/run/"
 
 
 @pytest.fixture
-def team(db, settings):
+def team(begun, settings):
     settings.GATES, settings.AFTER_RUN = {}, []
-    return make_team()
+    return begun(make_team)
 
 
 def page(user, run):

@@ -14,7 +14,7 @@ from django.contrib.auth.models import Permission
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from governing import approved, away, deactivated, fresh, policy, request_of, someone, without_role
-from overriding import Portfolio
+from overriding import gated_portfolio
 from segmenting import account, answered, change, granted, layer_with, person, recompute
 
 from accounts import imports
@@ -56,10 +56,6 @@ def here(really_begun, settings):
     """Acme is high and Carl's, Beta is tech; the segmentation needs approval, and Olga, Vera and Carl have their roles."""
     settings.GATES = {gate: path for gate, path in settings.GATES.items() if gate != "rules"}
     return really_begun(gated_portfolio)
-
-
-def gated_portfolio():
-    return Portfolio(policy="approval")
 
 
 # -- a Cause of one's own is not enough

@@ -37,14 +37,29 @@ A = "/admin/accounts/account/"
 
 
 @pytest.fixture
-def team(db, settings):
+def begin(begun, settings):
     settings.GATES, settings.AFTER_RUN = {}, []  # rules as they come
-    return make_team()
+    return begun
 
 
 @pytest.fixture
-def one(team):
-    return crossed(team, a=(50_000, 120_000))["a"]
+def team(request, begin):
+    return request.getfixturevalue("both")[0] if "one" in request.fixturenames else begin(make_team)
+
+
+@pytest.fixture
+def both(begin):
+    return begin(team_and_one)
+
+
+@pytest.fixture
+def one(both):
+    return both[1]
+
+
+def team_and_one():
+    team = make_team()
+    return team, crossed(team, a=(50_000, 120_000))["a"]
 
 
 def planned(team, one, **plan):

@@ -58,7 +58,11 @@ def rules_as_they_come(settings):
 
 
 @pytest.fixture
-def team(db):
+def team(begun):
+    return begun(a_team)
+
+
+def a_team():
     layer = layer_with(
         TIERS, decides=("touch_frequency", "play_on_entry", "play_on_exit", "success_plan_template")
     )

@@ -34,7 +34,11 @@ def rules_by_hand(settings):
 
 
 @pytest.fixture
-def team(db):
+def team(begun):
+    return begun(team_at_once)
+
+
+def team_at_once():
     team = make_team()
     down_at_once(team)
     return team

@@ -27,8 +27,8 @@ def rules_as_they_come(settings):
 
 
 @pytest.fixture
-def team(db):
-    return make_team()
+def team(begun):
+    return begun(make_team)
 
 
 def stuck():
