@@ -305,7 +305,7 @@ def checked_view(request, pk):
 
 
 def _checked(request, draft):
-    """What steps four and five show."""
+    """The values of steps four and five."""
     context = checks.context_of(request, draft)
     return context | {
         "within": True,

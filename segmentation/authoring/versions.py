@@ -404,7 +404,7 @@ def load_presets():
     reason = "Preset of the library"
     with transaction.atomic(), acting(label=actor().label, reason=reason):
         for position, key in enumerate(ORDER):
-            created = load_preset(library()[key], position)
+            created = load_preset(document_text.from_yaml(_preset(key)), position)
             done["created" if created else "left"].append(key)
     return done
 

@@ -41,7 +41,7 @@ def fits(window):
 
 
 def primary(page):
-    """What the prominent buttons say that can be seen."""
+    """The words of the prominent buttons that can be seen."""
     return [one.inner_text() for one in page.locator(".dm .btn.primary").all() if one.is_visible()]
 
 
@@ -117,17 +117,20 @@ def test_no_button_loses_what_was_typed_in_another_step(window):
     expect(page.locator("#checks")).to_contain_text("passed")
     page.locator("#about > summary").click()
     page.get_by_label("What it is for").fill("Typed, not saved")
+    page.get_by_label("Why these rules are used all the same").fill("Half a reason")
+    page.get_by_role("button", name="Save and go on to the segments").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page.get_by_label("Why these rules are used all the same")).to_have_value("Half a reason")
+    layer.refresh_from_db()
+    assert layer.description == "Typed, not saved"
+
     page.locator("#rules-step > summary").click()
     rule = page.locator("[data-rule]").first
     rule.get_by_role("button", name="+ Condition").click()
     page.locator("#segments-step > summary").click()
     page.locator("[name='segment-3-name']").fill("Embassies")
-    page.get_by_label("Why these rules are used all the same").fill("Half a reason")
     page.get_by_role("button", name="Save and add a row").click()
-    expect(page.get_by_text("Saved.")).to_be_visible()
-    expect(page.get_by_label("Why these rules are used all the same")).to_have_value("Half a reason")
-    layer.refresh_from_db()
-    assert layer.description == "Typed, not saved"
+    expect(page.locator("[name='segment-4-name']")).to_have_count(1)
     assert layer.segments.filter(name="Embassies").exists()
     assert layer.definitions.get().document["rules"][0]["rows"]["rows"][1]["field"] == ""
     expect(page.locator("[data-rule]").first.get_by_label("Data field")).to_have_count(2)
@@ -151,5 +154,5 @@ def test_if_missing_is_chosen(window):
     assert window.sideways() == []
     page.get_by_role("button", name="Save the draft").click()
     expect(page.get_by_text("The draft is saved.")).to_be_visible()
-    criterion = Definition.objects.get(status="draft").document["dimensions"][0]["criteria"][1]
+    criterion = Definition.objects.get(status="draft", layer__key="service-tier").document["dimensions"][0]["criteria"][1]
     assert criterion["missing"] == "rate arr: $100K+ = 5, < $100K = 1"

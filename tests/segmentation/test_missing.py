@@ -1,4 +1,4 @@
-"""What happens without a value is chosen, and is the same text as when it was typed."""
+"""The policy for a missing value is chosen, and is the same text as when it was typed."""
 
 import pytest
 from segmenting import draft_of, layer_without_rules
