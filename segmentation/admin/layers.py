@@ -41,7 +41,8 @@ class LayerAdmin(ReasonedAdmin):
     list_before_template = "segmentation/one_page/list_before.html"
 
     def get_queryset(self, request):
-        return super().get_queryset(request).prefetch_related("segments", "definitions")
+        layers = super().get_queryset(request).prefetch_related("segments", "definitions")
+        return layers.annotate(writable=models.Value(segmentations.may_write(request.user)))
 
     def get_urls(self):
         wrap = self.admin_site.admin_view
@@ -156,10 +157,13 @@ class LayerAdmin(ReasonedAdmin):
         """The active version and the open one, each a click away."""
         by_status = {definition.status: definition for definition in layer.definitions.all()}
         active, waiting, draft = (by_status.get(status) for status in ("active", "in_review", "draft"))
-        if not (active or waiting or by_status.keys() & {"retired"}):
+        if layer.writable and not (active or waiting or "retired" in by_status):
             setup = reverse("admin:segmentation_layer_setup", args=[layer.pk])
             text = "a draft is open" if draft else "none yet"
             return format_html('<a class="dm-link" href="{}">{}, continue</a>', setup, text)
+        if not (active or waiting or draft):
+            start = reverse("admin:segmentation_definition_changelist")
+            return format_html('<a class="dm-link" href="{}">none yet</a>', start)
         parts = [
             (reverse("admin:segmentation_definition_change", args=[definition.pk]), words)
             for definition, words in (

@@ -108,12 +108,12 @@ class Offers:
             ("A new way, with the service model", [(key, str(each)) for key, each in self.models.items()]),
         ]
 
-    def typed(self, segment):
+    def typed(self, segment, place):
         """A segment as its row begins."""
         person, role = f"person-{segment.owner_id}", f"role-{segment.owner_role}"
         owner = person if person in self.people else role if role in self.roles else ""
         served = f"how-{segment.treatment_id}" if segment.treatment_id else ""
-        return {"segment": segment.pk, "name": segment.name, "owner": owner, "served": served}
+        return {"segment": segment.pk, "name": segment.name, "owner": owner, "served": served, "place": place}
 
 
 class SegmentForm(forms.Form):
@@ -144,6 +144,12 @@ class SegmentForm(forms.Form):
         if not typed.get("name") and not typed.get("remove") and (known or typed.get("served")):
             self.add_error("name", "Give the segment a name.")
         return typed
+
+    def place_among(self):
+        """Its place; one that was moved up comes before who has that place already, one that was moved down after it."""
+        last = MOST_ROWS * 2
+        now, wanted = self.initial.get("place", last), self.cleaned_data["place"] or last
+        return wanted, (wanted > now) - (wanted < now)
 
     def row(self):
         """The segmentations.Row it says."""
@@ -178,7 +184,8 @@ class SetUpForm(VerbForm):
         self.fields["reason"].widget.attrs |= {"id": "answer", "data-kept": KEPT}
         layer = copy(self.thing) or Layer()  # the form writes into it before anything is decided
         self.about = AboutForm(sent, instance=layer, prefix="about")
-        initial = [self.page.offers.typed(segment) for segment in self.page.segments.values()]
+        segments = enumerate(self.page.segments.values(), start=1)
+        initial = [self.page.offers.typed(segment, place) for place, segment in segments]
         extra = MORE_ROWS if initial else FIRST_ROWS
         rows = forms.formset_factory(SegmentForm, extra=extra, max_num=MOST_ROWS)
         self.rows = rows(sent, prefix="segment", initial=initial, form_kwargs={"page": self.page})
@@ -220,7 +227,7 @@ class SetUpForm(VerbForm):
             return [], []
         gone = [form for form in self.rows if form.cleaned_data.get("remove")]
         there = [form for form in self.rows if form.cleaned_data.get("name") and form not in gone]
-        there.sort(key=lambda form: form.cleaned_data["place"] or MOST_ROWS * 2)
+        there.sort(key=SegmentForm.place_among)
         removed = [self.page.segments[key] for form in gone if (key := form.cleaned_data["segment"])]
         return [form.row() for form in there], removed
 

@@ -74,12 +74,12 @@
                 field.setAttribute("aria-invalid", "true");
                 field.setAttribute("aria-describedby", note.id);
                 field.insertAdjacentElement("afterend", note);
-                field.closest("details")?.setAttribute("open", "");
+                field.closest("details:not(.step)")?.setAttribute("open", "");
             } else if (field.matches("tbody")) {
                 field.closest(".scroll").insertAdjacentElement("afterend", note);
             } else {
                 field.append(note);
-                field.closest("details")?.setAttribute("open", "");
+                field.closest("details:not(.step)")?.setAttribute("open", "");
             }
         });
         const count = problems.length;

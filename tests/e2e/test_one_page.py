@@ -154,5 +154,7 @@ def test_if_missing_is_chosen(window):
     assert window.sideways() == []
     page.get_by_role("button", name="Save the draft").click()
     expect(page.get_by_text("The draft is saved.")).to_be_visible()
-    criterion = Definition.objects.get(status="draft", layer__key="service-tier").document["dimensions"][0]["criteria"][1]
+    criterion = Definition.objects.get(status="draft", layer__key="service-tier").document["dimensions"][0][
+        "criteria"
+    ][1]
     assert criterion["missing"] == "rate arr: $100K+ = 5, < $100K = 1"
