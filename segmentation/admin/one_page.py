@@ -196,30 +196,33 @@ class SetUpForm(VerbForm):
 
     @transaction.atomic
     def carry_out(self):
-        about, first = self.about.cleaned_data, self.thing is None
-        document = None
-        if self.page.draft:
-            if row_problems(self.data):
-                raise Refused("condition_unreadable")
-            document = read(self.data)
-        rows, removed = self._segments()
+        first, (rows, removed) = self.thing is None, self._segments()
         layer = segmentations.write(
             self.thing,
             self.about.values(),
             rows,
             removed=removed,
-            document=document,
-            like=about.get("like", ""),
+            document=self._document(),
+            like=self.about.cleaned_data.get("like", ""),
             seen=self.seen or None,
             by=self.by,
         )
-        go = self.cleaned_data["go"]
-        if go == KEPT:
-            self._acknowledge(segmentations.draft_of(layer))
-        if go == "ask":
-            return reverse("ask_activation", args=[segmentations.draft_of(layer).pk])
-        self.say(f"{layer} is there. Next: its segments." if first else "Saved.")
-        return reverse(PAGE, args=[layer.pk]) + ("#checked" if go == KEPT else "")
+        go, draft = self.cleaned_data["go"], segmentations.draft_of(layer)
+        if draft and go == "ask":
+            return reverse("ask_activation", args=[draft.pk])
+        if draft and go == KEPT:
+            self._acknowledge(draft)
+        else:
+            self.say(f"{layer} is there. Next: its segments." if first else "Saved.")
+        return reverse(PAGE, args=[layer.pk])
+
+    def _document(self):
+        """The rules as typed; None where the page did not show them."""
+        if not self.page.shows_rules(self.data):
+            return None
+        if row_problems(self.data):
+            raise Refused("condition_unreadable")
+        return read(self.data)
 
     def _segments(self):
         """(the rows in their order, the segments that go)."""
@@ -236,7 +239,7 @@ class SetUpForm(VerbForm):
         if not acknowledged:
             raise Refused("warnings_not_chosen")
         acknowledgements.acknowledge(draft, acknowledged, reason=self.cleaned_data["reason"], by=self.by)
-        self.say("Acknowledged. It is kept with the rules.", messages.SUCCESS)
+        self.say("Acknowledged. It is kept with the rules.")
 
     def refuse(self, refusal):
         self.add_error("reason" if refusal.code == "warnings_unexplained" else None, str(refusal))
@@ -276,6 +279,10 @@ class SetUpPage(VerbPage):
     def offers(self):
         return Offers()
 
+    def shows_rules(self, sent):
+        """Whether the page that was sent had the rules on it: they may be somebody else's, made meanwhile."""
+        return self.draft is not None and "requires" in sent
+
     def token(self):
         return segmentations.token(self.thing) if self.thing else ""
 
@@ -288,8 +295,8 @@ class SetUpPage(VerbPage):
         }
         context |= {"layer": layer, "definition": draft, "segments": list(self.segments.values())}
         if draft:
-            document = read(typed) if typed else draft.document
-            context |= editor(draft, document, typed) | {"editable": True}
+            rules = typed if typed and self.shows_rules(typed) else None
+            context |= editor(draft, read(rules) if rules else draft.document, rules) | {"editable": True}
         wrong = context.get("problems", [])
         context["steps"] = steps = _steps(layer, draft, list(self.segments.values()), wrong)
         context["next"] = next((key for key, step in steps.items() if not step["done"]), "checks")

@@ -77,7 +77,7 @@ def test_a_new_segmentation_on_one_page(window):
     checks = page.locator("#checks")
     expect(checks.get_by_text("to acknowledge")).to_be_visible()
     expect(checks.locator("summary").first).to_contain_text(
-        re.compile(r"Northern stars \d+ · Steady partners \d+")
+        re.compile(r"Northern stars: \d+ · Steady partners: \d+")
     )
     assert primary(page) == ["Save and acknowledge"]
     for box in checks.get_by_role("checkbox").all():

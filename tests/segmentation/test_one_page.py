@@ -310,6 +310,27 @@ def test_what_was_typed_survives_a_refusal_in_every_step(chief, models):
     assert layer.segments.get(key="gold").name == "Gold"
 
 
+def test_rules_that_somebody_else_began_meanwhile_are_not_wiped(chief, models):
+    layer = begun(chief)
+    sent = Form(chief.get(setup(layer))).sent | {"segment-0-name": "Mine"}
+    theirs = [Row("Gold", treatment=None), Row("Silver")]
+    segmentations.write(layer, {"name": layer.name}, theirs, by=User.objects.get(username="chief"))
+    rules = segmentations.draft_of(layer).document["rules"]
+    answer = chief.post(setup(layer), sent)
+    assert answer.status_code == 409
+    again = Form(answer).sent | {"segment-0-name": "Gold"}
+    assert chief.post(setup(layer), again).status_code in (302, 409)
+    assert [rule["segment"] for rule in segmentations.draft_of(layer).document["rules"]][:1] == ["gold"]
+    assert segmentations.draft_of(layer).document["rules"][0] == rules[0]
+
+
+def test_a_button_of_a_later_step_only_saves_where_there_are_no_rules_yet(chief):
+    layer = begun(chief)
+    for go in ("ask", "acknowledge"):
+        answer = chief.post(setup(layer), Form(chief.get(setup(layer))).sent | {"go": go})
+        assert answer["Location"] == setup(layer)
+
+
 def test_an_owner_whose_login_is_closed_stays_until_another_is_chosen(chief, models):
     layer = with_segments(chief, models)
     gone = User.objects.create_user("gone", is_staff=True)
