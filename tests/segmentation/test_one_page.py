@@ -312,16 +312,17 @@ def test_what_was_typed_survives_a_refusal_in_every_step(chief, models):
 
 def test_rules_that_somebody_else_began_meanwhile_are_not_wiped(chief, models):
     layer = begun(chief)
-    sent = Form(chief.get(setup(layer))).sent | {"segment-0-name": "Mine"}
-    theirs = [Row("Gold", treatment=None), Row("Silver")]
-    segmentations.write(layer, {"name": layer.name}, theirs, by=User.objects.get(username="chief"))
-    rules = segmentations.draft_of(layer).document["rules"]
+    sent = Form(chief.get(setup(layer))).sent | {"segment-0-name": "Bronze"}
+    segmentations.write(layer, {"name": layer.name}, [Row("Gold"), Row("Silver")], by=User.objects.get())
+    theirs = {"rules": [{"segment": "gold", "when": "arr > 7"}, {"segment": "silver"}]}
+    versions.save_draft(segmentations.draft_of(layer), theirs, by=User.objects.get())
     answer = chief.post(setup(layer), sent)
     assert answer.status_code == 409
-    again = Form(answer).sent | {"segment-0-name": "Gold"}
-    assert chief.post(setup(layer), again).status_code in (302, 409)
-    assert [rule["segment"] for rule in segmentations.draft_of(layer).document["rules"]][:1] == ["gold"]
-    assert segmentations.draft_of(layer).document["rules"][0] == rules[0]
+    assert chief.post(setup(layer), Form(answer).sent).status_code == 302
+    rules = segmentations.draft_of(layer).document["rules"]
+    assert [rule["segment"] for rule in rules] == ["gold", "bronze", "silver"]
+    assert rules[0]["when"] == "arr > 7"
+    assert layer.segments.count() == 3
 
 
 def test_a_button_of_a_later_step_only_saves_where_there_are_no_rules_yet(chief):

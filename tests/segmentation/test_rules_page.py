@@ -90,6 +90,22 @@ def test_saving_without_javascript_changes_nothing(db, chief):
         assert parsed[0] == parsed[1], draft
 
 
+def test_nothing_to_mend_is_said_only_where_no_error_is_left(db, chief):
+    """Errors that no rule is wrong about count too: nobody owns a segment, or nothing says how it is served."""
+    draft = draft_of(RULES)
+    draft.layer.segments.filter(key="low").update(treatment=None, owner_role="")
+    page = chief.get(address("change", draft)).content.decode()
+    assert "2 things are to be mended" in page
+    found = chief.post(address("check", draft), Form(page).sent).json()["problems"]
+    assert [problem["path"] for problem in found] == ["", ""]
+    assert found[0]["message"].startswith("Low does not say how its customers are served.")
+    assert "Complete" not in chief.get(address("checks", draft)).content.decode()
+    draft.layer.segments.filter(key="low").update(
+        treatment=draft.layer.segments.get(key="high").treatment, owner_role="CS Ops"
+    )
+    assert "Nothing to mend." in chief.get(address("change", draft)).content.decode()
+
+
 ROWS = {
     "join": "all",
     "rows": [
