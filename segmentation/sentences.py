@@ -47,13 +47,18 @@ def _nothing_known(account, at, first, known):
 
 
 register({
+    "segmentation_in_force": "The rules of {layer} are in force or were: each part of it changes in its own way.",
+    "segmentation_in_review": "The rules of {layer} wait for approval, and nothing of it changes until that is decided.",
+    "segmentation_not_allowed": "You are not allowed to define segmentations.",
+    "segmentation_stale": "Somebody changed {layer} since you opened this page. What you typed is below; saving it again puts it in place of theirs.",
+    "segment_used": "{segment} is used elsewhere and cannot be removed: look at the segments that are part of it, and at its job to be done.",
     "segment_no_more": "{segment} is no segment of {layer} any more: the rules do not give it. Choose another one.",
     "account_without_segment": "{account} has no {layer} yet: recalculate first.",
     "cancellation_reason_missing": "Say why the recalculation is cancelled.",
     "clock_goes_back": "The last recalculation was as of {newest:day}: one as of {as_of:day} would put in force what was then.",
     "clock_in_the_future": "{as_of:day} is still to come: nothing is recalculated as of a later day than today.",
     "facts_are_old": "The newest value of all is of {newest:day}, {days} days ago, and the settings allow {limit}. Say as of which day the accounts are to be evaluated.",
-    "condition_unfinished": "A row of a condition is not finished: {problem}",
+    "condition_unreadable": "The rows of a condition cannot be read. Open the page anew and write them again.",
     "confirming_not_allowed": "You are not allowed to confirm or reject declared values.",
     "data_cannot_be_evaluated": "The data of {account} cannot be evaluated: {error}",
     "declaration_decided_already": _declaration_decided_already,

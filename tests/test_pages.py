@@ -698,13 +698,13 @@ def test_a_segmentation_leads_to_its_rules_and_segments_and_new_ones_come_last(w
         assert f'{S}definition/{draft.pk}/change/">a draft is open</a>' in shown
     assert f"{S}segment/add/?layer={layer.pk}" in shown
     Layer.objects.filter(pk=layer.pk).update(position=7)
-    assert web.get(f"{S}layer/add/").context["adminform"].form.initial["position"] == 8
+    assert web.get(f"{S}layer/add/?_popup=1").context["adminform"].form.initial["position"] == 8
     last = max(layer.segments.values_list("position", flat=True))
     adding = web.get(f"{S}segment/add/?layer={layer.pk}").context["adminform"].form
     assert adding.initial["position"] == last + 1
     assert web.get(f"{S}segment/add/?layer=x").status_code == 200
     Layer.objects.create(key="fresh", name="Fresh")
-    assert f'{S}definition/">none yet</a>' in web.get(f"{S}layer/").content.decode()
+    assert '/setup/">none yet, continue</a>' in web.get(f"{S}layer/").content.decode()
 
 
 def test_a_new_person_can_log_in(web):

@@ -3,9 +3,11 @@
 from datetime import date
 
 from django import forms
+from django.db import models
 from django.forms.models import ModelChoiceIterator
+from unfold.widgets import UnfoldAdminTextInputWidget
 
-from core import texts
+from core import numbers, texts
 
 LARGEST = 2**63 - 1  # an id
 OFFERED = 500  # rows to choose from
@@ -63,20 +65,68 @@ class Day(_Field, forms.DateField):
             raise forms.ValidationError(f"“{value[:20]}” is not a date.") from None
 
 
-class _Number(_Field):
-    """A number from `least` to `most`. typed: as people type large ones, with commas. wrong: what is said of no number."""
+class _Typed:
+    """Takes a number as people type it: `$100K`, `25,000`, `40%`. hundredths: the field counts in per cent, where 40% is 40."""
 
-    def __init__(self, label="", *, least=0, most=LARGEST, typed=False, wrong="", width="110px", **options):
+    hundredths = False
+
+    def to_python(self, value):
+        if isinstance(value, str) and (typed := numbers.read(value)):
+            value = f"{typed.value * (100 if self.hundredths and typed.unit == '%' else 1):f}"
+        return super().to_python(value)
+
+
+class TypedWhole(_Typed, forms.IntegerField):
+    """The whole number of a model's form."""
+
+
+class TypedAmount(_Typed, forms.DecimalField):
+    """The number of a model's form that may have decimals."""
+
+
+TYPED = {  # for `formfield_overrides`: a browser's own number field takes digits only
+    models.IntegerField: {
+        "form_class": TypedWhole,
+        "widget": UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric"}),
+    },
+    models.BigIntegerField: {
+        "form_class": TypedWhole,
+        "widget": UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric"}),
+    },
+    models.DecimalField: {
+        "form_class": TypedAmount,
+        "widget": UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"}),
+    },
+}
+
+
+def of_model(column, **options):
+    """The form field of a model's column on a page of our own; numbers are taken as they are typed."""
+    form_class = {"IntegerField": TypedWhole, "DecimalField": TypedAmount}.get(
+        column.get_internal_type().removeprefix("Positive").removeprefix("Small").removeprefix("Big")
+    )
+    if form_class is None or column.choices:
+        return column.formfield(**options)
+    field = column.formfield(
+        **options, form_class=form_class, widget=forms.TextInput(attrs={"inputmode": "decimal"})
+    )
+    field.hundredths = str(column.verbose_name).endswith("%")
+    return field
+
+
+class _Number(_Typed, _Field):
+    """A number from `least` to `most`. wrong: what is said of no number."""
+
+    def __init__(self, label="", *, least=0, most=LARGEST, wrong="", width="110px", **options):
         bounds = f"From {least:,} to {most:,}." if most < LARGEST else f"A number from {least:,}."
-        if typed:
-            options["widget"] = forms.TextInput(attrs={"inputmode": "decimal"})
+        options["widget"] = forms.TextInput(attrs={"inputmode": "decimal"})
         super().__init__(label, min_value=least, max_value=most, width=width, **options)
         self.wrong = wrong
         self.error_messages |= {"min_value": bounds, "max_value": bounds, "invalid": "This is not a number."}
 
     def to_python(self, value):
         try:
-            return super().to_python(value.replace(",", "").strip() if isinstance(value, str) else value)
+            return super().to_python(value.strip() if isinstance(value, str) else value)
         except forms.ValidationError:
             raise forms.ValidationError(self.wrong or f"“{value[:20]}” is not a number.") from None
 

@@ -23,6 +23,7 @@ from core.refusals import Refused
 from core.wording import article, heading, plural
 
 from . import list_exports
+from .fields import TYPED
 from .suggestions import Suggested, check_search
 
 HISTORY_PAGE = 50
@@ -78,6 +79,7 @@ class PlainAdmin(Suggested, ModelAdmin):
     about_accounts = False
     exports_list = True
 
+    formfield_overrides = TYPED
     list_per_page = 50
     list_filter_submit = False
     show_full_result_count = False

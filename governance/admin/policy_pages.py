@@ -91,9 +91,9 @@ class LineForm(forms.Form):
 
     role = Choice("Role", empty="", choices=[(role, role) for role in ROLES if role not in NEVER])
     approvals = Whole("Approvals", most=20, width="72px")
-    min_accounts = Whole("From accounts", most=10**9, typed=True, width="90px")
-    min_arr = Amount("From ARR", most=10**12, typed=True, width="120px")
-    min_csm_changes = Whole("From CSM changes", most=10**9, typed=True, width="90px")
+    min_accounts = Whole("From accounts", most=10**9, width="90px")
+    min_arr = Amount("From ARR", most=10**12, width="120px")
+    min_csm_changes = Whole("From CSM changes", most=10**9, width="90px")
     top_tier = forms.TypedChoiceField(
         label="Top segment", required=False, choices=[("", "does not matter"), ("1", "is touched")], coerce=bool, empty_value=False
     )  # fmt: skip
@@ -220,7 +220,7 @@ def _crossing_field(name):
         return Tick(label, help=help)
     wrong = f"{label}: a number from 0 to 10,000."
     number = Amount if kind == "DecimalField" else Whole
-    return number(label, help=help, missing=wrong, most=10_000, typed=True)
+    return number(label, help=help, missing=wrong, most=10_000)
 
 
 class CrossingForm(PolicyForm):

@@ -7,6 +7,7 @@ from django.http import HttpResponseRedirect
 from django.urls import path, reverse
 
 from accounts import currency
+from accounts.admin.fields import of_model
 from accounts.admin.governed import ByVerbs, GovernedAdmin, page
 from core.models import FIELDS, Settings
 from core.organisation import fixed_by, organisation, variable
@@ -33,7 +34,7 @@ class SettingsForm(PolicyForm):
     at = PolicyForm.at | {"currency_unknown": "currency"}
 
     def prepare(self):
-        self.fields = forms.fields_for_model(Settings, FIELDS) | self.fields
+        self.fields = forms.fields_for_model(Settings, FIELDS, formfield_callback=of_model) | self.fields
         self.fields["currency"].widget.attrs["list"] = "currencies"
         for name in filter(fixed_by, FIELDS):
             self.fields[name].disabled = True

@@ -40,7 +40,9 @@ def checks_view(request, pk, model_admin):
         return view.dispatch(request, pk=pk)
     definition = view.load(pk)
     form = AcknowledgeForm(definition, request.user, page=view)
-    return render(request, "segmentation/checks/checks.html", {"form": form, **_context(request, definition)})
+    return render(
+        request, "segmentation/checks/checks.html", {"form": form, **context_of(request, definition)}
+    )
 
 
 class AcknowledgeForm(VerbForm):
@@ -57,8 +59,7 @@ class AcknowledgeForm(VerbForm):
 
     def carry_out(self):
         chosen = self.cleaned_data["warning"]
-        report, _ = _report(self.page.request, self.thing)
-        warnings = [warning for warning in report.warnings if _name(warning) in chosen]
+        warnings = chosen_of(self.page.request, self.thing, chosen)
         if not warnings:
             raise Refused("warnings_not_chosen")
         acknowledgements.acknowledge(self.thing, warnings, reason=self.cleaned_data["reason"], by=self.by)
@@ -83,12 +84,18 @@ class ChecksPage(VerbPage):
         return row(Definition.objects.select_related("layer"), pk, "version")
 
     def context(self):
-        return {"original": self.thing, **_context(self.request, self.thing)}
+        return {"original": self.thing, **context_of(self.request, self.thing)}
 
 
 def _name(finding):
     """A warning in a form: the check and what it is about."""
     return "/".join(finding.key)
+
+
+def chosen_of(request, definition, names):
+    """The warnings of these names that there are."""
+    report, _ = _report(request, definition)
+    return [warning for warning in report.warnings if _name(warning) in names]
 
 
 def _report(request, definition):
@@ -111,7 +118,7 @@ def _report(request, definition):
     return report, looked_at[0]
 
 
-def _context(request, definition):
+def context_of(request, definition):
     context = {
         "definition": definition,
         "acknowledged": definition.acknowledgements.all(),

@@ -2,16 +2,20 @@
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.options import IS_POPUP_VAR
 from django.db import models
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
+from django.views.decorators.http import require_GET
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.admin.fields import number
 from core import badges
 from core.organisation import organisation
 from segmentation import treatments
+from segmentation.admin import one_page
 from segmentation.admin.reasons import ReasonedAdmin
+from segmentation.authoring import segmentations
 from segmentation.evaluation import causes
 from segmentation.models import Cause, Layer, Segment, ServiceModel, Treatment
 from segmentation.reading import coverage, nesting
@@ -34,9 +38,34 @@ class LayerAdmin(ReasonedAdmin):
     fields = ["name", "key", "description", "scope", "policy", "primary", "position", "decides"]
     search_fields = ["name", "key"]
     prepopulated_fields = {"key": ["name"]}
+    list_before_template = "segmentation/one_page/list_before.html"
 
     def get_queryset(self, request):
-        return super().get_queryset(request).prefetch_related("segments", "definitions")
+        layers = super().get_queryset(request).prefetch_related("segments", "definitions")
+        return layers.annotate(writable=models.Value(segmentations.may_write(request.user)))
+
+    def get_urls(self):
+        wrap = self.admin_site.admin_view
+        setup = wrap(one_page.SetUpPage.as_view(admin=self))
+        return [
+            path("<int:pk>/setup/", setup, name="segmentation_layer_setup"),
+            path(
+                "<int:pk>/checked/",
+                wrap(require_GET(one_page.checked_view)),
+                name="segmentation_layer_checked",
+            ),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request, extra_context=None):
+        may = {"may_write": segmentations.may_write(request.user)}
+        return super().changelist_view(request, may | (extra_context or {}))
+
+    def add_view(self, request, form_url="", extra_context=None):
+        """A new segmentation is made on one page; the small form is for the window beside another form."""
+        if IS_POPUP_VAR in request.GET or IS_POPUP_VAR in request.POST:
+            return super().add_view(request, form_url, extra_context)
+        return one_page.SetUpPage.as_view(admin=self)(request)
 
     def get_prepopulated_fields(self, request, obj=None):
         return {} if obj else self.prepopulated_fields
@@ -128,6 +157,10 @@ class LayerAdmin(ReasonedAdmin):
         """The active version and the open one, each a click away."""
         by_status = {definition.status: definition for definition in layer.definitions.all()}
         active, waiting, draft = (by_status.get(status) for status in ("active", "in_review", "draft"))
+        if layer.writable and not (active or waiting or "retired" in by_status):
+            setup = reverse("admin:segmentation_layer_setup", args=[layer.pk])
+            text = "a draft is open" if draft else "none yet"
+            return format_html('<a class="dm-link" href="{}">{}, continue</a>', setup, text)
         if not (active or waiting or draft):
             start = reverse("admin:segmentation_definition_changelist")
             return format_html('<a class="dm-link" href="{}">none yet</a>', start)

@@ -17,17 +17,15 @@ from accounts.admin import downloads
 from accounts.admin.fields import number
 from accounts.admin.governed import GovernedAdmin, page
 from accounts.admin.verbs import VerbForm, VerbPage, row
-from accounts.catalogue import FACTS, TYPES
 from core import wording
 from core.refusals import Refused
-from segmentation import scopes
 from segmentation.authoring import rule_counts, versions
-from segmentation.authoring.checks import impossible_values
 from segmentation.models import Definition, Layer
-from segmentation.rules import comparison, definitions, document_text, files, terms
+from segmentation.rules import comparison, document_text, files, terms
 
 from . import checks
-from .scoring_form import fields, operators, read, row_problems, rows
+from .scoring_form import fields, read, row_problems, rows
+from .scoring_page import all_problems, editor, facts, other_layers
 
 LIST = "admin:segmentation_definition_changelist"
 PAGE = "admin:segmentation_definition_change"
@@ -100,8 +98,8 @@ class DefinitionAdmin(GovernedAdmin):
             self._may_change(request)
             document, seen = read(request.POST), request.POST.get("seen", "")
             try:
-                if wrong := row_problems(request.POST, document):
-                    raise Refused("condition_unfinished", problem=wrong[0]["message"])
+                if row_problems(request.POST):
+                    raise Refused("condition_unreadable")
                 versions.save_draft(definition, document, by=request.user, seen=seen)
             except Refused as error:
                 refusal = str(error)
@@ -114,9 +112,8 @@ class DefinitionAdmin(GovernedAdmin):
 
     def _table(self, request, definition, document, seen, refusal):
         draft = definition.status == Definition.Status.DRAFT
-        segments = list(definition.layer.segments.order_by("position", "key"))
         typed = request.POST if request.method == "POST" else None
-        offered = fields(document, definition.layer, _others(definition.layer)) if draft else []
+        shown = editor(definition, document, typed) if draft else {"table": rows(document), "facts": facts()}
         return page(
             request,
             "segmentation/rules/scoring.html",
@@ -124,10 +121,7 @@ class DefinitionAdmin(GovernedAdmin):
             model_admin=self,
             original=definition,
             definition=definition,
-            table=rows(document, typed),
-            rows={"fields": offered, "operators": operators()},
             told_rules=[] if draft else terms.rules(document, names=versions.labels(definition.layer)),
-            numbers=[field for field in offered if field["kind"] == "number"],
             seen=seen,
             refusal=refusal,
             editable=draft and self.has_change_permission(request),
@@ -135,9 +129,7 @@ class DefinitionAdmin(GovernedAdmin):
             sign_off=gates.consult("rules_page", definition, user=request.user),
             others=definition.layer.definitions.exclude(pk=definition.pk).exists(),
             may_change=self.has_change_permission(request),
-            segments=segments,
-            facts=sorted(FACTS.values(), key=lambda fact: (fact.family, fact.label)),
-            problems=_all_problems(typed, document, segments) if draft else [],
+            **shown,
             yaml=document_text.to_yaml(definition.document) if definition.document and not draft else "",
             status=409 if refusal else 200,
         )
@@ -146,11 +138,10 @@ class DefinitionAdmin(GovernedAdmin):
         """Say what is wrong with what is typed now, and give its conditions as text and as rows; nothing is saved."""
         self._may_change(request)
         definition, document = self._get(pk), read(request.POST)
-        segments = list(definition.layer.segments.all())
         return JsonResponse({
-            "problems": _all_problems(request.POST, document, segments),
+            "problems": all_problems(request.POST, document, definition.layer),
             "rules": [{"when": rule.get("when", ""), "rows": rule["rows"]} for rule in rows(document)["rules"]],
-            "fields": fields(document, definition.layer, _others(definition.layer)),
+            "fields": fields(document, definition.layer, other_layers(definition.layer)),
         })  # fmt: skip
 
     def counts_view(self, request, pk):
@@ -312,12 +303,6 @@ def _layer(layer, versions):
     }
 
 
-def _others(layer):
-    """The other layers that rules may read."""
-    others = Layer.objects.filter(scope__in=scopes.ONE_LABEL).exclude(pk=layer.pk)
-    return others.prefetch_related("segments").order_by("position", "key")
-
-
 def _counted(tally, at):
     """Say what the counts are of."""
     if not tally.total:
@@ -355,18 +340,3 @@ def _number(tally, count):
         return f"{count:,}"
     about = round(count * tally.total / tally.counted) if tally.counted else 0
     return f"about {about:,}"
-
-
-def _all_problems(typed, document, segments):
-    """The problems of a document, with those of rows in place of what their unfinished text would give."""
-    wrong = row_problems(typed, document) if typed else []
-    unfinished = {f"{problem['path'].split('.rows')[0]}.when" for problem in wrong}
-    return [problem for problem in _problems(document, segments) if problem["path"] not in unfinished] + wrong
-
-
-def _problems(document, segments):
-    keys = {segment.key for segment in segments}
-    problems = definitions.problems(document, types=TYPES, segments=keys)
-    if not problems and segments:
-        problems = impossible_values(document, layer=segments[0].layer)
-    return [{"path": problem.path, "message": problem.message} for problem in problems]

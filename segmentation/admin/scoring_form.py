@@ -1,21 +1,31 @@
 """The scoring table as a form: field names are paths into the document, such as `dimensions.0.criteria.2.cells.1`.
 
-A rule's condition is typed as text (`rules.0.when`) or, with JavaScript, as rows (`rules.0.rows`, JSON): rows win.
+A rule's condition is typed as text (`rules.0.when`) or, with JavaScript, as rows (`rules.0.rows`, JSON): rows win. Rows that
+are no condition yet stand in a draft as they are (`rules.0.kept` without JavaScript). Numbers are typed as people write
+them: a share of `40%` is kept as 0.4.
 """
 
+import json
+
 from accounts.catalogue import FACTS, TYPES
-from segmentation.rules import definitions, terms
-from segmentation.rules.condition_rows import OPERATORS, RowErrors, kind_of, read_rows, to_rows, to_text
+from core import numbers
+from segmentation.rules import definitions, missing, terms
+from segmentation.rules.condition_rows import (
+    OPERATORS,
+    RowErrors,
+    is_shaped,
+    kind_of,
+    read_rows,
+    to_rows,
+    to_text,
+)
 from segmentation.rules.document import QUINTILES, STATE
-from segmentation.rules.sketch import Sketch
+from segmentation.rules.sketch import UNFINISHED, Sketch
 
 CELLS = range(5)
 POINTS = (5, 4, 3, 2, 1)
 LIMIT = 5_000  # fields of one form
 MATURITY = ("after_days", "needs_data_after_days", "until_then")
-UNFINISHED = (
-    "(unfinished rows)"  # a condition whose rows are no condition yet; never accepted, so never active
-)
 KINDS = {"points": "Points", "score": "Scores", "state": "Where it stands", "other": "Other segmentations"}
 
 
@@ -27,7 +37,11 @@ def read(post):
             _put(tree, name.split("."), post[name].strip())
     groups = _list(tree.get("dimensions"))
     document = {}
-    weights = {group.get("key", ""): group["share"] for group in groups if group.get("share")}
+    weights = {
+        group.get("key", ""): numbers.plain(group["share"])
+        for group in groups
+        if isinstance(group.get("share"), str) and group["share"]
+    }
     if weights:
         document["weights"] = weights
     if requires := [name.strip() for name in post.get("requires", "").split(",") if name.strip()]:
@@ -40,11 +54,16 @@ def read(post):
         document["expected_days"] = dict(map(_expected, post["expected_days"].split(",")))
     rules = _list(tree.get("rules"))
     document["rules"] = [_rule(rule) for rule in rules]
-    types = names(document) if any(rule.get("rows") for rule in rules) else {}
+    types = names(document) if any(map(_rows_of, rules)) else {}
     for rule, typed in zip(document["rules"], rules, strict=True):
-        if typed.get("rows"):
-            _put_rows(rule, typed["rows"], types)
+        if text := _rows_of(typed):
+            _put_rows(rule, text, types)
     return document
+
+
+def _rows_of(typed):
+    """The rows of a rule as they were sent; those kept with the draft only where no condition was typed instead."""
+    return typed.get("rows") or ("" if typed.get("when") else typed.get("kept", ""))
 
 
 def _expected(text):
@@ -61,32 +80,27 @@ def _rule(typed):
         rule["from"] = sources
     top = typed.get("top")
     if isinstance(top, dict) and (top.get("count") or top.get("by")):
-        rule["top"] = f"{top.get('count', '')} by {top.get('by', '')}"
+        rule["top"] = f"{numbers.plain(str(top.get('count', '')))} by {top.get('by', '')}"
     return rule
 
 
 def _put_rows(rule, text, types):
+    group = read_rows(text)
+    rule.pop("when", None)
     try:
-        rule["when"] = to_text(read_rows(text), types)
+        if when := to_text(group, types):
+            rule["when"] = when
     except RowErrors:
-        rule["when"] = UNFINISHED
-    if not rule["when"]:
-        del rule["when"]
+        rule |= {"rows": group} if is_shaped(group) else {"when": UNFINISHED}
 
 
-def row_problems(post, document):
-    """Problems of rows: [{"path": "rules.0.rows.1", "message": sentence}]; with them, nothing can be saved."""
-    problems, types = [], names(document)
-    for index, typed in enumerate(_typed_rules(post)):
-        if typed.get("rows"):
-            try:
-                to_text(read_rows(typed["rows"]), types)
-            except RowErrors as errors:
-                problems += [
-                    {"path": f"rules.{index}.rows{f'.{path}' if path else ''}", "message": message}
-                    for path, message in errors.problems
-                ]
-    return problems
+def row_problems(post):
+    """Problems of what was sent as rows and is none: [{"path": "rules.0.rows", "message": sentence}]; it cannot be saved."""
+    return [
+        {"path": f"rules.{index}.rows", "message": "These rows cannot be read."}
+        for index, typed in enumerate(_typed_rules(post))
+        if _rows_of(typed) and not is_shaped(read_rows(_rows_of(typed)))
+    ]
 
 
 def _typed_rules(post):
@@ -182,7 +196,9 @@ def _present(values, names):
 def _group(group):
     dimension = _present(group, ("key", "name"))
     dimension["scale"] = "points" if group.get("scale") == "points" else "mean"
-    maturity = _present(group.get("maturity") or {}, MATURITY)
+    typed = group.get("maturity")
+    maturity = _present(typed if isinstance(typed, dict) else {}, MATURITY)
+    maturity |= {name: numbers.plain(maturity[name]) for name in MATURITY[:2] if name in maturity}
     if maturity.get("after_days") or maturity.get("needs_data_after_days"):
         dimension["maturity"] = maturity
     dimension["criteria"] = [_criterion(measure) for measure in _list(group.get("criteria"))]
@@ -191,11 +207,25 @@ def _group(group):
 
 def _criterion(typed):
     criterion = _present(typed, ("key", "fact", "name", "weight"))
-    cells = typed.get("cells") or {}
-    criterion["cells"] = [cells.get(str(index), "") for index in CELLS]
+    if "weight" in criterion:
+        criterion["weight"] = numbers.plain(criterion["weight"])
+    criterion["cells"] = list(_five(typed.get("cells")))
     if criterion["cells"] == [QUINTILES, "", "", "", ""]:  # typed into the first cell
         criterion["cells"] = QUINTILES
-    return criterion | _present(typed, ("missing",))
+    policy = _present(typed, ("missing", "missing_fact", "missing_as"))
+    if policy.get("missing") == missing.RATE:
+        fact, cells = policy.get("missing_fact", ""), _five(typed.get("missing_cells"))
+        chosen = missing.Parts(missing.RATE, fact, cells)
+    else:
+        chosen = missing.Parts(policy.get("missing", ""))
+    text = missing.text_of(chosen, before=policy.get("missing_as", ""))
+    return criterion | ({"missing": text} if text else {})
+
+
+def _five(typed):
+    """Five cells as they were sent."""
+    typed = typed if isinstance(typed, dict) else {}
+    return tuple(text if isinstance(text := typed.get(str(index), ""), str) else "" for index in CELLS)
 
 
 def rows(document, post=None):
@@ -243,7 +273,18 @@ def _row(criterion, path):
         "path": path,
         "fact": criterion.get("fact") or criterion.get("key", ""),
         "cells": list(zip(POINTS, [*cells, *[""] * 5][:5], strict=True)),
+        "if_missing": _if_missing(str(criterion.get("missing") or "")),
     }
+
+
+def _if_missing(text):
+    """The policy as it is chosen: {choices: [(value, words, chosen)], fact, cells, text}."""
+    parts = missing.parts(text)
+    choices = [(value, words, value == parts.choice) for value, words in missing.CHOICES]
+    if parts.choice not in dict(missing.CHOICES):
+        choices.insert(0, (parts.choice, parts.choice or "Choose …", True))
+    rated = list(zip(POINTS, parts.cells, strict=True))
+    return {"choices": choices, "fact": parts.fact, "cells": rated, "text": text}
 
 
 def _shown_rule(rule, path, types, typed):
@@ -251,6 +292,7 @@ def _shown_rule(rule, path, types, typed):
     if isinstance(sources, str):
         sources = [source.strip() for source in sources.split(",") if source.strip()]
     count, _, by = str(rule.get("top") or "").partition(" by ")
+    unfinished = rule["rows"] if is_shaped(rule.get("rows")) else None
     return {
         **rule,
         "path": path,
@@ -258,6 +300,7 @@ def _shown_rule(rule, path, types, typed):
         "count": count.strip(),
         "by": by.strip(),
         "limited": bool(sources or count),
-        "rows": read_rows(typed.get("rows")) or to_rows(str(rule.get("when") or ""), types),
+        "rows": read_rows(typed.get("rows")) or unfinished or to_rows(str(rule.get("when") or ""), types),
         "edited": typed.get("rows", ""),
+        "kept": json.dumps(unfinished) if unfinished else "",
     }

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from contextlib import contextmanager
-from functools import wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 
 from django.db import IntegrityError, transaction
@@ -249,13 +249,23 @@ def _hash(document):
 
 
 def problems(definition):
-    """Everything that keeps these rules from becoming active, as document.Problem; the segments are the layer's."""
-    keys = set(definition.layer.segments.values_list("key", flat=True))
+    """Everything that is wrong with the text of these rules, as document.Problem; the segments are the layer's."""
+    return _problems(definition.layer, definition.document)
+
+
+def _problems(layer, data):
+    keys = set(layer.segments.values_list("key", flat=True))
     try:
-        document = definitions.parse(definition.document, types=catalogue.TYPES, segments=keys)
+        document = definitions.parse(data, types=catalogue.TYPES, segments=keys)
     except DocumentErrors as errors:
         return errors.problems
-    return dependencies.problems(definition.layer, document)
+    return dependencies.problems(layer, document)
+
+
+def blocks(layer, document):
+    """Everything that keeps a document (plain data) from review, warnings left aside: findings with a path and a message."""
+    problems = _problems(layer, document)
+    return problems or checks.lint(document, layer=layer, problems=[]).errors
 
 
 def submit(draft, *, by, reason, seen=None):
@@ -399,6 +409,12 @@ def load_presets():
     return done
 
 
+@lru_cache
+def library():
+    """{key: what a ready segmentation says}, in the order of the menu; not to be changed."""
+    return {key: document_text.from_yaml(_preset(key)) for key in ORDER}
+
+
 def _preset(name):
     return (PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
 
@@ -430,6 +446,17 @@ def load_preset(preset, position):
         _check_ready(version)  # its warnings are for the people who will use it
         _activate(version, Cause.Kind.SETUP)
     return True
+
+
+@_edits_rules
+def copy_preset(layer, key, *, by):
+    """Give a layer of people's own the segments of a ready one, what it decides, and its rules as a draft."""
+    preset = library()[key]
+    layer.decides = _decides(preset, layer.primary)
+    layer.save()
+    for place, segment in enumerate(preset["segments"]):
+        _load_segment(layer, segment, place)
+    return _new_version(layer, preset["document"])
 
 
 def _decides(preset, primary):

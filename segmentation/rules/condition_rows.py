@@ -15,7 +15,8 @@ import json
 import re
 from datetime import date
 
-from segmentation.rules import conditions, tree
+from core import numbers
+from segmentation.rules import conditions, rubric, tree
 from segmentation.rules.tree import MIRROR, ConditionError, bare
 
 MAX_ROWS = 50
@@ -173,7 +174,7 @@ class _Writer:
         if operator in _WITHOUT_VALUE:
             return _WITHOUT_VALUE[operator].format(name)
         try:
-            return _condition(name, operator, [_value(kind, value) for value in self.values(row)], kind)
+            return _condition(name, operator, [_value(type, value) for value in self.values(row)], kind)
         except ValueError as error:
             return self.problem(path, str(error))
 
@@ -189,6 +190,13 @@ class _Writer:
         if len(values) > MAX_VALUES:
             raise ValueError(f"More than {MAX_VALUES} values.")
         return values if operator in ("in", "not in", "between", "not between") else values[:1]
+
+
+def is_shaped(group):
+    """Whether this is a group of rows, finished or not: what a draft may hold."""
+    return _is_group(group) and all(
+        _is_row(row) or (_is_group(row) and all(map(_is_row, row["rows"]))) for row in group["rows"]
+    )
 
 
 def _is_group(group):
@@ -224,23 +232,25 @@ def _condition(name, operator, values, kind):
     return f"{name} {negated}LIKE '{_PATTERNS[pattern].format(values[0][1:-1])}'"
 
 
-def _value(kind, text):
+def _value(type, text):
     """A value as SQL; ValueError says what is wrong with it."""
+    kind = kind_of(type)
     if kind == "text":
         return "'" + text.replace("'", "''") + "'"
     text = text.strip()
-    return _number(text) if kind == "number" else _date(text)
+    return _number(text, type) if kind == "number" else _date(text)
 
 
-def _number(text):
+def _number(text, type):
+    """A number in plain digits: 100000 of `$100K`, 0.4 of `40%` where the field is a share."""
     if re.fullmatch(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)", text):
         return text
-    plain = text.replace(",", "").replace(" ", "").lstrip("$€£")
-    if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", plain):
-        raise ValueError(f"Write {text} as {plain}.")
-    if share := re.fullmatch(r"(-?)([0-9]{1,3})(?:\.[0-9]+)?\s*%", text):
-        raise ValueError(f"Write a percentage as a part of 1, such as {share[1]}0.4 for {share[1]}40 %.")
-    raise ValueError(f"'{text[:40]}' is no number; write it as 100000 or 0.4.")
+    if numbers.read(text) is None:
+        raise ValueError(f"'{text[:40]}' is no number; write it as 100000, $100K or 40%.")
+    try:
+        return rubric.number(text, type).text
+    except rubric.CellError as error:
+        raise ValueError(f"{error}.") from None
 
 
 def _date(text):

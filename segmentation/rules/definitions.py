@@ -8,7 +8,7 @@ import difflib
 import re
 from decimal import Decimal
 
-from segmentation.rules import conditions, sketch
+from segmentation.rules import condition_rows, conditions, sketch
 from segmentation.rules.document import (
     AGE,
     FIELDS,
@@ -27,6 +27,7 @@ from segmentation.rules.document import (
     dimension_bound,
 )
 from segmentation.rules.document_text import from_yaml
+from segmentation.rules.missing import ENTRY
 from segmentation.rules.rubric import ORDERED, CellsDisagree, RubricError
 from segmentation.rules.rubric import parse as parse_rubric
 
@@ -322,7 +323,8 @@ class _Reader:
             if scale == "points":
                 self.problem(
                     path,
-                    "A plain sum cannot skip a measure: write 'assume 1' to 5, 'rate ...' or 'needs data'.",
+                    "A plain sum cannot leave out a measure: count it as 1 to 5 points ('assume 3'), rate another data "
+                    "field, or let the account need data.",
                 )
             return Missing("skip", text=text)
         if text == "needs data":
@@ -331,6 +333,13 @@ class _Reader:
             return Missing("assume", points=int(match[1]), text=text)
         if match := re.fullmatch(r"rate\s+([\w.]+)\s*:\s*(.+)", text, re.DOTALL):
             return self.rate(match[1], match[2], text, path)
+        if text.startswith("rate"):
+            self.problem(
+                path,
+                "Say which data field is rated instead, and what earns how many points, "
+                "such as: rate arr: 100K+ = 5, < 100K = 1",
+            )
+            return None
         self.problem(
             path,
             f"'{text}' is not known. Write skip, assume 3, needs data, or for example: "
@@ -345,7 +354,7 @@ class _Reader:
             return None
         cells, remaining = [""] * 5, text.strip()
         while remaining:
-            match = _ENTRY.match(remaining)
+            match = ENTRY.match(remaining)
             if not match or cells[5 - int(match[2])]:
                 why = (
                     f"{match[2]} point{' is' if match[2] == '1' else 's are'} there twice"
@@ -415,7 +424,8 @@ class _Reader:
 
     def rule(self, data, path, types, key, last):
         self.check_keys(data, "rule", path)
-        segment, when = self.text(data, "segment", path), self.text(data, "when", path)
+        segment, unfinished = self.text(data, "segment", path), self.rows(data, types, path)
+        when = self.text(data, "when", path)
         if data.get("key") and not (isinstance(data["key"], str) and KEY.fullmatch(key)):
             self.problem(
                 f"{path}.key", f"'{key}' is no key: use small letters, digits and _, a letter first."
@@ -425,6 +435,8 @@ class _Reader:
         else:
             self.segment(segment, f"{path}.segment")
         sources, top = self.sources(data, path), self.top(data, path, types)
+        if unfinished:
+            return Rule(segment, None, key, sources, top)
         if not when:
             if not (last or sources or top):
                 self.problem(
@@ -444,6 +456,18 @@ class _Reader:
             name: conditions.type_of(name, types) for name in condition.names if name not in types
         }
         return Rule(segment, condition, key, sources, top)
+
+    def rows(self, data, types, path):
+        """Whether the condition is rows that are not finished, which a draft may hold; rows that are become its text."""
+        if "rows" not in data:
+            return False
+        try:
+            data["when"] = condition_rows.to_text(data.pop("rows"), types)
+        except condition_rows.RowErrors as errors:
+            for place, message in errors.problems:
+                self.problem(_join(f"{path}.rows", place) if place else f"{path}.rows", message)
+            return True
+        return False
 
     def segment(self, segment, path):
         if self.segments is not None and segment not in self.segments:
@@ -513,10 +537,6 @@ class _Reader:
         if expected_days:
             frozen["expected_days"] = {segment: str(days) for segment, days in expected_days.items()}
         return frozen
-
-
-# Cells, "=", points, then a separator or the end; a quoted text may hold anything; ">=" is no "=".
-_ENTRY = re.compile(r"((?:\"[^\"]*\"|[^\"])*?)(?<![<>])=\s*([1-5])\s*(?:[,;]|$)")
 
 
 def _join(path, name):

@@ -20,7 +20,7 @@ FIELDS = {
     "dimension": ("key", "name", "scale", "maturity", "criteria"),
     "maturity": ("after_days", "needs_data_after_days", "until_then"),
     "criterion": ("key", "fact", "name", "weight", "cells", "missing"),
-    "rule": ("key", "segment", "from", "when", "top"),
+    "rule": ("key", "segment", "from", "when", "rows", "top"),  # rows: of a draft, not finished
 }
 # Columns of the frame beside facts: the account's state on this layer.
 STATE = {"previous": "text", "days_in_stage": "integer", "declared": "text"}

@@ -26,6 +26,7 @@ _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 # The parts a draft may hold however unfinished it is: the shape, not the content. [x]: a list of x; TEXT | [..]: either.
 TEXT = "a text"
 _TEXTS = [TEXT]
+_ROW = {"values": _TEXTS, "": TEXT}
 _SHAPE = {
     "includes": _TEXTS,
     "weights": {"": TEXT},
@@ -37,7 +38,7 @@ _SHAPE = {
             "": TEXT,
         }
     ],
-    "rules": [{"from": _TEXTS, "": TEXT}],
+    "rules": [{"from": _TEXTS, "rows": {"rows": [_ROW | {"rows": [_ROW]}], "": TEXT}, "": TEXT}],
     "expected_days": {"": TEXT},
 }
 

@@ -23,6 +23,8 @@ from itertools import pairwise
 
 import polars as pl
 
+from core import numbers
+
 POINTS = (5, 4, 3, 2, 1)
 SCALES = {
     "integer": 0,
@@ -35,22 +37,7 @@ ORDERED = frozenset(SCALES) | {"date"}
 MAX_CELL = 10_000
 MAX_NUMBER = Decimal(10) ** 18
 
-_SUFFIXES = {
-    "k": 3, "thousand": 3, "m": 6, "mn": 6, "million": 6, "b": 9, "bn": 9, "billion": 9,
-    "l": 5, "lakh": 5, "lakhs": 5, "lac": 5, "lacs": 5, "cr": 7, "crore": 7, "crores": 7,
-}  # fmt: skip
-_PLAIN = r"[0-9]+"
-_GROUPED = r"[0-9]{1,3}(?:,[0-9]{3})+"  # 1,000,000
-_INDIAN = r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}"  # 10,00,000
-_DIGITS = rf"(?:(?:{_INDIAN}|{_GROUPED}|{_PLAIN})(?:\.[0-9]+)?|\.[0-9]+)"
-_SUFFIX = "|".join(sorted(_SUFFIXES, key=len, reverse=True))
-_NUMBER = rf"-?\s*[$€£₹]?\s*-?{_DIGITS}\s*(?:(?:{_SUFFIX})\b)?\s*[%x]?"
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_PARTS = re.compile(
-    rf"(?P<sign>-)?\s*(?P<currency>[$€£₹])?\s*(?P<sign2>-)?(?P<digits>{_DIGITS})"
-    rf"\s*(?P<suffix>{_SUFFIX})?\s*(?P<unit>[%x])?",
-    re.IGNORECASE,
-)
 
 
 class CellError(ValueError):
@@ -208,8 +195,8 @@ def _distinct(values):
 
 
 def _range(text, type):
-    text = text.replace("−", "-").replace("–", "-").replace("—", "-").replace("≥", ">=").replace("≤", "<=")
-    pattern = _DATE if type == "date" else _NUMBER
+    text = numbers.tidy(text).replace("≥", ">=").replace("≤", "<=")
+    pattern = _DATE if type == "date" else numbers.PATTERN
     if match := re.fullmatch(r"(>=|<=|>|<)\s*(.+)", text):
         sign, value = match[1], _value(match[2], type)
         if sign in (">=", ">"):
@@ -228,7 +215,10 @@ def _range(text, type):
 def _value(text, type):
     """A number or date and the step of its last digit."""
     text = text.strip()
-    return _date(text) if type == "date" else _number(text, type)
+    if type == "date":
+        return _date(text)
+    typed = number(text, type)
+    return typed.value, typed.step
 
 
 def _date(text):
@@ -240,23 +230,20 @@ def _date(text):
         raise CellError(f"'{text}' is not a date; write 2026-01-31") from None
 
 
-def _number(text, type):
-    match = _PARTS.fullmatch(text)
-    if not match:
+def number(text, type):
+    """The number typed for a fact of `type` (core.numbers.Typed); CellError says what is wrong with it."""
+    typed = numbers.read(text)
+    if typed is None:
         raise CellError(f"'{text}' is not a number; examples: 1,000+   500-999   < 50")
-    if match["currency"] and type != "money":
+    if typed.currency and type != "money":
         raise CellError(f"'{text}' has a currency sign, but this field is not money")
-    if match["unit"] and type not in ("ratio", "number"):
-        raise CellError(f"'{text}' ends with {match['unit']}, but this field is a plain number")
-    digits = match["digits"].replace(",", "")
-    exponent = _SUFFIXES.get((match["suffix"] or "").lower(), 0) - (2 if match["unit"] == "%" else 0)
-    value = Decimal(digits).scaleb(exponent)
-    unit = Decimal(1).scaleb(exponent - len(digits.partition(".")[2]))
-    if value >= MAX_NUMBER:
+    if typed.unit and type not in ("ratio", "number"):
+        raise CellError(f"'{text}' ends with {typed.unit}, but this field is a plain number")
+    if abs(typed.value) >= MAX_NUMBER:
         raise CellError(f"'{text}' is too large")
-    if value != round(value, 12):
+    if typed.value != round(typed.value, 12):
         raise CellError(f"'{text}' has more than 12 decimals")
-    return (-value if match["sign"] or match["sign2"] else value) + 0, unit  # + 0: no negative zero
+    return typed
 
 
 def _show(value, unit=None):

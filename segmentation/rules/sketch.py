@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 POINTS = (5, 4, 3, 2, 1)
+UNFINISHED = "(unfinished rows)"  # instead of a condition whose rows are none yet
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _rule(data, key):
         key=key,
         named=not re.fullmatch(rf"{re.escape(base)}(_\d+)?", key),
         segment=segment,
-        when=text(data.get("when")),
+        when=text(data.get("when")) or (UNFINISHED if data.get("rows") else ""),
         sources=_texts(data.get("from")),
         top=text(data.get("top")),
     )

@@ -145,7 +145,7 @@
             } else {
                 const kind = known?.kind;
                 input = make("input", { ...properties, type: kind === "date" ? "date" : "text", value: row.values[index], spellcheck: false });
-                if (kind === "number") Object.assign(input, { inputMode: "decimal", size: 10, placeholder: known.unit === "%" ? "0.4 is 40 %" : known.unit });
+                if (kind === "number") Object.assign(input, { inputMode: "decimal", size: 10, placeholder: known.unit === "%" ? "40%" : known.unit });
             }
             input.addEventListener("input", () => {
                 row.values[index] = input.value;
@@ -238,7 +238,7 @@
         if (states.get(rule)) {
             if (found.problems.some((one) => one.path.startsWith(`${rule_path(rule)}.rows`))) return note(rule, "Finish the rows first.");
             rule.querySelector("[data-part=when]").value = found.rules[index].when;
-            hidden.value = "";
+            rule.querySelectorAll("[data-part=rows], [data-part=kept]").forEach((one) => (one.value = ""));
             states.set(rule, null);
         } else if (found.rules[index].rows) {
             states.set(rule, new Rows(rule, found.rules[index].rows));

@@ -56,7 +56,9 @@ const typed = (field) =>
         : field.value !== field.defaultValue);
 function keep(event) {
     const others = [...document.querySelectorAll(".dm form")].filter((form) => form !== event.target);
-    const fields = others.flatMap((form) => [...form.elements]).filter((field) => field.matches("input, select, textarea") && typed(field));
+    // What one button of a form takes, and another was pressed: <textarea data-kept="value of its button">
+    const own = [...event.target.elements].filter((field) => field.dataset.kept && field.dataset.kept !== event.submitter?.value);
+    const fields = others.flatMap((form) => [...form.elements]).concat(own).filter((field) => field.matches("input, select, textarea") && typed(field));
     const kept = Object.fromEntries(fields.map((field) => [field.id, field.matches("[type=checkbox], [type=radio]") ? field.checked : field.value]));
     if (fields.length) window.sessionStorage.setItem(KEPT, JSON.stringify(kept));
 }

@@ -57,8 +57,8 @@
         return null;
     }
     function show(problems) {
-        form.querySelectorAll(".error").forEach((one) => one.remove());
-        form.querySelectorAll("[aria-invalid]").forEach((one) => {
+        form.querySelectorAll(".error[id^=problem-]").forEach((one) => one.remove());
+        form.querySelectorAll("[aria-describedby^=problem-]").forEach((one) => {
             one.removeAttribute("aria-invalid");
             one.removeAttribute("aria-describedby");
         });
@@ -74,18 +74,18 @@
                 field.setAttribute("aria-invalid", "true");
                 field.setAttribute("aria-describedby", note.id);
                 field.insertAdjacentElement("afterend", note);
-                field.closest("details")?.setAttribute("open", "");
+                field.closest("details:not(.step)")?.setAttribute("open", "");
             } else if (field.matches("tbody")) {
                 field.closest(".scroll").insertAdjacentElement("afterend", note);
             } else {
                 field.append(note);
-                field.closest("details")?.setAttribute("open", "");
+                field.closest("details:not(.step)")?.setAttribute("open", "");
             }
         });
         const count = problems.length;
         summary.firstChild.textContent = count
             ? `${count} ${count === 1 ? "thing is" : "things are"} to be mended before these rules can be activated. `
-            : "Complete: these rules can be activated.";
+            : "Nothing to mend. The checks say whether a warning still needs an answer.";
         summary.className = count ? "notice warn" : "notice ok";
     }
 
@@ -144,6 +144,7 @@
     // "Go there" of a check: the field it is about, on this page or coming from another.
     function go(path) {
         let field = place(path);
+        for (let fold = field?.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
         if (field && !field.offsetParent) field = field.closest("[data-rule], [data-row]")?.querySelector("select"); // shown as rows
         field?.scrollIntoView({ block: "center" });
         field?.focus();

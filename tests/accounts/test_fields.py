@@ -19,7 +19,7 @@ from core.refusals import Refused
     [
         (Day(), "2026-11-22", date(2026, 11, 22)),
         (Day(), " ", None),
-        (Whole(typed=True), "50,000", 50_000),
+        (Whole(), "50,000", 50_000),
         (Whole(), "", None),
         (Amount(), "0.25", Decimal("0.25")),
         (Line(), "  a line ", "a line"),

@@ -166,7 +166,7 @@ def test_errors_stand_at_the_cell_as_one_types(window):
     page = window.page
     page.get_by_role("link", name="Rules", exact=True).click()
     page.get_by_role("button", name="Start a draft from version 1").first.click()
-    expect(page.locator("#summary")).to_have_text("Complete: these rules can be activated.")
+    expect(page.locator("#summary")).to_contain_text("Nothing to mend")
     page.get_by_role("button", name="Save the draft").click()
     expect(page.get_by_text("The draft is saved.")).to_be_visible()
     draft = Definition.objects.get(status="draft", layer__key="service-tier")
@@ -188,7 +188,7 @@ def test_errors_stand_at_the_cell_as_one_types(window):
     expect(cell).not_to_have_attribute("aria-invalid", "true")
     page.locator("[data-rule]").first.get_by_role("button", name="Advanced (SQL)").click()
     page.locator("[name='rules.0.when']").fill("composite >= 3.9")
-    expect(page.locator("#summary")).to_have_text("Complete: these rules can be activated.")
+    expect(page.locator("#summary")).to_contain_text("Nothing to mend")
     page.get_by_role("button", name="Save and send for approval").click()
     expect(page.locator("#checks").get_by_text("to acknowledge")).to_be_visible()
     answered(Definition.objects.get(pk=draft.pk))
@@ -206,7 +206,7 @@ def test_a_measure_without_its_data_field_is_not_complete(window):
     field.select_option("")
     expect(page.get_by_text("Choose a data field.")).to_be_visible()
     field.select_option("industry")
-    expect(page.locator("#summary")).to_have_text("Complete: these rules can be activated.")
+    expect(page.locator("#summary")).to_contain_text("Nothing to mend")
     assert page.locator("[name='dimensions.0.criteria.1.key']").input_value() == "industry"
 
 

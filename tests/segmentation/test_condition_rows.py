@@ -96,8 +96,6 @@ WRONG = [
     ({"field": "nonsense", "operator": ">="}, "There is no data field 'nonsense'."),
     ({"field": "arr", "operator": "contains"}, "Choose what is asked"),
     ({"field": "arr", "operator": ">="}, "Give a value."),
-    ({"field": "arr", "operator": ">=", "values": ["100,000"]}, "Write 100,000 as 100000."),
-    ({"field": "seat_use", "operator": ">=", "values": ["40%"]}, "a part of 1"),
     ({"field": "arr", "operator": ">=", "values": ["1 OR TRUE"]}, "is no number"),
     ({"field": "arr", "operator": ">=", "values": ["1e999"]}, "is no number"),
     ({"field": "arr", "operator": ">=", "values": ["١٢"]}, "is no number"),

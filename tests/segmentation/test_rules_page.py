@@ -12,6 +12,7 @@ from accounts.catalogue import TYPES
 from core import wording
 from core.kept import keeping
 from core.models import Settings
+from core.refusals import Refused
 from segmentation.authoring import rule_counts, versions
 from segmentation.models import Assignment, Definition, Layer
 from segmentation.rules import definitions
@@ -89,6 +90,22 @@ def test_saving_without_javascript_changes_nothing(db, chief):
         assert parsed[0] == parsed[1], draft
 
 
+def test_nothing_to_mend_is_said_only_where_no_error_is_left(db, chief):
+    """Errors that no rule is wrong about count too: nobody owns a segment, or nothing says how it is served."""
+    draft = draft_of(RULES)
+    draft.layer.segments.filter(key="low").update(treatment=None, owner_role="")
+    page = chief.get(address("change", draft)).content.decode()
+    assert "2 things are to be mended" in page
+    found = chief.post(address("check", draft), Form(page).sent).json()["problems"]
+    assert [problem["path"] for problem in found] == ["", ""]
+    assert found[0]["message"].startswith("Low does not say how its customers are served.")
+    assert "Complete" not in chief.get(address("checks", draft)).content.decode()
+    draft.layer.segments.filter(key="low").update(
+        treatment=draft.layer.segments.get(key="high").treatment, owner_role="CS Ops"
+    )
+    assert "Nothing to mend." in chief.get(address("change", draft)).content.decode()
+
+
 ROWS = {
     "join": "all",
     "rows": [
@@ -143,22 +160,24 @@ def test_a_value_nothing_can_have_is_named_as_it_is_typed(db, chief):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"field": "arr", "operator": ">=", "values": ["100,000"]}, "Write 100,000 as 100000."),
         ({"field": "arr", "operator": ">=", "values": ["1 OR TRUE"]}, "is no number"),
         ({"field": "", "operator": ">=", "values": [""]}, "Choose a data field."),
     ],
 )
-def test_an_unfinished_row_is_told_at_the_row_and_never_saved(db, chief, row, message):
+def test_an_unfinished_row_is_told_at_the_row_and_kept_in_the_draft(db, chief, row, message):
     draft = draft_of(RULES)
-    sent = with_rows(chief, draft, {"join": "all", "rows": [ROWS["rows"][0], row]})
+    group = {"join": "all", "rows": [ROWS["rows"][0], row]}
+    sent = with_rows(chief, draft, group)
     [problem] = chief.post(address("check", draft), sent).json()["problems"]
     assert problem["path"] == "rules.0.rows.1"
     assert message in problem["message"]
-    answer = chief.post(address("change", draft), sent)
-    assert answer.status_code == 409
-    assert json.loads(Form(answer.content.decode()).sent["rules.0.rows"])["rows"][1] == row  # still there
+    assert chief.post(address("change", draft), sent).status_code == 302
     draft.refresh_from_db()
-    assert draft.document == RULES
+    assert draft.document["rules"][0] == {"segment": "high", "rows": group}
+    shown = Form(chief.get(address("change", draft)).content.decode()).sent
+    assert json.loads(shown["rules.0.kept"]) == group
+    with pytest.raises(Refused, match="not complete"):
+        versions.submit(draft, by=person(), reason="x")
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,6 @@ def lint(data, *, layer=None, segments=None, problems=None, types=catalogue.TYPE
     )
 
 
-def impossible_values(data, *, layer):
-    """The findings of this one check, for an editor: cheap enough for each key that is typed."""
-    [check] = [check for check in CHECKS if check.id == "impossible-value"]
-    return findings.run(check, Subject.read(data, layer=layer, labels=labels_there_are())).findings
-
-
 def examine(definition, *, problems=None, at=None, look=accounts.measure):
     """Everything about a version, on the live portfolio: seconds for a million accounts.
 
