@@ -27,7 +27,7 @@ expect.set_options(timeout=PATIENCE * 1000)  # its own five seconds are little f
 
 
 def sixty_accounts():
-    """What `segmented` promises: seconds to make, and none to copy."""
+    """Make the accounts `segmented` promises: seconds to make, and none to copy."""
     # The server hashes with Django's own hasher; the tests' quick one is unknown to it.
     password = PBKDF2PasswordHasher().encode("secret", "salt", iterations=1000)
     User.objects.create(username="chief", password=password, is_staff=True, is_superuser=True)
