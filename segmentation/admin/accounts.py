@@ -164,7 +164,7 @@ class AccountAdmin(GovernedAdmin):
     list_before_template = "segmentation/account/list_before.html"
     ordering = ["name"]
     autocomplete_fields = ["csm", "parent"]
-    actions = ["assign_csm", "exclude", "declare"]
+    actions = ["assign_csm", "exclude_accounts", "declare"]
 
     def get_search_results(self, request, queryset, search_term):
         """Look up what is found before it is put in order: PostgreSQL may else walk all accounts in that order."""
@@ -326,7 +326,7 @@ class AccountAdmin(GovernedAdmin):
         return asking(AssignPage, self, request, queryset)
 
     @admin.action(description="Exclude", permissions=["change"])
-    def exclude(self, request, queryset):
+    def exclude_accounts(self, request, queryset):
         return asking(ExcludePage, self, request, queryset)
 
     def has_declare_permission(self, request):

@@ -93,7 +93,7 @@ def exported(client, **asked):
         ("days_to_renewal <= 90", ["Acme"]),
         (f"renewal_date BETWEEN DATE '{TODAY}' AND DATE '{TODAY + timedelta(days=90)}'", ["Acme"]),
         ("composite.tier >= 4", ["Acme"]),
-        ("score.tier.worth < 4", ["Beta"]),
+        ("score.tier.worth < 4", ["Beta", "Delta"]),
         ("feature_adoption = 0.4", ["Acme"]),
         ("nps < employees", ["Acme", "Beta"]),
         ("csm = 'ada@example.com'", ["Beta"]),
@@ -127,7 +127,7 @@ def test_a_filter_stands_beside_the_search_and_the_other_filters(web, four):
         ("arrr > 1", "There is no data field 'arrr'. Did you mean 'arr'?"),
         ("label.nowhere = 'x'", "There is no 'label.nowhere' in a segmentation with active rules."),
         ("arr > ", "Cannot read the condition"),
-        ("arr * 2 > 5", "it does not calculate"),
+        ("arr * 2 > 5", "A filter compares data fields with values or with each other: it does not calculate"),
         ("previous = 'high'", "There is no data field 'previous'."),
     ],
 )
@@ -139,7 +139,7 @@ def test_a_filter_that_cannot_be_used_finds_nothing_and_says_why(web, four, wher
     answer = web.get(f"{A}export/", {"where": where}, follow=True)
     assert f"The filter cannot be used: {sentence}" in text(answer)
     answer = web.post(
-        f"{A}?{urlencode({'where': where})}", {"action": "exclude", "select_across": "1"}, follow=True
+        f"{A}?{urlencode({'where': where})}", {"action": "exclude_accounts", "select_across": "1"}, follow=True
     )
     assert not Account.objects.filter(excluded=True).exists()
 
@@ -237,7 +237,7 @@ def test_the_order_goes_on_over_pages_and_with_many(web, four, monkeypatch):
 
 def test_a_header_names_its_column_and_an_order_by_places_goes_on_working(web, four):
     page = web.get(A, {"cols": "label.health,arr"}).content.decode()
-    assert re.search(r'href="\?cols=[^"]*&amp;o=label.health"', page)
+    assert 'href="?cols=label.health%2Carr&amp;o=label.health%2Cname"' in page
     assert listed(web, o="-3") == listed(web, o="-arr")  # as views kept it before columns could be chosen
     assert listed(web, o="5") == ["Acme", "Beta", "Delta", "Gamma"]
     for odd in ("zzz", "99.-1", "-", "--arr", ",", "1.2.3"):
@@ -318,14 +318,14 @@ def test_a_view_carries_columns_filter_and_order_and_says_how_many_it_finds(web,
 
 def test_a_view_saved_before_columns_could_be_chosen_works_on(web, four):
     view = SavedView.objects.create(
-        listing="accounts.account", query="kind__exact=customer&o=-3", name="Old", owner=User.objects.get().pk,
+        listing="accounts.account", query="kind__exact=customer&o=-3", name="Old", owner=User.objects.get(username="chief").pk,
         owner_label="chief",
     )  # fmt: skip
     assert listed(web, f"{A}?{view.query}") == ["Acme", "Delta", "Beta", "Gamma"]
 
 
 def test_the_count_of_a_view_whose_list_knows_its_filter_no_more_is_blank(web, four):
-    own = {"listing": "accounts.account", "owner": User.objects.get().pk, "owner_label": "chief"}
+    own = {"listing": "accounts.account", "owner": User.objects.get(username="chief").pk, "owner_label": "chief"}
     gone = SavedView.objects.create(query="nowhere=1", name="Gone", **own)
     wrong = SavedView.objects.create(query="where=nothing+%3D+1", name="Wrong", **own)
     assert web.get(f"/admin/saved-views/{gone.pk}/count/").content == b""

@@ -42,6 +42,8 @@ def test_random_conditions_as_sql_answer_as_the_compiled_ones(rows):
             except ConditionError:
                 continue  # calculates, or is none
             ours = frames.select(id=0, ours=condition.expr)["ours"].to_list()
+            if len(ours) == 1:  # a constant
+                ours *= len(rows)
             assert answers(cursor, condition) == ours, text
             compared += 1
     assert compared > 100
