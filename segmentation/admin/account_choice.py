@@ -61,7 +61,7 @@ def typed(data):
 
 
 def check_view(request):
-    """What is wrong with the condition as it is typed now, or how many accounts it finds."""
+    """Say what is wrong with the condition as it is typed now, or how many accounts it finds."""
     text, problems = typed(request.POST)
     rows_wrong = problems if text == condition_form.UNFINISHED else []
     said = " ".join(problems) or found(text)
@@ -89,7 +89,7 @@ class ChoiceForm(VerbForm):
         self.fields["cols"].choices = [(name, name) for name in (*OWN, *self.page.offered)]
 
     def clean_cols(self):
-        """Those that were there before stay in their order."""
+        """Keep the order of the columns that were there before."""
         chosen, before = self.cleaned_data["cols"], self.page.asked.columns
         if len(chosen) > MOST:
             raise forms.ValidationError(f"At most {MOST} columns.")

@@ -61,7 +61,7 @@ class Cell:
 
 
 class Asked:
-    """What an address asks of the list: `names` of its columns, its `filter`, or the `problem` there is with that."""
+    """Questions an address asks of the list: `names` of its columns, its `filter`, or the `problem` there is with that."""
 
     def __init__(self, given):
         self.where = given.get(WHERE, "").strip()
@@ -91,7 +91,7 @@ class Asked:
 
 
 def asked(request):
-    """What the request asks of the list, read once."""
+    """Read what the request asks of the list, once."""
     if not hasattr(request, "accounts_asked"):
         request.accounts_asked = Asked(request.GET)
     return request.accounts_asked

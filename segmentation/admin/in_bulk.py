@@ -142,7 +142,7 @@ def asking(page_class, admin, request, queryset):
 
 
 def _written(conflicts):
-    """What became of a correction: "", or that it waits for a decision."""
+    """Say what became of a correction: "", or that it waits for a decision."""
     return (
         f"{', '.join(catalogue.label(conflict.fact) for conflict in conflicts)} {WAITS}" if conflicts else ""
     )

@@ -1,7 +1,7 @@
 """Columns of the list of accounts: any data field, label or score, to be shown, filtered by and put in order.
 
 A filter is a condition as rules are written, over data fields and `label.<layer>`, `composite.<layer>`,
-`score.<layer>.<group>` of the segmentations with active rules. What is not known comes last in either direction. Blank
+`score.<layer>.<group>` of the segmentations with active rules. Unknown values come last in either direction. Blank
 text is not known, and money in another currency than the organisation's is no money that is compared.
 """
 
@@ -86,7 +86,8 @@ FACTS = {fact.name: _fact(fact) for fact in catalogue.FACTS.values()}
 
 def offered():
     """{name: Column} of all there are."""
-    return FACTS | {name: column for active in _active() for name, column in of_segmentation(active).items()}
+    of_layers = {name: column for active in _active() for name, column in of_segmentation(active).items()}
+    return of_layers | FACTS
 
 
 def columns(names):
@@ -164,6 +165,7 @@ class Filter:
             layers={
                 name.split(".")[1]: column.layer for name, column in self.columns.items() if column.layer
             },
+            values={name: column.choices for name, column in self.columns.items()},
         )
         return compared(terms.Words(Sketch.of({}), names).condition(self.condition.text))
 

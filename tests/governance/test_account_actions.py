@@ -1,4 +1,4 @@
-"""What is done with accounts chosen in their list: by the functions, rights and refusals of one, and nothing is cut off."""
+"""Verbs for accounts chosen in their list: by the functions, rights and refusals of one, and nothing is cut off."""
 
 import html
 import re

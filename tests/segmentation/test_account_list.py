@@ -116,7 +116,7 @@ def test_a_filter_stands_beside_the_search_and_the_other_filters(web, four):
     assert listed(web, where="arr IS NOT NULL", q="be") == ["Beta"]
     assert listed(web, where="arr >= 0", segment="high") == ["Acme"]
     page = web.get(A, {"where": "label.health = 'high' AND arr >= 1000", "q": "acme"})
-    assert "Only where Health segment is 'high' and ARR is at least 1000" in text(page)
+    assert "Only where Health segment is 'High' and ARR is at least 1000" in text(page)
     take_off = re.search(r'href="(\?[^"]*)">Take off', page.content.decode())[1]
     assert parse_qs(take_off[1:]) == {"q": ["acme"]}
 
@@ -127,7 +127,10 @@ def test_a_filter_stands_beside_the_search_and_the_other_filters(web, four):
         ("arrr > 1", "There is no data field 'arrr'. Did you mean 'arr'?"),
         ("label.nowhere = 'x'", "There is no 'label.nowhere' in a segmentation with active rules."),
         ("arr > ", "Cannot read the condition"),
-        ("arr * 2 > 5", "A filter compares data fields with values or with each other: it does not calculate"),
+        (
+            "arr * 2 > 5",
+            "A filter compares data fields with values or with each other: it does not calculate",
+        ),
         ("previous = 'high'", "There is no data field 'previous'."),
     ],
 )
@@ -139,7 +142,9 @@ def test_a_filter_that_cannot_be_used_finds_nothing_and_says_why(web, four, wher
     answer = web.get(f"{A}export/", {"where": where}, follow=True)
     assert f"The filter cannot be used: {sentence}" in text(answer)
     answer = web.post(
-        f"{A}?{urlencode({'where': where})}", {"action": "exclude_accounts", "select_across": "1"}, follow=True
+        f"{A}?{urlencode({'where': where})}",
+        {"action": "exclude_accounts", "select_across": "1"},
+        follow=True,
     )
     assert not Account.objects.filter(excluded=True).exists()
 
@@ -325,7 +330,11 @@ def test_a_view_saved_before_columns_could_be_chosen_works_on(web, four):
 
 
 def test_the_count_of_a_view_whose_list_knows_its_filter_no_more_is_blank(web, four):
-    own = {"listing": "accounts.account", "owner": User.objects.get(username="chief").pk, "owner_label": "chief"}
+    own = {
+        "listing": "accounts.account",
+        "owner": User.objects.get(username="chief").pk,
+        "owner_label": "chief",
+    }
     gone = SavedView.objects.create(query="nowhere=1", name="Gone", **own)
     wrong = SavedView.objects.create(query="where=nothing+%3D+1", name="Wrong", **own)
     assert web.get(f"/admin/saved-views/{gone.pk}/count/").content == b""
