@@ -120,11 +120,11 @@ def of(ids, at):
 
 
 _TOTAL = f"""
-    with chosen (id) as ({{chosen}})
-    select {OF_ACCOUNT}, sum(a.arr) from chosen join accounts_account a on a.id = chosen.id where a.arr is not null group by 1
+    {{chosen}}
+    select {OF_ACCOUNT}, sum(a.arr) from {{accounts}} where a.arr is not null group by 1
      union all
     select {catalogue.CURRENCY}, sum(b.arr)
-      from chosen join accounts_account a on a.id = chosen.id join accounts_subscription b on b.account_id = a.id
+      from {{accounts}} join accounts_subscription b on b.account_id = a.id
      where (a.arr is null or %(besides)s and {catalogue.CURRENCY} <> %(currency)s) and b.arr > 0 and {catalogue.ACTIVE_NOW}
      group by 1
 """
@@ -135,13 +135,16 @@ def total(accounts, at, *, besides=False):
 
     besides: also of contracts in other currencies that run beside an imported ARR, which may or may not have them in it.
     """
-    try:
-        chosen, values = raw_sql.ids(accounts)
-    except EmptyResultSet:
-        return Money.of([("", 0)])
+    chosen, which, values = "", "accounts_account a", {}
+    if raw_sql.narrowed(accounts):
+        try:
+            ids, values = raw_sql.ids(accounts)
+        except EmptyResultSet:
+            return Money.of([("", 0)])
+        chosen, which = f"with chosen (id) as ({ids})", "chosen join accounts_account a on a.id = chosen.id"
     with connection.cursor() as cursor:
         cursor.execute(
-            _TOTAL.format(chosen=chosen),
+            _TOTAL.format(chosen=chosen, accounts=which),
             parameters(at) | {"besides": besides} | values,
         )
         return Money.of([("", 0), *cursor.fetchall()])

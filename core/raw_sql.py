@@ -17,6 +17,11 @@ def ids(queryset):
     return text, dict(zip(names, values, strict=True))
 
 
+def narrowed(queryset):
+    """True where a queryset is not about all rows: then, and only then, its ids are worth asking for."""
+    return bool(queryset.query.where) or queryset.query.is_sliced
+
+
 def expression(text, parameters, field=None):
     """An expression of Django's."""
     values = [parameters[name] for name in _NAME.findall(text)]

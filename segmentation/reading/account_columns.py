@@ -43,6 +43,8 @@ class Column:
     in_condition: str = ""
     choices: dict = field(default_factory=dict)
     layer: str = ""  # what the segmentation is called
+    keyed: str = ""  # of a label: the id of its segment, and the ids by their keys
+    keys: dict = field(default_factory=dict)
 
     @property
     def order_sql(self):
@@ -130,12 +132,15 @@ def of_segmentation(active):
 def label_of(layer):
     """The label in force on a layer as a Column; put in order from the top segment down."""
     segments = sorted(layer.segments.all(), key=lambda segment: (segment.position, segment.key))
+    places = " ".join(f"when {segment.pk} then {place}" for place, segment in enumerate(segments))
     return Column(
         f"label.{run_rules.spoken(layer.key)}",
         layer.name,
         "text",
         f"e{layer.pk}.key",
-        ordered=f"e{layer.pk}.position",
+        ordered=f"(case z{layer.pk}.effective_id {places} end)" if places else "null::int",
+        keyed=f"z{layer.pk}.effective_id",
+        keys={segment.key: segment.pk for segment in segments},
         choices={segment.key: segment.name for segment in segments},
         layer=layer.name,
     )
@@ -153,9 +158,11 @@ class Filter:
 
     def ids(self, at):
         """An expression of Django's for the ids of the accounts on which it holds at the date."""
-        where, values = condition_sql.to_sql(self.condition, lambda name: self.columns[name].condition_sql)
-        tables = _tables([column.condition_sql for column in self.columns.values()])
-        query = f"select a.id from {tables} where {where}"
+        keyed = {name: (column.keyed, column.keys) for name, column in self.columns.items() if column.keyed}
+        where, values = condition_sql.to_sql(
+            self.condition, lambda name: self.columns[name].condition_sql, keyed
+        )
+        query = f"select a.id from {_tables([where])} where {where}"
         return raw_sql.expression(query, _parameters(at) | values)
 
     def in_words(self):
@@ -206,11 +213,14 @@ def in_order(accounts, order, at, *, count=None, first=0, most=None):
     by = [f"{column.order_sql} {'desc' if descending else 'asc'} nulls last" for column, descending in order]
     each = count is not None and count <= FEW
     tables = _tables([column.order_sql for column, _ in order], each=each)
-    try:
-        chosen, parameters = raw_sql.ids(accounts)
-    except EmptyResultSet:
-        return []
-    query = f"""select a.id from {tables} where a.id in ({chosen})
+    where, parameters = "true", {}
+    if raw_sql.narrowed(accounts):
+        try:
+            chosen, parameters = raw_sql.ids(accounts)
+        except EmptyResultSet:
+            return []
+        where = f"a.id in ({chosen})"
+    query = f"""select a.id from {tables} where {where}
                  order by {", ".join(by)}, a.name, a.id desc limit %(most)s offset %(skip)s"""
     with connection.cursor() as cursor:
         cursor.execute(query, _parameters(at) | parameters | {"most": most, "skip": first})
@@ -226,10 +236,18 @@ def _tables(expressions, each=False):
     text = " ".join(expressions)
     aliases = set(re.findall(r"\b([agmpsu])\.", text))
     joins = frames.joins(aliases, each=each)
-    for layer in sorted(set(re.findall(r"\b[ec](\d+)\.", text)), key=int):
-        joins += f"""
-            left join segmentation_assignment z{layer}
-              on z{layer}.account_id = a.id and z{layer}.layer_id = {layer} and z{layer}.product_id is null
-            left join segmentation_segment e{layer} on e{layer}.id = z{layer}.effective_id
-            left join segmentation_assignmentscore c{layer} on c{layer}.assignment_id = z{layer}.id"""
+    of_layers = set(re.findall(r"\b([zec])(\d+)\.", text))
+    for layer in sorted({layer for _, layer in of_layers}, key=int):
+        joins += "".join(
+            join.format(layer)
+            for alias, join in _JOINS.items()
+            if alias == "z" or (alias, layer) in of_layers
+        )
     return f"accounts_account a {joins}"
+
+
+_JOINS = {
+    "z": " left join segmentation_assignment z{0} on z{0}.account_id = a.id and z{0}.layer_id = {0} and z{0}.product_id is null",
+    "e": " left join segmentation_segment e{0} on e{0}.id = z{0}.effective_id",
+    "c": " left join segmentation_assignmentscore c{0} on c{0}.assignment_id = z{0}.id",
+}

@@ -13,10 +13,16 @@ CALCULATES = (
     "A filter compares data fields with values or with each other: it does not calculate with + - * and /."
 )
 
+NO_KEY = -1  # of a text that a name never gives
 
-def to_sql(condition, sql_of):
-    """(SQL, {parameter: value}) of a compiled condition. sql_of(name): the SQL of a name. Raises ConditionError."""
-    writer = _Writer(sql_of)
+
+def to_sql(condition, sql_of, keyed=None):
+    """(SQL, {parameter: value}) of a compiled condition. sql_of(name): the SQL of a name. Raises ConditionError.
+
+    keyed: {name: (SQL, {text: what that gives for it})} where another expression than that of the text is compared faster
+    with given texts, as an id with the ids of segments.
+    """
+    writer = _Writer(sql_of, keyed or {})
     return writer.sql(condition.root), writer.values
 
 
@@ -28,8 +34,8 @@ def read(text, names):
 
 
 class _Writer:
-    def __init__(self, sql_of):
-        self.sql_of, self.values = sql_of, {}
+    def __init__(self, sql_of, keyed):
+        self.sql_of, self.keyed, self.values = sql_of, keyed, {}
 
     def sql(self, node):
         match node:
@@ -47,11 +53,13 @@ class _Writer:
                 word = " and " if isinstance(node, tree.All) else " or "
                 return f"({word.join(map(self.sql, node.several))})"
             case tree.Compare():
-                return f"({self.sql(node.left)} {node.sign} {self.sql(node.right)})"
+                left, right = self.compared(node.left, node.right)
+                return f"({left} {node.sign} {right})"
             case tree.Between():
                 return f"({self.sql(node.part)} between {self.sql(node.low)} and {self.sql(node.high)})"
             case tree.In():
-                return f"({self.sql(node.part)} in ({', '.join(map(self.sql, node.several))}))"
+                part, *several = self.compared(node.part, *node.several)
+                return f"({part} in ({', '.join(several)}))"
             case tree.Is():
                 what = {None: "null", True: "true", False: "false"}[node.what]
                 return f"({self.sql(node.part)} is {'not ' if node.negated else ''}{what})"
@@ -63,8 +71,24 @@ class _Writer:
                 return f"coalesce({', '.join(map(self.sql, node.several))})"
         raise ConditionError(CALCULATES, node.position)
 
+    def compared(self, *nodes):
+        """The SQL of parts that are compared with each other: by key, where a name that has keys meets given texts."""
+        bare = [tree.bare(node) for node in nodes]
+        names = [node.name for node in bare if isinstance(node, tree.Name)]
+        texts = [node for node in bare if isinstance(node, tree.Constant) and node.kind == "text"]
+        if len(names) != 1 or names[0] not in self.keyed or len(names) + len(texts) < len(nodes):
+            return [self.sql(node) for node in nodes]
+        sql, keys = self.keyed[names[0]]
+        return [
+            sql if isinstance(node, tree.Name) else self.value(keys.get(node.value, NO_KEY)) for node in bare
+        ]
+
     def constant(self, node):
         """A value, never within the text."""
+        value = self.value(Decimal(node.value) if node.kind == "number" else node.value)
+        return f"{value}::date" if node.kind == "date" else value
+
+    def value(self, value):
         name = f"value_{len(self.values)}"
-        self.values[name] = Decimal(node.value) if node.kind == "number" else node.value
-        return f"%({name})s::date" if node.kind == "date" else f"%({name})s"
+        self.values[name] = value
+        return f"%({name})s"
