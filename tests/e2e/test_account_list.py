@@ -34,7 +34,7 @@ def test_accounts_are_found_saved_and_acted_on(window):
     expect(page.locator("thead")).to_contain_text("Renewal date")
     expect(page.locator("thead")).not_to_contain_text("Kind")
     page.locator("thead").get_by_role("link", name="Renewal date").click()
-    expect(page.locator("th.sorted")).to_contain_text("Renewal date")
+    expect(page.locator("th.column-renewal_date.sorted")).to_be_visible()
     page.get_by_text("Save this view").click()
     page.get_by_label("Name", exact=True).fill("Large ones")
     page.get_by_role("button", name="Save", exact=True).click()
@@ -53,7 +53,7 @@ def test_accounts_are_found_saved_and_acted_on(window):
         assert not window.sideways()
 
     page.locator("input.action-select").first.check()
-    page.get_by_label("Action").select_option(label="Exclude")
+    page.get_by_label("Select action to run").select_option(label="Exclude")
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_role("heading", name="Exclude: 1 account")).to_be_visible()
     page.get_by_label("Why they are excluded").fill("Ours")
