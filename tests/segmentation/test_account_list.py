@@ -13,10 +13,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from segmenting import RULES, account, granted, layer_with, recompute
+from segmenting import RULES, account, activate, granted, layer_with, recompute
 
 from accounts.models import Account, Csm, SavedView, Subscription
 from core.wording import day
+from segmentation.models import Layer
 
 A = "/admin/accounts/account/"
 TODAY = timezone.localdate()
@@ -183,6 +184,14 @@ def test_columns_are_chosen_and_shown_as_people_read_them(web, four):
 def test_an_amount_is_in_the_currency_of_its_account(web, four):
     Account.objects.filter(external_id="delta").update(acv=9_000)
     assert cells(web, "acv", cols="acv")["Delta"] == "€9,000"
+
+
+def test_a_score_by_earlier_rules_is_not_shown_as_one_by_these(web, four):
+    assert cells(web, "score-tier-worth", cols="score.tier.worth")["Acme"] != "–"
+    rules = [RULES["rules"][0] | {"when": "composite >= 4.5"}, *RULES["rules"][1:]]
+    activate(Layer.objects.get(key="tier"), RULES | {"rules": rules}, reason="Higher")
+    assert cells(web, "score-tier-worth", cols="score.tier.worth")["Acme"] == "–"
+    assert listed(web, where="score.tier.worth IS NOT NULL") == []
 
 
 def queries(client, **asked):
