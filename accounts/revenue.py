@@ -10,10 +10,10 @@ from decimal import Decimal
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import BooleanField, DecimalField, JSONField
-from django.db.models.expressions import RawSQL
 
 from accounts import catalogue
 from accounts.models import Subscription
+from core import raw_sql
 from core.money import Money
 from core.organisation import organisation
 
@@ -95,9 +95,7 @@ def with_arr_order(accounts, at):
 
 def _raw(sql, at, field, alias="a", table="accounts_account"):
     """An expression of Django's of SQL over a table's alias."""
-    sql = re.sub(rf"\b{alias}\.", f"{table}.", sql)
-    values = [parameters(at)[name] for name in re.findall(r"%\((\w+)\)s", sql)]
-    return RawSQL(re.sub(r"%\(\w+\)s", "%s", sql), values, output_field=field)
+    return raw_sql.expression(re.sub(rf"\b{alias}\.", f"{table}.", sql), parameters(at), field)
 
 
 _OF = f"""
@@ -122,11 +120,11 @@ def of(ids, at):
 
 
 _TOTAL = f"""
-    with chosen (id) as ({{chosen}})
-    select {OF_ACCOUNT}, sum(a.arr) from chosen join accounts_account a on a.id = chosen.id where a.arr is not null group by 1
+    {{chosen}}
+    select {OF_ACCOUNT}, sum(a.arr) from {{accounts}} where a.arr is not null group by 1
      union all
     select {catalogue.CURRENCY}, sum(b.arr)
-      from chosen join accounts_account a on a.id = chosen.id join accounts_subscription b on b.account_id = a.id
+      from {{accounts}} join accounts_subscription b on b.account_id = a.id
      where (a.arr is null or %(besides)s and {catalogue.CURRENCY} <> %(currency)s) and b.arr > 0 and {catalogue.ACTIVE_NOW}
      group by 1
 """
@@ -137,16 +135,17 @@ def total(accounts, at, *, besides=False):
 
     besides: also of contracts in other currencies that run beside an imported ARR, which may or may not have them in it.
     """
-    try:
-        chosen, values = accounts.order_by().values("pk").query.sql_with_params()
-    except EmptyResultSet:
-        return Money.of([("", 0)])
-    names = [f"chosen_{number}" for number in range(len(values))]
-    chosen = chosen % tuple(f"%({name})s" for name in names)
+    chosen, which, values = "", "accounts_account a", {}
+    if raw_sql.narrowed(accounts):
+        try:
+            ids, values = raw_sql.ids(accounts)
+        except EmptyResultSet:
+            return Money.of([("", 0)])
+        chosen, which = f"with chosen (id) as ({ids})", "chosen join accounts_account a on a.id = chosen.id"
     with connection.cursor() as cursor:
         cursor.execute(
-            _TOTAL.format(chosen=chosen),
-            parameters(at) | {"besides": besides} | dict(zip(names, values, strict=True)),
+            _TOTAL.format(chosen=chosen, accounts=which),
+            parameters(at) | {"besides": besides} | values,
         )
         return Money.of([("", 0), *cursor.fetchall()])
 

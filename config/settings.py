@@ -170,6 +170,12 @@ GATES = {  # accounts.gates: {name: function}
 AFTER_RUN = ["governance.tasks.follow"]  # names of tasks that are sent when a recalculation has ended
 # Further filters of the list of accounts
 ACCOUNT_LIST_FILTERS = ["governance.admin.transitions.TierChangeFilter"]
+# More that can be done with accounts chosen in their list: names of actions as lists of the admin take them, with `may(user)`.
+ACCOUNT_LIST_ACTIONS = [
+    "governance.admin.account_actions.plan",
+    "governance.admin.account_actions.override",
+    "governance.admin.account_actions.acknowledge",
+]
 # More parts of the account's page: names of functions part(request, account) that give, as far as there is something,
 #   "actions": [{"label", "url", "icon", "primary"}], what to do with it; "badges": [(class, text, url or "")]
 #   "next": [{"title", "text", "due": date or None, "url", "button"}], what is open about it

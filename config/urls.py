@@ -34,6 +34,11 @@ urlpatterns = [
     path("admin/saved-views/", admin.site.admin_view(saved_views.views_view), name="saved_views"),
     path("admin/saved-views/<int:pk>/", admin.site.admin_view(saved_views.change_view), name="saved_view"),
     path(
+        "admin/saved-views/<int:pk>/count/",
+        admin.site.admin_view(saved_views.count_view),
+        name="saved_view_count",
+    ),
+    path(
         "admin/saved-views/<int:pk>/delete/",
         admin.site.admin_view(saved_views.delete_view),
         name="saved_view_delete",

@@ -199,7 +199,8 @@ def signs(text):
 
 _WORDS = {
     ">=": "is at least", "<=": "is at most", "<>": "is not", "!=": "is not", ">": "is above", "<": "is below", "=": "is",
-    "IS NOT NULL": "is known", "IS NULL": "is not known", "AND": "and", "OR": "or", "NOT": "not", "IN": "is one of",
+    "IS NOT NULL": "is known", "IS NULL": "is not known", "NOT IN": "is none of", "NOT BETWEEN": "is not between",
+    "NOT LIKE": "is not like", "BETWEEN": "is between", "LIKE": "is like", "AND": "and", "OR": "or", "NOT": "not", "IN": "is one of",
 }  # fmt: skip
 _COMPARED = re.compile(r"'[^']*'|(?<=[ (])(?:" + "|".join(map(re.escape, _WORDS)) + r")(?=[ (),.]|$)")
 

@@ -84,6 +84,7 @@ register({
     "draft_there_already": "{layer} has a draft already. Continue with it, or discard it first.",
     "ending_declarations_not_allowed": "{segment} is in force: only somebody who confirms declared values may end it.",
     "file_of_unknown_layer": "There is no segmentation '{key}'.{hint} There are: {layers}.",
+    "filter_unusable": "The filter cannot be used: {problem}",
     "format_unknown": "{format!r} is no format: {formats:either}.",
     "layer_in_recalculation": "{layer} is being recalculated already (run {run}, since {since:%H:%M}). Wait for it to end; if its process was lost, it is taken over after {lease} s.",
     "layer_not_active": "{layer} has no active rules. Activate a version first.",

@@ -22,6 +22,7 @@ PURE = (
     "accounts.catalogue",
     "segmentation.rules.rubric",
     "segmentation.rules.conditions",
+    "segmentation.rules.condition_sql",
     "segmentation.rules.tree",
     "segmentation.rules.document",
     "segmentation.rules.document_text",

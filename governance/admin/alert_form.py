@@ -10,30 +10,19 @@ from accounts.admin.fields import number
 from core.wording import plural
 from governance.changes import alerts
 from governance.models import AlertRule
-from segmentation.admin.scoring_form import UNFINISHED, operators
-from segmentation.rules.condition_rows import RowErrors, kind_of, read_rows, to_rows, to_text
+from segmentation.admin import condition_form
 
 CHECK = "admin:governance_alertrule_check"
-
-
-def offered(terms):
-    """The terms rows are made of, as their script reads them."""
-    return {"operators": operators(), "fields": [term | {"kind": kind_of(term["type"])} for term in terms]}
-
-
-def _types(terms):
-    return {term["name"]: term["type"] for term in terms}
+EMPTY = "No condition yet: add one, so that the rule says when people are alerted."
 
 
 def typed(data, name="condition"):
-    """(SQL text, what is wrong with its rows as sentences) of what a form sent; rows count before text."""
-    rows = data.get(f"{name}.rows", "")
-    if not rows:
-        return data.get(name, "").strip(), []
-    try:
-        return to_text(read_rows(rows), _types(alerts.terms())), []
-    except RowErrors as errors:
-        return UNFINISHED, [message for _, message in errors.problems]
+    """(SQL text, what is wrong with its rows as sentences) of what a form sent."""
+    return condition_form.typed(data, name, _types)
+
+
+def _types():
+    return {term["name"]: term["type"] for term in alerts.terms()}
 
 
 def checked(data):
@@ -42,12 +31,9 @@ def checked(data):
     problems = wrong or (
         alerts.problems(text, days=number(data.get("days"))) if text else ["Say when people are alerted."]
     )
-    return {
-        "problems": [{"path": "condition.rows", "message": message} for message in wrong],
-        "rules": [{"when": text, "rows": None if wrong else to_rows(text, _types(alerts.terms()))}],
-        "said": " ".join(problems)
-        or f"This condition can be used. {holds_now(text, number(data.get('days')))}".strip(),
-    }
+    said = " ".join(problems)
+    said = said or f"This condition can be used. {holds_now(text, number(data.get('days')))}".strip()
+    return condition_form.answer("condition", text, wrong, _types(), said)
 
 
 def holds_now(condition, days):
@@ -75,17 +61,10 @@ class ConditionInput(forms.Widget):
         return name not in data
 
     def render(self, name, value, attrs=None, renderer=None):
-        terms, value = alerts.terms(), value or ""
-        group = to_rows(value, _types(terms)) if value else {"join": "all", "rows": []}
-        context = {
-            "name": name,
-            "value": "" if value == UNFINISHED else value,
-            "edited": self.edited,
-            "group": group,
-        }
-        return render_to_string(
-            "governance/alerts/condition.html", context | {"check": reverse(CHECK), "offered": offered(terms)}
+        context = condition_form.shown(
+            name, value or "", alerts.terms(), check=reverse(CHECK), empty=EMPTY, edited=self.edited
         )
+        return render_to_string("core/condition.html", context)
 
 
 class RuleForm(forms.ModelForm):

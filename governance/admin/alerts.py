@@ -21,6 +21,7 @@ from governance.changes import alerts
 from governance.models import Alert, AlertRule
 from governance.signoff import permissions
 
+from .account_actions import AcknowledgePage
 from .alert_form import ConditionInput, RuleForm, checked
 
 LIST = "admin:governance_alert_changelist"
@@ -117,6 +118,13 @@ class AlertAdmin(ByVerbs, GovernedAdmin):
 
     def empty_step(self, request):
         return "Look at the alert rules", reverse("admin:governance_alertrule_changelist")
+
+    def get_urls(self):
+        acknowledge = self.admin_site.admin_view(AcknowledgePage.as_view(admin=self))
+        return [
+            path("acknowledge/", acknowledge, name="governance_alert_acknowledge"),
+            *super().get_urls(),
+        ]
 
     def get_changelist(self, request, **kwargs):
         return AlertChanges

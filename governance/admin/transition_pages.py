@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 
 from accounts import revenue
-from accounts.admin.fields import Day, Line, Row, Text, Whole, number
+from accounts.admin.fields import Day, Line, Row, Text, Whole, ids, number
 from accounts.admin.governed import page
 from accounts.admin.verbs import VerbForm, VerbPage, row
 from accounts.models import Csm
@@ -535,11 +535,14 @@ def asked_for(request):
     csm = wanted.get("csm", "")
     if csm != "none" and number(csm) is None:
         csm = ""
-    filters = board.Filters(layer or None, direction, csm, request.user if wanted.get("mine") else None)
+    user = request.user if wanted.get("mine") else None
+    accounts = tuple(ids(wanted.get("accounts", ""))[: transition_requests.MOST])
+    filters = board.Filters(layer or None, direction, csm, user, accounts)
     parameters = {
         "layer": layer and layer.key,
         "direction": direction,
         "csm": csm,
         "mine": filters.user and "1",
+        "accounts": ",".join(map(str, accounts)),
     }
     return filters, urlencode({name: value for name, value in parameters.items() if value})

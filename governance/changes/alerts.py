@@ -18,6 +18,7 @@ from simple_history.utils import bulk_create_with_history, bulk_update_with_hist
 from accounts import catalogue
 from accounts.models import Account
 from core.history import acting, actor
+from core.raw_sql import within_seconds
 from core.refusals import Refused, verb
 from core.wording import compared
 from governance import events
@@ -576,7 +577,7 @@ def count_now(rule, at=None):
     A sample of a large portfolio is looked at, as for the rules of a draft (segmentation.authoring.rule_counts).
     """
     at, holding = at or timezone.localdate(), 0
-    with rule_counts.within_seconds() as cursor:
+    with within_seconds() as cursor:
         total, counted, ranges = rule_counts.sample(cursor, frames.SCORED)
         for first, last in ranges:
             holding += len(_holding(_unsaved(rule), at, first, last))

@@ -32,15 +32,19 @@ _RELATED += ["request"]
 
 @dataclass(frozen=True)
 class Filters:
-    """Which tier changes are looked at. csm: an id, "none", or ""; user: whoever wants only their own (as CSM), or None."""
+    """Which tier changes are looked at. csm: an id, "none", or ""; user: whoever wants only their own (as CSM), or None.
+
+    accounts: only those of these (ids).
+    """
 
     layer: Layer | None = None
     direction: str = ""
     csm: str = ""
     user: object = None
+    accounts: tuple = ()
 
     def __bool__(self):
-        return any((self.layer, self.direction, self.csm, self.user))
+        return any((self.layer, self.direction, self.csm, self.user, self.accounts))
 
     def of(self, transitions):
         """The queryset, narrowed."""
@@ -48,6 +52,8 @@ class Filters:
             transitions = transitions.filter(layer=self.layer)
         if self.direction:
             transitions = transitions.filter(direction=self.direction)
+        if self.accounts:
+            transitions = transitions.filter(account__in=self.accounts)
         if self.csm == "none":
             transitions = transitions.filter(account__csm=None)
         elif self.csm:

@@ -3,44 +3,44 @@
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Prefetch
-from django.http import Http404, HttpResponseRedirect
+from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.module_loading import import_string
+from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts import catalogue, corrections, revenue
-from accounts.admin import downloads
 from accounts.admin.fields import number
-from accounts.admin.governed import Changes, GovernedAdmin, page
+from accounts.admin.governed import GovernedAdmin, page
 from accounts.admin.people import CsmFilter
 from accounts.catalogue import ACCOUNT_FACTS
 from accounts.models import Account
 from accounts.quality import contradictions
-from accounts.revenue import with_arr
 from core import badges, wording
+from core.raw_sql import within_seconds
 from core.refusals import Refused
 from segmentation.authoring import declarations
 from segmentation.models import Assignment, Layer, Segment, ServiceModel
 from segmentation.reading import stays
 
 from . import account_page
+from .account_choice import ChoicePage, check_view
+from .account_list import ASKED, FIRST, OWN, WHERE, AccountChanges, asked, exported, primary_layer
 from .declarations import of_account, propose_page
+from .in_bulk import AssignPage, ExcludePage, asking, too_many
 
 RENEWALS = {"overdue": "warn", "lost": "bad"}  # what is told of a renewal in the list: its colour
 FEW_FOUND = 500  # accounts found by a search that are put in order by themselves
 _FIRST = ["name", "domain", "parent", "kind", "status", "excluded", "exclusion_reason", "csm"]
 CORRECTABLE = _FIRST + [name for name in ACCOUNT_FACTS if name not in (*_FIRST, "external_id")]
-
-
-def primary_layer():
-    """The id of the primary segmentation, None where there is none: a query with it needs no join to be narrow."""
-    return Layer.objects.filter(primary=True).values_list("pk", flat=True).first()
 
 
 class OfPrimary(DropdownFilter):
@@ -144,26 +144,10 @@ class CorrectionForm(forms.ModelForm):
         return csm
 
 
-class AccountChanges(Changes):
-    """The list. Only ids are put in order, and everything else, ARR too, is read of the accounts on the page."""
-
-    def get_results(self, request):
-        super().get_results(request)
-        ids = list(self.result_list.select_related(None).prefetch_related(None).values_list("pk", flat=True))
-        accounts = self.model_admin.get_queryset(request).select_related(
-            *self.model_admin.list_select_related
-        )
-        by_id = accounts.in_bulk(ids)
-        self.result_list = [by_id[pk] for pk in ids if pk in by_id]
-        contracted = revenue.contracted(ids, timezone.localdate())
-        for account in self.result_list:
-            account.arr_now, _, account.renewal_status = contracted[account.pk]
-
-
 @admin.register(Account)
 class AccountAdmin(GovernedAdmin):
     exports_list = False  # the button is its own
-    list_display = ["title", "segment", "arr_shown", "manager", "kind", "status", "external_id"]
+    list_display = [FIRST, *OWN.values()]
     list_filter = [
         SegmentFilter,
         StateFilter,
@@ -180,7 +164,7 @@ class AccountAdmin(GovernedAdmin):
     list_before_template = "segmentation/account/list_before.html"
     ordering = ["name"]
     autocomplete_fields = ["csm", "parent"]
-    actions = ["declare", "override"]
+    actions = ["assign_csm", "exclude_accounts", "declare"]
 
     def get_search_results(self, request, queryset, search_term):
         """Look up what is found before it is put in order: PostgreSQL may else walk all accounts in that order."""
@@ -193,7 +177,10 @@ class AccountAdmin(GovernedAdmin):
 
     def allowed_lookups(self):
         further = {kind.parameter_name for kind in _further_filters()}
-        return super().allowed_lookups() | {"segment", "state", "csm", "service_model"} | further
+        return super().allowed_lookups() | {"segment", "state", "csm", "service_model", *ASKED} | further
+
+    def get_list_display(self, request):
+        return asked(request).display
 
     def get_list_filter(self, request):
         return [*super().get_list_filter(request), *_further_filters()]
@@ -214,8 +201,6 @@ class AccountAdmin(GovernedAdmin):
             "effective", "computed"
         )
         accounts = super().get_queryset(request)
-        if "o" in request.GET:  # only an order by ARR needs it of all accounts
-            accounts = revenue.with_arr_order(accounts, timezone.localdate())
         return accounts.prefetch_related(Prefetch("assignments", queryset=state, to_attr="primary_state"))
 
     def get_changelist(self, request, **kwargs):
@@ -226,6 +211,13 @@ class AccountAdmin(GovernedAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("export/", wrap(self.export_view), name="{}_{}_export".format(*info)),
+            path("total/", wrap(self.total_view), name="{}_{}_total".format(*info)),
+            path("choice/", wrap(ChoicePage.as_view(admin=self)), name="{}_{}_choice".format(*info)),
+            path(
+                "choice/check/", wrap(require_POST(self.check_view)), name="{}_{}_choice_check".format(*info)
+            ),
+            path("assign/", wrap(AssignPage.as_view(admin=self)), name="{}_{}_assign".format(*info)),
+            path("exclude/", wrap(ExcludePage.as_view(admin=self)), name="{}_{}_exclude".format(*info)),
             path("<path:object_id>/edit/", wrap(self.edit_view), name="{}_{}_edit".format(*info)),
             *super().get_urls(),
         ]
@@ -236,7 +228,7 @@ class AccountAdmin(GovernedAdmin):
     def title(self, account):
         return account.name or account.external_id
 
-    @admin.display(description="Segment")
+    @admin.display(description="Segment", ordering="segment")
     def segment(self, account):
         state = account.primary_state[0] if account.primary_state else None
         renewal = getattr(account, "renewal_status", "")  # known of what is on the page
@@ -253,54 +245,89 @@ class AccountAdmin(GovernedAdmin):
             parts.append(("", "Provisional"))
         return format_html_join(" ", "{}", ([badges.badge(text, colour)] for colour, text in parts))
 
-    @admin.display(description="ARR", ordering="arr_order")
+    @admin.display(description="ARR", ordering="arr")
     def arr_shown(self, account):
         return wording.money(account.arr_now)
 
-    @admin.display(description="CSM", ordering="csm__name")
+    @admin.display(description="CSM", ordering="csm")
     def manager(self, account):
         return account.csm or "–"
 
     def changelist_view(self, request, extra_context=None):
-        export = reverse("admin:accounts_account_export")
-        extra = {
+        return super().changelist_view(request, self._above(request) | (extra_context or {}))
+
+    def _above(self, request):
+        """Context of what stands above the list."""
+        given, listing = request.GET.urlencode(), asked(request)
+        without = request.GET.copy()
+        without.pop(WHERE, None)
+        return {
             "as_of": timezone.localdate(),
-            "export_url": f"{export}?{request.GET.urlencode()}",
+            "export_url": f"{reverse('admin:accounts_account_export')}?{given}",
+            "total_url": f"{reverse('admin:accounts_account_total')}?{given}",
+            "choice_url": f"{reverse('admin:accounts_account_choice')}?{given}",
+            "without_filter": f"?{without.urlencode()}",
+            "filter_said": listing.filter.in_words() if listing.filter else listing.where,
+            "filter_problem": listing.problem,
+            "filter_doubts": listing.filter.doubts() if listing.filter else [],
             "may_export": request.user.has_perm("accounts.export_accounts"),
             "may_import": request.user.has_perm("accounts.import_accounts"),
         }
-        return super().changelist_view(request, extra | (extra_context or {}))
 
     def export_view(self, request):
-        """Exactly the list as shown (search, filters, order), as CSV; the filter and the date are in each row."""
+        """Exactly the list as shown, as CSV."""
         if not request.user.has_perm("accounts.export_accounts"):
             raise PermissionDenied
-        return self.filtered(request, lambda: self._export(self.get_changelist_instance(request)))
+        return self.filtered(request, lambda: exported(self._usable(request)))
 
-    def _export(self, changes):
-        filters = " & ".join(
-            f"{key}={value}" for key, value in sorted(changes.params.items()) if key not in ("p", "o", "q")
+    def total_view(self, request):
+        """Say what the accounts of the whole list come to, also those on other pages."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        return self.filtered(
+            request, lambda: HttpResponse(self._total(request), content_type="text/plain; charset=utf-8")
         )
-        if changes.query:
-            filters = f"search: {changes.query}" + (f" & {filters}" if filters else "")
-        header = [
-            "external_id",
-            "name",
-            "segment",
-            "segment_by_the_rules",
-            "needs_data",
-            "provisional",
-            "arr",
+
+    def _total(self, request):
+        changes = self._usable(request)
+        try:
+            with within_seconds():
+                arr = revenue.total(changes.queryset, timezone.localdate())
+        except DatabaseError:
+            return f"{changes.counted}; adding up their ARR takes too long: narrow the list first"
+        return f"{changes.counted}, ARR {wording.money(arr)}"
+
+    def _usable(self, request):
+        """The list, where what is asked of it can be done."""
+        asked(request).check()
+        return self.get_changelist_instance(request)
+
+    def check_view(self, request):
+        """Say what is wrong with a condition as it is typed now, or how many it finds."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        return check_view(request)
+
+    # -- what can be done with those that are ticked
+
+    def get_actions(self, request):
+        own = super().get_actions(request)
+        if self.actions is None or IS_POPUP_VAR in request.GET:
+            return own
+        further = [
+            action for action in map(import_string, settings.ACCOUNT_LIST_ACTIONS) if action.may(request.user)
         ]
-        header += ["currency", "csm", "kind", "status"]
-        rows = (
-            _export_row(account)
-            for account in with_arr(changes.queryset, timezone.localdate()).iterator(
-                chunk_size=downloads.ROWS
-            )
-        )
-        in_words = filters or "all accounts"
-        return downloads.csv_list("accounts", header, rows, filters=in_words, ends=("as_of", "filter"))
+        return {
+            action.__name__: (action, action.__name__, action.short_description) for action in further
+        } | own
+
+    @admin.action(description="Assign a CSM", permissions=["change"])
+    def assign_csm(self, request, queryset):
+        return asking(AssignPage, self, request, queryset)
+
+    @admin.action(description="Exclude", permissions=["change"])
+    def exclude_accounts(self, request, queryset):
+        return asking(ExcludePage, self, request, queryset)
 
     def has_declare_permission(self, request):
         return declarations.may_propose(request.user)
@@ -310,20 +337,9 @@ class AccountAdmin(GovernedAdmin):
         """The page that asks; what is sent from there proposes."""
         accounts = list(queryset.order_by("name", "pk")[: declarations.MOST + 1])
         if len(accounts) > declarations.MOST:
-            messages.error(
-                request, f"At most {declarations.MOST:,} accounts at a time: narrow the list first."
-            )
+            messages.error(request, too_many(declarations.MOST))
             return None
         return propose_page(request, accounts)
-
-    def has_override_permission(self, request):
-        return request.user.has_perm("governance.request_override")
-
-    @admin.action(description="Ask for an override", permissions=["override"])
-    def override(self, request, queryset):
-        """The page that asks; what is sent from there is a request for approval."""
-        ids = ",".join(str(pk) for pk in queryset.order_by("name", "pk").values_list("pk", flat=True)[:201])
-        return HttpResponseRedirect(f"{reverse('admin:governance_override_ask')}?accounts={ids}")
 
     # -- the page that says why
 
@@ -379,19 +395,3 @@ class AccountAdmin(GovernedAdmin):
 def _further_filters():
     """Filters of apps further right: list filter classes, named by the settings."""
     return [import_string(path) for path in settings.ACCOUNT_LIST_FILTERS]
-
-
-def _export_row(account):
-    state = account.primary_state[0] if account.primary_state else None
-    return [
-        account.external_id,
-        account.name,
-        state.effective.key if state and state.effective else "",
-        state.computed.key if state and state.computed else "",
-        state.reason if state else "",
-        bool(state and state.provisional),
-        *account.arr_now.cells,
-        account.csm.email if account.csm else "",
-        account.kind,
-        account.status,
-    ]

@@ -4,15 +4,14 @@ Nothing is written. A small portfolio is counted whole, a large one on a sample 
 has to come within a second.
 """
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import and_
 
 import polars as pl
-from django.db import connection, transaction
 
 from accounts import catalogue
+from core.raw_sql import within_seconds
 from segmentation.evaluation import cutoffs, engine
 from segmentation.evaluation.ranges import Range
 from segmentation.evaluation.run_rules import accounts_of, of_layer
@@ -22,7 +21,6 @@ from segmentation.rules.document import DocumentErrors
 
 WHOLE = 10_000  # accounts counted one and all; of more, this many are a sample
 PIECES = 10
-SECONDS = 5  # the database gives up after this long
 
 
 @dataclass(frozen=True)
@@ -83,14 +81,6 @@ def _readable(data):
         return definitions.parse(data | {"rules": rules}, types=catalogue.TYPES), complete
     except DocumentErrors:
         return None, []
-
-
-@contextmanager
-def within_seconds():
-    """A cursor of a database that gives up on what takes too long for somebody who types."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("select set_config('statement_timeout', %s, true)", [f"{SECONDS}s"])
-        yield cursor
 
 
 def sample(cursor, which):

@@ -214,8 +214,12 @@ def _aliases(name):
 
 def _joins(names, scope, *, also="", correlated=False):
     """Only the joins these facts need, beside x and `also`; `correlated` lets an EXISTS stop at the first account."""
-    needed = {"x", also}.union(*(_aliases(name) for name in names))
-    if correlated:
+    return joins({"x", also}.union(*(_aliases(name) for name in names)), scope, each=correlated)
+
+
+def joins(aliases, scope=scopes.ACCOUNT, *, each=False):
+    """The joins to accounts (a) that these aliases need. each: looked up for each account, else those from first to last."""
+    if each:
         joins, within = scope.joins | _CORRELATED, ""
         of_subscriptions, of_events = "b.account_id = a.id", " and e.account_id = a.id"
     else:
@@ -225,7 +229,7 @@ def _joins(names, scope, *, also="", correlated=False):
     by = scope.subscriptions
     summary = catalogue.subscription_summary(by, of_subscriptions)
     events = f"{catalogue.SIGNAL_SUMMARY}{of_events} group by e.account_id"
-    texts = [text for alias, text in joins.items() if alias in needed]
+    texts = [text for alias, text in joins.items() if alias in aliases]
     return " ".join(text.format(summary=summary, events=events, within=within) for text in texts)
 
 

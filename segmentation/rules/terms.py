@@ -37,11 +37,15 @@ def words(key):
 
 @dataclass(frozen=True)
 class Names:
-    """Names as people call things: {segment key: name}, {fact: label}, {key of a layer: name}."""
+    """Names as people call things: {segment key: name}, {fact: label}, {key of a layer: name}.
+
+    values: {name of a label: {key: name of the segment}}, where a text that it is compared with is told by its name.
+    """
 
     segments: dict = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
     layers: dict = field(default_factory=dict)
+    values: dict = field(default_factory=dict)
 
 
 class Words:
@@ -97,6 +101,8 @@ class Words:
                 token = self.term(token)
             elif kind == "text" and about in ("previous", "declared"):
                 token = f"'{self.segment(token[1:-1])}'"
+            elif kind == "text" and (called := self.names.values.get(about, {}).get(token[1:-1])):
+                token = f"'{called}'"
             shown.append(token)
         return "".join(shown)
 

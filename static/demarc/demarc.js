@@ -108,6 +108,21 @@ function follow(element) {
     window.setTimeout(ask, 800);
 }
 
+// <span data-later="url">: says what the address answers, one after the other, once the page is there.
+async function later() {
+    for (const element of document.querySelectorAll("[data-later]")) {
+        try {
+            const answer = await fetch(element.dataset.later);
+            const said = answer.ok && !answer.redirected ? await answer.text() : "";
+            if (!said) continue;
+            if (element.matches("a")) element.replaceWith(said);
+            else element.textContent = said;
+        } catch {
+            return; // the page is left, or the server is away: what stands there stays
+        }
+    }
+}
+
 // The admin writes a chosen file's name into the next text field, which on our pages is a field of its own.
 document.addEventListener("change", (event) => event.target.matches(".dm input[type=file]") && event.stopPropagation(), true);
 
@@ -115,6 +130,7 @@ document.addEventListener("DOMContentLoaded", () => {
     reachable(document);
     unspoken(document);
     document.querySelectorAll("[data-progress]").forEach(follow);
+    later();
     giveBack();
     document.addEventListener("htmx:afterSettle", giveBack);
     document.addEventListener("submit", keep);
