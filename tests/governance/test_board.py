@@ -16,7 +16,8 @@ from core.money import Money
 from governance.changes import board, followup, transition_requests, transitions
 from governance.changes.board import Filters
 from governance.models import Transition
-from segmentation.models import Layer
+from segmentation.evaluation import causes
+from segmentation.models import Cause, Layer
 
 
 @pytest.fixture
@@ -216,6 +217,7 @@ def into_lanes(team, rows):
 def test_an_empty_board_says_what_to_do(team):
     assert "No account waits between two segments." in text(web(team.ops).get(BOARD))
     with unsigned():
+        causes.take(Cause.Kind.DECISION, reason="tests")
         Layer.objects.update(policy="automatic")
     assert "No segmentation needs approval." in text(web(team.ops).get(BOARD))
 

@@ -71,9 +71,10 @@ def a_team():
         model = ServiceModel.objects.create(
             key=segment, name=segment, accounts_per_csm_min=low, accounts_per_csm_max=high, csm_kind=kind
         )
-        Treatment.objects.filter(key=f"tier-{segment}").update(
-            service_model=model, play_on_entry=f"Welcome to {segment}\nIntroduce the playbook"
-        )
+        with unsigned():
+            Treatment.objects.filter(key=f"tier-{segment}").update(
+                service_model=model, play_on_entry=f"Welcome to {segment}\nIntroduce the playbook"
+            )
     policy("tier_change", "Approver", only=True)
     dana = Csm.objects.create(email="dana@x.test", name="Dana", user=someone("dana", "CSM", "Approver"))
     pool = Csm.objects.create(email="pool@x.test", name="Pool", kind="pool")
