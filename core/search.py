@@ -1,4 +1,4 @@
-"""What Ctrl+K finds: the admin of each app registers it, and a person finds what they have the right to see."""
+"""The search of Ctrl+K: the admin of each app registers what it finds, and nobody finds what they may not see."""
 
 import re
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _actions = []
 
 @dataclass(frozen=True)
 class Found:
-    """One line. text: what it is, and what tells it from others. icon: a name of Material Symbols."""
+    """One line. text: says what it is, and what tells it from others. icon: a name of Material Symbols."""
 
     title: str
     text: str
@@ -61,7 +61,7 @@ def find(request, text):
 
 
 def actions(request, text):
-    """What this person may do, by its words."""
+    """The actions this person may do, by their words."""
     lines = [
         Found(action.title, "", action.page.address(), action.icon)
         for action in _actions

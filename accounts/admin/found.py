@@ -1,4 +1,4 @@
-"""What Ctrl+K finds of the data of accounts: what people do with it, and who looks after accounts."""
+"""Found by Ctrl+K: CSMs, and what people do with the data of accounts."""
 
 from django.db.models import Q
 
@@ -23,7 +23,9 @@ def csms(request, text):
         Group(
             "CSMs",
             [
-                Found(str(csm), f"{csm.email} · their accounts", pages.address("accounts", csm=csm.pk), "badge")
+                Found(
+                    str(csm), f"{csm.email} · their accounts", pages.address("accounts", csm=csm.pk), "badge"
+                )
                 for csm in found[: search.SHOWN]
             ],
         )

@@ -1,4 +1,4 @@
-"""What Ctrl+K finds of requests and people, and what people do there."""
+"""Found by Ctrl+K: requests, people, and what people do about them."""
 
 from django.contrib.auth.models import User
 from django.db.models import Q
@@ -15,7 +15,7 @@ search.register_actions(
     Action("Decide about disagreeing sources", Page("admin:accounts_conflict_changelist", "accounts.resolve_conflict"), "compare_arrows", "conflicts values"),
     Action("Add an alert rule", Page("admin:governance_alertrule_add", "governance.add_alertrule"), "add_alert", "new create"),
     Action("Add a person", Page("admin:auth_user_add", "auth.add_user"), "person_add", "new create invite user login"),
-    Action("Name a stand-in", Page("admin:governance_delegation_add", "governance.decide_request"), "partner_exchange", "delegate absent holiday away add"),
+    Action("Name a stand-in", Page("admin:governance_delegation_changelist", "governance.decide_request"), "partner_exchange", "delegate absent holiday away add"),
 )  # fmt: skip
 
 

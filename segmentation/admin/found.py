@@ -1,4 +1,4 @@
-"""What Ctrl+K finds of accounts and segments, and what can be done with an account that was found."""
+"""Found by Ctrl+K: accounts with what can be done with them, segments, and what people do about segments."""
 
 from django.db.models import Q
 

@@ -54,7 +54,9 @@ def test_arrows_enter_escape_and_nothing_found(window, northwind):
     expect(page.get_by_role("option")).to_have_count(2)  # the action, and the page of recalculations
     page.keyboard.press("ArrowDown")
     expect(page.get_by_role("option").nth(1)).to_have_attribute("aria-selected", "true")
-    expect(field(page)).to_have_attribute("aria-activedescendant", page.get_by_role("option").nth(1).get_attribute("id"))
+    expect(field(page)).to_have_attribute(
+        "aria-activedescendant", page.get_by_role("option").nth(1).get_attribute("id")
+    )
     page.keyboard.press("ArrowDown")  # round and round
     expect(page.get_by_role("option").nth(0)).to_have_attribute("aria-selected", "true")
     page.keyboard.press("Enter")
