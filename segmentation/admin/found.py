@@ -35,7 +35,7 @@ def accounts(request, text):
 
 
 def _beside(account):
-    csm = f"CSM {account.csm}" if account.csm else "no CSM"
+    csm = f"CSM: {account.csm}" if account.csm else "no CSM"
     external_id = account.external_id if account.name else ""
     return " · ".join(filter(None, [external_id, account.domain, csm]))
 

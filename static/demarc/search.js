@@ -52,6 +52,12 @@ document.addEventListener("DOMContentLoaded", () => {
         if (shown !== field.value.trim()) ask();
     }
 
+    // Left to itself the browser empties the field first.
+    function close(event) {
+        event.preventDefault();
+        dialog.close();
+    }
+
     function move(event) {
         const all = options();
         const place = all.indexOf(chosen());
@@ -73,7 +79,8 @@ document.addEventListener("DOMContentLoaded", () => {
         window.clearTimeout(timer);
         timer = window.setTimeout(ask, PAUSE);
     });
-    field.addEventListener("keydown", (event) => (event.key === "Enter" ? enter(event) : move(event)));
+    const keys = { Enter: enter, Escape: close };
+    field.addEventListener("keydown", (event) => (keys[event.key] || move)(event));
     found.addEventListener("mousemove", (event) => {
         const option = event.target.closest("a[role=option]");
         if (option && option !== chosen()) choose(option);
