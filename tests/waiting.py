@@ -5,7 +5,7 @@ import socket
 import time
 import urllib.request
 
-PATIENCE = 60  # seconds: what takes longer hangs, however busy the machine is
+PATIENCE = 300  # seconds: what takes longer hangs, however busy the machine is
 
 
 def wait_until(condition):
