@@ -8,7 +8,7 @@ from django.db.models.functions import Upper
 
 from accounts.models import Account, begins
 
-COLUMNS = ("external_id", "domain", "name")
+COLUMNS = ("name", "external_id", "domain")
 PATIENCE = 90  # milliseconds for what no index answers at once
 WORDS = 10
 LEAST = 3  # letters to look for within names: fewer are in too many
