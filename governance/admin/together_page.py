@@ -39,9 +39,13 @@ class TogetherForm(TransitionForm):
             self.fields["why"].label = "Why now, for those who approve"
 
     def start(self):
-        """Nothing is ticked: whoever asks for many says which."""
+        """Nothing is ticked, unless the accounts were chosen one by one in their list: whoever asks for many says which."""
         cards = self.thing
-        return {"one": [], "joint_days": cards[0].transition.joint_days if cards else 30}
+        chosen = cards if self.page.request.GET.get("accounts") else []
+        return {
+            "one": [card.transition.pk for card in chosen],
+            "joint_days": cards[0].transition.joint_days if cards else 30,
+        }
 
     def clean_one(self):
         keys = [number(key) for key in self.cleaned_data["one"]][: transition_requests.MOST + 1]

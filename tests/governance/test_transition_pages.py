@@ -487,6 +487,10 @@ def test_nothing_is_ticked_until_somebody_ticks_it_and_what_was_stays(team):
     }
     assert offered["From → to"] == [("Tech → High", 2), ("Low → High", 1)]
     assert sorted(offered["Accounts of"]) == [("Dana", 1), ("Erik", 1), ("No CSM", 1)]
+    chosen = web(team.ops).get(
+        f"{TOGETHER}?layer=tier&accounts={rows['a'].account_id}"
+    )  # in the list of accounts
+    assert [row["on"] for row in chosen.context["rows"]] == [True]
     again = web(team.ops).post(f"{TOGETHER}?layer=tier", together(team, rows, only="ad", why=""))
     assert again.status_code == 409
     assert {row["card"].transition.account.external_id for row in again.context["rows"] if row["on"]} == {
