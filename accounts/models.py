@@ -5,13 +5,18 @@ from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Func, Q
-from django.db.models.functions import Lower
+from django.db.models.functions import Collate, Lower, Upper
 from django.utils import timezone
 
 from core.history import actor_channel, actor_id, actor_label, tracked
 from core.work import Part
 
 from . import catalogue, parents
+
+
+def begins(column):
+    """A column as texts that begin with something are found by an index, whatever language the database sorts in."""
+    return Collate(Upper(column), "C")
 
 
 class SourceSystem(models.Model):
@@ -153,7 +158,13 @@ class Account(models.Model):
 
     class Meta:
         ordering = ["name", "external_id"]
-        indexes = [models.Index(name="account_by_name", fields=["name", "-id"])]  # the list's order
+        indexes = [
+            models.Index(name="account_by_name", fields=["name", "-id"]),  # the list's order
+            *[
+                models.Index(begins(column), name=f"account_begins_{column}")  # accounts.lookup
+                for column in ["name", "external_id", "domain"]
+            ],
+        ]
         constraints = [
             models.CheckConstraint(
                 name="account_excluded_with_reason",

@@ -348,7 +348,7 @@ UNFOLD = {
     "BORDER_RADIUS": "8px",
     "DASHBOARD_CALLBACK": "segmentation.admin.home.dashboard",
     "STYLES": [lambda request: static("demarc/demarc.css")],
-    "SCRIPTS": [lambda request: static("demarc/demarc.js")],
+    "SCRIPTS": [lambda request: static("demarc/demarc.js"), lambda request: static("demarc/search.js")],
     "COLORS": {
         "primary": {
             "50": "#f5f3ff",

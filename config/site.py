@@ -2,11 +2,14 @@
 
 from django.contrib.admin import site
 from django.contrib.admin.apps import AdminConfig as DjangosConfig
+from django.shortcuts import render
+from django.template.response import TemplateResponse
+from django.urls import path
 from django.utils.functional import SimpleLazyObject
 from unfold.sites import UnfoldAdminSite
 
 from config import menu
-from core import pages
+from core import pages, search
 
 
 class AdminConfig(DjangosConfig):
@@ -15,6 +18,7 @@ class AdminConfig(DjangosConfig):
     def ready(self):
         super().ready()
         pages.register_models(site._registry)
+        search.register(80, menu.found)
 
 
 class Site(UnfoldAdminSite):
@@ -25,6 +29,21 @@ class Site(UnfoldAdminSite):
     def get_sidebar_list(self, request):
         """The menu as HTML; templates/unfold/helpers/app_list.html shows it."""
         return menu.drawn(request)
+
+    def get_urls(self):
+        return [path("settings/", self.admin_view(self.settings_view), name="settings"), *super().get_urls()]
+
+    def settings_view(self, request):
+        """The pages that are not in this person's menu."""
+        groups = menu.grouped(request.user)
+        context = {**self.each_context(request), "title": menu.REST.title, "groups": groups}
+        return TemplateResponse(request, "core/rest.html", context)
+
+    def search(self, request, extra_context=None):
+        """The lines core.search finds, as the part of a page that static/demarc/search.js shows; nothing of it is kept."""
+        text = request.GET.get("s", "").strip()
+        context = {"groups": search.find(request, text), "text": text}
+        return render(request, "core/search/found.html", context)
 
 
 def subheader(request):

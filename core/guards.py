@@ -10,6 +10,7 @@
     {append_only: a b}                  so are these tables
     {rows: a b}                         rows of all tables of these apps keep their numbers, and none is truncated
     {with_cause: a b}                   rows of these are written and deleted only with a Cause of the transaction
+    {with_history: a b}                 whatever changes rows of these leaves a row of history
 
 Migrations install a frozen copy (`<app>/migrations/NNNN_guards.sql`): what a migration does never changes. `make check`
 fails where a copy is due. `promises.txt` holds a hash of everything as a fresh database has it; processes compare it with
@@ -92,6 +93,11 @@ APPEND_ONLY = """create or replace trigger demarc_append_only before update or d
 WITH_CAUSE = """create or replace trigger demarc_caused_write before insert or update or delete on {table}
     for each row execute function demarc_require_cause();
 """
+# At the end of a transaction: a save writes its history only after the row.
+WITH_HISTORY = """drop trigger if exists demarc_keep_history on {table};
+create constraint trigger demarc_keep_history after insert or update or delete on {table}
+    deferrable initially deferred for each row execute function demarc_keep_history();
+"""
 # No setting of a session switches them off.
 ALWAYS = """
 do $$
@@ -105,7 +111,7 @@ begin
 end
 $$;
 """
-_OF_TABLES = {"append_only": APPEND_ONLY, "with_cause": WITH_CAUSE}
+_OF_TABLES = {"append_only": APPEND_ONLY, "with_cause": WITH_CAUSE, "with_history": WITH_HISTORY}
 _LISTS = {"moves": _moves, "ended": _ended, "keys": _keys}
 
 

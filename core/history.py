@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from django.contrib.auth.models import User
-from django.db import models
+from django.db import models, transaction
 from simple_history.models import HistoricalRecords
 
 from core.kept import kept
@@ -120,7 +120,17 @@ def _user_of(instance, request=None, **kwargs):
 
 
 class Tracked(HistoricalRecords):
-    """simple-history with the acting person's reason where the save gave none of its own."""
+    """simple-history with the acting person's reason where the save gave none of its own; the row and its history are one write."""
+
+    def add_extra_methods(self, cls):
+        super().add_extra_methods(cls)
+        save_base = cls.save_base
+
+        def with_history(row, *args, using=None, **options):
+            with transaction.atomic(using=using, savepoint=False):
+                save_base(row, *args, using=using, **options)
+
+        cls.save_base = with_history
 
     def get_change_reason_for_object(self, instance, history_type, using):
         return super().get_change_reason_for_object(instance, history_type, using) or actor().reason

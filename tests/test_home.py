@@ -1,5 +1,6 @@
 """Home counts a large portfolio once, and never shows anybody figures from before what they or a run did."""
 
+import html
 import re
 from datetime import date
 from decimal import Decimal
@@ -144,3 +145,52 @@ def test_logging_out_leaves_no_session_behind(olga):
     olga.get("/admin/")
     olga.post("/admin/logout/")
     assert "sessionid" not in olga.cookies or not olga.cookies["sessionid"].value
+
+
+def test_first_segments_are_no_changes_and_are_told_beside_them(olga):
+    layer_with(policy="automatic")
+    one = account("acme", arr=10, employees=10)
+    account("beta", arr=10, employees=10)
+    recompute()
+    page = olga.get("/admin/").content.decode()
+    assert "No segment changed." in page
+    assert "Beside these, first segments: 2 accounts on Tier." in page
+    change(one, arr=900_000, employees=5000)
+    recompute()
+    page = olga.get("/admin/").content.decode()
+    changed = page.split('id="changed"', 1)[1].split("</section>", 1)[0]
+    assert "First segment" not in changed
+    assert re.search(r"The customer changed</span>.*?<b>1</b>", changed)
+
+
+LEADS = [
+    r'<a class="tile" href="(?P<url>[^"]+)"><span class="mute">(?P<what>Active customers)</span><span class="big">(?P<number>[\d,]+)<',
+    r'<a href="(?P<url>/admin/accounts/account/[^"]*segment=[^"]+)">(?P<what>[^<]+)</a></td><td class="num">(?P<number>[\d,]+)<',
+    r'<a href="(?P<url>/admin/accounts/account/[^"]*state=[^"]+)">(?P<what>[^<]+)</a><br>.*?<b[^>]*>(?P<number>[\d,]+)<',
+]
+
+
+def test_every_number_of_accounts_leads_to_just_these_and_the_others_are_named(olga):
+    layer_with()
+    portfolio(12)
+    account("no-data", arr=None)
+    recompute()
+    for name, columns in {
+        "paused": {"status": "paused"},
+        "churned": {"status": "churned"},
+        "excluded": {"excluded": True, "exclusion_reason": "Ours"},
+        "trial": {"kind": "trial"},
+    }.items():
+        one = account(name, arr=200_000, employees=5000, usage={"nps": 60})
+        recompute()  # it has a segment
+        Account.objects.filter(pk=one.pk).update(**columns)
+    cache.clear()
+    page = olga.get("/admin/").content.decode()
+    assert "not counted: 1 excluded, 1 paused, 1 churned, 1 trial" in re.sub(r"\s+", " ", page)
+    told = {}
+    for pattern in LEADS:
+        for lead in re.finditer(pattern, page):
+            listed = olga.get(html.unescape(lead["url"])).context["cl"].result_count
+            told[lead["what"]] = (int(lead["number"].replace(",", "")), listed)
+    assert {"Active customers", "High", "Needs data"} <= told.keys()
+    assert {what: pair for what, pair in told.items() if pair[0] != pair[1]} == {}

@@ -7,7 +7,9 @@ from django.db import connection
 from accounts import revenue
 from accounts.catalogue import FACTS, SIGNAL_SUMMARY, SIGNALS, SUBSCRIPTION_SUMMARY, sql
 
+# Whoever totals and shares are of, as SQL, and as the filters of the list of accounts that a number leads to.
 ACTIVE = "a.kind = 'customer' and a.status = 'active' and not a.excluded"
+ACTIVE_LISTED = {"kind__exact": "customer", "status__exact": "active", "excluded__exact": 0}
 
 
 def completeness(names, *, at):

@@ -3,12 +3,13 @@
 from core import pages
 from core.pages import Page
 
-from . import alerts, approvals, conflicts, logins, overrides, people, policies, settings, transitions
+from . import alerts, approvals, conflicts, found, logins, overrides, people, policies, settings, transitions
 
 __all__ = [
     "alerts",
     "approvals",
     "conflicts",
+    "found",
     "logins",
     "overrides",
     "people",

@@ -90,7 +90,7 @@ class SettingsAdmin(ByVerbs, GovernedAdmin):
         return page(
             request,
             "core/settings/list.html",
-            title="Settings",
+            title="Organisation",
             model_admin=self,
             groups=[(title, [_shown(holds, name) for name in names]) for title, names in GROUPS.items()],
             waiting=ApprovalRequest.objects.open().filter(kind=policies.KIND, key=KEY).first(),

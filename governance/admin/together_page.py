@@ -1,5 +1,6 @@
 """The page on which several tier changes are planned alike and asked for as one request."""
 
+from collections import Counter
 from dataclasses import replace
 
 from django import forms
@@ -38,9 +39,13 @@ class TogetherForm(TransitionForm):
             self.fields["why"].label = "Why now, for those who approve"
 
     def start(self):
+        """Nothing is ticked, unless the accounts were chosen one by one in their list: whoever asks for many says which."""
         cards = self.thing
-        joint_days = cards[0].transition.joint_days if cards else 30
-        return {"one": [card.transition.pk for card in cards], "joint_days": joint_days}
+        chosen = cards if self.page.request.GET.get("accounts") else []
+        return {
+            "one": [card.transition.pk for card in chosen],
+            "joint_days": cards[0].transition.joint_days if cards else 30,
+        }
 
     def clean_one(self):
         keys = [number(key) for key in self.cleaned_data["one"]][: transition_requests.MOST + 1]
@@ -97,21 +102,46 @@ class TogetherPage(VerbPage):
         return {
             "layer": self.layer,
             "query": self.query,
+            "narrowed": any(
+                self.request.GET.get(name) for name in ("direction", "to", "status", "csm", "mine")
+            ),
             "rows": [
                 {
                     "card": card,
                     "seen": transition_steps.token(card.transition),
                     "on": self.shown.ticked(card.transition),
+                    "of": " ".join(key for key, _ in _parts(card.transition)),
                     "chosen": self.shown.receiver(card.transition, fit.get(card.transition.pk)),
                     "offered": offered.get(model_of(card.transition), []),
                 }
                 for card in cards
             ],
+            "ticked": sum(map(self.shown.ticked, [card.transition for card in cards])),
+            "those": _those(cards),
             "more": self.more,
             "most": transition_requests.MOST,
             "flagged": bool(flagged),
             "at_once": self.shown.at_once,
         }
+
+
+def _parts(transition):
+    """[(key, words)] of what tier changes are ticked by: whose account it is, and from where to where it goes."""
+    csm = transition.account.csm
+    return [
+        (f"csm-{csm.pk if csm else 'none'}", str(csm or "No CSM")),
+        (f"way-{transition.from_segment_id}-{transition.to_segment_id}", f"{transition.from_segment} → {transition.to_segment}"),
+    ]  # fmt: skip
+
+
+def _those(cards):
+    """[(heading, [(key, words, how many)])] of the parts there are, the largest first."""
+    parts = [_parts(card.transition) for card in cards]
+    headings = ["Accounts of", "From → to"]
+    return [
+        (heading, [(*part, number) for part, number in Counter(of).most_common()])
+        for heading, of in zip(headings, zip(*parts, strict=True), strict=False)
+    ]
 
 
 def _only_layer():

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from accounts import revenue
 from accounts.models import Account, Conflict
+from accounts.quality import figures
 from core import pages
 from core.organisation import organisation
 from governance.models import Alert, ApprovalRequest, Event, Notification, Override, Transition
@@ -103,7 +104,7 @@ def _planning(today):
         Waiting("Overrides that end soon", numbers["expiring"], f"Within {organisation().override_reminder_days} days: renew them, or let the rules decide.",
                 "Look at them", pages.address("overrides", state="expiring")),
         Waiting("Accounts looked after by nobody who can log in", numbers["left"], "The login of their CSM is closed: give them to somebody else.",
-                "Look at them", pages.address("accounts", csm="closed")),
+                "Look at them", pages.address("accounts", csm="closed", **figures.ACTIVE_LISTED)),
     ]  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def _own_accounts(csm, today):
         Waiting("Overrides of your accounts that end soon", expiring.count(), "Ask again if the reason still holds.",
                 "Look at them", pages.address("overrides", state="expiring", csm=csm.pk)),
         Waiting("Your accounts in another segment than the rules say", _differ(csm), "The account's page says what holds it.",
-                "Look at them", pages.address("accounts", csm=csm.pk, state="differs")),
+                "Look at them", pages.address("accounts", csm=csm.pk, state="differs", **figures.ACTIVE_LISTED)),
     ]  # fmt: skip
 
 
@@ -179,7 +180,7 @@ def after_run(run):
 
 
 def own(csm, *, at):
-    """{csm, accounts, arr, segments, changes} of the accounts this CSM looks after; six queries."""
+    """{csm, accounts, arr, segments, without (a segment), url, changes} of the accounts this CSM looks after; six queries."""
     accounts = Account.objects.active().filter(csm=csm)
     total = {"accounts": accounts.count(), "arr": revenue.total(accounts, timezone.localdate(at))}
     held = Assignment.objects.filter(layer__primary=True, account__in=accounts)
@@ -191,10 +192,13 @@ def own(csm, *, at):
     moves = moves.exclude(why=Move.Why.INITIAL).select_related(
         "account", "layer", "from_segment", "to_segment"
     )
+    segments = list(segments.annotate(accounts=Count("pk")))
     return {
         "csm": csm,
         **total,
-        "segments": segments.annotate(accounts=Count("pk")),
+        "url": pages.address("accounts", csm=csm.pk, **figures.ACTIVE_LISTED),
+        "segments": segments,
+        "without": total["accounts"] - sum(accounts for *_, accounts in segments),
         "changes": moves.order_by("-id")[:CHANGES],
     }
 

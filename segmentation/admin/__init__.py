@@ -3,9 +3,19 @@
 from core import pages
 from core.pages import Page
 
-from . import accounts, declarations, home, jobs_to_be_done, layers, rules, runs, simulations
+from . import accounts, declarations, found, home, jobs_to_be_done, layers, rules, runs, simulations
 
-__all__ = ["accounts", "declarations", "home", "jobs_to_be_done", "layers", "rules", "runs", "simulations"]
+__all__ = [
+    "accounts",
+    "declarations",
+    "found",
+    "home",
+    "jobs_to_be_done",
+    "layers",
+    "rules",
+    "runs",
+    "simulations",
+]
 
 pages.register(
     accounts=Page("admin:accounts_account_changelist", "accounts.view_account"),

@@ -180,6 +180,12 @@ def context(request, account_id, accounts, *, may_edit=False):
     }
 
 
+def actions(request, account):
+    """The actions this page offers the person about the account, as its buttons and its menu."""
+    may_edit = request.user.has_perm("accounts.change_account")
+    return _actions(_parts(request, account)["actions"], account, may_edit)
+
+
 def _growth(account, at):
     """How the ARR of its contracts changed within a year, as a sentence; "" where it was imported as a number."""
     if account.arr is not None:

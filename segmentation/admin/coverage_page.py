@@ -1,7 +1,5 @@
 """The coverage model: what every segment gets, and the people and money it takes. One version of it is for customers."""
 
-from urllib.parse import urlencode
-
 from django.core.exceptions import PermissionDenied
 from django.urls import reverse
 from django.utils import timezone
@@ -9,6 +7,8 @@ from django.utils import timezone
 from accounts.admin.governed import page
 from segmentation.models import Layer, Segment
 from segmentation.reading import coverage
+
+from .home import counted
 
 MAY = ["accounts.view_account", "segmentation.view_servicemodel"]
 CSMS = 100
@@ -26,14 +26,14 @@ def coverage_view(request):
         offers=coverage.offers(),
         load=load,
         weights=[
-            {"one": weight, "url": _accounts(service_model=_key(weight.model))} for weight in load.weights
+            {"one": weight, "url": counted(service_model=_key(weight.model))} for weight in load.weights
         ],
         csms=[
-            {"one": csm_load, "url": _accounts(csm=csm_load.csm.pk if csm_load.csm else "none")}
+            {"one": csm_load, "url": counted(csm=csm_load.csm.pk if csm_load.csm else "none")}
             for csm_load in csms
         ],
-        left_out=len(load.csms) - len(csms),
-        customers_url=_accounts(),
+        more=len(load.csms) - len(csms),
+        customers_url=counted(),
         empty=_empty(),
     )
 
@@ -57,12 +57,6 @@ def _may(request):
 
 def _key(model):
     return model.key if model else "none"
-
-
-def _accounts(**filters):
-    """The account list narrowed to what was counted here: active customers, none excluded."""
-    counted = {"kind__exact": "customer", "status__exact": "active", "excluded__exact": 0}
-    return f"{reverse('admin:accounts_account_changelist')}?{urlencode(counted | filters)}"
 
 
 def _empty():

@@ -5,6 +5,7 @@ from django.core.exceptions import PermissionDenied
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.utils.module_loading import import_string
 
 from accounts.catalogue import FACTS
@@ -22,7 +23,9 @@ def dashboard(request, context):
     if not context["may_view"]:
         return context
     layer = Layer.objects.filter(primary=True).first()
-    numbers = portfolio.overview(layer, at=timezone.localdate(), after=_last_act(request))
+    today, after = timezone.localdate(), _last_act(request)
+    numbers = portfolio.overview(layer, at=today, after=after)
+    changes = portfolio.moves_since_yesterday()
     run = Run.objects.exclude(status=Run.Status.CANCELLED).first()
     parts = [import_string(path)(request) for path in settings.HOME_PARTS]
     return context | {
@@ -31,15 +34,21 @@ def dashboard(request, context):
         "numbers": numbers,
         "tiles": _tiles(numbers),
         "tiers": portfolio.distribution(numbers["segments"]),
-        "changes": portfolio.moves_since_yesterday(),
+        "changes": [one for one in changes if one["moves"]],
+        "first": [(one["layer"], one["first"]) for one in changes if one["first"]],
         "attention": _attention(numbers),
         "run": run,
         "run_took": duration(run) if run else "",
         "step": _set_up(request.user, numbers, run)
         or next((part["step"] for part in parts if part["step"]), None)
         or _next_step(numbers),
-        "accounts_url": reverse("admin:accounts_account_changelist"),
+        "counted_url": counted(),
     }
+
+
+def counted(**filters):
+    """The list of accounts, narrowed to what shares and totals are of: active customers, none excluded."""
+    return f"{reverse(_ACCOUNTS)}?{urlencode(figures.ACTIVE_LISTED | filters)}"
 
 
 def completeness_view(request):
@@ -82,11 +91,13 @@ def _completeness(shares):
 
 
 def _attention(numbers):
+    """[(what, how many, the list of them, whether it asks for something, what it means)]."""
+    thin = urlencode({"kind__exact": "customer", "excluded__exact": 0, "state": "thin"})
     return [
-        ("Rules say another segment", numbers["differs"], "differs", "To triage, held, planned, awaiting approval, kept, or under an override."),
-        ("Needs data", numbers["needs_data"], "needs-data", "The rules cannot decide; the page says what is missing."),
-        ("Provisional", numbers["provisional"], "provisional", "Too new to judge; decided by itself later."),
-        ("Thin data", numbers["thin"], "thin", "More than half of the measures are rated without own data."),
+        ("Rules say another segment", numbers["differs"], counted(state="differs"), True, "To triage, held, planned, awaiting approval, kept, or under an override."),
+        ("Needs data", numbers["needs_data"], counted(state="needs-data"), True, "The rules cannot decide; the page says what is missing."),
+        ("Provisional", numbers["provisional"], counted(state="provisional"), False, "Too new to judge; decided by itself later."),
+        ("Thin data", numbers["thin"], f"{reverse(_ACCOUNTS)}?{thin}", True, "More than half of the measures are rated without own data. As last recalculated, paused customers among them."),
     ]  # fmt: skip
 
 
@@ -123,14 +134,14 @@ def _next_step(numbers):
         return (
             f"{numbers['differs']:,} {subject} served in another segment than the rules say.",
             "Look at them",
-            f"{reverse(_ACCOUNTS)}?state=differs",
+            counted(state="differs"),
         )
     if numbers["needs_data"]:
         subject = "account needs" if numbers["needs_data"] == 1 else "accounts need"
         return (
             f"{numbers['needs_data']:,} {subject} data.",
             "Look at them",
-            f"{reverse(_ACCOUNTS)}?state=needs-data",
+            counted(state="needs-data"),
         )
     return None
 

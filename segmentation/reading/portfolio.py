@@ -10,7 +10,7 @@ from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from accounts import catalogue, revenue
-from accounts.models import ImportBatch
+from accounts.models import Account, ImportBatch
 from accounts.quality import figures
 from core.money import Money
 from segmentation.models import Move, RunLayer, Segment
@@ -52,15 +52,15 @@ KEPT = 60  # seconds
 
 
 def overview(layer, *, at, after=0):
-    """Active customers on a layer at the date: totals, and accounts and ARR per segment; at most five queries.
+    """Active customers on a layer at the date: totals, and accounts and ARR per segment; at most six queries.
 
-    `money` is the ARR; `arr` what of it is in the organisation's currency, and `other_currency` the rest.
+    `left_out`: which accounts are not counted. `money` is the ARR; `arr` what of it is in the organisation's currency, and `other_currency` the rest.
 
     The accounts are counted anew where what was counted is from before `after`; see `kept`. `counted_at` says when.
     """
     last = last_run(layer)
-    rows, counted_at = kept(
-        "segments", lambda: _per_segment(layer, at), layer=layer, at=at, last=last, after=after
+    (rows, left_out), counted_at = kept(
+        "segments", lambda: (_per_segment(layer, at), _left_out()), layer=layer, at=at, last=last, after=after
     )
     total = _with_money(
         {name: sum((row[name] for row in rows.values()), zero) for name, zero in _NONE.items()}
@@ -79,6 +79,7 @@ def overview(layer, *, at, after=0):
     return total | {
         "segments": segments,
         "without": without,
+        "left_out": left_out,
         "segmented": total["accounts"] - without,
         "thin": last.counts.get("thin", 0) if last else 0,  # as the last recalculation counted them
         "counted_at": counted_at,
@@ -99,6 +100,24 @@ def _per_segment(layer, at):
         for segment, currency, arr in cursor.fetchall():
             amounts[segment].append((currency, arr))
     return {segment: row | {"money": Money.of(amounts[segment])} for segment, row in rows.items()}
+
+
+def _left_out():
+    """[(which, how many)] of the accounts that are no active customers, so that nobody misses them."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LEFT_OUT)
+        counts = dict(cursor.fetchall())
+    labels = {
+        key: label.lower()
+        for key, label in [("excluded", "excluded"), *Account.Status.choices, *Account.Kind.choices]
+    }
+    return [(label, counts[key]) for key, label in labels.items() if key in counts]
+
+
+_LEFT_OUT = f"""
+    select case when a.kind <> 'customer' then a.kind when a.excluded then 'excluded' else a.status end, count(*)
+      from accounts_account a where not ({figures.ACTIVE}) group by 1
+"""
 
 
 def _with_money(row):
@@ -205,22 +224,19 @@ def facts_of(definition):
 
 
 def moves_since_yesterday():
-    """[{layer, moves, causes}] of the recalculations that ended since yesterday 0:00 in the organisation's zone.
+    """[{layer, moves, causes, first}] of the recalculations that ended since yesterday 0:00 in the organisation's zone.
 
-    `causes` is [(why in words, how many)], the most frequent first.
+    `causes` is [(why in words, how many)], the most frequent first. First segments are no changes: `first` counts them.
     """
     yesterday = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
     ended = RunLayer.objects.filter(run__finished_at__gte=yesterday).select_related("layer")
     totals = {}
     for run_layer in ended.order_by("layer__position", "layer__key"):
         for why, number in sorted(run_layer.counts.get("moves", {}).items()):
-            totals.setdefault(run_layer.layer.name, Counter())[Move.Why(why).label] += number
-    return [
-        {
-            "layer": layer,
-            "moves": causes.total(),
-            "causes": [cause for cause in causes.most_common() if cause[1]],
-        }
-        for layer, causes in totals.items()
-        if causes.total()
-    ]
+            totals.setdefault(run_layer.layer.name, Counter())[Move.Why(why)] += number
+    changes = []
+    for layer, numbers in totals.items():
+        first = numbers.pop(Move.Why.INITIAL, 0)
+        causes = [(why.label, number) for why, number in numbers.most_common() if number]
+        changes.append({"layer": layer, "moves": numbers.total(), "causes": causes, "first": first})
+    return changes

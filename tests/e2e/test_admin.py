@@ -47,6 +47,7 @@ def test_from_logging_in_to_why_to_a_recalculation(window, spawn_worker):
     expect(page.get_by_text("on 1 Jan 2020").first).to_be_visible()
     page.locator("summary", has_text=re.compile("^All . labels")).click()
     page.get_by_role("link", name="Value tier", exact=False).first.click()
+    page.get_by_role("link", name="Settings").click()
     page.get_by_role("link", name="Recalculations").click()
     page.get_by_role("link", name="Recalculate").click()
     assert Run.objects.count() == 1  # the link asks only

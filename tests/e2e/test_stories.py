@@ -144,7 +144,8 @@ def test_a_new_customer_is_provisional_and_decided_about_on_day_30(rules, sit_do
     ops, cleo = sit_down(who["ops"]), sit_down(who["cleo"])
 
     ops.visit("/admin/")
-    ops.page.get_by_role("link", name="Provisional accounts").first.click()
+    ops.page.get_by_role("link", name="Settings").click()
+    ops.page.get_by_role("link", name="Provisional accounts").click()
     row = ops.page.get_by_role("row", name="Acme")
     expect(row).to_contain_text("today")
     fits(ops)
@@ -312,8 +313,10 @@ def test_a_batch_of_twenty_from_which_one_is_taken_out(team, sit_down):
     ops, vera = sit_down(team.ops), sit_down(team.vera)
 
     ops.visit("/admin/governance/transition/board/")
-    ops.page.get_by_role("link", name="Plan all 20 to High in one request").click()
+    ops.page.get_by_role("link", name="Plan together: 20 to High").click()
     fits(ops)
+    expect(ops.page.get_by_text("0 of 20 ticked")).to_be_visible()
+    ops.page.get_by_role("button", name="All 20").click()
     ops.page.get_by_label("Why now, for those who approve").fill("The spring price list")
     ops.page.get_by_role("button", name="Ask for approval").click()
     expect(ops.page.locator("#content h1")).to_contain_text("20 tier changes on Tier: 20 up")
@@ -395,3 +398,51 @@ def test_an_approver_sees_who_moves_by_new_rules_and_why(team, sit_down):
     expect(vera.page.locator("#content h1 .dm-badge")).to_have_text("Approved and done")
     assert Definition.objects.get(layer=team.layer, status="active").pk == draft.pk
     assert request.pk == ApprovalRequest.objects.get().pk
+
+
+def test_three_of_forty_are_planned_together_in_the_weekly_meeting(team, sit_down):
+    names = [f"acme{number:02}" for number in range(40)]
+    others = {"csm": team.erik}
+    crossed(
+        team,
+        **{
+            name: (
+                50_000,
+                150_000 + number,
+                others if number < 3 else {},
+            )
+            for number, name in enumerate(names)
+        },
+    )
+    one = Account.objects.get(external_id="acme01")
+    Account.objects.filter(pk=one.pk).update(
+        name="Northwind Robotics International Holdings and Logistics GmbH"
+    )
+    ops, vera = sit_down(team.ops), sit_down(team.vera)
+
+    ops.visit("/admin/governance/transition/board/")
+    ops.page.get_by_role("link", name="Plan together: 40 to High").click()
+    expect(ops.page.get_by_text("0 of 40 ticked")).to_be_visible()
+    fits(ops)
+    ops.page.get_by_role("button", name="All 40").click()
+    expect(ops.page.get_by_text("40 of 40 ticked")).to_be_visible()
+    ops.page.get_by_role("button", name="None").click()
+    expect(ops.page.get_by_text("0 of 40 ticked")).to_be_visible()
+    ops.page.get_by_label("Why now, for those who approve").fill("Erik's three have grown")
+    ops.page.get_by_label("Tick those of").select_option(label="Erik (3)")
+    expect(ops.page.get_by_text("3 of 40 ticked")).to_be_visible()
+    ops.page.get_by_role("checkbox", name="Acme00", exact=True).uncheck()
+    expect(ops.page.get_by_text("2 of 40 ticked")).to_be_visible()
+    ops.page.get_by_role("checkbox", name="Acme39", exact=True).check()
+    fits(ops)
+    ops.page.get_by_role("button", name="Ask for approval").click()
+    expect(ops.page.locator("#content h1")).to_contain_text("3 tier changes on Tier: 3 up")
+
+    follow_link(vera, mailed(team.vera), "3 tier changes on Tier: 3 up")
+    fits(vera)
+    vera.page.get_by_role("button", name="Approve").click()
+    expect(vera.page.locator("#content h1 .dm-badge")).to_have_text("Approved and done")
+    statuses = dict(Transition.objects.values_list("account__external_id", "status"))
+    joint = {name for name, status in statuses.items() if status == "joint"}
+    assert joint == {"acme01", "acme02", "acme39"}
+    assert set(statuses.values()) == {"joint", "flagged"}

@@ -44,8 +44,9 @@ class Window:
         self.page.context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": self.site}])
 
     def menu(self):
-        """The addresses of the menu's entries."""
-        links = self.page.locator("#nav-sidebar a[href^='/admin/']")
+        """The addresses of the menu's entries, and of those under Settings."""
+        self.visit("/admin/settings/")
+        links = self.page.locator("#nav-sidebar a[href^='/admin/'], ul.rest a")
         return list(dict.fromkeys(links.evaluate_all("all => all.map(one => one.getAttribute('href'))")))
 
     def sideways(self):

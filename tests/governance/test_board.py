@@ -170,9 +170,9 @@ def test_the_largest_group_that_goes_the_same_way_can_be_planned_together(team):
     group = now().group
     assert (group.direction, group.to, group.count) == ("up", "high", 2)
     page = web(team.ops).get(BOARD)
-    assert "Plan all 2 to High in one request" in text(page)
+    assert "Plan together: 2 to High" in text(page)
     assert now(Filters(direction="down")).group is None
-    assert "in one request" not in text(web(team.cleo).get(BOARD))
+    assert "Plan together" not in text(web(team.cleo).get(BOARD))
 
 
 def test_a_long_lane_is_cut_and_leads_to_all_of_it(team):

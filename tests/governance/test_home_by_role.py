@@ -1,5 +1,7 @@
 """Home is different for everybody: what waits for them, one step first, and never a button they may not use."""
 
+import html
+import re
 from datetime import timedelta
 
 import pytest
@@ -173,3 +175,19 @@ def test_home_asks_as_often_for_many_as_for_few(week):
     for number in range(5):
         request_of(ops, key=f"override:more-{number}")
     assert [asked(User.objects.get(pk=one.pk)) for one in (olga, vera, cleo)] == before
+
+
+def test_the_accounts_of_a_csm_that_are_counted_are_those_listed(week):
+    cleo = someone("cleo")
+    csm = Csm.objects.get(name="Cleo")
+    paused = account("paused", arr=10, csm=csm, status="paused")
+    client = Client()
+    cleo.is_staff = True
+    cleo.save()
+    client.force_login(cleo)
+    shown = client.get("/admin/").content.decode()
+    assert "3 active customers" in shown
+    for what, number in (("active customers", 3), ("Your accounts in another segment", 2)):
+        url = re.search(rf'<a[^>]* href="([^"]+)">[^<]*{what}', shown)[1]
+        assert client.get(html.unescape(url)).context["cl"].result_count == number
+    assert paused.csm == csm

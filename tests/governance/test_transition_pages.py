@@ -442,6 +442,7 @@ def test_many_are_planned_alike_and_asked_for_once(team):
         "b",
         "a",
     ]
+    assert [row["on"] for row in page.context["rows"]] == [False] * 4
     answer = web(team.ops).post(TOGETHER, together(team, rows, only="abd"))
     [request] = ApprovalRequest.objects.all()
     assert answer.url.endswith(f"/approvalrequest/{request.pk}/change/")
@@ -461,6 +462,42 @@ def test_many_are_planned_alike_and_asked_for_once(team):
         "effective__key", flat=True
     )
     assert set(effective) == {"high"}
+
+
+def test_nothing_is_ticked_until_somebody_ticks_it_and_what_was_stays(team):
+    erik = {"csm": team.erik}
+    rows = crossed(
+        team,
+        a=(50_000, 120_000),
+        b=(5_000, 130_000, erik),
+        d=(5_000, 140_000, {"csm": None}),
+    )
+    page = web(team.ops).get(f"{TOGETHER}?layer=tier")
+    assert "0 of 3 ticked" in text(page)
+    assert " checked" not in page.content.decode().split("Which accounts")[1].split("</section>")[0]
+    ticks = {row["card"].transition.account.external_id: row["of"].split() for row in page.context["rows"]}
+    low, tech, high = (team.layer.segments.get(key=key).pk for key in ("low", "tech", "high"))
+    assert ticks == {
+        "a": [f"csm-{team.dana.pk}", f"way-{low}-{high}"],
+        "b": [f"csm-{team.erik.pk}", f"way-{tech}-{high}"],
+        "d": ["csm-none", f"way-{tech}-{high}"],
+    }
+    offered = {
+        heading: [(words, number) for _, words, number in parts] for heading, parts in page.context["those"]
+    }
+    assert offered["From → to"] == [("Tech → High", 2), ("Low → High", 1)]
+    assert sorted(offered["Accounts of"]) == [("Dana", 1), ("Erik", 1), ("No CSM", 1)]
+    chosen = web(team.ops).get(
+        f"{TOGETHER}?layer=tier&accounts={rows['a'].account_id}"
+    )  # in the list of accounts
+    assert [row["on"] for row in chosen.context["rows"]] == [True]
+    again = web(team.ops).post(f"{TOGETHER}?layer=tier", together(team, rows, only="ad", why=""))
+    assert again.status_code == 409
+    assert {row["card"].transition.account.external_id for row in again.context["rows"] if row["on"]} == {
+        "a",
+        "d",
+    }
+    assert "2 of 3 ticked" in text(again)
 
 
 @pytest.mark.parametrize(
