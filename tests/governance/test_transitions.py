@@ -124,7 +124,8 @@ def in_force(one):
 # -- the way through
 
 
-def test_the_whole_way(team):
+def test_the_whole_way(really_begun):
+    team = really_begun(a_team)
     one = planned(team, receiver=team.pool)
     assert (one.status, one.giver, one.joint_days) == ("planned", team.dana, 30)
     assert "Welcome to high" in [line["text"] for line in one.checklist]
