@@ -146,9 +146,7 @@ class ServiceUser(models.Model):
     Its roles are asked for and decided as anybody's. It stays a program for good.
     """
 
-    user = models.OneToOneField(
-        settings.AUTH_USER_MODEL, primary_key=True, on_delete=models.CASCADE, related_name="service"
-    )
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="service")
     purpose = models.CharField("which system it is, and what for", max_length=400)
     history = tracked()
 
@@ -168,7 +166,7 @@ class Token(models.Model):
     """
 
     key = models.CharField(max_length=20, unique=True)
-    user = models.ForeignKey(ServiceUser, on_delete=models.CASCADE, related_name="tokens")
+    user = models.ForeignKey(ServiceUser, to_field="user", on_delete=models.CASCADE, related_name="tokens")
     name = models.CharField("what it is for", max_length=100)
     hash = models.CharField(max_length=64)
     writes = models.BooleanField("may change something", default=False)

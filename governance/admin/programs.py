@@ -39,7 +39,7 @@ class NewForm(VerbForm):
     def carry_out(self):
         user = tokens.make_user(by=self.by, **self.cleaned_data)
         self.say(f"{user.get_username()} is there. Ask for its role, and make a token.")
-        return reverse(PAGE, args=[user.pk])
+        return reverse(PAGE, args=[user.service.pk])
 
 
 class NewPage(VerbPage):
@@ -134,7 +134,7 @@ class ProgramPage(VerbPage):
 
     def context(self):
         user = self.thing.user
-        history = Token.history.filter(user=self.thing.pk).order_by("-history_date", "-history_id")
+        history = Token.history.filter(user_id=self.thing.user_id).order_by("-history_date", "-history_id")
         pairs = [(each, each.prev_record) for each in history[:HAPPENED]]
         return {
             "title": user.get_username(),

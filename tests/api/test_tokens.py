@@ -244,9 +244,11 @@ def made_token_status(client, service):
 
 def test_nobody_sets_a_password_for_a_program(web):
     service = new_program(web)
-    assert web.get(reverse("admin:auth_user_password_change", args=[service.pk])).status_code == 403
+    assert web.get(reverse("admin:auth_user_password_change", args=[service.user_id])).status_code == 403
     sent = {"usable_password": "true", "password1": "correct horse 1", "password2": "correct horse 1"}
-    assert web.post(reverse("admin:auth_user_password_change", args=[service.pk]), sent).status_code == 403
+    assert (
+        web.post(reverse("admin:auth_user_password_change", args=[service.user_id]), sent).status_code == 403
+    )
 
 
 @pytest.mark.parametrize(
