@@ -1,6 +1,7 @@
 """Accounts: the facts that are known of each. Labels and scores are assignments, so that none of this is stale by a recalculation."""
 
 from django.db.models import Prefetch
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 
 from accounts import catalogue, corrections
@@ -106,6 +107,7 @@ class Accounts(TakesRows, Listed, Resource):
     def told(self, row):
         return super().told(self.complete([row])[0])
 
+    @extend_schema(request=Correction, responses=AccountSerializer)
     def partial_update(self, request, pk=None):
         """Correct facts: known from hand, as of today. A protected one of another system waits for a decision."""
         sent = self.sent(Correction, partial=True, needed=["reason"])

@@ -28,7 +28,7 @@ class Rows(serializers.Field):
         return value
 
 
-class Sent(serializers.Serializer):
+class Delivery(serializers.Serializer):
     """The body: rows, and once for all of them which system says so and of which day."""
 
     source = serializers.SlugField(max_length=50, help_text="The system that says so, such as `crm`.")
@@ -77,7 +77,7 @@ class Taken(serializers.Serializer):
 
 def taken(view, query):
     """The answer to rows of this kind; a Problem that names every fault where all or nothing was asked for."""
-    sent = view.sent(Sent)
+    sent = view.sent(Delivery)
     rows = sent.pop("rows")
     try:
         delivery = deliveries.take(query, rows, **sent)
@@ -117,7 +117,9 @@ class TakesRows:
 
     takes = ""  # accounts, subscriptions, usage or signals
 
-    @extend_schema(request=Sent, responses={200: Taken, 422: OpenApiResponse(description="rows_rejected")})
+    @extend_schema(
+        request=Delivery, responses={200: Taken, 422: OpenApiResponse(description="rows_rejected")}
+    )
     @action(detail=False, methods=["post"])
     def bulk(self, request):
         """Take up to 5,000 rows: new ones are made, known ones changed, and the same again changes nothing."""

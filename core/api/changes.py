@@ -5,7 +5,7 @@ An app says of each kind of row what is told of it: `tells("move", permission, r
 
 from collections import defaultdict
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.response import Response
 
@@ -28,6 +28,7 @@ class ChangeSerializer(serializers.Serializer):
     data = serializers.DictField()
 
 
+@extend_schema_serializer(many=False)
 class FeedSerializer(serializers.Serializer):
     """`after`: what to ask for next. `more`: whether to ask at once. `waiting`: statements whose rows come later, since a
     transaction that began before them is still going on; the oldest one for so many seconds."""
