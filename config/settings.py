@@ -222,7 +222,6 @@ LEASE_SECONDS = number("DEMARC_LEASE", "30")
 SWEEP_SECONDS = number("DEMARC_SWEEP", "30")
 
 INSTALLED_APPS = [
-    "core",  # first: its sentences are there when pages are made
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
@@ -237,6 +236,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "core",
     "axes",
     "accounts",
     "segmentation",
