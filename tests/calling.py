@@ -13,6 +13,8 @@ from governing import someone
 from core.history import acting
 from core.models import ServiceUser, Token
 from governance.signoff import tokens
+from segmentation.evaluation import causes
+from segmentation.models import Cause
 
 V1 = "/api/v1/"
 PROBLEM = "application/problem+json"
@@ -22,6 +24,7 @@ def program(*roles, name="crm-sync"):
     """A service user with these roles, as if others had decided so."""
     if not User.objects.filter(username=name).exists():
         with transaction.atomic(), acting(label="tests"):
+            causes.take(Cause.Kind.DECISION)
             user = User(username=name)
             user.set_unusable_password()
             user.save()
@@ -38,7 +41,9 @@ def token_of(user, *, writes=True, **columns):
         "expires_at": timezone.now() + timedelta(days=1),
         "hash": tokens.hash_of(secret),
     }
-    token = Token.objects.create(**made | columns, user_id=user.pk, writes=writes)
+    with transaction.atomic(), acting(label="tests"):
+        causes.take(Cause.Kind.DECISION)
+        token = Token.objects.create(**made | columns, user_id=user.pk, writes=writes)
     return token, f"dmc_{token.key}.{secret}"
 
 

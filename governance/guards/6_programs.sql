@@ -89,4 +89,12 @@ $$;
 drop trigger if exists demarc_token_stays on core_token;
 create constraint trigger demarc_token_stays after delete on core_token deferrable initially deferred
     for each row execute function demarc_token_stays();
-{append_only: core_historicalserviceuser core_historicaltoken}
+-- That it was used is noted without; whatever else changes has a cause.
+create or replace trigger demarc_caused_write before insert or delete on core_token
+    for each row execute function demarc_require_cause();
+create or replace trigger demarc_caused_update before update on core_token
+    for each row when ((old.name, old.hash, old.writes, old.expires_at, old.networks, old.rotated_at, old.revoked_at)
+                       is distinct from
+                       (new.name, new.hash, new.writes, new.expires_at, new.networks, new.rotated_at, new.revoked_at))
+    execute function demarc_require_cause();
+{append_only: core_historicalserviceuser core_historicaltoken}{with_cause: core_serviceuser}

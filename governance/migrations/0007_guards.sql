@@ -427,8 +427,8 @@ create or replace trigger demarc_row_stays before update of history_id on core_h
     for each row when (old.history_id is distinct from new.history_id) execute function demarc_row_stays();
 create or replace trigger demarc_not_emptied before truncate on core_serviceuser
     for each statement execute function demarc_row_stays();
-create or replace trigger demarc_row_stays before update of user_id on core_serviceuser
-    for each row when (old.user_id is distinct from new.user_id) execute function demarc_row_stays();
+create or replace trigger demarc_row_stays before update of id on core_serviceuser
+    for each row when (old.id is distinct from new.id) execute function demarc_row_stays();
 create or replace trigger demarc_not_emptied before truncate on core_historicaltoken
     for each statement execute function demarc_row_stays();
 create or replace trigger demarc_row_stays before update of history_id on core_historicaltoken
@@ -1200,10 +1200,20 @@ $$;
 drop trigger if exists demarc_token_stays on core_token;
 create constraint trigger demarc_token_stays after delete on core_token deferrable initially deferred
     for each row execute function demarc_token_stays();
+-- That it was used is noted without; whatever else changes has a cause.
+create or replace trigger demarc_caused_write before insert or delete on core_token
+    for each row execute function demarc_require_cause();
+create or replace trigger demarc_caused_update before update on core_token
+    for each row when ((old.name, old.hash, old.writes, old.expires_at, old.networks, old.rotated_at, old.revoked_at)
+                       is distinct from
+                       (new.name, new.hash, new.writes, new.expires_at, new.networks, new.rotated_at, new.revoked_at))
+    execute function demarc_require_cause();
 create or replace trigger demarc_append_only before update or delete on core_historicalserviceuser
     for each row execute function demarc_append_only();
 create or replace trigger demarc_append_only before update or delete on core_historicaltoken
     for each row execute function demarc_append_only();
+create or replace trigger demarc_caused_write before insert or update or delete on core_serviceuser
+    for each row execute function demarc_require_cause();
 
 
 -- The feed of changes (core.feed): what a statement wrote is noted as one row, with its transaction, whoever writes.

@@ -20,6 +20,8 @@ from core.models import ServiceUser, Token
 from governance.models import ApprovalRequest, Decision, Event
 from governance.signoff import approvals, delegations, people, tokens
 from governance.signoff.deciders import Desk
+from segmentation.evaluation import causes
+from segmentation.models import Cause
 
 
 @pytest.fixture
@@ -326,6 +328,11 @@ def test_a_person_decides_through_the_api_with_their_session(noted, waiting):
     assert (answer.status_code, answer.json()["status"]) == (200, "applied")
 
 
+CAUSE = (
+    "insert into segmentation_cause (kind, actor_label, channel, reason) values ('decision', 'x', 'x', 'x');"
+)
+
+
 def refused_by_the_database(sql, *values):
     def execute():
         with transaction.atomic(), connection.cursor() as cursor:
@@ -360,6 +367,7 @@ def test_the_approval_of_one_who_became_a_program_does_not_count(noted, waiting)
     approvals.approve(request, by=vera, seen=approvals.token(request))
     assert Desk([request]).given(request)["Approver"] == {vera.pk}
     with transaction.atomic():
+        causes.take(Cause.Kind.DECISION)
         ServiceUser.objects.create(user=vera, purpose="So it was all along")
     assert Desk([request]).given(request)["Approver"] == set()
 
@@ -392,14 +400,17 @@ def test_the_database_refuses_hand_overs_declarations_and_conflicts_by_a_program
 
 def test_a_program_stays_one_and_stands_in_for_nobody(db, ada):
     user = program("CS Ops")
-    token, _ = token_of(user, revoked_at=timezone.now())
-    refused_by_the_database("delete from core_token")
-    refused_by_the_database("delete from core_token; delete from core_serviceuser")
-    refused_by_the_database("update core_token set revoked_at = null where id = %s", token.pk)
-    refused_by_the_database("update core_token set user_id = user_id, key = 'other' where id = %s", token.pk)
+    token_of(user, revoked_at=timezone.now())
+    for change in (
+        "delete from core_token",
+        "delete from core_token; delete from core_serviceuser",
+        "update core_token set revoked_at = null",
+        "update core_token set expires_at = now() + interval '9 days'",
+        "update core_token set key = 'other'",
+    ):
+        refused_by_the_database(CAUSE + change)
     refused_by_the_database(
-        "insert into segmentation_cause (kind, actor_label, channel, reason) values ('decision', 'x', 'x', 'x');"
-        "update auth_user set is_superuser = true where id = %s",
+        CAUSE + "update auth_user set is_superuser = true where id = %s",
         user.pk,
     )
     refused_by_the_database("update core_historicaltoken set name = 'x'")
@@ -408,8 +419,7 @@ def test_a_program_stays_one_and_stands_in_for_nobody(db, ada):
     with refused("program_decides_nothing"):
         delegations.enter(vera, by=vera, delegate=user, from_date=today, until_date=today)
     refused_by_the_database(
-        "insert into segmentation_cause (kind, actor_label, channel, reason) values ('decision', 'x', 'x', 'x');"
-        "insert into governance_delegation (absent_id, delegate_id, from_date, until_date, reason)"
+        CAUSE + "insert into governance_delegation (absent_id, delegate_id, from_date, until_date, reason)"
         " values (%s, %s, current_date, current_date, '')",
         vera.pk,
         user.pk,
