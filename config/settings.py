@@ -307,6 +307,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "core.api.schema.Schema",
     "EXCEPTION_HANDLER": "core.api.problems.answer",
     "UNICODE_JSON": True,
+    "URL_FORMAT_OVERRIDE": None,  # `format` is a parameter like others
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Demarc",

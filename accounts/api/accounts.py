@@ -12,6 +12,7 @@ from core.api.resources import Listed, Resource, register
 from core.locking import locked
 
 from .bulk import TakesRows
+from .exports import Exported
 
 FIRST = (
     "id",
@@ -69,7 +70,7 @@ class Correction(_Own):
 
 
 @register
-class Accounts(TakesRows, Listed, Resource):
+class Accounts(TakesRows, Exported, Listed, Resource):
     """Customer companies."""
 
     path, takes = "accounts", "accounts"
@@ -82,6 +83,7 @@ class Accounts(TakesRows, Listed, Resource):
         "retrieve": "accounts.view_account",
         "partial_update": "accounts.change_account",
         "bulk": "accounts.import_accounts",
+        "export": ("accounts.view_account", "accounts.export_accounts"),
     }
     orderings = ("id", "external_id", "name", "created_at")
     filters = {

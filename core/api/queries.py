@@ -68,9 +68,12 @@ def day(lookup="", *, help=""):
         if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", typed, re.ASCII):
             raise ValueError("a day as 2026-01-31")
         try:
-            return date.fromisoformat(typed)
+            found = date.fromisoformat(typed)
         except ValueError:
             raise ValueError("a day as 2026-01-31") from None
+        if not 1900 <= found.year <= 9000:  # days before and after are counted
+            raise ValueError("a day between 1900 and 9000")
+        return found
 
     return Filter(read, lookup, {"type": "string", "format": "date"}, help)
 

@@ -2,9 +2,9 @@
 
 from core.api.problems import forbids
 
-from . import alerts, approval_requests, events, overrides, transitions
+from . import alerts, approval_requests, audit, events, overrides, transitions
 
-__all__ = ["alerts", "approval_requests", "events", "overrides", "transitions"]
+__all__ = ["alerts", "approval_requests", "audit", "events", "overrides", "transitions"]
 
 # Refusals that are about who asks, and no other state of things would help.
 forbids(

@@ -6,6 +6,7 @@ from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.response import Response
 
+from accounts.api.exports import Exported
 from accounts.models import Account, Product
 from core.api import queries
 from core.api.problems import Problem, invalid
@@ -35,7 +36,7 @@ class AssignmentSerializer(serializers.ModelSerializer):
 
 
 @register
-class Assignments(Listed, Resource):
+class Assignments(Exported, Listed, Resource):
     """Segments of accounts: `computed` is what the rules say, `effective` what is in force."""
 
     path = "assignments"
@@ -46,6 +47,7 @@ class Assignments(Listed, Resource):
     permissions = {
         "list": "segmentation.view_assignment",
         "retrieve": "segmentation.view_assignment",
+        "export": ("segmentation.view_assignment", "accounts.export_accounts"),
         "explain": ("segmentation.view_assignment", "accounts.view_account"),
     }
     filters = {

@@ -2,6 +2,7 @@
 
 from rest_framework import serializers
 
+from accounts.api.exports import Exported
 from core.api import queries
 from core.api.changes import tells
 from core.api.resources import Listed, Resource, register
@@ -32,13 +33,17 @@ ROWS = Move.objects.select_related(
 
 
 @register
-class Moves(Listed, Resource):
+class Moves(Exported, Listed, Resource):
     """Changes of segments, the oldest first."""
 
     path = "moves"
     queryset = ROWS
     serializer_class = MoveSerializer
-    permissions = {"list": "segmentation.view_move", "retrieve": "segmentation.view_move"}
+    permissions = {
+        "list": "segmentation.view_move",
+        "retrieve": "segmentation.view_move",
+        "export": ("segmentation.view_move", "accounts.export_accounts"),
+    }
     filters = {
         "account": queries.text("account__external_id", most=200, help="ID of the account."),
         "layer": queries.text("layer__key", most=50, help="Key of the segmentation."),

@@ -1,5 +1,8 @@
 """The OpenAPI document: it is what the snapshot says, and answers are what it says. Written anew by `OPENAPI=1 pytest tests/api/test_schema.py`."""
 
+import csv
+import io
+import json
 import os
 import re
 from pathlib import Path
@@ -13,8 +16,9 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiYamlRenderer
 from drf_spectacular.validation import validate_schema
 from governing import someone
-from segmenting import account
+from segmenting import account, layer_with, recompute
 
+from accounts.api import exports
 from core.api.problems import CODES
 from core.api.resources import RESOURCES
 from core.api.schema import markdown
@@ -58,7 +62,7 @@ def test_answers_are_as_the_document_says(schema, world):
     whole = {"components": schema["components"]}
     seen = 0
     for path, operations in schema["paths"].items():
-        if "get" not in operations or "explain" in path:
+        if "get" not in operations or path.endswith(("/explain", "/export")):
             continue
         url = path.removeprefix(V1)
         if "{" in url:
@@ -142,3 +146,93 @@ def test_a_program_sees_facts_and_segments_and_sends_facts(world):
     assert caller.get("moves", account="acme").json()["results"]
     body = {"source": "crm", "rows": [{"external_id": "zeta", "employees": 4}]}
     assert caller.post("accounts/bulk", body).status_code == 200
+
+
+# -- whole lists
+
+
+def test_a_whole_list_is_had_as_lines(world):
+    _, users = world
+    caller = by_session(users["Auditor"])
+    for path in ("accounts", "assignments", "moves"):
+        answer = caller.get(f"{path}/export", headers={"Accept": "application/x-ndjson"})
+        lines = [json.loads(line) for line in b"".join(answer.streaming_content).splitlines()]
+        assert lines == caller.get(path, limit="1000").json()["results"]
+        answer = caller.get(f"{path}/export", format="csv")
+        text = b"".join(
+            line if isinstance(line, bytes) else line.encode() for line in answer.streaming_content
+        ).decode()
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert [row["id"] for row in rows] == [str(line["id"]) for line in lines]
+        assert answer["Content-Disposition"].endswith(f'{path}.csv"')
+    assert caller.get("accounts/export", format="xls").status_code == 400
+    assert caller.get("accounts/export", limit="5").status_code == 400
+    assert by_session(users["CSM"]).get("accounts/export").status_code == 403
+
+
+def test_formulas_in_a_csv_file_are_text(world):
+    _, users = world
+    account("evil", name="=1+1")
+    answer = by_session(users["Auditor"]).get("accounts/export", format="csv", external_id="evil")
+    text = b"".join(
+        line if isinstance(line, bytes) else line.encode() for line in answer.streaming_content
+    ).decode()
+    assert "'=1+1" in text
+
+
+def test_an_export_goes_on_over_its_parts(db, monkeypatch):
+    monkeypatch.setattr(exports, "ROWS", 3)
+    for number in range(10):
+        account(f"a{number}")
+    answer = by_session(someone("nora", "Auditor")).get("accounts/export")
+    lines = [json.loads(line) for line in b"".join(answer.streaming_content).splitlines()]
+    assert [line["external_id"] for line in lines] == [f"a{number}" for number in range(10)]
+
+
+# -- the audit trail, and overrides
+
+
+def test_the_audit_trail_is_read_to_its_end(world):
+    _, users = world
+    caller = by_session(users["Auditor"])
+    whole = caller.get("audit", limit="1000").json()
+    assert whole["after"] is None
+    met, after = [], {}
+    while after is not None:
+        page = caller.get("audit", limit="7", **after).json()
+        met += page["results"]
+        after = page["after"] and {"after": page["after"]}
+    assert met == whole["results"]
+    assert {row["kind"] for row in caller.get("audit", kind="event").json()["results"]} == {"event"}
+    assert caller.get("audit", person="olga", channel="shell", since="2026-01-01").status_code == 200
+    assert caller.get("audit", since="9999-12-31").status_code == 400
+
+
+def test_an_override_is_asked_for_and_others_decide(db, settings):
+    gates, settings.GATES = settings.GATES, {}
+    layer = layer_with()
+    settings.GATES = gates
+    acme = account("acme", arr=120_000, employees=2_000, usage={"nps": 60})
+    recompute()
+    caller = calling("CS Ops")
+    body = {
+        "accounts": ["acme"],
+        "layer": layer.key,
+        "segment": "tech",
+        "reason_code": "strategic",
+        "text": "They wish so",
+    }
+    answer = caller.post("overrides", body)
+    assert (answer.status_code, answer.json()["status"]) == (201, "pending"), answer.content
+    [row] = caller.get("overrides", account="acme").json()["results"]
+    assert (row["segment"], row["status"], row["request"]) == ("tech", "requested", answer.json()["id"])
+    assert acme.overrides.get().history.latest().history_channel == "api"
+    for wrong, pointer in (
+        ({"segment": "none"}, "/segment"),
+        ({"accounts": ["nobody"]}, "/accounts/0"),
+        ({"text": ""}, "/text"),
+    ):
+        told = caller.post("overrides", body | wrong).json()
+        assert pointer in [error["pointer"] for error in told["errors"]], told
+    assert caller.post("overrides", body).status_code == 409  # it waits already
+    assert calling("Integration", name="other").post("overrides", body).status_code == 403
