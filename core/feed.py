@@ -45,7 +45,8 @@ _NUMBER = """
         select id, sum(size) over (order by place) - size + 1 as place
           from (select id, size, row_number() over () as place from fresh) f)
     update core_change c
-       set first = n.place + (select coalesce(max(first + size - 1), 0) from core_change)
+       set first = n.place + (select coalesce(max(last), 0) from (
+                       select first + size - 1 as last from core_change where first is not null order by first desc limit 1) l)
       from numbered n where c.id = n.id
 """
 _READ = """

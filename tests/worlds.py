@@ -131,6 +131,7 @@ ABOUT = {"saved_view": "savedview", "inbox": "notification", "import_ask": "impo
 
 # Resources of the API, by the thing of the world they are about.
 OF_API = {
+    "imports": "importbatch",
     "service-models": "servicemodel",
     "source-systems": "sourcesystem",
     "approval-requests": "approvalrequest",
