@@ -12,16 +12,16 @@ from django.urls import reverse
 from django.utils import timezone
 from governing import deactivated, policy, request_of, someone
 from refusing import refused
-from segmenting import account
+from segmenting import account, layer_with
 
 from accounts.models import Account, Conflict, Refusal
 from core.history import acting
 from core.models import ServiceUser, Token
-from governance.models import ApprovalRequest, Decision, Event
+from governance.models import ApprovalRequest, Decision, Event, Transition
 from governance.signoff import approvals, delegations, people, tokens
 from governance.signoff.deciders import Desk
 from segmentation.evaluation import causes
-from segmentation.models import Cause
+from segmentation.models import Cause, Declaration
 
 
 @pytest.fixture
@@ -328,35 +328,33 @@ def test_a_person_decides_through_the_api_with_their_session(noted, waiting):
     assert (answer.status_code, answer.json()["status"]) == (200, "applied")
 
 
-CAUSE = (
-    "insert into segmentation_cause (kind, actor_label, channel, reason) values ('decision', 'x', 'x', 'x');"
-)
+NEVER = "a program never decides, signs or completes"
 
 
-def refused_by_the_database(sql, *values):
+def refused_by_the_database(sentence, sql, *values, by=None):
+    """Hold that the database refuses it with this sentence, in a transaction whose cause is in somebody's name."""
+
     def execute():
-        with transaction.atomic(), connection.cursor() as cursor:
+        with transaction.atomic(), acting(by=by, label="" if by else "tests"), connection.cursor() as cursor:
+            causes.take(Cause.Kind.DECISION)
             cursor.execute(sql, values)
             cursor.execute("set constraints all immediate")
 
-    with pytest.raises(DatabaseError):
+    with pytest.raises(DatabaseError, match=sentence):
         execute()
 
 
-def test_the_database_refuses_the_decision_of_a_program(noted, waiting):
-    request, user = waiting
+def test_the_database_refuses_the_decision_of_a_program(real_db, noted):
+    policy("override", "Approver", only=True)
+    user, vera = program("Approver", name="rogue"), someone("vera", "Approver")
+    request = request_of(someone("olga", "CS Ops"))
     sql = """insert into governance_decision (request_id, verdict, role, "by", by_label, on_behalf_of_label, hash, revision,
                                               reason, at)
              values (%s, 'approve', 'Approver', %s, 'x', '', %s, 1, '', now())"""
-    refused_by_the_database(sql, request.pk, user.pk, request.hash)
-    vera = someone("vera", "Approver")
-    with acting(by=user):
-        refused_by_the_database(  # in a transaction that a program has given the cause of
-            "insert into segmentation_cause (kind, actor, actor_label, channel, reason) values ('decision', %s, 'x', 'api', '');"
-            + sql,
-            user.pk, request.pk, vera.pk, request.hash,
-        )  # fmt: skip
+    refused_by_the_database(NEVER, sql, request.pk, user.pk, request.hash)
+    refused_by_the_database(NEVER, sql, request.pk, vera.pk, request.hash, by=user)
     assert Decision.objects.count() == 0
+    approvals.approve(request, by=vera, seen=approvals.token(request))
 
 
 def test_the_approval_of_one_who_became_a_program_does_not_count(noted, waiting):
@@ -372,58 +370,64 @@ def test_the_approval_of_one_who_became_a_program_does_not_count(noted, waiting)
     assert Desk([request]).given(request)["Approver"] == set()
 
 
-def test_the_database_refuses_hand_overs_declarations_and_conflicts_by_a_program(db):
-    user = program("CS Ops")
-    for table, change in {
-        "governance_transition": "status = 'done', ended_by = %s",
-        "segmentation_declaration": "status = 'confirmed', decided_at = now(), decided_by = %s",
-        "accounts_conflict": "status = 'taken', decided_by_label = 'x', note = 'x', decided_at = now(), decided_by = %s",
-    }.items():
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "select count(*) from pg_trigger where tgrelid = %s::regclass and tgname = 'demarc_refuse_program'",
-                [table],
-            )
-            assert cursor.fetchone() == (1,), change
-    acme = account("acme")
-    with transaction.atomic():
+def test_the_database_refuses_hand_overs_declarations_and_conflicts_by_a_program(real_db, settings):
+    settings.GATES = {}
+    user, layer, acme = program("CS Ops"), layer_with(), account("acme", arr=120_000, employees=2_000)
+    high, tech = layer.segments.get(key="high"), layer.segments.get(key="tech")
+    today, said = timezone.localdate(), {"account": acme, "layer": layer}
+    with transaction.atomic(), acting(label="tests"):
+        causes.take(Cause.Kind.DECISION)
         conflict = Conflict.objects.create(
-            account=acme, fact="industry", proposed_source="crm", proposed_observed=timezone.localdate()
+            account=acme, fact="industry", proposed_source="crm", proposed_observed=today
         )
-    refused_by_the_database(
-        "update accounts_conflict set status = 'taken', decided_by_label = 'x', note = 'x', decided_at = now(), decided_by = %s"
-        " where id = %s",
-        user.pk,
-        conflict.pk,
-    )
-
-
-def test_a_program_stays_one_and_stands_in_for_nobody(db, ada):
-    user = program("CS Ops")
-    token_of(user, revoked_at=timezone.now())
-    for change in (
-        "delete from core_token",
-        "delete from core_token; delete from core_serviceuser",
-        "update core_token set revoked_at = null",
-        "update core_token set expires_at = now() + interval '9 days'",
-        "update core_token set key = 'other'",
+        declaration = Declaration.objects.create(**said, segment=high, reason="x", from_date=today)
+        change = Transition.objects.create(
+            **said, from_segment=high, to_segment=tech, direction="down", crossed_on=today
+        )
+    for table, row, columns in (
+        (
+            "accounts_conflict",
+            conflict,
+            "status = 'taken', decided_by_label = 'x', note = 'x', decided_at = now(), decided_by",
+        ),
+        ("segmentation_declaration", declaration, "status = 'confirmed', decided_at = now(), decided_by"),
     ):
-        refused_by_the_database(CAUSE + change)
-    refused_by_the_database(
-        CAUSE + "update auth_user set is_superuser = true where id = %s",
-        user.pk,
-    )
-    refused_by_the_database("update core_historicaltoken set name = 'x'")
-    vera = someone("vera", "Approver")
+        refused_by_the_database(NEVER, f"update {table} set {columns} = %s where id = %s", user.pk, row.pk)
+    with connection.cursor() as cursor:  # where it goes from flagged, which the guard before this one refuses
+        cursor.execute("drop trigger demarc_guard_transition on governance_transition")
+    done = """update governance_transition set status = 'done', ended_at = now(), joint_from = now(), joint_until = now(),
+                     ended_by = %s where id = %s"""
+    refused_by_the_database(NEVER, done, user.pk, change.pk)
+    refused_by_the_database(NEVER, done, None, change.pk, by=user)
+
+
+def test_a_program_stays_one_and_stands_in_for_nobody(real_db):
+    user, vera = program("CS Ops"), someone("vera", "Approver")
+    token_of(user, revoked_at=timezone.now())
+    for sentence, change in (
+        ("tokens are revoked, not deleted", "delete from core_token"),
+        (
+            "who is a program stays one",
+            "delete from core_serviceuser where user_id not in (select user_id from core_token)",
+        ),
+        ("a token that was revoked stays so", "update core_token set revoked_at = null"),
+        ("a token that was revoked stays so", "update core_token set expires_at = now() + interval '9 days'"),
+        ("a token keeps its key", "update core_token set key = 'other'"),
+        ("no program is a superuser", "update auth_user set is_superuser = true"),
+        ("core_historicaltoken is append-only", "update core_historicaltoken set name = 'x'"),
+        ("core_change is append-only", "delete from core_change"),
+        ("core_change is append-only", "update core_change set size = 7"),
+    ):
+        program(name="bare")
+        if "core_change" in change:
+            account(f"acme-{change[:6]}")
+        refused_by_the_database(sentence, change)
     today = timezone.localdate()
     with refused("program_decides_nothing"):
         delegations.enter(vera, by=vera, delegate=user, from_date=today, until_date=today)
-    refused_by_the_database(
-        CAUSE + "insert into governance_delegation (absent_id, delegate_id, from_date, until_date, reason)"
-        " values (%s, %s, current_date, current_date, '')",
-        vera.pk,
-        user.pk,
-    )
+    insert = """insert into governance_delegation (absent_id, delegate_id, from_date, until_date, reason)
+                values (%s, %s, current_date, current_date, '')"""
+    refused_by_the_database(NEVER, insert, vera.pk, user.pk)
 
 
 def test_a_program_gets_no_role_whose_people_decide(db, ada):
