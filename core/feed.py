@@ -57,6 +57,7 @@ _READ = """
         (select * from core_change where first <= %(after)s order by first desc limit 1)) near) c
      where first + size - 1 > %(after)s order by first limit %(limit)s
 """
+_LAST = "select first + size - 1 from core_change where first is not null order by first desc limit 1"
 _WAITING = """
     select (select count(*) from core_change where first is null),
            (select extract(epoch from now() - min(began)) from (
@@ -99,6 +100,14 @@ def after(place, limit):
         if len(entries) == limit:
             break
     return entries
+
+
+def last():
+    """The highest number that was given; 0 before the first."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LAST)
+        row = cursor.fetchone()
+        return row[0] if row else 0
 
 
 def waiting():

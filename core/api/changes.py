@@ -30,11 +30,15 @@ class ChangeSerializer(serializers.Serializer):
 
 @extend_schema_serializer(many=False)
 class FeedSerializer(serializers.Serializer):
-    """`after`: what to ask for next. `more`: whether to ask at once. `waiting`: statements whose rows come later, since a
-    transaction that began before them is still going on; the oldest one for so many seconds."""
+    """`after`: what to ask for next; `last`: the highest number there is; `more`: whether to ask again at once.
+
+    `waiting`: statements whose rows come later, since a transaction that began before them is still going on; the oldest one
+    for so many seconds.
+    """
 
     results = ChangeSerializer(many=True)
     after = serializers.IntegerField()
+    last = serializers.IntegerField()
     more = serializers.BooleanField()
     next = serializers.URLField()
     waiting = serializers.IntegerField()
@@ -64,13 +68,14 @@ class Changes(Resource):
         feed.number()
         entries = feed.after(after, limit)
         waiting, seconds = feed.waiting()
-        last = entries[-1].number if entries else after
-        following = f"{request.build_absolute_uri(request.path)}?after={last}&limit={limit}"
+        following = entries[-1].number if entries else after
+        address = f"{request.build_absolute_uri(request.path)}?after={following}&limit={limit}"
         return Response({
             "results": self._told(entries),
-            "after": last,
+            "after": following,
+            "last": feed.last(),
             "more": len(entries) == limit,
-            "next": following,
+            "next": address,
             "waiting": waiting,
             "oldest_transaction_seconds": seconds,
         })  # fmt: skip

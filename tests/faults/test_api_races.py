@@ -212,8 +212,10 @@ def test_numbers_follow_one_another_over_all_kinds(real_db):
     with transaction.atomic():
         Signal.objects.create(account=acme, signal="taken back", at="2026-01-01")
         transaction.set_rollback(True)
+    assert feed.last() == 0
     assert feed.number() == 3
     assert feed.number() == 0
+    assert feed.last() == 3
     entries = feed.after(0, 10)
     assert [(entry.number, entry.kind) for entry in entries] == [(1, "facts"), (2, "facts"), (3, "signal")]
     assert [entry.number for entry in feed.after(1, 1)] == [2]
