@@ -99,7 +99,7 @@ class Accounts(TakesRows, Exported, Listed, Resource):
         "created_since": queries.moment("created_at__gte"),
     }
 
-    def complete(self, found):
+    def filled(self, found):
         for account in found:
             usage = account.whole[0] if account.whole else None
             for name in USAGE:
@@ -107,7 +107,7 @@ class Accounts(TakesRows, Exported, Listed, Resource):
         return found
 
     def told(self, row):
-        return super().told(self.complete([row])[0])
+        return super().told(self.filled([row])[0])
 
     @extend_schema(request=Correction, responses=AccountSerializer)
     def partial_update(self, request, pk=None):

@@ -42,7 +42,7 @@ class Exported:
         last = 0
         while found := list(rows.filter(pk__gt=last)[:ROWS]):
             last = found[-1].pk
-            yield from self.get_serializer_class()(self.complete(found), many=True).data
+            yield from self.get_serializer_class()(self.filled(found), many=True).data
 
     def _json(self, rows):
         render = renderers.JSONRenderer().render

@@ -160,14 +160,14 @@ class Listed:
         rows = queries.filtered(self.rows(), self.values, self.filters)
         found, cursor = pages.page(self.narrowed(rows), self.values, self.orderings)
         serializer = self.get_serializer_class()
-        told = serializer(self.complete(found), many=True, context=self.get_serializer_context()).data
+        told = serializer(self.filled(found), many=True, context=self.get_serializer_context()).data
         return Response({"results": told, "next": self.address_of(cursor), "cursor": cursor})
 
     def narrowed(self, rows):
         """The rows by filters that are more than a lookup."""
         return rows
 
-    def complete(self, found):
+    def filled(self, found):
         """The rows of a page, with what is read for all of them together."""
         return found
 
