@@ -40,8 +40,8 @@ class Outcome:
     """The outcome of one upsert: numbers of rows, and the row numbers of those that had no account.
 
     refused: (row number, column, value, reason) of rows that what is stored does not allow.
-    queued: values that were held back and wait for a decision (accounts.quality.disputes).
-    made: {"CSM" or "product": those there were not before, as people read them}.
+    queued: values that were held back and wait for a decision (accounts.quality.disputes); held: numbers of their rows.
+    made: {"CSM" or "product": those there were not before, as people read them}. did: {row number: created or updated}.
     """
 
     created: int = 0
@@ -52,16 +52,19 @@ class Outcome:
     refused: list[tuple] = field(default_factory=list)
     queued: int = 0
     made: dict = field(default_factory=dict)
+    did: dict = field(default_factory=dict)
+    held: list = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where rows come from: the source's key, the date they were observed, the import that brings them."""
+    """Where rows come from: the source's key, the day they are of, the import; `by_row`: what became of each is told."""
 
     source: str
     observed: object
     currency: str
     batch: int | None = None
+    by_row: bool = False
 
 
 def analyze(written):
@@ -126,8 +129,9 @@ def upsert_accounts(frame, types, origin, rejected=(), some_unnamed=False):
         disputes.settle(cursor, own, origin, held)
         if behaviour:
             _write_usage(cursor, behaviour, origin, "%(observed)s::date", per_product=False, made="updated")
-        outcome = _finish(cursor, len(frame) - len(refused), warnings + held.warnings + open_ended)
+        outcome = _finish(cursor, origin, len(frame) - len(refused), warnings + held.warnings + open_ended)
         outcome.refused, outcome.queued, outcome.made = refused, len(queued), made
+        outcome.held = sorted({candidate.nr for candidate in held.queued})
         return outcome
 
 
@@ -158,7 +162,7 @@ def upsert_usage(frame, types, origin):
                 _write_usage(cursor, behaviour, origin, "s.observed_at", per_product=per_product)
             run_sql(cursor, "drop table staged")
         run_sql(cursor, "alter table every_turn rename to staged")
-        return _finish(cursor, len(frame) - len(orphans), warnings, orphans, made)
+        return _finish(cursor, origin, len(frame) - len(orphans), warnings, orphans, made)
 
 
 def upsert_subscriptions(frame, types, origin):
@@ -179,7 +183,7 @@ def upsert_subscriptions(frame, types, origin):
         warnings += record_warnings.of_contracts(cursor, origin) + open_ended
         _write_history(cursor, Subscription, "touched", origin)
         run_sql(cursor, "drop table planned, touched")
-        return _finish(cursor, len(frame) - len(orphans), warnings, orphans, made)
+        return _finish(cursor, origin, len(frame) - len(orphans), warnings, orphans, made)
 
 
 def upsert_signals(frame, types, origin):
@@ -206,7 +210,7 @@ def upsert_signals(frame, types, origin):
                on conflict do nothing""",
             source=origin.source,
         )
-        return _finish(cursor, len(frame) - len(orphans), warnings, orphans)
+        return _finish(cursor, origin, len(frame) - len(orphans), warnings, orphans)
 
 
 def _unknown_signals(cursor):
@@ -270,14 +274,21 @@ def _names(names, prefix=""):
     return ", ".join(f'{prefix}"{name}"' for name in names)
 
 
-def _finish(cursor, rows, warnings, orphans=(), made=None):
+def _finish(cursor, origin, rows, warnings, orphans=(), made=None):
     run_sql(
         cursor,
         """select count(distinct nr) filter (where what = 'created'), count(distinct nr) from outcome""",
     )
     created, touched = cursor.fetchone()
+    told = {"made": made or {}, "did": _by_row(cursor) if origin.by_row else {}}
     run_sql(cursor, "drop table staged, outcome")
-    return Outcome(created, touched - created, rows - touched, list(orphans), warnings, made=made or {})
+    return Outcome(created, touched - created, rows - touched, list(orphans), warnings, **told)
+
+
+def _by_row(cursor):
+    """{row number: created or updated}; of a row that was both it is the first."""
+    run_sql(cursor, "select nr, min(what) from outcome group by nr")
+    return dict(cursor.fetchall())
 
 
 def _take_orphans(cursor):

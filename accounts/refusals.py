@@ -16,6 +16,6 @@ def record(verb, about, by, refusal):
         code=refusal.code,
         sentence=str(refusal),
         actor=by.pk if by is not None else who.id,
-        actor_label=by.get_username() if by is not None else who.label,
+        actor_label=who.label if by is None or by.pk == who.id else by.get_username(),
         channel=who.channel,
     )

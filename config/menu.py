@@ -62,6 +62,7 @@ GROUPS = {
         Entry("Who decides", "gavel", "admin:governance_approvalpolicy_changelist", ("governance.view_approvalpolicy",), "Which requests need whose approval."),
         Entry("People", "person", "admin:auth_user_changelist", ("auth.view_user",), "Who logs in, and their roles."),
         Entry("Roles", "group", "admin:auth_group_changelist", ("auth.view_group",), "What each role may do."),
+        Entry("Service users", "smart_toy", "admin:core_serviceuser_changelist", ("auth.view_user",), "Programs that come through the API, and their tokens."),
         Entry("Stand-ins", "partner_exchange", "admin:governance_delegation_changelist", ("governance.view_delegation",), "Who decides for somebody who is away."),
     ],
 }  # fmt: skip

@@ -3,10 +3,14 @@
 import time
 from itertools import chain
 
+from django.contrib.auth import SESSION_KEY
 from django.http import HttpResponse
+from django.middleware.gzip import GZipMiddleware
 from django.shortcuts import render
 from django.urls import reverse
 
+from core.api import bodies
+from core.api.problems import Problem
 from core.history import acting
 from core.organisation import in_its_time, organisation
 from core.refusals import refused_by
@@ -38,6 +42,18 @@ def content_security_policy(get_response):
     return middleware
 
 
+class gzip(GZipMiddleware):
+    """Answers are zipped, but for those with a strong ETag: zipped they would be others, and the tag a weak one."""
+
+    def process_response(self, request, response):
+        if response.get("ETag", "").startswith('"'):
+            return response
+        return super().process_response(request, response)
+
+
+API = "/api/"
+
+
 def no_nul(get_response):
     """No text in a database has a NUL: whatever is sent with one is refused here, for every page at once.
 
@@ -45,6 +61,10 @@ def no_nul(get_response):
     """
 
     def middleware(request):
+        if request.path_info.startswith(API):  # it reads bodies and parameters itself
+            if any("\x00" in text for text in request.COOKIES.values()):
+                return Problem(400, "text_unstorable").plain()
+            return get_response(request)
         if request.content_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
             return HttpResponse(NOT_UTF_8, status=400, content_type="text/plain; charset=utf-8")
         pairs = (pair for sent in (request.GET, request.POST) for pair in sent.lists())
@@ -84,6 +104,9 @@ def size_limit(get_response):
     def middleware(request):
         length = request.META.get("CONTENT_LENGTH") or "0"
         size = int(length) if length.isdecimal() else 0  # without a length nothing is read
+        if request.path_info.startswith(API):
+            small = size <= bodies.LARGEST
+            return get_response(request) if small else Problem(413, "body_too_large").plain()
         if size <= MOST_MB << 20:
             return get_response(request)
         is_import = request.path == reverse("admin:accounts_importbatch_upload")
@@ -117,7 +140,8 @@ def last_act(get_response):
 
     def middleware(request):
         answer = get_response(request)
-        if request.method == "POST" and request.user.is_authenticated:  # not who has just logged out
+        # Not who has just logged out, nor a program that has no session.
+        if request.method == "POST" and SESSION_KEY in request.session:
             request.session["acted_at"] = time.time()
         return answer
 

@@ -20,6 +20,7 @@ DEMARC_TRUST_PROXY  1: a proxy in front sets X-Forwarded-Proto, and strips the v
 DEMARC_ADDRESS_HEADER  header in which the proxy in front says who called it, such as X-Forwarded-For; without it wrong
                     passwords are counted by the address of the connection. The proxy has to strip or append to the visitor's
 DEMARC_PROXIES      how many proxies append to that header (default 1)
+DEMARC_API_CALLS    requests of one user to the API in a minute (default 600)
 DEMARC_SSL_REDIRECT 0: the proxy in front already sends http to https (production only, default 1)
 DEMARC_LOG_LEVEL    default INFO
 DEBUG               1: Django's debug pages; never in production
@@ -160,6 +161,7 @@ GATES = {  # accounts.gates: {name: function}
     "declared": "governance.events.declared",
     "facts": "governance.changes.conflicts.gate",
     "facts_written": "segmentation.evaluation.causes.of_facts",
+    "delivery": "governance.changes.import_gate.delivered",
     "import": "governance.changes.import_gate.gate",
     "import_page": "governance.changes.import_gate.on_import_page",
     "imported": "governance.changes.import_gate.ended",
@@ -231,6 +233,9 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.humanize",
     "simple_history",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "core",
     "axes",
     "accounts",
@@ -244,7 +249,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "config.middleware.size_limit",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.middleware.gzip.GZipMiddleware",  # an admin list of 100 rows is 524 KB, 17 KB zipped
+    "config.middleware.gzip",  # an admin list of 100 rows is 524 KB, 17 KB zipped
     "config.middleware.no_nul",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -288,6 +293,37 @@ ADDRESS_HEADER = text("DEMARC_ADDRESS_HEADER")
 if not re.fullmatch("[A-Za-z][A-Za-z0-9-]*|", ADDRESS_HEADER):
     problems.append(f"DEMARC_ADDRESS_HEADER is {ADDRESS_HEADER!r}, not the name of a header")
 PROXIES = number("DEMARC_PROXIES", "1")
+
+# The API (core.api)
+API_CALLS = number("DEMARC_API_CALLS", "600")
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "core.api.authentication.ByToken",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PARSER_CLASSES": ["core.api.bodies.Json"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_THROTTLE_CLASSES": ["core.api.limits.PerMinute"],
+    "DEFAULT_SCHEMA_CLASS": "core.api.schema.Schema",
+    "EXCEPTION_HANDLER": "core.api.problems.answer",
+    "UNICODE_JSON": True,
+    "URL_FORMAT_OVERRIDE": None,  # `format` is a parameter like others
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Demarc",
+    "DESCRIPTION": "Send facts and events of accounts; read segments, why, and what changed.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "POSTPROCESSING_HOOKS": ["core.api.schema.with_problems"],
+}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -1,7 +1,7 @@
-"""The web admin is the product: everything is under /admin/."""
+"""The web admin is the product, under /admin/; other systems come through /api/."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
 
 from accounts.admin import saved_views
@@ -14,6 +14,7 @@ from segmentation.admin.coverage_page import coverage_view, customers_view
 from segmentation.admin.home import completeness_view
 
 urlpatterns = [
+    path("api/", include("config.api")),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/data-dictionary/", admin.site.admin_view(dictionary_view), name="data_dictionary"),
     path("admin/completeness/", admin.site.admin_view(completeness_view), name="home_completeness"),

@@ -269,7 +269,7 @@ def _enclosed(parts):
 
 
 def _tables(*, managed):
-    ours = [*apps_with_guards(), "auth"]
+    ours = [*apps_with_guards(), "core", "auth"]
     models = [model._meta for model in apps.get_models(include_auto_created=True)]
     return [meta.db_table for meta in models if meta.app_label in ours and meta.managed == managed]
 

@@ -41,8 +41,10 @@ def acting(*, by=None, label="", channel="", reason=""):
     channel: how they came, told by what they came through (the admin, a command, a worker) and by nobody within.
     """
     is_user = by is not None and by.pk is not None
-    name = label or (by.get_username() if is_user else "system")
-    token = _actor.set(Actor(by.pk if is_user else None, name, channel or actor().channel, reason))
+    outer = actor()
+    same = is_user and outer.id == by.pk  # by a token, say, which is told all the way down
+    name = label or (outer.label if same else by.get_username() if is_user else "system")
+    token = _actor.set(Actor(by.pk if is_user else None, name, channel or outer.channel, reason))
     try:
         yield _actor.get()
     finally:
@@ -62,6 +64,14 @@ def who(row, column):
     return named(read(column), read(f"{column}_label"))
 
 
+TOKEN = " (token "
+
+
+def with_token(name, key):
+    """The label of a user who acts by a token: `crm-sync (token k3x9)`."""
+    return f"{name}{TOKEN}{key})"
+
+
 # Whatever acts and is nobody, as sentences name it: "by the schedule".
 _THINGS = {"schedule": "the schedule", "command line": "the command line", "alerts": "the alert rules"}
 
@@ -71,7 +81,7 @@ def named(id, label):
     if id is None or not label:
         return _THINGS.get(label, label)
     now = _names().get(id)
-    if now == label:
+    if now == label.partition(TOKEN)[0]:
         return label
     return f"{label} (person {id}, {f'now called {now}' if now else 'deleted'})"
 

@@ -1,11 +1,14 @@
-"""The settings of the organisation: one row with its history."""
+"""The settings of the organisation, the programs that log in, and what the API keeps."""
 
 import zoneinfo
 
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q
+from django.utils import timezone
 
 from core.history import tracked
 
@@ -132,3 +135,125 @@ class Settings(models.Model):
 
 
 FIELDS = tuple(field.name for field in Settings._meta.concrete_fields if field.editable)
+
+
+# -- programs
+
+
+class ServiceUser(models.Model):
+    """A user that is a program: it has no password, comes by a token, and never decides, signs or completes (triggers).
+
+    Its roles are asked for and decided as anybody's. It stays a program for good.
+    """
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="service")
+    purpose = models.CharField("which system it is, and what for", max_length=400)
+    history = tracked()
+
+    class Meta:
+        verbose_name = "service user"
+        default_permissions = []
+        ordering = ["user__username"]
+
+    def __str__(self):
+        return self.user.get_username()
+
+
+class Token(models.Model):
+    """A key of a service user: `dmc_<key>.<secret>`. The secret is told once and kept as its SHA-256.
+
+    `networks`: where it may be used from, all of them where none is named. One that is revoked stays so (a trigger).
+    """
+
+    key = models.CharField(max_length=20, unique=True)
+    user = models.ForeignKey(ServiceUser, to_field="user", on_delete=models.CASCADE, related_name="tokens")
+    name = models.CharField("what it is for", max_length=100)
+    hash = models.CharField(max_length=64)
+    writes = models.BooleanField("may change something", default=False)
+    expires_at = models.DateTimeField("valid until")
+    networks = ArrayField(models.CharField(max_length=50), default=list, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    rotated_at = models.DateTimeField("secret changed", null=True)
+    revoked_at = models.DateTimeField("revoked", null=True)
+    last_used_at = models.DateTimeField("last used", null=True)
+    last_used_from = models.GenericIPAddressField(null=True)
+    history = tracked(excluded_fields=["hash", "created_at", "last_used_at", "last_used_from"])
+
+    class Meta:
+        default_permissions = []
+        ordering = ["id"]
+
+    def __str__(self):
+        return f"{self.user}: {self.name} ({self.key})"
+
+    @property
+    def state(self):
+        """active, expired or revoked."""
+        if self.revoked_at:
+            return "revoked"
+        return "expired" if self.expires_at <= timezone.now() else "active"
+
+
+# -- the API
+
+
+class Answer(models.Model):
+    """The answer to a request with an Idempotency-Key, kept for a day: the same request gets it again."""
+
+    user = models.IntegerField()
+    key = models.CharField(max_length=200)
+    asked = models.CharField(max_length=64)  # digest of the request
+    status = models.PositiveSmallIntegerField()
+    headers = models.JSONField(default=dict)
+    body = models.TextField(blank=True)
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        default_permissions = []
+        constraints = [models.UniqueConstraint(name="answered_once", fields=["user", "key"])]
+
+    def __str__(self):
+        return self.key
+
+
+class CallCount(models.Model):
+    """The requests of a user in the last minute they sent one."""
+
+    who = models.IntegerField(primary_key=True)
+    minute = models.BigIntegerField()  # since 1970
+    calls = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions = []
+
+    def __str__(self):
+        return f"{self.who}: {self.calls}"
+
+
+class XactId(models.Field):
+    """PostgreSQL's xid8; read as text."""
+
+    def db_type(self, connection):
+        return "xid8"
+
+
+class Change(models.Model):
+    """Rows of one kind that a statement wrote, for the feed of changes: `size` of them, numbered from `first`.
+
+    Triggers write it (governance/guards/7_feed.sql); core.feed numbers it once its transaction is final.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=20)
+    ids = ArrayField(models.BigIntegerField())
+    size = models.PositiveIntegerField()
+    xid = XactId(db_default=Func(function="pg_current_xact_id"), editable=False)
+    at = models.DateTimeField(db_default=Func(function="transaction_timestamp"))
+    first = models.BigIntegerField(null=True, unique=True)
+
+    class Meta:
+        default_permissions = []
+        indexes = [models.Index(name="change_unnumbered", fields=["id"], condition=Q(first=None))]
+
+    def __str__(self):
+        return f"{self.size} x {self.kind}"

@@ -4,6 +4,7 @@ Each app has its sentences in `<app>/sentences.py`, read at the start. docs/refu
 """
 
 import re
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from string import Formatter
@@ -114,12 +115,28 @@ def refused_by(error):
 
 
 _within = ContextVar("within", default=False)
+_later = ContextVar(
+    "later", default=None
+)  # refusals that wait until what they were part of has been rolled back
 _recorders = []
 
 
 def recorded_by(function):
     """Let `function(verb, about, by, refusal)` keep every refusal of a verb, once it was rolled back."""
     _recorders.append(function)
+
+
+@contextmanager
+def recorded_afterwards():
+    """Within, refusals of verbs are recorded at the end: the transaction they are part of is rolled back with them."""
+    waiting = []
+    token = _later.set(waiting)
+    try:
+        yield
+    finally:
+        _later.reset(token)
+        for refused in waiting:
+            _record(*refused)
 
 
 def verb(function):
@@ -153,6 +170,9 @@ def verb(function):
 
 
 def _record(function, args, by, refusal):
+    if (waiting := _later.get()) is not None:
+        waiting.append((function, args, by, refusal))
+        return
     name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
     for record in _recorders:
         record(name, args[0] if args else None, by, refusal)

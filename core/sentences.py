@@ -9,6 +9,7 @@ register({
     "changed_in_the_same_moment": _FASTER,
     "guarded_by_the_database": "The database does not accept it: {said}. Nothing of this was saved: look at it again.",
     "not_logged_in": "Nobody is logged in.",
+    "program_decides_nothing": "A program never decides, signs or completes: a person does, with a login of their own.",
     "reason_missing": "Say why: the reason is kept for everybody who asks later.",
     "reference_gone": "Something it refers to is not there any more. Nothing of this was saved: look at it again.",
     "step_not_chosen": "Choose what to do with it.",

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts.models import Account, Product
 from core.history import actor_channel, actor_id, actor_label, tracked
+from core.models import XactId
 from core.work import Job, RangePart
 from segmentation import scopes, treatments
 
@@ -345,13 +346,6 @@ class Acknowledgement(models.Model):
 
     def __str__(self):
         return self.sentence
-
-
-class XactId(models.Field):
-    """PostgreSQL's xid8; read as text."""
-
-    def db_type(self, connection):
-        return "xid8"
 
 
 class Cause(models.Model):

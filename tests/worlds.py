@@ -11,15 +11,25 @@ from django.utils import timezone
 from governing import someone
 from segmenting import account, change, layer_with, person, recompute
 
-from accounts.models import Conflict, Csm, ImportBatch, Product, SavedView, SourceSystem, SystemOfRecord
+from accounts.models import (
+    Conflict,
+    Csm,
+    ImportBatch,
+    Product,
+    SavedView,
+    Signal,
+    SourceSystem,
+    Subscription,
+    SystemOfRecord,
+)
 from core.history import acting
-from core.models import Settings
+from core.models import ServiceUser, Settings
 from governance.models import Alert, AlertRule, ApprovalPolicy, Event, Notification, Override, Transition
 from governance.signoff import delegations, people
 from governance.signoff.roles import ROLES
 from segmentation.authoring import versions
 from segmentation.evaluation import causes
-from segmentation.models import Cause, Declaration, JobToBeDone, Simulation
+from segmentation.models import Assignment, Cause, Declaration, JobToBeDone, Move, Simulation
 
 DAY = timezone.localdate
 LEFT_OUT = {"view_on_site"}  # Django's own way to a page; nothing here has one
@@ -79,6 +89,13 @@ def made():
                 layer=layer, document={}, hash="x", as_of=DAY(), status="cancelled"
             ),
             "savedview": SavedView.objects.create(owner=olga.pk, name="Mine", listing="accounts.account"),
+            "subscription": Subscription.objects.create(
+                account=acme, subscription_id="s1", start_date=DAY(), arr=1
+            ),
+            "signal": Signal.objects.create(account=acme, signal="sponsor_departed", at=DAY()),
+            "assignment": Assignment.objects.get(**said),
+            "move": Move.objects.filter(**said).first(),
+            "serviceuser": ServiceUser.objects.create(user=someone("crm-sync"), purpose="The CRM"),
             "event": Event.objects.create(kind="request_opened", text="Something happened."),
         }
         things["notification"] = Notification.objects.create(user=olga, event=things["event"], link="/")
@@ -112,8 +129,19 @@ ABOUT = {"saved_view": "savedview", "inbox": "notification", "import_ask": "impo
          "audit_account": "account"}  # fmt: skip
 
 
+# Resources of the API, by the thing of the world they are about.
+OF_API = {
+    "imports": "importbatch",
+    "service-models": "servicemodel",
+    "source-systems": "sourcesystem",
+    "approval-requests": "approvalrequest",
+}
+
+
 def url_of(name, arguments, made):
     """The address with the world's things in it."""
+    if name.startswith("api:"):
+        return _of_api(name, arguments, made)
     bare = name.removeprefix("admin:")
     model = re.match(r"(?:core|accounts|segmentation|governance|auth)_([a-z]+)_", bare)
     about = (
@@ -124,3 +152,12 @@ def url_of(name, arguments, made):
         thing = "layer" if argument == "layer" else about
         values[argument] = OTHERS[argument] if argument in OTHERS else made[thing].pk
     return reverse(name, kwargs=values)
+
+
+def _of_api(name, arguments, made):
+    """The address of a resource: `api:service-models-detail`."""
+    if not arguments:
+        return reverse(name)
+    path = next((path for path in OF_API if name.startswith(f"api:{path}-")), name[4:].partition("-")[0])
+    thing = OF_API.get(path, path.removesuffix("s"))
+    return reverse(name, kwargs={"pk": "arr" if thing == "fact" else made[thing].pk})

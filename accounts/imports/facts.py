@@ -153,7 +153,7 @@ def check_columns(query, names):
             continue
         if name in query.refusals:
             raise ImportFault(f"The {query.name} query: {query.refusals[name]}.")
-        near = _nearest(query, name)
+        near = nearest(query, name)
         hint = f"did you mean {near!r}?" if near else f"it may give {', '.join(query.fields)}"
         raise ImportFault(f"The {query.name} query: unknown fact {name!r}; {hint}")
     for name in query.needed:
@@ -161,7 +161,7 @@ def check_columns(query, names):
             raise ImportFault(f"The {query.name} query gives no column {name!r}.")
 
 
-def _nearest(query, name):
+def nearest(query, name):
     """`id` is external_id rather than kind, `revenue` is annual_revenue, `company_name` is name, `sector` is industry."""
     words = re.findall(r"[a-z0-9]+", name.lower())
     if words in (["id"], ["account", "id"], ["customer", "id"], ["company", "id"]):

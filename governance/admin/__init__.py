@@ -3,7 +3,19 @@
 from core import pages
 from core.pages import Page
 
-from . import alerts, approvals, conflicts, found, logins, overrides, people, policies, settings, transitions
+from . import (
+    alerts,
+    approvals,
+    conflicts,
+    found,
+    logins,
+    overrides,
+    people,
+    policies,
+    programs,
+    settings,
+    transitions,
+)
 
 __all__ = [
     "alerts",
@@ -14,6 +26,7 @@ __all__ = [
     "overrides",
     "people",
     "policies",
+    "programs",
     "settings",
     "transitions",
 ]
@@ -32,6 +45,7 @@ pages.register(
     override_request=Page("admin:governance_override_change_request", "governance.view_override"),
     overrides=Page("admin:governance_override_changelist", "governance.view_override"),
     profile_policy=Page("admin:governance_approvalpolicy_profile", "governance.view_approvalpolicy"),
+    serviceuser=Page("admin:core_serviceuser_page", "auth.view_user"),
     settings=Page("admin:core_settings_changelist", "core.view_settings"),
     settings_policy=Page("admin:core_settings_policy", "core.view_settings"),
     transitions=Page("admin:governance_transition_changelist", "governance.view_transition"),

@@ -19,6 +19,7 @@ from accounts.admin.fields import Day, Line, Row, Text
 from accounts.admin.governed import ByVerbs, GovernedAdmin, PlainAdmin, page
 from accounts.admin.verbs import VerbForm, VerbPage, pressed, row
 from core import badges, wording
+from core.programs import is_program
 from core.refusals import Refused
 from governance.models import ApprovalRequest, Delegation, Event
 from governance.signoff import approvals, deciders, delegations, logins, people, permissions
@@ -28,7 +29,8 @@ LIST = "admin:auth_user_changelist"
 PAGE = "admin:auth_user_change"
 REQUEST = "admin:governance_approvalrequest_change"
 HAPPENED = 20  # events about a person on their page
-HAPPENS = ["role_changed", "person_changed", "email_changed", "password_set", "login_locked", "lock_lifted"]
+HAPPENS = ["role_changed", "person_changed", "email_changed", "password_set", "login_locked", "lock_lifted",
+           "program_made", "token_made", "token_rotated", "token_revoked"]  # fmt: skip
 
 for model in (User, Group):
     if admin.site.is_registered(model):
@@ -224,6 +226,8 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
 
     def user_change_password(self, request, id, form_url=""):
         """Setting another person's password is kept and told: one could log in as them."""
+        if (user := self.get_object(request, unquote(id))) is not None and is_program(user):
+            raise PermissionDenied  # it comes by a token
         with transaction.atomic():
             answer = super().user_change_password(request, id, form_url)
             if request.method == "POST" and answer.status_code == 302:
@@ -281,7 +285,8 @@ class UserAdmin(DjangoUserAdmin, PlainAdmin):
             about = Event.objects.filter(kind__in=HAPPENS, data__user=user.pk)
             extra = {
                 "person": user,
-                "may_set_password": self.has_change_permission(request, user),
+                "may_set_password": self.has_change_permission(request, user) and not is_program(user),
+                "is_program": is_program(user),
                 "may_ask": permissions.may(permissions.ask_role(user, by=request.user)),
                 "may_close": permissions.may(permissions.deactivate(user, by=request.user)),
                 "may_open": permissions.may(permissions.reactivate(user, by=request.user)),

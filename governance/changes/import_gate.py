@@ -28,6 +28,12 @@ def gate(batch, *, by=None):
         raise Refused("import_needs_approval")
 
 
+def delivered(rows):
+    """Refuse that so many rows change at once, where an import of as many needs an approval (settings.GATES["delivery"])."""
+    if rows and requirement(KIND, Impact(accounts=rows))[0]:
+        raise Refused("import_needs_approval")
+
+
 def needs_approval(batch):
     return bool(requirement(KIND, _impact(batch))[0])
 

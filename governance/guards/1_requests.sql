@@ -55,6 +55,7 @@ select min(d.id) as id, d.request_id, d.role, coalesce(d.on_behalf_of, d."by") a
   join only {schema}.auth_user_groups m on m.user_id = p.id
   join only {schema}.auth_group g on g.id = m.group_id and g.name = d.role
  where d.verdict = 'approve'
+   and not exists (select from only {schema}.core_serviceuser s where s.user_id in (b.id, p.id))
    and not array[b.id, p.id] && (array[r.requester] || r.editors || r.owners || {schema}.demarc_owners(r.id))
  group by d.request_id, d.role, coalesce(d.on_behalf_of, d."by");
 

@@ -44,7 +44,7 @@ KINDS = {
     "import": "Import",
 }
 CHANNELS = {"admin": "Web admin", "shell": "Shell", "command": "Command", "import": "Import", "worker": "Worker",
-            "migration": "Migration"}  # fmt: skip
+            "migration": "Migration", "api": "API"}  # fmt: skip
 
 
 # Kinds of events that repeat a row of another table: a decision, or the change of a request, a tier change, an override ...

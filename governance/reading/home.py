@@ -220,7 +220,10 @@ RECORDED = [
     ("Overrides begun or ended", ["override_started", "override_ended", "override_expired"]),
     ("Policies changed", ["policy_changed"]),
     ("How segments are called and served changed", ["how_we_serve_changed"]),
-    ("Roles and logins changed", ["role_changed"]),
+    (
+        "Roles, logins and tokens changed",
+        ["role_changed", "program_made", "token_made", "token_rotated", "token_revoked"],
+    ),
 ]
 
 

@@ -47,13 +47,15 @@ class Desk:
         today = timezone.localdate(at or timezone.now())
         roles = {role for request in requests for role in request.needed}
         self.members = defaultdict(set)  # role: ids of active people
-        held = User.groups.through.objects.filter(group__name__in=roles, user__is_active=True)
+        held = User.groups.through.objects.filter(
+            group__name__in=roles, user__is_active=True, user__service=None
+        )
         for role, user in held.values_list("group__name", "user_id"):
             self.members[role].add(user)
         self.stands_in = defaultdict(list)  # id of a delegate: ids of the absent people
         away = Delegation.objects.filter(from_date__lte=today, until_date__gte=today)
         away = away.filter(absent__is_active=True, delegate__is_active=True).order_by("id")
-        away = away.exclude(delegate__groups__name__in=NEVER)
+        away = away.exclude(delegate__groups__name__in=NEVER).filter(delegate__service=None)
         self.names = {}  # id of an absent person: their name
         for delegate, absent, name in away.values_list("delegate_id", "absent_id", "absent__username"):
             self.stands_in[delegate].append(absent)

@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from core.history import acting, actor
 from core.organisation import organisation
+from core.programs import needs_a_person
 from core.refusals import Refused, verb
 from core.wording import day
 from governance import events
@@ -30,6 +31,7 @@ def enter(absent, *, by=None, delegate, from_date, until_date, reason=""):
         people = User.objects.select_for_update(no_key=True).in_bulk([absent.pk, delegate.pk])
         if delegate.pk not in people or not people[delegate.pk].is_active:
             raise Refused("delegate_cannot_log_in", delegate=delegate.get_username())
+        permissions.check(needs_a_person(delegate))
         if not delegate.groups.exists():
             raise Refused("delegate_without_role", delegate=delegate.get_username())
         if never := delegate.groups.filter(name__in=NEVER).first():

@@ -20,6 +20,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import get_random_string, salted_hmac
 
+from core import addresses
 from core.history import acting, actor
 from core.organisation import organisation
 from core.refusals import Refused, verb
@@ -116,19 +117,11 @@ def address_of(request):
 
     An address of IPv6 counts as its network of 64 bits, which is what one visitor has.
     """
-    if request is None:
-        return NOWHERE
-    named = request.META.get("REMOTE_ADDR", "")
-    if settings.ADDRESS_HEADER:
-        # Each proxy appends whom it was called by: what stands further left is the visitor's own invention.
-        steps = request.headers.get(settings.ADDRESS_HEADER, "").split(",")
-        named = steps[-settings.PROXIES].strip() if len(steps) >= settings.PROXIES else ""
-    try:
-        address = ipaddress.ip_address(named)
-    except ValueError:
+    address = addresses.of(request) if request is not None else None
+    if address is None:
         return NOWHERE
     if address.version == 6:
-        address = address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False).network_address
+        address = ipaddress.ip_network((address, 64), strict=False).network_address
     return str(address)
 
 

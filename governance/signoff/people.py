@@ -12,6 +12,7 @@ from django.db import transaction
 from accounts.models import Csm
 from core import pages, texts
 from core.history import acting, actor
+from core.programs import is_program
 from core.refusals import Refused, verb
 from core.wording import plural
 from governance import events
@@ -20,7 +21,7 @@ from governance.signoff import approvals, permissions
 from governance.signoff.carrying_out import left, left_to_change
 from governance.signoff.impact import Impact
 from governance.signoff.requirements import requirement
-from governance.signoff.roles import ROLES
+from governance.signoff.roles import OF_PROGRAMS, ROLES
 from segmentation.evaluation import causes
 from segmentation.models import Cause
 
@@ -93,6 +94,8 @@ def _wanted(user, add, remove):
         raise Refused("role_unknown", role=sorted(unknown)[0])
     if both := set(add) & set(remove):
         raise Refused("role_given_and_taken", role=sorted(both)[0])
+    if is_program(user) and (unfit := [name for name in ROLES if name in add and name not in OF_PROGRAMS]):
+        raise Refused("role_unfit_for_program", role=unfit[0], roles=list(OF_PROGRAMS))
     add = [name for name in ROLES if name in add and name not in held]
     remove = [name for name in ROLES if name in remove and name in held]
     if not add and not remove:

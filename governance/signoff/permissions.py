@@ -9,6 +9,7 @@ from django.utils import timezone
 from accounts.models import Account, Csm
 from core import history
 from core.history import actor
+from core.programs import needs_a_person
 from core.refusals import Refused, check
 from governance.signoff import deciders, kinds
 
@@ -34,6 +35,8 @@ def decide(request, *, by, verdict="approve", at=None, desk=None):
     """
     if by is None or not by.is_active:
         return Refused("not_logged_in")
+    if refusal := needs_a_person(by):
+        return refusal
     if request.status != "pending":
         return _in_status("request_not_pending", request)
     if request.expires_at <= (at or timezone.now()):
@@ -105,6 +108,8 @@ def withdraw(request, *, by):
 
 def apply(request, *, by, at=None):
     """Carry it out now: what failed again, or what waited for its date. Its requester may, or CS Ops."""
+    if refusal := needs_a_person(by):
+        return refusal
     if request.status not in ("approved", "failed"):
         return _in_status("request_not_approved", request)
     at = at or timezone.now()
@@ -158,6 +163,8 @@ def complete_transition(transition, *, by):
     """Tick off and complete a hand-over: who gives the account away or takes it over, and those with the right."""
     if by is None or not by.is_active:
         return Refused("not_logged_in")
+    if refusal := needs_a_person(by):
+        return refusal
     csms = (transition.receiver, transition.account.csm)
     if any(csm is not None and csm.user_id == by.pk for csm in csms) or by.has_perm(
         "governance.complete_transition"
@@ -193,11 +200,7 @@ def end_override(override, *, by):
 
 
 def resolve_conflict(*, by):
-    return _needs(
-        by,
-        "accounts.resolve_conflict",
-        "conflicts_not_allowed",
-    )
+    return needs_a_person(by) or _needs(by, "accounts.resolve_conflict", "conflicts_not_allowed")
 
 
 def report_conflict(*, by):
@@ -247,6 +250,11 @@ def change_policies(*, by):
 
 def choose_profile(*, by):
     return None if at_the_machine(by) else change_policies(by=by)
+
+
+def manage_programs(*, by):
+    """Make service users and their tokens, change and revoke them: a person does, and no program for another one."""
+    return needs_a_person(by) or manage_people(by=by)
 
 
 def manage_people(*, by):

@@ -126,6 +126,9 @@ ROLES = {
     ),
 }
 
+# Roles that service users can have: people of the others decide, or look after people.
+OF_PROGRAMS = ("Integration", "Auditor", "CSM", "CS Ops")
+
 
 def make(using=DEFAULT_DB_ALIAS):
     """Put the roles into the database: a group each, with exactly its permissions. The caller has taken a cause.

@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts import gates
 from core import history, texts
 from core.history import acting, actor
+from core.programs import needs_a_person
 from core.refusals import Refused, check
 from core.status_tables import StatusTable, Step
 from segmentation.models import Declaration, Definition, Layer, Segment
@@ -39,7 +40,7 @@ def _decides_for_another(declaration, by):
 
     Two people, always: not even a superuser confirms what they proposed.
     """
-    if refusal := _decides(by):
+    if refusal := needs_a_person(by) or _decides(by):
         return refusal
     if declaration.proposed_by is not None and declaration.proposed_by == by.pk:
         return Refused("declaration_of_your_own")

@@ -16,8 +16,8 @@ WRITES = re.compile(
     r"\s*(with\b.*\b)?(insert into|update|delete from|merge into|truncate|copy)\b", re.I | re.S
 )
 OWN = re.compile(
-    r'"?django_session|axes_|"auth_user" SET "last_login'
-)  # what a browser's visit itself leaves
+    r'"?django_session|axes_|"auth_user" SET "last_login|core_callcount|core_change'
+)  # what a visit itself leaves; the feed numbers what has become final
 ABOUT = {
     "admin:accounts_conflict_report": "account={account}",
     "admin:accounts_conflict_decide": "ids={conflict}",

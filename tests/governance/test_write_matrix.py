@@ -27,13 +27,15 @@ from django.db import DatabaseError, connection, models, transaction
 from django.http import Http404
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 from governing import someone
 from segmenting import DAY, RULES, account, change, layer_with, recompute
 
 from accounts.imports.errors import ImportFault
 from accounts.models import Conflict, Csm, Refusal, SourceSystem, SystemOfRecord
+from core.api.resources import RESOURCES
 from core.history import acting
-from core.models import Settings
+from core.models import ServiceUser, Settings, Token
 from core.refusals import Refused
 from governance.changes import alerts, crossings, overrides, transitions
 from governance.models import (
@@ -105,6 +107,7 @@ def world(real_db, settings):
     other, layer = layer_with(RULES, key="other"), layer_with(key="tier")
     settings.GATES = gates
     vera, ops, chief = someone("vera", "Approver"), someone("ops", "CS Ops"), someone("chief")
+    robot = someone("robot")
     User.objects.filter(pk=chief.pk).update(is_staff=True)
     with transaction.atomic(), unsigned(), acting(label="tests"):
         causes.take(Cause.Kind.DECISION)
@@ -112,6 +115,8 @@ def world(real_db, settings):
         ApprovalPolicy.objects.filter(kind="override").update(approvals=2)
         CrossingPolicy.objects.create(layer=other, direction="up")
         Settings.objects.create(name="Acorn")
+        service = ServiceUser.objects.create(user=robot, purpose="The CRM")
+        Token.objects.create(key="k1", user=service, name="Nightly", hash="x", expires_at=timezone.now())
         Delegation.objects.create(absent=vera, delegate=ops, from_date=DAY, until_date=DAY)
     csm = Csm.objects.create(email="csm@example.com", user=ops)
     acme = account(arr=120_000, employees=2_000, csm=csm, usage={"nps": 60})
@@ -290,6 +295,18 @@ class Ways:
         for entry in (f"{page}{last}/", f"{page.removesuffix('/')}/{last}/"):
             self.client.post(entry, posted(row, changes))
 
+    def api(self, row, changes):
+        """The API: what is told of it sent back otherwise, and one more sent."""
+        path = next(
+            (one.path for one in RESOURCES if one.queryset is not None and one.queryset.model is type(row)),
+            "",
+        )
+        body = {field.name: shown(value) for field, value in changes.items()} | {"reason": "Forged"}
+        url = f"/api/v1/{path or row._meta.model_name}"
+        tag = self.client.get(f"{url}/{row.pk}").get("ETag", "*")
+        self.client.patch(f"{url}/{row.pk}", body, content_type="application/json", headers={"If-Match": tag})
+        self.client.post(url, body, content_type="application/json")
+
 
 def import_file(row, changes):
     """A file of accounts with columns of these names."""
@@ -321,7 +338,7 @@ def whole(way):
 def ways():
     """{name: (way, whether each field is tried by itself; else all of a row at once, which is a page less a field)}"""
     web = Ways()
-    names = ("admin_add", "admin_change", "admin_list", "admin_action", "admin_inline", "history_url")
+    names = ("admin_add", "admin_change", "admin_list", "admin_action", "admin_inline", "history_url", "api")
     return {
         **{name: (whole(way), True) for name, way in FIELD.items()},
         **{name.replace("_", " "): (getattr(web, name), False) for name in names},
