@@ -84,8 +84,8 @@ WITHOUT_REST = {"CSM"}  # roles that set up nothing
 
 def of(user):
     """(entries of this person's menu, entries of their page Settings)."""
-    names = [] if user.is_superuser else user.groups.values_list("name", flat=True)
-    roles = MENUS.keys() & set(names)
+    names = user.role_names if hasattr(user, "role_names") else user.groups.values_list("name", flat=True)
+    roles = set() if user.is_superuser else MENUS.keys() & set(names)
     wanted = {HOME.title, "Inbox"}.union(*(MENUS[role] for role in roles or ["CS Ops"]))
     allowed = [entry for entry in ENTRIES if user.has_perms(entry.permissions)]
     menu = [entry for entry in allowed if entry.title in wanted]

@@ -5,7 +5,7 @@ from core.refusals import Refused
 
 
 def is_program(user):
-    """Whether this user is a program; asked of the database once for the object."""
+    """Whether this user is a program; asked of the database once for the object, and with the user of a session."""
     if not hasattr(user, "known_program"):
         user.known_program = ServiceUser.objects.filter(user=user.pk).exists()
     return user.known_program

@@ -13,15 +13,17 @@ from axes.handlers.database import AxesDatabaseHandler
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
+from django.contrib.postgres.expressions import ArraySubquery
 from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.crypto import get_random_string, salted_hmac
 
 from core import addresses
 from core.history import acting, actor
+from core.models import ServiceUser
 from core.organisation import organisation
 from core.refusals import Refused, verb
 from core.wording import moment
@@ -91,6 +93,15 @@ class Backend(AxesBackend):
         if request is not None:
             request.logged_in_as = user
         return user
+
+    def get_user(self, user_id):
+        """The user of a session, with what every page asks: the names of their roles, and whether they are a program."""
+        users = User.objects.annotate(
+            role_names=ArraySubquery(Group.objects.filter(user=OuterRef("pk")).values("name")),
+            known_program=Exists(ServiceUser.objects.filter(user=OuterRef("pk"))),
+        )
+        user = users.filter(pk=user_id).first()
+        return user if user is not None and self.user_can_authenticate(user) else None
 
 
 def _attempt(request, typed):

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from governing import approved, policy, request_of, someone
 from overriding import Portfolio
-from segmenting import BY_ARR, account, change, layer_with, person, recompute
+from segmenting import BY_ARR, account, activate, change, layer_with, layer_without_rules, person, recompute
 
 from accounts import corrections
 from core.history import acting
@@ -206,7 +206,8 @@ def test_whoever_asks_about_an_account_reads_every_word_said_about_its_requests(
 
 def test_acknowledged_warnings_say_which(people, settings):
     settings.GATES = {}
-    layer = layer_with(BY_ARR)
+    layer = layer_without_rules()
+    activate(layer, BY_ARR)
     acknowledgement = Acknowledgement.objects.filter(definition__layer=layer).first()
     [entry] = list(audit.all_entries(Filters(text=acknowledgement.sentence)))
     assert (entry.what, entry.text) == ("Created acknowledged warning", acknowledgement.sentence)
