@@ -156,6 +156,16 @@ def cell(text):
     return re.sub(r"[$€£₹](?=\s*-?[\d.])", _sign(), text) if re.search("[$€£₹]", text) else text
 
 
+def is_ours(sign):
+    """Whether a sign that was typed is that of the organisation's currency: `$` where that is USD, or CA$."""
+    return sign in get_currency_symbol(_currency(), LOCALE)
+
+
+def other_currency(typed):
+    """Say that this text is an amount in another currency than the organisation's."""
+    return f"“{typed[:20]}” has the sign of another currency: amounts are in {_currency()} here, and none is converted."
+
+
 def _sign():
     """The sign of the organisation's currency, as it stands before a number."""
     currency = _currency()

@@ -260,7 +260,7 @@ register({
     "absence_is_over": "These days are over.",
     "absence_of_another": "You enter your own absence; an administrator enters that of others.",
     "absence_overlaps": "{delegate} stands in from {from_date:day} to {until_date:day} already. End that first, or choose other days.",
-    "absence_too_long": "Somebody stands in for a year at most.",
+    "absence_too_long": "Somebody stands in for {most:plural:day,days} at most.",
     "delegate_cannot_log_in": "{delegate} cannot log in, so cannot decide for anybody.",
     "delegate_decides_nothing": "{delegate} is {role:article}, and so decides about nothing: choose somebody else.",
     "delegate_does_not_decide": "{delegate} has no role that decides: choose somebody who has one, or ask {absent} to enter this.",

@@ -154,7 +154,9 @@ def test_first_segments_are_no_changes_and_are_told_beside_them(olga):
     recompute()
     page = olga.get("/admin/").content.decode()
     assert "No segment changed." in page
-    assert "Beside these, first segments: 2 accounts on Tier." in page
+    assert (
+        "Beside these, first segments (of customers that are active or paused): 2 accounts on Tier." in page
+    )
     change(one, arr=900_000, employees=5000)
     recompute()
     page = olga.get("/admin/").content.decode()

@@ -7,7 +7,7 @@ from django.db import models
 from django.forms.models import ModelChoiceIterator
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from core import numbers, texts
+from core import numbers, texts, wording
 
 LARGEST = 2**63 - 1  # an id
 OFFERED = 500  # rows to choose from
@@ -72,6 +72,8 @@ class _Typed:
 
     def to_python(self, value):
         if isinstance(value, str) and (typed := numbers.read(value)):
+            if not wording.is_ours(typed.currency):
+                raise forms.ValidationError(wording.other_currency(value))
             value = f"{typed.value * (100 if self.hundredths and typed.unit == '%' else 1):f}"
         return super().to_python(value)
 

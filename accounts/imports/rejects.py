@@ -4,7 +4,6 @@ from django.db.models import Count, Min
 
 from accounts import catalogue, exports
 
-SUMMARY_SHOWN = 20
 COLUMNS = ("file", "line", "external_id", "subscription_id", "column", "value", "reason", "hint")
 
 

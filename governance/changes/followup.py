@@ -35,10 +35,21 @@ log = logging.getLogger(__name__)
 
 
 def follow_ended():
-    """Look at what the recalculations changed that have ended and that nobody has looked at; returns how many there were."""
-    seen = FollowedRun.objects.values("run")
-    ended = Run.objects.exclude(status=Run.Status.RUNNING).exclude(pk__in=seen).order_by("pk")
-    return sum(follow(run) is not None for run in ended)
+    """Look at what the recalculations changed that have ended and that nobody has looked at; returns how many there were.
+
+    One that cannot be looked at keeps no later one waiting: what is wrong with it is raised in the end, and it is tried again
+    the next time.
+    """
+    seen, followed, failed = FollowedRun.objects.values("run"), 0, None
+    for run in Run.objects.exclude(status=Run.Status.RUNNING).exclude(pk__in=seen).order_by("pk"):
+        try:
+            followed += follow(run) is not None
+        except Exception as error:
+            log.exception("Recalculation %s cannot be looked at", run.pk)
+            failed = failed or error
+    if failed:
+        raise failed
+    return followed
 
 
 def follow(run):

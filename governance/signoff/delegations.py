@@ -75,8 +75,9 @@ def _check_dates(from_date, until_date):
         raise Refused("absence_ends_before_it_begins")
     if until_date < timezone.localdate():
         raise Refused("absence_is_over")
-    if (until_date - from_date).days >= organisation().stand_in_days_at_most:
-        raise Refused("absence_too_long")
+    most = organisation().stand_in_days_at_most
+    if (until_date - from_date).days >= most:
+        raise Refused("absence_too_long", most=most)
 
 
 def _tell(delegation, text):

@@ -178,7 +178,7 @@ class Filter:
 
     def doubts(self):
         """Say of each value that nothing can have, a sentence each: `status is never 'chruned'`."""
-        labels = {name: set(column.choices) for name, column in self.columns.items() if column.choices}
+        labels = {name: column.choices for name, column in self.columns.items() if column.choices}
         return impossible.sentences(self.condition.root, labels)
 
 

@@ -35,7 +35,7 @@ def compared(root):
 def sentences(root, choices=None, *, fact_of=FACTS.get):
     """Say of each value of a condition's tree that nothing can have which is meant perhaps, a sentence each.
 
-    choices: {name: the only texts it can be}, beside those of the catalogue. fact_of: name -> its Fact, or None.
+    choices: {name: the only texts it can be, or {text: what it is called}}, beside those of the catalogue. fact_of: name -> its Fact, or None.
     """
     found = (impossible(name, value, choices, fact_of=fact_of) for name, value in compared(root))
     return list(dict.fromkeys(filter(None, found)))
@@ -55,6 +55,8 @@ def impossible(name, value, choices=None, *, fact_of=FACTS.get):
 def _no_choice(name, value, texts):
     listed = f" It is one of {', '.join(sorted(texts))}." if len(texts) <= LISTED else ""
     by_small = {text.lower(): text for text in sorted(texts)}
+    if isinstance(texts, dict):  # people write the name they see
+        by_small |= {name.lower(): text for text, name in texts.items()}
     near = difflib.get_close_matches(value.lower(), by_small, n=1, cutoff=0)
     hint = f" Did you mean '{by_small[near[0]]}'?" if near else ""
     return f"{name} is never '{value}'.{listed}{hint}"

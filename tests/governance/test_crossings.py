@@ -335,3 +335,22 @@ def test_crossings_of_several_ranges_are_all_seen(tier, monkeypatch):
     assert len(ranges) == 4
     assert all(last + 1 == first for (_, last), (first, _) in pairwise(ranges))
     assert followup.flag(tier, DAY + timedelta(days=2)).opened == 10
+
+
+def test_a_recalculation_that_cannot_be_looked_at_keeps_no_later_one_waiting(tier, monkeypatch):
+    followup.follow_ended()
+    first, second = recompute(NEXT), recompute(NEXT + timedelta(days=1))
+    follow = followup.follow
+
+    def failing(run):
+        if run.pk == first.pk:
+            raise RuntimeError("broken")
+        return follow(run)
+
+    monkeypatch.setattr(followup, "follow", failing)
+    with pytest.raises(RuntimeError, match="broken"):
+        followup.follow_ended()
+    assert FollowedRun.objects.filter(run=second.pk).exists()
+    assert not FollowedRun.objects.filter(run=first.pk).exists()
+    monkeypatch.undo()
+    assert followup.follow_ended() == 1

@@ -343,7 +343,7 @@ def test_a_login_an_administrator_has_just_made_stands_in_for_nobody(admin, vera
         ("gone", 0, 1, "cannot log in"),
         ("max", 2, 1, "before the first"),
         ("max", -9, -1, "are over"),
-        ("max", 0, 400, "a year at most"),
+        ("max", 0, 400, "for 366 days at most"),
         ("max", 5, 6, "stands in from"),
     ],
 )

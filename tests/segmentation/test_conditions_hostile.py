@@ -206,7 +206,9 @@ def test_the_definition_page_answers_every_condition(draft, chief):
             assert (answer.status_code, chief.post(page, posted).status_code) == (400, 400), text[:80]
             continue
         assert answer.status_code == 200, text[:80]
-        problems = [one["path"] for one in answer.json()["problems"]]
+        # That a rule takes everybody, so that none after it decides, is no fault of the condition.
+        told = answer.json()["problems"]
+        problems = [one["path"] for one in told if "holds for every account" not in one["message"]]
         try:
             conditions.compile(text.strip(), TYPES)
             assert all("rules.0" not in path for path in problems) or _other_names(text), text[:80]

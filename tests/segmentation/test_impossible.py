@@ -47,3 +47,11 @@ def test_is_named_with_the_nearest(text, sentence):
 )  # fmt: skip
 def test_what_can_be_is_not(text):
     assert said(text) == []
+
+
+def test_a_segment_typed_by_its_name_is_named_by_its_key():
+    root = conditions.compile("label.health = 'Poor health'", catalogue.TYPES).root
+    labels = {"label.health": {"healthy": "Good health", "poor": "Poor health", "watch": "Watch"}}
+    assert impossible.sentences(root, labels) == [
+        "label.health is never 'Poor health'. It is one of healthy, poor, watch. Did you mean 'poor'?"
+    ]

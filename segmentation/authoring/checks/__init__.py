@@ -60,12 +60,14 @@ def clock_of(layer):
 
 
 def labels_there_are():
-    """{key of a layer as conditions write it: keys of its segments}, without those that are no more."""
+    """{key of a layer as conditions write it: {key of a segment: its name}}, without those that are no more."""
     gone = run_rules.gone()
     layers = Layer.objects.prefetch_related("segments")
     return {
         run_rules.spoken(layer.key): {
-            segment.key for segment in layer.segments.all() if (layer.pk, segment.key) not in gone
+            segment.key: segment.name
+            for segment in layer.segments.all()
+            if (layer.pk, segment.key) not in gone
         }
         for layer in layers
     }

@@ -68,8 +68,8 @@ class Subject:
 
     @cached_property
     def choices(self):
-        """{name in a condition: the only segments it can be}."""
-        own = {segment.key for segment in self.layer.segments.all()} if self.layer else None
+        """{name in a condition: the only segments it can be, {key: name}}."""
+        own = {segment.key: segment.name for segment in self.layer.segments.all()} if self.layer else None
         others = {f"label.{key}": segments for key, segments in self.labels.items()}
         return others | ({"previous": own, "declared": own} if own else {})
 
