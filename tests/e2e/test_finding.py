@@ -20,7 +20,7 @@ def northwind(segmented):
 
 
 def field(page):
-    return page.get_by_role("combobox", name=re.compile("An account’s name"))
+    return page.get_by_role("combobox", name="Find")
 
 
 def test_an_account_by_ctrl_k_and_why_it_is_where_it_is_within_one_screen(window, northwind):
