@@ -11,6 +11,7 @@ from core import numbers, texts, wording
 
 LARGEST = 2**63 - 1  # an id
 OFFERED = 500  # rows to choose from
+OTHER_CURRENCY = "other_currency"  # the code of an error
 
 
 class _Field:
@@ -73,7 +74,7 @@ class _Typed:
     def to_python(self, value):
         if isinstance(value, str) and (typed := numbers.read(value)):
             if not wording.is_ours(typed.currency):
-                raise forms.ValidationError(wording.other_currency(value))
+                raise forms.ValidationError(wording.other_currency(value), OTHER_CURRENCY)
             value = f"{typed.value * (100 if self.hundredths and typed.unit == '%' else 1):f}"
         return super().to_python(value)
 
@@ -129,7 +130,9 @@ class _Number(_Typed, _Field):
     def to_python(self, value):
         try:
             return super().to_python(value.strip() if isinstance(value, str) else value)
-        except forms.ValidationError:
+        except forms.ValidationError as error:
+            if error.code == OTHER_CURRENCY:
+                raise
             raise forms.ValidationError(self.wrong or f"“{value[:20]}” is not a number.") from None
 
 

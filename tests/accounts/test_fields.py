@@ -42,8 +42,16 @@ def test_what_is_typed_is_understood(field, typed, value):
         (Whole(most=20), "21", "From 0 to 20."),
         (Whole(wrong="Days, please."), "x", "Days, please."),
         (Whole(), "9" * 40, "A number from 0."),
-        (Amount(), "€1M", "“€1M” has the sign of another currency"),
-        (Whole(), "£500,000", "amounts are in USD here"),
+        (
+            Amount(),
+            "€1M",
+            "“€1M” has the sign of another currency: amounts are in USD here, and none is converted.",
+        ),
+        (
+            Whole(),
+            "£500,000",
+            "“£500,000” has the sign of another currency: amounts are in USD here, and none is converted.",
+        ),
         (Amount(most=10_000), "NaN", "This is not a number."),
         (Amount(most=10_000), "1e9", "From 0 to 10,000."),
         (Line(most=3), "long", "At most 3 characters."),

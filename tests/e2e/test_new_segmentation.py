@@ -119,7 +119,7 @@ def test_no_button_loses_what_was_typed_in_another_step(window):
     page.get_by_label("What it is for").fill("Typed, not saved")
     page.get_by_label("Why these rules are used all the same").fill("Half a reason")
     page.get_by_role("button", name="Save and go on to the segments").click()
-    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
     expect(page.get_by_label("Why these rules are used all the same")).to_have_value("Half a reason")
     layer.refresh_from_db()
     assert layer.description == "Typed, not saved"

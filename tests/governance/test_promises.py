@@ -25,7 +25,7 @@ TODAY = timezone.localdate()
 APPEND_ONLY = sorted(
     table
     for what, table, name in guards.belonging()
-    if (what, name) == ("trigger", "demarc_append_only") and table.startswith("governance_")
+    if (what, name) == ("trigger", "demarc_append_only") and table.startswith(("governance_", "core_"))
 )
 pytestmark = pytest.mark.usefixtures("noted")
 
