@@ -53,10 +53,10 @@ def test_of_eight_who_send_the_same_key_one_creates(real_db):
     def send(caller):
         answers = []
         for number in range(50):
-            headers = {"Idempotency-Key": f"key {number}"}
-            answers.append(
-                patient(lambda: caller.post("products", {"key": f"p{number}"}, headers=headers))  # noqa: B023
+            send = partial(
+                caller.post, "products", {"key": f"p{number}"}, headers={"Idempotency-Key": f"key {number}"}
             )
+            answers.append(patient(send))
         return answers
 
     answers = [answer for each in together(send, callers) for answer in each]
